@@ -1,0 +1,35 @@
+# install: a venv with uv inside, pinned by constraints.txt. Everything else depends on it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SHELL := /bin/bash
+
+.PHONY: install quickstart test check bench clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fabloom needs Python 3.11 or newer; set PYTHON=python3.x"; exit 3; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,bench]'
+	touch $(STAMP)
+
+quickstart: install
+	$(BIN)/fabloom run one-step
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python tests/typing/check.py
+
+bench: install
+	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/offline_data.py
+
+clean:
+	rm -rf $(VENV) .fabloom build *.egg-info

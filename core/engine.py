@@ -1,0 +1,75 @@
+"""From a plan to results: the part that every engine shares, and the inline engine, which needs nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import FabloomError
+from .execute import ArtifactStore, Options, StepResult, failed, run_step
+from .plan import Plan, PlannedStep
+from .progress import Emit, Event, silent
+from .registry import Registry
+
+log = logging.getLogger("fabloom")
+
+
+@dataclass
+class Engine:
+    """Performs steps against a store. `processes` isolates them in workers (see `core/worker.py`); None runs them here."""
+
+    registry: Registry
+    store: ArtifactStore
+    options: Options = field(default_factory=Options)
+    emit: Emit = silent
+    stop: Callable[[], bool] = lambda: False
+    processes: Any = None
+
+    def perform(self, step: PlannedStep) -> StepResult:
+        """Run or reuse one step and tell the observers. Never raises for a step's failure: the result says it."""
+
+        def emit(event: Event) -> None:
+            self.emit({"step": step.name, **event})
+
+        self._observe("fabloom_step_started", step=step)
+        try:
+            if self.store.has(step.key) and step.name not in self.options.redo:
+                result = StepResult.committed(step, "reused", self.store.manifest(step.key))
+            elif self.processes is not None:
+                result = self.processes.run(step, self.store.url, self.options, emit, self.stop)
+            else:
+                result = run_step(step, self.store, self.options, emit, self.stop)
+        except (FabloomError, KeyboardInterrupt, OSError) as error:
+            result = failed(step, error)
+        self.emit({"event": "finished", "step": step.name, "result": result.as_dict()})
+        self._observe("fabloom_step_finished", step=step, result=result)
+        return result
+
+    def _observe(self, hook: str, **arguments: Any) -> None:
+        """Call each observer in its own try: one that raises is logged and the others still hear of the step."""
+        for implementation in getattr(self.registry.hooks.hook, hook).get_hookimpls():
+            try:
+                implementation.function(**{name: arguments[name] for name in implementation.argnames})
+            except Exception:
+                log.exception("observer %s of plugin %s failed", hook, implementation.plugin_name)
+
+
+def skipped(step: PlannedStep, why: str) -> StepResult:
+    """The result of a step that could not be started."""
+    return StepResult.of(step, "skipped", error=why)
+
+
+def run_inline(plan: Plan, engine: Engine) -> list[StepResult]:
+    """Run the steps one after another in this process; after a failure the rest is skipped."""
+    results: list[StepResult] = []
+    for step in plan.steps:
+        bad = next((r for r in results if r.status == "failed"), None)
+        results.append(skipped(step, f"step '{bad.name}' failed") if bad else engine.perform(step))
+    return results
+
+
+def exit_code(results: Sequence[StepResult]) -> int:
+    """0 if every step ran or was reused, else the code of the first failure."""
+    return next((r.exit_code or 1 for r in results if r.status == "failed"), 0)

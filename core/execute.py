@@ -1,0 +1,197 @@
+"""Running one planned step, in this process: lock, lease, run, commit. Everything an engine needs is here.
+
+    hit?  ->  lock the key  ->  hit now?  ->  lease the device  ->  stage  ->  task(ctx, params, inputs)  ->  commit
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import importlib.metadata
+import inspect
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from .artifacts import Artifact
+from .context import Context
+from .device import lease, threads
+from .errors import DataError, EnvironmentProblem, FabloomError, Interrupted, StepFailed
+from .keys import SourceCache, artifact_key, blake, canonical_params
+from .plan import PlannedStep, PlanStore
+from .progress import Emit, silent
+
+HARDWARE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
+"""errno of an OSError that the machine, not the task, is to blame for."""
+
+
+class ArtifactStore(PlanStore, Protocol):
+    """What running a step asks of a store."""
+
+    @property
+    def url(self) -> str: ...
+    def get(self, key: str) -> Artifact: ...
+    def lock(self, key: str, waiting: Callable[[str], None], stop: Callable[[], bool]) -> AbstractContextManager[bool]: ...
+    def work(self, key: str) -> Path: ...
+    def stage(self, key: str) -> Any: ...
+    def folder(self, key: str) -> Path: ...
+    def set_aside(self, key: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: none of it is in a key. `redo` names steps whose committed result is to be made again."""
+
+    device: str = "auto"
+    checkpoint_seconds: float = 30.0
+    redo: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What became of a step: status is ran, reused, failed or skipped."""
+
+    name: str
+    task: str
+    kind: str
+    key: str
+    status: str
+    digest: str = ""
+    seconds: float = 0.0
+    error: str = ""
+    exit_code: int = 0
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, step: PlannedStep, status: str, **more: Any) -> StepResult:
+        """A result of `step`."""
+        return cls(step.name, step.task, step.spec.output.kind, step.key, status, **more)
+
+    @classmethod
+    def committed(cls, step: PlannedStep, status: str, manifest: Mapping[str, Any], seconds: float = 0.0) -> StepResult:
+        """A result answered from the manifest alone."""
+        return cls.of(step, status, digest=manifest["digest"], metrics=manifest["metrics"], seconds=seconds)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return asdict(self)
+
+
+def run_step(
+    step: PlannedStep, store: ArtifactStore, options: Options, emit: Emit = silent, stop: Callable[[], bool] = lambda: False
+) -> StepResult:
+    """Run one step to its commit, or find it done. Raises FabloomError; anything a task raises becomes StepFailed."""
+    began = time.monotonic()
+    redo = step.name in options.redo
+    if store.has(step.key) and not redo:
+        return StepResult.committed(step, "reused", store.manifest(step.key))
+
+    def waiting(pid: str) -> None:
+        emit({"event": "log", "message": f"waiting for process {pid}, which is making the same artifact"})
+
+    try:
+        with store.lock(step.key, waiting, stop) as held:
+            if not held:
+                raise Interrupted("stopped while waiting for another process")
+            if store.has(step.key):
+                if not redo:
+                    return StepResult.committed(step, "reused", store.manifest(step.key))
+                store.set_aside(step.key)
+            with lease(options.device, emit) as device:
+                manifest = _run_locked(step, store, options, emit, stop, device, began)
+    except OSError as error:
+        if error.errno in HARDWARE:
+            raise EnvironmentProblem(f"step '{step.name}': {error.strerror}: {error.filename or store.url}") from error
+        raise StepFailed(step.name, _told(error)) from error
+    except FabloomError:
+        raise
+    except MemoryError as error:
+        raise StepFailed(step.name, "out of memory; lower the batch size") from error
+    except Exception as error:
+        raise StepFailed(step.name, _told(error)) from error
+    return StepResult.committed(step, "ran", manifest, time.monotonic() - began)
+
+
+def _told(error: Exception) -> str:
+    """The error, and the last line of the task's own code that led to it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" (at {Path(frames[-1].filename).name}:{frames[-1].lineno}, in {frames[-1].name})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def _run_locked(
+    step: PlannedStep, store: ArtifactStore, options: Options, emit: Emit, stop: Callable[[], bool], device: str, began: float
+) -> dict[str, Any]:
+    import torch
+
+    count = threads()
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+    staging: Any = store.stage(step.key)
+    context = Context(
+        staging=staging,
+        seed=step.seed,
+        workdir=store.work(step.key),
+        device=device,
+        emit=emit,
+        checkpoint_seconds=options.checkpoint_seconds,
+        stop_requested=stop,
+    )
+    context.seed_globals()
+    inputs: dict[str, Any] = {
+        port: [store.get(k) for k in key] if isinstance(key, list) else store.get(key) for port, key in step.inputs.items()
+    }
+    emit({"event": "started", "device": device})
+    result = step.spec.function(step.spec.method(), context, step.params, **inputs)
+    if not isinstance(result, step.spec.output):
+        raise StepFailed(step.name, f"{step.task} must return {step.spec.output.kind}, not {type(result).__name__}")
+    if artifact_key({**step.preimage, "params": canonical_params(step.params, SourceCache())}) != step.key:
+        raise DataError(f"step '{step.name}': the files it reads changed while it ran. Run it again when they are at rest.")
+    facts = {
+        "kind": step.spec.output.kind,
+        "preimage": dict(step.preimage),
+        "plugin": _plugin(step.spec.method),
+        "source": source_fingerprint(step.spec.method),
+        "made_with": {"python": platform.python_version(), "torch": str(torch.__version__), "platform": f"{sys.platform}-{platform.machine()}"},
+        "device": device,
+        "threads": count,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": round(time.monotonic() - began, 3),
+        "curves": {name: curve["points"] for name, curve in context.history.items()},
+    }
+    manifest: dict[str, Any] = staging.commit(store.folder(step.key), facts)
+    return manifest
+
+
+def _plugin(method: Any) -> dict[str, str]:
+    """Distribution and version that a method comes from."""
+    package = method.__module__.partition(".")[0]
+    for name in importlib.metadata.packages_distributions().get(package, ()):
+        return {"distribution": name, "version": importlib.metadata.version(name)}
+    return {"distribution": package, "version": "unknown"}
+
+
+def source_fingerprint(method: Any) -> str:
+    """Hash of the Python sources of the method's package, to notice a change without a version bump."""
+    module = importlib.import_module(method.__module__.rpartition(".")[0] or method.__module__)
+    try:
+        file = Path(inspect.getfile(module))
+    except (TypeError, OSError):
+        return ""
+    files = sorted(file.parent.glob("*.py")) if file.name == "__init__.py" else [file]
+    return blake(b"".join(f.name.encode() + b"\0" + f.read_bytes() for f in files))
+
+
+def failed(step: PlannedStep, error: BaseException) -> StepResult:
+    """The result of a step that raised."""
+    code = error.exit_code if isinstance(error, FabloomError) else 130 if isinstance(error, KeyboardInterrupt) else 1
+    return StepResult.of(step, "failed", error=str(error) or type(error).__name__, exit_code=code)
+
+
+__all__ = ["ArtifactStore", "Options", "StepResult", "failed", "run_step", "source_fingerprint"]

@@ -1,0 +1,45 @@
+"""The hooks a plugin can implement; `hookimpl` marks an implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from .artifacts import Artifact
+    from .method import Method
+    from .plan import PlannedStep
+
+PROJECT = "fabloom"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class Specs:
+    """All hooks. An implementation may name fewer arguments than the specification."""
+
+    @hookspec
+    def fabloom_methods(self) -> Iterable[type[Method]]:  # type: ignore[empty-body]
+        """Return the Method classes of this plugin."""
+
+    @hookspec
+    def fabloom_kinds(self) -> Iterable[type[Artifact]]:  # type: ignore[empty-body]
+        """Return the artifact kinds of this plugin."""
+
+    @hookspec
+    def fabloom_pipelines(self) -> Iterable[Any]:  # type: ignore[empty-body]
+        """Return `Pipeline` objects, paths of YAML files, or callables that take the registry and return a `Pipeline`."""
+
+    @hookspec(firstresult=True)
+    def fabloom_open_store(self, url: str) -> Any | None:
+        """Open the store at `url`, or return None if this plugin does not know the scheme."""
+
+    @hookspec
+    def fabloom_step_started(self, step: PlannedStep) -> None:
+        """Observe that a step starts. Exceptions are logged, never fatal."""
+
+    @hookspec
+    def fabloom_step_finished(self, step: PlannedStep, result: Any) -> None:
+        """Observe a step's `StepResult`. Exceptions are logged, never fatal."""

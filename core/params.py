@@ -1,0 +1,58 @@
+"""Typed parameters of a task, and `Source`, a parameter that names files on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+
+class Params(BaseModel):
+    """Base of every task's parameters: frozen, unknown names refused, NaN and infinity refused.
+
+    Field descriptions become the command line's help and the form of a Prefect deployment.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class Source:
+    """A file or folder that a parameter names.
+
+    At planning its bytes are hashed (names relative to the root, sizes, contents); the hash, never the path,
+    is what enters the key and the manifest.
+    """
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"Source({str(self.path)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Source) and other.path == self.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def build(value: Any) -> Source:
+            if isinstance(value, Source):
+                return value
+            if isinstance(value, str | Path) and str(value).strip():
+                return cls(value)
+            raise ValueError("a path to a file or folder is wanted")
+
+        return core_schema.no_info_plain_validator_function(
+            build, serialization=core_schema.plain_serializer_function_ser_schema(lambda s: str(s.path))
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "format": "path"}

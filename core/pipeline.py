@@ -1,0 +1,130 @@
+"""The pipeline as written: YAML or Python, one pydantic model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from .errors import PipelineError, UserError, did_you_mean
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+Input = str | list[str]
+
+
+class Step(BaseModel):
+    """One step: the task it runs, where its inputs come from, its parameters and its own seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str = Field(description="<method>.<task>")
+    inputs: dict[str, Input] = Field(default_factory=dict, description="port: step name, ref:NAME or key:HEX, or a list of them")
+    params: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(0, description="set it to draw other data from the same task, as for a held-out set")
+
+
+class Pipeline(BaseModel):
+    """A named DAG of steps."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    description: str = ""
+    seed: int = 0
+    steps: dict[Name, Step] = Field(min_length=1)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Pipeline:
+        """Read a YAML file. Raises PipelineError that names the file and the place in it."""
+        path = Path(path)
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise PipelineError("", f"cannot read the pipeline '{path}': {error}") from error
+        try:
+            content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  a SafeLoader subclass
+        except yaml.YAMLError as error:
+            raise PipelineError("", f"'{path}' is not valid YAML: {error}") from error
+        return cls.parse(content, origin=str(path))
+
+    @classmethod
+    def parse(cls, content: Any, origin: str = "pipeline") -> Pipeline:
+        """Validate plain data. Raises PipelineError with the path of the first mistake."""
+        if not isinstance(content, dict):
+            raise PipelineError("", f"{origin}: a pipeline is a mapping with 'name' and 'steps', not {type(content).__name__}")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise validation_error(error, cls) from error
+
+    def override(self, settings: Sequence[str] = (), seed: int | None = None) -> Pipeline:
+        """A copy with `steps.NAME.params.FIELD=VALUE` (or `.seed=`, `.task=`, `.inputs.PORT=`) applied; values are YAML."""
+        content = self.model_dump()
+        for setting in settings:
+            place, equals, text = setting.partition("=")
+            if not equals:
+                raise UserError(f"--set '{setting}': write it as steps.NAME.params.FIELD=VALUE")
+            try:
+                value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506
+            except yaml.YAMLError as error:
+                raise UserError(f"--set '{setting}': the value is not valid YAML: {error}") from error
+            _assign(content, place.strip(), value)
+        if seed is not None:
+            content["seed"] = seed
+        return type(self).parse(content)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice and reads 1e-4 as the number it is."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"'{key}' is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _float_resolver() -> None:
+    import re
+
+    pattern = re.compile(r"^[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+)$")
+    _StrictLoader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+    _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", pattern, list("-+0123456789."))
+
+
+_float_resolver()
+
+
+def _assign(content: dict[str, Any], place: str, value: Any) -> None:
+    parts = place.split(".")
+    target: Any = content
+    for depth, part in enumerate(parts[:-1]):
+        if not isinstance(target, dict) or part not in target:
+            known = target if isinstance(target, dict) else ()
+            raise PipelineError(".".join(parts[: depth + 1]), f"there is nothing of that name to set.{did_you_mean(part, known)}")
+        target = target[part]
+        if target is None:
+            raise PipelineError(".".join(parts[: depth + 1]), "is null; set the whole of it instead")
+    if len(parts) < 2 or not isinstance(target, dict):
+        raise PipelineError(place, "cannot be set; write steps.NAME.params.FIELD=VALUE")
+    target[parts[-1]] = value
+
+
+def validation_error(error: ValidationError, model: type[BaseModel], prefix: str = "") -> PipelineError:
+    """pydantic's first complaint as a PipelineError: the place, what is wrong, and the nearest right name."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    path = f"{prefix}.{place}" if prefix and place else prefix or place
+    if first["type"] == "extra_forbidden":
+        owner = Step if model is Pipeline and len(first["loc"]) > 1 else model
+        known = owner.model_fields if owner is not model or len(first["loc"]) == 1 else ()
+        return PipelineError(path, f"is not known here.{did_you_mean(str(first['loc'][-1]), known)}")
+    shown = repr(first["input"])
+    given = f" (given: {shown if len(shown) <= 60 else shown[:57] + '...'})" if first["type"] != "missing" else ""
+    return PipelineError(path, f"{first['msg']}{given}")

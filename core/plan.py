@@ -1,0 +1,173 @@
+"""A pipeline resolved: tasks found, types checked, parameters validated, every key known before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from .errors import PipelineError, UserError, did_you_mean
+from .keys import SCHEMA, SourceHasher, artifact_key, canonical_params, step_seed
+from .method import Port, TaskSpec
+from .params import Params
+from .pipeline import Pipeline, Step, validation_error
+from .registry import Registry
+
+
+class PlanStore(Protocol):
+    """What planning asks of a store."""
+
+    @property
+    def hasher(self) -> SourceHasher: ...
+    def has(self, key: str) -> bool: ...
+    def manifest(self, key: str) -> dict[str, Any]: ...
+    def resolve(self, text: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """One step, ready to run: `inputs` are keys by port, `upstream` the steps of this pipeline it waits for."""
+
+    name: str
+    spec: TaskSpec
+    params: Params
+    inputs: Mapping[str, str | list[str]]
+    upstream: tuple[str, ...]
+    seed: int
+    key: str
+    preimage: Mapping[str, Any]
+
+    @property
+    def task(self) -> str:
+        """`<method>.<task>`."""
+        return self.spec.full_name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All steps in an order in which they can run."""
+
+    pipeline: Pipeline
+    steps: tuple[PlannedStep, ...]
+
+    def step(self, name: str) -> PlannedStep:
+        """The step of that name. Raises UserError with the nearest name."""
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise UserError(f"there is no step '{name}'.{did_you_mean(name, (s.name for s in self.steps))}")
+
+
+def make_plan(pipeline: Pipeline, registry: Registry, store: PlanStore) -> Plan:
+    """Resolve a pipeline. Raises PipelineError with the place and the fix; runs and writes nothing."""
+    specs = {name: registry.task(step.task, f"steps.{name}.task") for name, step in pipeline.steps.items()}
+    order = _order(pipeline)
+    planned: dict[str, PlannedStep] = {}
+    for name in order:
+        planned[name] = _plan_step(name, pipeline, specs, planned, store)
+    for step in planned.values():
+        upstream = {port: planned[source] for port, source in pipeline.steps[step.name].inputs.items() if isinstance(source, str) and source in planned}
+        step.spec.method.check(step, upstream)
+    return Plan(pipeline, tuple(planned.values()))
+
+
+def _sources(step: Step) -> list[tuple[str, str]]:
+    """(port, source) of every input, lists flattened."""
+    return [(port, s) for port, source in step.inputs.items() for s in ([source] if isinstance(source, str) else source)]
+
+
+def _is_stored(source: str) -> bool:
+    return source.startswith(("ref:", "key:"))
+
+
+def _order(pipeline: Pipeline) -> list[str]:
+    graph: dict[str, list[str]] = {}
+    for name, step in pipeline.steps.items():
+        graph[name] = []
+        for port, source in _sources(step):
+            if _is_stored(source):
+                continue
+            if source not in pipeline.steps:
+                raise PipelineError(f"steps.{name}.inputs.{port}", f"there is no step '{source}'.{did_you_mean(source, pipeline.steps)}")
+            graph[name].append(source)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise PipelineError("steps", f"the steps form a cycle: {' -> '.join(reversed(error.args[1]))}") from error
+    done: list[str] = []
+    while len(done) < len(graph):  # the order of the file wherever the arrows allow it
+        done.append(next(n for n, needs in graph.items() if n not in done and all(need in done for need in needs)))
+    return done
+
+
+def _plan_step(
+    name: str, pipeline: Pipeline, specs: Mapping[str, TaskSpec], planned: Mapping[str, PlannedStep], store: PlanStore
+) -> PlannedStep:
+    step, spec = pipeline.steps[name], specs[name]
+    try:
+        params = spec.params.model_validate(step.params)
+    except ValidationError as error:
+        raise validation_error(error, spec.params, f"steps.{name}.params") from error
+    inputs = _inputs(name, step, spec, planned, store)
+    seed = step_seed(pipeline.seed, step.seed, spec.full_name)
+    try:
+        canonical = canonical_params(params, store.hasher)
+    except UserError as error:
+        raise type(error)(*_with_place(error, f"steps.{name}.params")) from error
+    except OSError as error:
+        raise PipelineError(f"steps.{name}.params", f"cannot read '{error.filename}': {error.strerror}") from error
+    preimage = {"schema": SCHEMA, "task": spec.full_name, "version": spec.version, "params": canonical, "seed": seed, "inputs": inputs}
+    upstream = tuple(dict.fromkeys(source for _, source in _sources(step) if not _is_stored(source)))
+    return PlannedStep(name, spec, params, inputs, upstream, seed, artifact_key(preimage), preimage)
+
+
+def _with_place(error: UserError, place: str) -> tuple[str, ...]:
+    return (place, str(error)) if isinstance(error, PipelineError) else (f"{place}: {error}",)
+
+
+def _inputs(
+    name: str, step: Step, spec: TaskSpec, planned: Mapping[str, PlannedStep], store: PlanStore
+) -> dict[str, str | list[str]]:
+    place = f"steps.{name}.inputs"
+    for port in step.inputs:
+        if port not in spec.inputs:
+            raise PipelineError(f"{place}.{port}", f"{spec.full_name} has no input of that name.{did_you_mean(port, spec.inputs)}")
+    keys: dict[str, str | list[str]] = {}
+    for port, wanted in spec.inputs.items():
+        if port not in step.inputs:
+            if not wanted.optional:
+                raise PipelineError(f"{place}.{port}", f"is missing: {spec.full_name} needs {wanted}{_candidates(wanted, planned)}")
+            continue
+        source = step.inputs[port]
+        if isinstance(source, list) != wanted.many:
+            raise PipelineError(f"{place}.{port}", f"expects {'a list of steps' if wanted.many else 'one step'} ({wanted})")
+        if isinstance(source, list):
+            keys[port] = [_input_key(f"{place}.{port}", s, wanted, planned, store) for s in source]
+        else:
+            keys[port] = _input_key(f"{place}.{port}", source, wanted, planned, store)
+    return keys
+
+
+def _candidates(port: Port, planned: Mapping[str, PlannedStep]) -> str:
+    names = [s.name for s in planned.values() if issubclass(s.spec.output, port.kind)]
+    return f"; steps that give one: {', '.join(names)}" if names else ""
+
+
+def _input_key(place: str, source: str, port: Port, planned: Mapping[str, PlannedStep], store: PlanStore) -> str:
+    if not _is_stored(source):
+        upstream = planned[source]
+        if not issubclass(upstream.spec.output, port.kind):
+            raise PipelineError(place, f"expects {port.kind.kind}, but '{source}' gives {upstream.spec.output.kind} ({upstream.task})")
+        return upstream.key
+    try:
+        key = store.resolve(source)
+        kind = store.manifest(key)["kind"]
+    except UserError as error:
+        raise PipelineError(place, str(error)) from error
+    if kind != port.kind.kind:
+        raise PipelineError(place, f"expects {port.kind.kind}, but '{source}' is {kind}")
+    return key
+

@@ -1,0 +1,63 @@
+"""Events: what a running step tells the outside, as plain JSON objects so that they cross a process boundary.
+
+    {"event": "progress", "step", "name", "done", "total", "unit", "rate", "eta"}     rate in units/s, eta in seconds or None
+    {"event": "log", "step", "message"}        {"event": "scalars", "step", "at", "values"}
+    {"event": "started"|"finished", "step", ...}                                      sent by the engine itself
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+Event = dict[str, Any]
+Emit = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """Drop the event."""
+
+
+class Progress:
+    """A counter with rate and ETA. The rate is taken over the last half minute, so that an ETA follows a change of speed.
+
+    Used as a context manager or by hand; `advance` may be called for every item, events are sent at most 5 times a second.
+    """
+
+    WINDOW = 30.0
+    PERIOD = 0.2
+
+    def __init__(self, emit: Emit, name: str, total: int, unit: str = "it", done: int = 0) -> None:
+        self.name, self.total, self.unit, self.done = name, total, unit, done
+        self._emit = emit
+        self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), done)])
+        self._sent = 0.0
+        self._send()
+
+    def advance(self, count: int = 1) -> None:
+        """Count `count` more units as done."""
+        self.done += count
+        now = time.monotonic()
+        if now - self._sent >= self.PERIOD or self.done >= self.total:
+            self._marks.append((now, self.done))
+            while len(self._marks) > 2 and now - self._marks[0][0] > self.WINDOW:
+                self._marks.popleft()
+            self._send()
+
+    def _send(self) -> None:
+        (then, before), (now, done) = self._marks[0], self._marks[-1]
+        rate = (done - before) / (now - then) if now > then else 0.0
+        eta = (self.total - self.done) / rate if rate > 0 else None
+        self._sent = time.monotonic()
+        self._emit({
+            "event": "progress", "name": self.name, "done": self.done, "total": self.total, "unit": self.unit, "rate": rate, "eta": eta,
+        })  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._send()

@@ -1,0 +1,1 @@
+"""Putting the parts together: Prefect flow, ready pipelines, report page, command line."""

@@ -1,0 +1,284 @@
+"""Reading arrays: the layouts that `arrays` writes, without zarr-python, verified chunk by chunk.
+
+Nothing is believed: the crc32c of every shard index and of every chunk, the size of each file, and the size that a zstd frame
+claims are all held against the metadata. What does not fit raises `DamagedArtifact`; there are no fill values. Reads are
+`pread`s on descriptors that each process opens for itself, so a reader may be used before and after a fork and from several threads.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import google_crc32c
+import numpy as np
+import zstandard
+from numcodecs import zstd
+
+from fabloom.errors import DamagedArtifact
+
+from .layout import read_layout
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+OPEN_FILES = 32
+"""Descriptors one array keeps open."""
+
+SPLIT_BYTES = 1 << 18
+"""Below this much payload an array is one job of `Rows.read`; hand-over between threads would cost more."""
+
+
+class _File:
+    """A descriptor that closes when nobody uses it any more, also if another thread drops it from the cache meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self.fd = -1
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise DamagedArtifact(f"'{path}' is missing. Run `fabloom verify`.") from error
+        self.path = path
+        self.size = os.fstat(self.fd).st_size
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+    def fill(self, targets: list[Any], offset: int) -> bool:
+        """Read into the buffers from `offset`; False if the file ends before they are full."""
+        return os.preadv(self.fd, targets, offset) == sum(len(target) for target in targets)
+
+
+class StoredArray:
+    """A lazy array (`fabloom.artifacts.LazyArray`): shape and dtype from the metadata, indexing reads, verifies and returns numpy.
+
+    `check(path)` is called before a data file is opened; it raises for a file that is not the one that was committed.
+    """
+
+    def __init__(self, folder: Path, check: Callable[[Path], None] | None) -> None:
+        self.folder = Path(folder)
+        self.layout = read_layout(self.folder)
+        self._check = check
+        self._pid = os.getpid()
+        self._files: dict[int, _File] = {}
+        self._indexes: dict[int, NDArray[np.uint64]] = {}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, N first."""
+        return self.layout.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of what indexing returns."""
+        return self.layout.dtype
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a 0-d array has no length")
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"StoredArray({self.folder.name}, {self.dtype}, {self.shape})"
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self[row] for row in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("an array in the store cannot be used without a copy")
+        return np.asarray(self[...], dtype=dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Numpy indexing; only the rows that the first axis selects are read. Raises IndexError and DamagedArtifact."""
+        first, rest = (index[0], index[1:]) if isinstance(index, tuple) and index else (index, ())
+        if not self.layout.shard:
+            return self._tensor()[index]
+        if first is Ellipsis or first is None or isinstance(first, tuple):
+            return self.take(np.arange(len(self)))[index]
+        rows, local = self._selected(first)
+        taken = self.take(rows)
+        return taken[(local, *rest)] if rest or not isinstance(local, slice) else taken
+
+    def _selected(self, first: Any) -> tuple[NDArray[np.int64], Any]:
+        """Rows that the first index selects, and what selects the same among just those rows."""
+        if isinstance(first, slice):
+            return np.arange(*first.indices(len(self))), slice(None)
+        chosen = np.asarray(first)
+        if chosen.dtype == bool:
+            if chosen.shape != (len(self),):
+                raise IndexError(f"a mask of shape {chosen.shape} does not select among {len(self)} rows")
+            chosen = np.flatnonzero(chosen)
+        elif chosen.size == 0:
+            chosen = chosen.astype(np.int64)
+        rows = self.checked(chosen.reshape(-1))
+        return rows, np.arange(len(rows)).reshape(chosen.shape) if chosen.ndim else 0
+
+    def checked(self, rows: NDArray[Any]) -> NDArray[np.int64]:
+        """Row numbers as int64, negative ones counted from the end. Raises IndexError."""
+        if rows.dtype.kind not in "iu" or rows.ndim != 1:
+            raise IndexError(f"rows are chosen by integers, slices or a mask, not {rows.dtype} {rows.shape}")
+        found = rows.astype(np.int64)
+        found[found < 0] += len(self)
+        if len(found) and (found.min() < 0 or found.max() >= len(self)):
+            row = int(rows[(found < 0) | (found >= len(self))][0])
+            raise IndexError(f"row {row} is not among the {len(self)} rows of '{self.folder.name}'")
+        return found
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows [len(rows), ...], any order, each decoded into its place."""
+        out = self.empty(len(rows))
+        self.fill(out, rows, np.argsort(rows, kind="stable"))
+        return out
+
+    def empty(self, count: int) -> NDArray[Any]:
+        """An uninitialised array for `count` rows."""
+        return np.empty((count, *self.shape[1:]), self.dtype)
+
+    def fill(self, out: NDArray[Any], rows: NDArray[np.int64], places: NDArray[np.intp]) -> None:
+        """Decode `rows[place]` into `out[place]` for each place. Several threads may fill different places of one `out`."""
+        layout = self.layout
+        pixels = out.reshape(len(out), math.prod(self.shape[1:])).view(np.uint8)
+        scratch = np.empty(layout.most_bytes if layout.compressed else 4, np.uint8)
+        if layout.chunk == 1:
+            for place in places.tolist():
+                self._decode(int(rows[place]), pixels[place], scratch)
+            return
+        held, current = np.empty((layout.chunk, layout.row_bytes), np.uint8), -1
+        for place in places.tolist():
+            chunk, row = divmod(int(rows[place]), layout.chunk)
+            if chunk != current:
+                self._decode(chunk, held.reshape(-1), scratch)
+                current = chunk
+            pixels[place] = held[row]
+
+    def _decode(self, chunk: int, target: NDArray[np.uint8], scratch: NDArray[np.uint8]) -> None:
+        """Read, verify and decode one inner chunk into `target`."""
+        number, slot = divmod(chunk, self.layout.shard // self.layout.chunk)
+        file = self._file(number)
+        offset, size = self._index(number, file)[slot].tolist()
+        end = file.size - (self.layout.shard // self.layout.chunk * 16 + 4)
+        if offset + size > end or size > self.layout.most_bytes or (not self.layout.compressed and size != len(target) + 4):
+            raise self._damage(file.path, chunk, "the chunk is missing, or does not lie in the shard")
+        stored = [scratch[:size]] if self.layout.compressed else [target, scratch]
+        if not file.fill(stored, offset):
+            raise self._damage(file.path, chunk, "the file is cut short")
+        if self.layout.compressed:
+            self._inflate(file.path, chunk, scratch[:size], target)
+        elif not _matches(target, scratch):
+            raise self._damage(file.path, chunk, "the checksum does not match")
+
+    def _inflate(self, path: Path, chunk: int, stored: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+        """Check and decompress a stored chunk into `target`; a frame that claims another size never reaches the decoder."""
+        frame = stored[:-4]
+        if not _matches(frame, stored[-4:]):
+            raise self._damage(path, chunk, "the checksum does not match")
+        try:
+            if zstandard.frame_content_size(frame.data) != len(target):
+                raise self._damage(path, chunk, "the chunk decodes to another size")
+            zstd.decompress(frame, target)
+        except (RuntimeError, ValueError, zstandard.ZstdError) as error:
+            raise self._damage(path, chunk, str(error)) from error
+
+    def _damage(self, path: Path, chunk: int, what: str) -> DamagedArtifact:
+        rows = f"row {chunk}" if self.layout.chunk == 1 else f"rows {chunk * self.layout.chunk} to {(chunk + 1) * self.layout.chunk - 1}"
+        return DamagedArtifact(f"'{path}', {rows if self.layout.shard else 'tensor'}: {what}. Run `fabloom verify`.")
+
+    def _file(self, number: int) -> _File:
+        if self._pid != os.getpid():
+            self._files, self._pid = {}, os.getpid()
+        found = self._files.get(number)
+        if found is None:
+            path = self.folder.joinpath("c", str(number), *["0"] * (len(self.shape) - 1))
+            if self._check is not None:
+                self._check(path)
+            found = _File(path)
+            if len(self._files) >= OPEN_FILES:
+                self._files = {}  # readers in other threads keep the file they hold alive
+            self._files[number] = found
+        return found
+
+    def _index(self, number: int, file: _File) -> NDArray[np.uint64]:
+        """(offset, size) of each chunk of a shard, read once."""
+        found = self._indexes.get(number)
+        if found is None:
+            stored = np.empty(self.layout.shard // self.layout.chunk * 16 + 4, np.uint8)
+            if not file.size >= len(stored) or not file.fill([stored], file.size - len(stored)) or not _matches(stored[:-4], stored[-4:]):
+                raise DamagedArtifact(f"'{file.path}': the shard index is damaged or cut short. Run `fabloom verify`.")
+            found = stored[:-4].view("<u8").reshape(-1, 2)
+            self._indexes[number] = found
+        return found
+
+    def _tensor(self) -> NDArray[Any]:
+        """The whole of an unsharded array."""
+        out = np.empty(self.shape, self.dtype)
+        if not out.size:
+            return out
+        path = self.folder.joinpath("c", *["0"] * len(self.shape))
+        if self._check is not None:
+            self._check(path)
+        try:
+            size = path.stat().st_size
+            if not 4 < size <= self.layout.most_bytes:
+                raise self._damage(path, 0, f"{size} bytes cannot be this tensor")
+            stored = np.fromfile(path, np.uint8)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise self._damage(path, 0, "the file is missing") from error
+        target = out.reshape(-1).view(np.uint8)
+        if self.layout.compressed:
+            self._inflate(path, 0, stored, target)
+        elif len(stored) != len(target) + 4 or not _matches(stored[:-4], stored[-4:]):
+            raise self._damage(path, 0, "the checksum does not match")
+        else:
+            target[:] = stored[:-4]
+        return out
+
+
+def _matches(data: NDArray[np.uint8], checksum: NDArray[np.uint8]) -> bool:
+    return int(google_crc32c.value(data)) == int.from_bytes(checksum.tobytes(), "little")
+
+
+class Rows:
+    """Random rows of several arrays at once (`fabloom.artifacts.RowReader`), decoded straight into the batch by `threads` threads."""
+
+    def __init__(self, arrays: Mapping[str, StoredArray], threads: int = 2) -> None:
+        self.arrays = dict(arrays)
+        self.threads = threads
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        lengths = {name: len(array) for name, array in self.arrays.items()}
+        if not lengths or len(set(lengths.values())) != 1 or not all(array.layout.shard for array in self.arrays.values()):
+            raise ValueError(f"rows are read together from row-wise arrays of one length, not from {lengths}")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def read(self, rows: Sequence[int] | NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """{name: [B, ...]} for B row numbers in any order, repeats allowed. Raises IndexError and DamagedArtifact."""
+        wanted = np.asarray(rows)
+        wanted = next(iter(self.arrays.values())).checked(wanted if wanted.size else wanted.astype(np.int64))
+        order = np.argsort(wanted, kind="stable")  # by shard, and by offset in it
+        out = {name: array.empty(len(wanted)) for name, array in self.arrays.items()}
+        jobs: list[tuple[StoredArray, NDArray[Any], NDArray[np.intp]]] = []
+        for name in sorted(out, key=lambda name: -out[name].nbytes):
+            pieces = 2 * self.threads if self.threads > 1 and out[name].nbytes > SPLIT_BYTES else 1
+            jobs.extend((self.arrays[name], out[name], part) for part in np.array_split(order, pieces) if len(part))
+        if self.threads < 2:
+            for array, target, part in jobs:
+                array.fill(target, wanted, part)
+            return out
+        futures = [self._executor().submit(array.fill, target, wanted, part) for array, target, part in jobs]
+        wait(futures)
+        for future in futures:
+            future.result()
+        return out
+
+    def _executor(self) -> ThreadPoolExecutor:
+        """The pool of this process: threads do not live on in a forked child."""
+        if self._pool is None or self._pool[0] != os.getpid():
+            self._pool = (os.getpid(), ThreadPoolExecutor(self.threads, "fabloom-rows"))
+        return self._pool[1]

@@ -1,0 +1,110 @@
+"""Holding the store against its manifests, and taking out the rubbish."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fabloom.errors import FabloomError
+from fabloom.keys import blake_file
+
+from .locks import try_lock
+from .manifest import DATA, NAME, read_manifest, tree_digest
+from .store import Store
+
+
+@dataclass
+class Health:
+    """What `verify` found: problems by key of a committed artifact, and leftovers of runs that did not end."""
+
+    checked: int = 0
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    leftovers: list[str] = field(default_factory=list)
+
+
+def check_artifact(folder: Path) -> list[str]:
+    """Problems of one committed artifact: every byte is hashed. An empty list means sound."""
+    try:
+        manifest = read_manifest(folder)
+    except (FabloomError, OSError) as error:
+        return [str(error)]
+    problems = []
+    files = {name: (size, digest) for name, (size, digest) in manifest["files"].items()}
+    if tree_digest(files) != manifest["digest"]:
+        problems.append("the manifest's digest does not follow from its files")
+    present = {p.relative_to(folder / DATA).as_posix(): p for p in (folder / DATA).rglob("*") if not p.is_dir()}
+    for name, (size, digest) in files.items():
+        path = present.pop(name, None)
+        if path is None:
+            problems.append(f"{name}: missing")
+        elif path.stat().st_size != size:
+            problems.append(f"{name}: {path.stat().st_size} bytes instead of {size}")
+        elif blake_file(path) != digest:
+            problems.append(f"{name}: content differs from what was committed")
+    problems.extend(f"{name}: a file that was never committed" for name in present)
+    others = sorted({p.name for p in folder.iterdir()} - {NAME, DATA})
+    problems.extend(f"{name}: a stranger beside the manifest" for name in others)
+    return problems
+
+
+def verify(store: Store, key: str | None = None) -> Health:
+    """Check one artifact or all of them, and list leftovers."""
+    health = Health()
+    folders = [store.folder(key)] if key else sorted(p for p in (store.root / "objects").glob("*/*") if p.is_dir())
+    for folder in folders:
+        health.checked += 1
+        problems = check_artifact(folder) if (folder / NAME).exists() else [f"{NAME}: missing"]
+        if problems:
+            health.problems[folder.name] = problems
+    if key is None:
+        for room in ("staging", "work"):
+            health.leftovers.extend(f"{room}/{p.name}" for p in sorted((store.root / room).iterdir()) if p.is_dir())
+    return health
+
+
+def rubbish(store: Store) -> list[Path]:
+    """Staging and work folders that nobody holds the lock of, and report pages older than the newest 20."""
+    dead: list[Path] = []
+    for room in ("staging", "work"):
+        for path in sorted((store.root / room).iterdir()):
+            if not path.is_dir():
+                continue
+            handle = try_lock(store.root / "locks" / f"{path.name}.lock")
+            if handle is not None:
+                dead.append(path)
+                os.close(handle)
+    pages = sorted((store.root / "reports").glob("*.html"), key=lambda p: p.stat().st_mtime) if (store.root / "reports").is_dir() else []
+    return dead + pages[:-20]
+
+
+def unreferenced(store: Store, older_than_days: float) -> list[str]:
+    """Keys that no ref reaches through lineage and that were made more than so many days ago."""
+    reached: set[str] = set()
+    for name in store.refs.names():
+        for key in store.refs.history(name):
+            if store.has(key) and key not in reached:
+                reached.update(store.lineage(key))
+    limit = time.time() - older_than_days * 86400
+    return [key for key in store.keys() if key not in reached and (store.folder(key) / NAME).stat().st_mtime < limit]
+
+
+def remove(paths: list[Path]) -> int:
+    """Delete files and folders; returns the bytes that were freed."""
+    freed = 0
+    for path in paths:
+        parts = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+        freed += sum(p.stat().st_size for p in parts)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return freed
+
+
+def as_json(health: Health) -> str:
+    """The health as one JSON document."""
+    return json.dumps({"checked": health.checked, "problems": health.problems, "leftovers": health.leftovers}, indent=2)

@@ -1,0 +1,101 @@
+"""A third party's plugin as it lies in site-packages: quick steps that can be killed, slowed and broken on request."""
+
+import os
+import signal
+import time
+
+import numpy as np
+from pydantic import Field
+
+from fabloom import Context, ImageSet, Method, Model, OfflineData, Params, Pipeline, Report, RowSpec, hookimpl, task
+
+
+class MakeParams(Params):
+    count: int = Field(6, gt=0, description="Images to make.")
+
+
+class TrainParams(Params):
+    steps: int = Field(20, gt=0, description="Optimizer steps.")
+    pause: float = Field(0.0, ge=0, description="Seconds to wait in each step.")
+    die: bool = Field(False, description="Kill the process in the middle.")
+
+
+class RecordParams(Params):
+    count: int = Field(40, gt=0)
+    pause: float = Field(0.0, ge=0)
+
+
+class Fade(Method):
+    """Learns the mean image."""
+
+    name = "fade"
+
+    @task(version=1)
+    def make(self, ctx: Context, params: MakeParams) -> ImageSet:
+        """Random images."""
+        import torch
+
+        pixels = torch.randint(0, 255, (params.count, 1, 8, 8), generator=ctx.generator(), dtype=torch.uint8)
+        ctx.log(f"made {params.count} images")
+        return ImageSet.write(ctx, pixels.numpy())
+
+    @task(version=1)
+    def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:
+        """A linear layer that learns the mean grey level from noisy images."""
+        import torch
+
+        net = torch.nn.Linear(64, 1)
+        optimizer = torch.optim.Adam(net.parameters(), lr=0.05)
+        data = torch.from_numpy(images.images[:]).float().flatten(1) / 255
+        for step in ctx.loop(params.steps, net=net, optimizer=optimizer):
+            if params.die and step.index == params.steps // 2 and not (ctx.workdir / "died").exists():
+                (ctx.workdir / "died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(params.pause)
+            noise = torch.randn(data.shape, generator=ctx.generator()) + torch.randn(()) + float(np.random.rand())
+            loss = (net(data + noise) - data.mean(1, keepdim=True)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step.log(loss=loss.item())
+        return Model.write(ctx, net.state_dict(), {"inputs": 64})
+
+    @task(version=1)
+    def record(self, ctx: Context, params: RecordParams, *, teacher: Model) -> OfflineData:
+        """Rows that depend on (seed, index) and the weights only."""
+        weight = float(teacher.state()["weight"].sum())
+        writer = OfflineData.writer(ctx, count=params.count, block=8, arrays={"sample_id": RowSpec("int64", compress=False), "r_chunks": RowSpec("int8", (2, 4, 4))})
+        with ctx.progress(params.count, unit="row", done=writer.start) as bar:
+            for start in range(writer.start, params.count, 8):
+                rows = np.arange(start, min(start + 8, params.count))
+                time.sleep(params.pause)
+                codes = np.stack([np.random.default_rng([ctx.seed % 2**32, int(row)]).integers(-100, 100, (2, 4, 4)) for row in rows])
+                writer.append({"sample_id": rows, "r_chunks": codes.astype(np.int8)})
+                bar.advance(len(rows))
+        return OfflineData.finish(ctx, writer, {"weight": weight})
+
+    @task(version=1)
+    def score(self, ctx: Context, params: Params, *, model: Model, offline: OfflineData) -> Report:
+        """The sum of what there is."""
+        return Report.write(ctx, {"weight": float(model.state()["weight"].abs().sum()), "codes": int(offline.array("r_chunks")[...].astype(int).sum())})
+
+
+@hookimpl
+def fabloom_methods():
+    return [Fade]
+
+
+@hookimpl
+def fabloom_pipelines():
+    return [
+        Pipeline.model_validate({
+            "name": "fade",
+            "description": "make, train, record, score",
+            "steps": {
+                "images": {"task": "fade.make"},
+                "model": {"task": "fade.train", "inputs": {"images": "images"}},
+                "offline": {"task": "fade.record", "inputs": {"teacher": "model"}},
+                "report": {"task": "fade.score", "inputs": {"model": "model", "offline": "offline"}},
+            },
+        })
+    ]

@@ -1,0 +1,192 @@
+"""The engine end to end on a tiny method: reuse, failure, interruption and resume, isolation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fabloom.artifacts import ImageSet, Model, Report
+from fabloom.context import Context
+from fabloom.engine import Engine, exit_code, run_inline
+from fabloom.errors import DataError, PipelineError, PluginError
+from fabloom.execute import Options
+from fabloom.method import Method, task
+from fabloom.params import Params
+from fabloom.pipeline import Pipeline
+from fabloom.plan import make_plan
+from fabloom.registry import Origin, Registry
+from fabloom.storage.store import Store
+from fabloom.storage.verify import verify
+
+
+class Count(Params):
+    count: int = 8
+
+
+class Train(Params):
+    steps: int = 12
+    fail_at: int = -1
+
+
+class Toy(Method):
+    """A mean image and a linear layer."""
+
+    name = "toy"
+    calls: list[str] = []
+
+    @task(version=1)
+    def make(self, ctx: Context, params: Count) -> ImageSet:
+        Toy.calls.append("make")
+        pixels = torch.randint(0, 255, (params.count, 1, 4, 4), generator=ctx.generator(), dtype=torch.uint8)
+        return ImageSet.write(ctx, pixels.numpy())
+
+    @task(version=1)
+    def train(self, ctx: Context, params: Train, *, images: ImageSet) -> Model:
+        Toy.calls.append("train")
+        net = torch.nn.Linear(16, 1)
+        optimizer = torch.optim.Adam(net.parameters(), lr=0.05)
+        data = torch.from_numpy(images.images[:]).float().flatten(1) / 255
+        for step in ctx.loop(params.steps, net=net, optimizer=optimizer):
+            if step.index == params.fail_at:
+                raise DataError("image 3 is upside down")
+            noise = torch.randn(data.shape, generator=ctx.generator("noise")) + torch.randn(()) + np.random.rand()
+            loss = net(data + noise).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step.log(loss=loss.item())
+        return Model.write(ctx, net.state_dict(), {"inputs": 16})
+
+    @task(version=1)
+    def score(self, ctx: Context, params: Params, *, models: list[Model]) -> Report:
+        Toy.calls.append("score")
+        return Report.write(ctx, {"weight": float(sum(m.state()["weight"].abs().sum() for m in models))})
+
+
+@pytest.fixture
+def registry() -> Registry:
+    made = Registry()
+    made._add_method(Toy, Origin("toy", "toy", "1"))
+    assert not made.problems
+    Toy.calls.clear()
+    return made
+
+
+def toy(**train: object) -> Pipeline:
+    return Pipeline.parse({
+        "name": "toy",
+        "steps": {
+            "images": {"task": "toy.make"},
+            "a": {"task": "toy.train", "inputs": {"images": "images"}, "params": train},
+            "b": {"task": "toy.train", "inputs": {"images": "images"}, "seed": 1},
+            "report": {"task": "toy.score", "inputs": {"models": ["a", "b"]}},
+        },
+    })  # fmt: skip
+
+
+def execute(pipeline: Pipeline, registry: Registry, store: Store, **more: object):
+    plan = make_plan(pipeline, registry, store)
+    return run_inline(plan, Engine(registry, store, more.pop("options", Options(device="cpu")), **more))
+
+
+def test_second_run_reuses_everything(registry: Registry, store: Store) -> None:
+    first = execute(toy(), registry, store)
+    assert [r.status for r in first] == ["ran"] * 4, [r.error for r in first]
+    second = execute(toy(), registry, store)
+    assert [r.status for r in second] == ["reused"] * 4
+    assert [r.digest for r in first] == [r.digest for r in second]
+    assert Toy.calls == ["make", "train", "train", "score"]
+    assert second[-1].metrics == first[-1].metrics and first[-1].metrics["weight"] > 0
+    assert not verify(store).problems and not verify(store).leftovers
+
+
+def test_keys_follow_from_what_was_asked(registry: Registry, store: Store) -> None:
+    plain, longer = make_plan(toy(), registry, store), make_plan(toy(steps=13), registry, store)
+    assert plain.step("images").key == longer.step("images").key
+    assert plain.step("a").key != longer.step("a").key
+    assert plain.step("b").key == longer.step("b").key != plain.step("a").key
+    assert plain.step("report").key != longer.step("report").key
+    assert make_plan(toy().override(seed=1), registry, store).step("images").key != plain.step("images").key
+
+
+def test_a_failing_step_keeps_its_exit_code_and_skips_the_rest(registry: Registry, store: Store) -> None:
+    results = execute(toy(fail_at=3), registry, store)
+    assert [r.status for r in results] == ["ran", "failed", "skipped", "skipped"]
+    assert exit_code(results) == DataError.exit_code and "upside down" in results[1].error
+
+
+def test_interrupted_then_resumed_equals_uninterrupted(registry: Registry, store: Store, tmp_path: Path) -> None:
+    whole = execute(toy(), registry, Store(tmp_path / "other"))
+    polls = iter(range(100))
+    broken = execute(toy(), registry, store, stop=lambda: next(polls) == 5)
+    assert broken[1].status == "failed" and broken[1].exit_code == 130
+    assert list(store.root.glob("work/*/ckpt-main-*.pt"))
+    resumed = execute(toy(), registry, store)
+    assert [r.digest for r in resumed] == [r.digest for r in whole]
+    assert not list(store.root.glob("work/*/*"))
+
+
+def test_redo_makes_a_committed_artifact_again(registry: Registry, store: Store) -> None:
+    execute(toy(), registry, store)
+    again = execute(toy(), registry, store, options=Options(device="cpu", redo=("a",)))
+    assert [r.status for r in again] == ["reused", "ran", "reused", "reused"]
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "words"),
+    [
+        ({"task": "toy.tarin"}, "steps.a.task", "Did you mean 'toy.train'"),
+        ({"inputs": {"images": "imags"}}, "steps.a.inputs.images", "Did you mean 'images'"),
+        ({"inputs": {"images": "b"}}, "steps.a.inputs.images", "expects ImageSet, but 'b' gives Model (toy.train)"),
+        ({"inputs": {"imges": "images"}}, "steps.a.inputs.imges", "Did you mean 'images'"),
+        ({"inputs": {}}, "steps.a.inputs.images", "steps that give one: images"),
+        ({"inputs": {"images": ["images"]}}, "steps.a.inputs.images", "expects one step"),
+        ({"params": {"stpes": 3}}, "steps.a.params.stpes", "Did you mean 'steps'"),
+        ({"params": {"steps": "many"}}, "steps.a.params.steps", "given: 'many'"),
+        ({"inputs": {"images": "key:abcdef123456"}}, "steps.a.inputs.images", "no artifact"),
+        ({"inputs": {"images": "ref:none"}}, "steps.a.inputs.images", "there is no ref"),
+        ({"input": {}}, "steps.a.input", "Did you mean 'inputs'"),
+    ],
+)  # fmt: skip
+def test_mistakes_name_the_place_and_the_fix(registry: Registry, store: Store, change: dict, path: str, words: str) -> None:
+    content = toy().model_dump()
+    content["steps"]["a"] |= change
+    with pytest.raises(PipelineError) as caught:
+        make_plan(Pipeline.parse(content), registry, store)
+    assert caught.value.path == path and words in str(caught.value), str(caught.value)
+    assert not list(store.keys())
+
+
+def test_a_cycle_is_shown_as_the_cycle(registry: Registry, store: Store) -> None:
+    content = toy().model_dump()
+    content["steps"]["images"] = {"task": "toy.train", "inputs": {"images": "a"}}
+    with pytest.raises(PipelineError, match=r"cycle: .*images -> a|cycle: .*a -> images"):
+        make_plan(Pipeline.parse(content), registry, store)
+
+
+def test_two_plugins_of_one_name_are_both_named(registry: Registry, store: Store) -> None:
+    registry._add_method(Toy, Origin("again", "other-package", "2"))
+    with pytest.raises(PluginError, match=r"toy 1 .*other-package 2"):
+        make_plan(toy(), registry, store)
+
+
+def test_an_observer_that_raises_stops_nothing(registry: Registry, store: Store) -> None:
+    from fabloom.hooks import hookimpl
+
+    heard: list[str] = []
+
+    class Loud:
+        @hookimpl
+        def fabloom_step_started(self, step: object) -> None:
+            raise RuntimeError("observer is broken")
+
+        @hookimpl
+        def fabloom_step_finished(self, step: object, result: object) -> None:
+            heard.append(result.status)  # type: ignore[attr-defined]
+
+    registry.hooks.register(Loud())
+    assert exit_code(execute(toy(), registry, store)) == 0
+    assert heard == ["ran"] * 4
