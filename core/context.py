@@ -85,7 +85,7 @@ class Context:
 
     def progress(self, total: int, *, unit: str = "it", name: str = "progress", done: int = 0) -> Progress:
         """A counter with rate and ETA: `with ctx.progress(n) as bar: bar.advance()`."""
-        return Progress(self._emit, name, total, unit, done)
+        return Progress(self._emit, name, total, unit, done, self.stop_requested)
 
     def log(self, message: str) -> None:
         """Show a line to whoever watches the run."""

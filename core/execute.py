@@ -1,6 +1,6 @@
 """Running one planned step, in this process: lock, lease, run, commit. Everything an engine needs is here.
 
-    hit?  ->  lock the key  ->  hit now?  ->  lease the device  ->  stage  ->  task(ctx, params, inputs)  ->  commit
+hit?  ->  lock the key  ->  hit now?  ->  lease the device  ->  stage  ->  task(ctx, params, inputs)  ->  commit
 """
 
 from __future__ import annotations
@@ -158,7 +158,11 @@ def _run_locked(
         "preimage": dict(step.preimage),
         "plugin": _plugin(step.spec.method),
         "source": source_fingerprint(step.spec.method),
-        "made_with": {"python": platform.python_version(), "torch": str(torch.__version__), "platform": f"{sys.platform}-{platform.machine()}"},
+        "made_with": {
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "platform": f"{sys.platform}-{platform.machine()}",
+        },
         "device": device,
         "threads": count,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import Interrupted
+from .progress import Progress
 
 if TYPE_CHECKING:
     from .context import Context
@@ -48,7 +49,7 @@ def run_loop(context: Context, steps: int, name: str, stateful: dict[str, Statef
     context.loops.add(name)
     start = _restore(context, name, stateful)
     saved_at = time.monotonic()
-    with context.progress(steps, unit="step", name=name, done=start) as bar:
+    with Progress(context.emit, name, steps, "step", start) as bar:
         for index in range(start, steps):
             yield LoopStep(context, name, index)
             bar.advance()
@@ -125,7 +126,7 @@ def _global_states() -> dict[str, Any]:
         "numpy": [kind, torch.from_numpy(keys.astype("int64")), position, has_gauss, cached],
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_initialized():
         states["cuda"] = torch.cuda.get_rng_state_all()
     return states
 

@@ -102,7 +102,9 @@ def _read(method: type[Method], name: str, version: int, function: Callable[...,
     quoted = f"{method.__name__}.{name}{signature}"
 
     def wrong(why: str) -> TypeError:
-        return TypeError(f"{why}\n    def {quoted}\n  a task is written  def {name}(self, ctx: Context, params: P, *, images: ImageSet) -> Model")
+        return TypeError(
+            f"{why}\n    def {quoted}\n  a task is written  def {name}(self, ctx: Context, params: P, *, images: ImageSet) -> Model"
+        )
 
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise wrong(f"@task(version={version!r}): the version is a whole number from 1")

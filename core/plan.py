@@ -69,7 +69,11 @@ def make_plan(pipeline: Pipeline, registry: Registry, store: PlanStore) -> Plan:
     for name in order:
         planned[name] = _plan_step(name, pipeline, specs, planned, store)
     for step in planned.values():
-        upstream = {port: planned[source] for port, source in pipeline.steps[step.name].inputs.items() if isinstance(source, str) and source in planned}
+        upstream = {
+            port: planned[source]
+            for port, source in pipeline.steps[step.name].inputs.items()
+            if isinstance(source, str) and source in planned
+        }
         step.spec.method.check(step, upstream)
     return Plan(pipeline, tuple(planned.values()))
 
@@ -128,9 +132,7 @@ def _with_place(error: UserError, place: str) -> tuple[str, ...]:
     return (place, str(error)) if isinstance(error, PipelineError) else (f"{place}: {error}",)
 
 
-def _inputs(
-    name: str, step: Step, spec: TaskSpec, planned: Mapping[str, PlannedStep], store: PlanStore
-) -> dict[str, str | list[str]]:
+def _inputs(name: str, step: Step, spec: TaskSpec, planned: Mapping[str, PlannedStep], store: PlanStore) -> dict[str, str | list[str]]:
     place = f"steps.{name}.inputs"
     for port in step.inputs:
         if port not in spec.inputs:
@@ -170,4 +172,3 @@ def _input_key(place: str, source: str, port: Port, planned: Mapping[str, Planne
     if kind != port.kind.kind:
         raise PipelineError(place, f"expects {port.kind.kind}, but '{source}' is {kind}")
     return key
-

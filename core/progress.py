@@ -1,8 +1,8 @@
 """Events: what a running step tells the outside, as plain JSON objects so that they cross a process boundary.
 
-    {"event": "progress", "step", "name", "done", "total", "unit", "rate", "eta"}     rate in units/s, eta in seconds or None
-    {"event": "log", "step", "message"}        {"event": "scalars", "step", "at", "values"}
-    {"event": "started"|"finished", "step", ...}                                      sent by the engine itself
+{"event": "progress", "step", "name", "done", "total", "unit", "rate", "eta"}     rate in units/s, eta in seconds or None
+{"event": "log", "step", "message"}        {"event": "scalars", "step", "at", "values"}
+{"event": "started"|"finished", "step", ...}                                      sent by the engine itself
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
+
+from .errors import Interrupted
 
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
@@ -30,15 +32,19 @@ class Progress:
     WINDOW = 30.0
     PERIOD = 0.2
 
-    def __init__(self, emit: Emit, name: str, total: int, unit: str = "it", done: int = 0) -> None:
+    def __init__(
+        self, emit: Emit, name: str, total: int, unit: str = "it", done: int = 0, stop: Callable[[], bool] = lambda: False
+    ) -> None:
         self.name, self.total, self.unit, self.done = name, total, unit, done
-        self._emit = emit
+        self._emit, self._stop = emit, stop
         self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), done)])
         self._sent = 0.0
         self._send()
 
     def advance(self, count: int = 1) -> None:
-        """Count `count` more units as done."""
+        """Count `count` more units as done. Raises Interrupted where the run was asked to stop."""
+        if self._stop():
+            raise Interrupted(f"stopped after {self.done} of {self.total} ({self.name}). Run the same command again to go on.")
         self.done += count
         now = time.monotonic()
         if now - self._sent >= self.PERIOD or self.done >= self.total:

@@ -82,7 +82,9 @@ class Registry:
                 plugin = point.load()
             except (Exception, SystemExit) as error:
                 cause = f"cannot be imported: {type(error).__name__}: {error}"
-                registry.problems.append(PluginProblem(origin, cause, "Mend or uninstall it, or leave it out of FABLOOM_PLUGINS", (point.name,)))
+                registry.problems.append(
+                    PluginProblem(origin, cause, "Mend or uninstall it, or leave it out of FABLOOM_PLUGINS", (point.name,))
+                )
                 continue
             registry.register(plugin, origin)
         return registry
@@ -100,7 +102,9 @@ class Registry:
         except (Exception, SystemExit) as error:
             if self.hooks.has_plugin(name):
                 self.hooks.unregister(name=name)
-            self.problems.append(PluginProblem(origin, f"{type(error).__name__}: {error}", "See docs/concepts.md, hooks", (origin.entry_point,)))
+            self.problems.append(
+                PluginProblem(origin, f"{type(error).__name__}: {error}", "See docs/concepts.md, hooks", (origin.entry_point,))
+            )
             return
         self.plugins.append(origin)
         for kind in kinds:
@@ -131,7 +135,9 @@ class Registry:
             _check_api(method.api)
             tasks = read_tasks(method)
         except (TypeError, ValueError) as error:
-            self.problems.append(PluginProblem(origin, str(error), "Mend the method or uninstall the plugin", (name,) if isinstance(name, str) else ()))
+            self.problems.append(
+                PluginProblem(origin, str(error), "Mend the method or uninstall the plugin", (name,) if isinstance(name, str) else ())
+            )
             return
         if name in self.origins:
             cause = f"method '{name}' is claimed by both {self.origins[name]} and {origin}"

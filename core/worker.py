@@ -11,6 +11,7 @@ Only JSON crosses a socket. The server ends when the control socket closes, the 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -187,10 +188,8 @@ def _reap(children: dict[int, socket.socket]) -> None:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             own = children.pop(child)
-            try:
+            with contextlib.suppress(OSError):  # the caller may be gone already
                 own.sendall(json.dumps({"event": "exit", "status": os.waitstatus_to_exitcode(status)}).encode() + b"\n")
-            except OSError:
-                pass  # the caller is gone already
             own.close()
 
 

@@ -106,15 +106,13 @@ def run(
         check_device(device)
     performer = Engine(registry, opened, Options(device, checkpoint_seconds, tuple(redo)), emit, stop)
     if engine == "inline":
-        results = run_inline(plan, performer)
-    else:
-        from .settings import prefer
+        return finish(plan, run_inline(plan, performer), opened)
+    from .settings import prefer
 
-        prefer()
-        from .flow import run_prefect
+    prefer()
+    from .flow import run_prefect
 
-        results = run_prefect(plan, performer, runner)
-    return finish(plan, results, opened)
+    return run_prefect(plan, performer, runner)
 
 
 def finish(plan: Plan, results: list[StepResult], store: Any) -> RunResult:

@@ -31,10 +31,16 @@ app = typer.Typer(
 refs = typer.Typer(no_args_is_help=True, help="Mutable names for artifacts, such as line-pair/champion.")
 app.add_typer(refs, name="ref")
 
-StoreOption = Annotated[str | None, typer.Option("--store", metavar="URL", envvar="FABLOOM_STORE", help="Folder of artifacts. Default: ./.fabloom")]
+StoreOption = Annotated[
+    str | None, typer.Option("--store", metavar="URL", envvar="FABLOOM_STORE", help="Folder of artifacts. Default: ./.fabloom")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; messages go to stderr.")]
-PipelineArgument = Annotated[str, typer.Argument(metavar="PIPELINE", help="A registered name (see `fabloom pipelines`) or the path of a YAML file.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="PLACE=VALUE", help="Override, as in steps.teacher.params.steps=200. Repeatable.")]
+PipelineArgument = Annotated[
+    str, typer.Argument(metavar="PIPELINE", help="A registered name (see `fabloom pipelines`) or the path of a YAML file.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PLACE=VALUE", help="Override, as in steps.teacher.params.steps=200. Repeatable.")
+]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of the whole pipeline.")]
 WhatArgument = Annotated[str, typer.Argument(metavar="KEY|REF", help="A key, the first 6 or more of its characters, or a ref.")]
 
@@ -86,10 +92,15 @@ def run(
     set_: SetOption = None,
     store: StoreOption = None,
     seed: SeedOption = None,
-    engine: Annotated[Literal["prefect", "inline"], typer.Option(help="prefect: a flow, each step in its own process. inline: in this process, without Prefect.")] = "prefect",
+    engine: Annotated[
+        Literal["prefect", "inline"],
+        typer.Option(help="prefect: a flow, each step in its own process. inline: in this process, without Prefect."),
+    ] = "prefect",
     runner: Annotated[Literal["threads", "dask", "ray"], typer.Option(help="Prefect task runner.")] = "threads",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    redo: Annotated[list[str] | None, typer.Option("--redo", metavar="STEP", help="Make this step's artifact again although it is there. Repeatable.")] = None,
+    redo: Annotated[
+        list[str] | None, typer.Option("--redo", metavar="STEP", help="Make this step's artifact again although it is there. Repeatable.")
+    ] = None,
     checkpoint: Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints inside a step.")] = 30.0,
     json_: JsonOption = False,
 ) -> None:
@@ -148,7 +159,10 @@ def plan(
     if json_:
         emit_json({"pipeline": made.pipeline.name, "steps": {r.pop("step"): r for r in rows}})
         return
-    table(["step", "task", "gives", "key", "would", "note"], [[r["step"], r["task"], r["kind"], r["key"][:12], r["state"], r["note"]] for r in rows])
+    table(
+        ["step", "task", "gives", "key", "would", "note"],
+        [[r["step"], r["task"], r["kind"], r["key"][:12], r["state"], r["note"]] for r in rows],
+    )
     waiting = sum(r["state"] == "run" for r in rows)
     say(f"\n{waiting} of {len(rows)} steps would run." if waiting else "\nEverything is in the store; nothing would run.")
 
@@ -186,12 +200,20 @@ def tasks(
         chosen = {n: s for n, s in registry.tasks.items() if name in (n, s.method.name)} or {name: registry.task(name, "tasks")}
     if json_:
         emit_json({
-            n: {"inputs": {p: str(port) for p, port in s.inputs.items()}, "output": s.output.kind, "params": s.params.model_json_schema(), "version": s.version}
+            n: {
+                "inputs": {p: str(port) for p, port in s.inputs.items()},
+                "output": s.output.kind,
+                "params": s.params.model_json_schema(),
+                "version": s.version,
+            }
             for n, s in sorted(chosen.items())
         })  # fmt: skip
         return
     if name is None or name not in chosen:
-        rows = [[n, ", ".join(f"{p}: {port}" for p, port in s.inputs.items()), s.output.kind, s.doc.split("\n")[0]] for n, s in sorted(chosen.items())]
+        rows = [
+            [n, ", ".join(f"{p}: {port}" for p, port in s.inputs.items()), s.output.kind, s.doc.split("\n")[0]]
+            for n, s in sorted(chosen.items())
+        ]
         table(["task", "inputs", "gives", "what it does"], rows)
         return
     spec = chosen[name]
@@ -202,7 +224,10 @@ def tasks(
     fields = spec.params.model_fields
     table(
         ["parameter", "default", "what it is"],
-        [[n, "required" if fields[n].is_required() else repr(fields[n].get_default(call_default_factory=True)), p.get("description", "")] for n, p in properties.items()],
+        [
+            [n, "required" if fields[n].is_required() else repr(fields[n].get_default(call_default_factory=True)), p.get("description", "")]
+            for n, p in properties.items()
+        ],
     )
 
 
@@ -214,18 +239,27 @@ def plugins(store: StoreOption = None, json_: JsonOption = False) -> None:
     registry = Registry.load()
     if json_:
         emit_json({
-            "plugins": [vars(o) | {"methods": sorted(m for m, origin in registry.origins.items() if origin == o)} for o in registry.plugins],
+            "plugins": [
+                vars(o) | {"methods": sorted(m for m, origin in registry.origins.items() if origin == o)} for o in registry.plugins
+            ],
             "problems": [{**vars(p.origin), "cause": p.cause, "fix": p.fix, "names": list(p.names)} for p in registry.problems],
         })  # fmt: skip
         return
-    rows = [[o.entry_point, f"{o.distribution} {o.version}", ", ".join(sorted(m for m, origin in registry.origins.items() if origin == o))] for o in registry.plugins]
+    rows = [
+        [o.entry_point, f"{o.distribution} {o.version}", ", ".join(sorted(m for m, origin in registry.origins.items() if origin == o))]
+        for o in registry.plugins
+    ]
     table(["plugin", "from", "methods"], rows)
     for problem in registry.problems:
         say(f"\nproblem: {problem}")
 
 
 @app.command()
-def doctor(store: StoreOption = None, json_: JsonOption = False, server: Annotated[bool, typer.Option(help="Also start Prefect's server and run a flow (half a minute).")] = False) -> None:
+def doctor(
+    store: StoreOption = None,
+    json_: JsonOption = False,
+    server: Annotated[bool, typer.Option(help="Also start Prefect's server and run a flow (half a minute).")] = False,
+) -> None:
     """Check the installation: versions, plugins, store, devices, weights, and on request Prefect's server."""
     from .doctor import examine
 
@@ -254,6 +288,3 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-
-
-

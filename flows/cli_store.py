@@ -24,12 +24,17 @@ def _short(manifest: dict[str, Any]) -> str:
                 size *= side
             count += size
         return f"{len(arrays)} tensors, {count:,} values"
-    return ", ".join(f"{n} {entry['dtype']} {entry['shape']}" for n, entry in sorted(arrays.items())[:3]) or f"{len(manifest['metrics'])} metrics"
+    return (
+        ", ".join(f"{n} {entry['dtype']} {entry['shape']}" for n, entry in sorted(arrays.items())[:3])
+        or f"{len(manifest['metrics'])} metrics"
+    )
 
 
 @app.command()
 def artifacts(
-    kind: Annotated[str | None, typer.Option(help="Only this kind, e.g. Model.")] = None, store: StoreOption = None, json_: JsonOption = False
+    kind: Annotated[str | None, typer.Option(help="Only this kind, e.g. Model.")] = None,
+    store: StoreOption = None,
+    json_: JsonOption = False,
 ) -> None:
     """List what the store holds, newest first."""
     opened = open_store(store)
@@ -38,14 +43,30 @@ def artifacts(
         try:
             manifest = opened.manifest(key)
         except FabloomError as error:
-            manifest = {"key": key, "kind": "damaged", "digest": "", "created": "", "preimage": {"task": str(error)}, "arrays": {}, "metrics": {}}
+            manifest = {
+                "key": key,
+                "kind": "damaged",
+                "digest": "",
+                "created": "",
+                "preimage": {"task": str(error)},
+                "arrays": {},
+                "metrics": {},
+            }
         if kind in (None, manifest["kind"]):
             found.append(manifest)
     found.sort(key=lambda m: m["created"], reverse=True)
     if json_:
-        emit_json([{"key": m["key"], "kind": m["kind"], "task": m["preimage"]["task"], "digest": m["digest"], "created": m["created"]} for m in found])
+        emit_json(
+            [
+                {"key": m["key"], "kind": m["kind"], "task": m["preimage"]["task"], "digest": m["digest"], "created": m["created"]}
+                for m in found
+            ]
+        )
     else:
-        table(["key", "kind", "task", "made", "holds"], [[m["key"][:12], m["kind"], m["preimage"]["task"], m["created"], _short(m)] for m in found])
+        table(
+            ["key", "kind", "task", "made", "holds"],
+            [[m["key"][:12], m["kind"], m["preimage"]["task"], m["created"], _short(m)] for m in found],
+        )
 
 
 @app.command()
@@ -59,7 +80,10 @@ def show(what: WhatArgument, store: StoreOption = None, json_: JsonOption = Fals
         return
     asked = manifest["preimage"]
     say(f"{manifest['kind']} {manifest['key']}\ndigest   {manifest['digest']}\ntask     {asked['task']} (version {asked['version']})")
-    say(f"made     {manifest['created']} in {manifest['seconds']} s on {manifest['device']} with {manifest['threads']} threads, {manifest['made_with']}")
+    say(
+        f"made     {manifest['created']} in {manifest['seconds']} s on {manifest['device']}, {manifest['threads']} threads, "
+        f"{manifest['made_with']}"
+    )
     say(f"inputs   {asked['inputs']}\nparams   {asked['params']}\n")
     table(["array", "dtype", "shape"], [[n, a["dtype"], str(a["shape"])] for n, a in sorted(manifest["arrays"].items())[:40]])
     for name, value in attrs.items():
@@ -73,9 +97,23 @@ def lineage(what: WhatArgument, store: StoreOption = None, json_: JsonOption = F
     opened = open_store(store)
     walked = opened.lineage(opened.resolve(what))
     if json_:
-        emit_json({key: {"task": m["preimage"]["task"], "kind": m["kind"], "digest": m["digest"], "inputs": m["preimage"]["inputs"]} for key, m in walked.items()})
+        emit_json(
+            {
+                key: {"task": m["preimage"]["task"], "kind": m["kind"], "digest": m["digest"], "inputs": m["preimage"]["inputs"]}
+                for key, m in walked.items()
+            }
+        )
         return
-    rows = [[m["preimage"]["task"], m["kind"], key[:12], m["digest"][:12], ", ".join(f"{p}={str(k)[:12]}" for p, k in m["preimage"]["inputs"].items())] for key, m in walked.items()]
+    rows = [
+        [
+            m["preimage"]["task"],
+            m["kind"],
+            key[:12],
+            m["digest"][:12],
+            ", ".join(f"{p}={str(k)[:12]}" for p, k in m["preimage"]["inputs"].items()),
+        ]
+        for key, m in walked.items()
+    ]
     table(["task", "kind", "key", "digest", "from"], rows)
 
 
@@ -106,7 +144,9 @@ def verify(
 @app.command()
 def gc(
     unreferenced: Annotated[bool, typer.Option("--unreferenced", help="Also artifacts that no ref reaches.")] = False,
-    older_than: Annotated[float, typer.Option("--older-than", metavar="DAYS", min=0.0, help="With --unreferenced: only those made more than DAYS ago.")] = 30.0,
+    older_than: Annotated[
+        float, typer.Option("--older-than", metavar="DAYS", min=0.0, help="With --unreferenced: only those made more than DAYS ago.")
+    ] = 30.0,
     yes: Annotated[bool, typer.Option("--yes", help="Really remove artifacts.")] = False,
     store: StoreOption = None,
     json_: JsonOption = False,
@@ -126,11 +166,19 @@ def gc(
         return
     for key in keys:
         say(f"{'removed' if yes else 'would remove'} {key[:12]}")
-    say(f"{freed / 1e6:.1f} MB freed, {len(paths)} leftovers removed." + ("" if yes or not keys else " Add --yes to remove the artifacts listed."))
+    say(
+        f"{freed / 1e6:.1f} MB freed, {len(paths)} leftovers removed."
+        + ("" if yes or not keys else " Add --yes to remove the artifacts listed.")
+    )
 
 
 @app.command()
-def export(what: WhatArgument, folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet.")], store: StoreOption = None, json_: JsonOption = False) -> None:
+def export(
+    what: WhatArgument,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet.")],
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
     """Write an artifact as ordinary files: PNGs and masks, safetensors, JSON, or the zarr group itself."""
     from .export import export_artifact
 

@@ -44,7 +44,9 @@ def examine(store: str | None, *, server: bool) -> list[Check]:
     checks.append(_guarded("store", lambda: _store(store, registry)))
     checks.append(_guarded("torch and torchvision", _torch))
     weights = os.environ.get("FABLOOM_WEIGHTS_DIR")
-    checks.append(Check("weights", weights is None or Path(weights).is_dir(), weights or "FABLOOM_WEIGHTS_DIR is not set; only LPIPS needs it"))
+    checks.append(
+        Check("weights", weights is None or Path(weights).is_dir(), weights or "FABLOOM_WEIGHTS_DIR is not set; only LPIPS needs it")
+    )
     if server:
         checks.append(_guarded("prefect server", _server))
     return checks

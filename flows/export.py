@@ -21,7 +21,9 @@ def export_artifact(artifact: Artifact, folder: Path) -> list[str]:
         _report(artifact, folder)
     else:
         shutil.copytree(artifact._reader.folder, folder / "data.zarr")  # type: ignore[attr-defined]
-    (folder / "artifact.json").write_text(json.dumps({"kind": artifact.kind, "key": artifact.key, "digest": artifact.digest, "attrs": dict(artifact.attrs)}, indent=2))
+    (folder / "artifact.json").write_text(
+        json.dumps({"kind": artifact.kind, "key": artifact.key, "digest": artifact.digest, "attrs": dict(artifact.attrs)}, indent=2)
+    )
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 

@@ -35,6 +35,7 @@ class Session:
     engine: Engine
     plan: Plan
     results: dict[str, StepResult] = field(default_factory=dict)
+    outcome: RunResult | None = None
 
     def failure(self) -> StepResult | None:
         """The first step that failed."""
@@ -143,8 +144,8 @@ def _run(session: Session) -> dict[str, Any]:
         futures[step.name].wait()
         if step.name not in session.results:
             session.results[step.name] = _from_state(step, futures[step.name].state, engine)
-    result = finish(plan, [session.results[step.name] for step in plan.steps], engine.store)
-    _publish(result)
+    session.outcome = result = finish(plan, [session.results[step.name] for step in plan.steps], engine.store)
+    _publish(result, engine)
     failure = session.failure()
     if failure is not None:
         raise StepFailed(failure.name, failure.error)
@@ -160,13 +161,16 @@ def _from_state(step: PlannedStep, state: State[Any], engine: Engine) -> StepRes
     return skipped(step, state.message or "an upstream step failed")
 
 
-def _publish(result: RunResult) -> None:
-    """The report as Prefect artifacts: its numbers and tables as markdown, its pictures, and a link to the page."""
-    from .report import markdown_summary
+def _publish(result: RunResult, engine: Engine) -> None:
+    """The last report as Prefect artifacts: numbers, tables and pictures as markdown, and a link to the page."""
+    from .report import markdown_summary, png_data_uri
 
     if result.report_path is None:
         return
-    create_markdown_artifact(markdown_summary(result.report), key="fabloom-report", description=f"Report of {result.run}")
+    report: Any = engine.store.get(next(r.key for r in reversed(result.steps) if r.kind == "Report"))
+    pictures = [f"### {title}\n![{title}]({png_data_uri(pixels)})" for title, pixels in report.pictures.items()]
+    text = "\n\n".join([markdown_summary(report.metrics, report.tables), *pictures])
+    create_markdown_artifact(text, key="fabloom-report", description=f"Report of {result.run}")
     create_link_artifact(result.report_path.as_uri(), link_text=result.run, key="fabloom-page")
 
 
@@ -188,7 +192,7 @@ def make_runner(name: str, workers: int) -> TaskRunner[Any]:
         raise EnvironmentProblem(f"--runner {name} needs an extra: pip install 'fabloom[{name}]' ({error})") from error
 
 
-def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> list[StepResult]:
+def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> RunResult:
     """Run the plan as a Prefect flow from this process, with each step in a worker process of its own."""
     engine = replace(engine, processes=StepProcesses({m for step in plan.steps for m in step.spec.method.preload}))
     session = Session(engine, plan)
@@ -197,5 +201,8 @@ def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> li
         state: State[Any] = named(plan.pipeline.model_dump(), return_state=True)
     missing = [step for step in plan.steps if step.name not in session.results]
     if missing:
-        raise EnvironmentProblem(f"the Prefect flow ended as {state.name} before step '{missing[0].name}': {state.message}. Try --engine inline, or `fabloom doctor`.")
-    return [session.results[step.name] for step in plan.steps]
+        raise EnvironmentProblem(
+            f"the Prefect flow ended as {state.name} before step '{missing[0].name}': {state.message}. "
+            "Try --engine inline, or `fabloom doctor --server`."
+        )
+    return session.outcome or finish(plan, [session.results[step.name] for step in plan.steps], engine.store)

@@ -82,7 +82,7 @@ def write_tensor(folder: Path, value: NDArray[Any], attrs: Mapping[str, Any] | N
         _write_synced(folder.joinpath("c", *["0"] * value.ndim), (encoded, _checksum(encoded)))
 
 
-def write_shard(folder: Path, index: int, rows: NDArray[Any], spec: RowSpec, block: int, threads: int = 2) -> Path:  # noqa: PLR0917
+def write_shard(folder: Path, index: int, rows: NDArray[Any], spec: RowSpec, block: int, threads: int = 2) -> Path:
     """Encode rows [<=block, *spec.shape] as shard `index`, fsync it under its final name and return its path.
 
     Only the last shard of an array may hold fewer than `block` rows. The bytes do not depend on `threads`.

@@ -47,7 +47,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"artifact {folder.name[:12]}: {NAME} is damaged ({error}). Run `fabloom run … --redo STEP` to make it again."
         ) from error
     if body["schema"] > SCHEMA:
-        raise EnvironmentProblem(f"artifact {folder.name[:12]} has store schema {body['schema']}; this fabloom knows {SCHEMA}. Upgrade fabloom.")
+        raise EnvironmentProblem(
+            f"artifact {folder.name[:12]} has store schema {body['schema']}; this fabloom knows {SCHEMA}. Upgrade fabloom."
+        )
     return body
 
 

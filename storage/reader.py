@@ -77,7 +77,9 @@ class ArtifactReader:
         data = path.read_bytes() if path.is_file() else None
         if data is None or len(data) != size or blake(data) != digest:
             what = "is missing" if data is None else "differs from what was committed"
-            raise DamagedArtifact(f"artifact {self.key[:12]}: '{name}' {what}. Run `fabloom verify {self.key[:12]}`, then `fabloom run … --redo STEP`.")
+            raise DamagedArtifact(
+                f"artifact {self.key[:12]}: '{name}' {what}. Run `fabloom verify {self.key[:12]}`, then `fabloom run … --redo STEP`."
+            )
         return data
 
     def _check_size(self, path: Path) -> None:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 import numpy as np
 import zstandard
-from numcodecs import zstd
 
 from fabloom.errors import DamagedArtifact
 
@@ -145,19 +144,20 @@ class StoredArray:
         layout = self.layout
         pixels = out.reshape(len(out), math.prod(self.shape[1:])).view(np.uint8)
         scratch = np.empty(layout.most_bytes if layout.compressed else 4, np.uint8)
+        decoder = zstandard.ZstdDecompressor()  # serves one thread only
         if layout.chunk == 1:
             for place in places.tolist():
-                self._decode(int(rows[place]), pixels[place], scratch)
+                self._decode(int(rows[place]), pixels[place], scratch, decoder)
             return
         held, current = np.empty((layout.chunk, layout.row_bytes), np.uint8), -1
         for place in places.tolist():
             chunk, row = divmod(int(rows[place]), layout.chunk)
             if chunk != current:
-                self._decode(chunk, held.reshape(-1), scratch)
+                self._decode(chunk, held.reshape(-1), scratch, decoder)
                 current = chunk
             pixels[place] = held[row]
 
-    def _decode(self, chunk: int, target: NDArray[np.uint8], scratch: NDArray[np.uint8]) -> None:
+    def _decode(self, chunk: int, target: NDArray[np.uint8], scratch: NDArray[np.uint8], decoder: zstandard.ZstdDecompressor) -> None:
         """Read, verify and decode one inner chunk into `target`."""
         number, slot = divmod(chunk, self.layout.shard // self.layout.chunk)
         file = self._file(number)
@@ -169,21 +169,24 @@ class StoredArray:
         if not file.fill(stored, offset):
             raise self._damage(file.path, chunk, "the file is cut short")
         if self.layout.compressed:
-            self._inflate(file.path, chunk, scratch[:size], target)
+            self._inflate(file.path, chunk, scratch[:size], target, decoder)
         elif not _matches(target, scratch):
             raise self._damage(file.path, chunk, "the checksum does not match")
 
-    def _inflate(self, path: Path, chunk: int, stored: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
-        """Check and decompress a stored chunk into `target`; a frame that claims another size never reaches the decoder."""
+    def _inflate(
+        self, path: Path, chunk: int, stored: NDArray[np.uint8], target: NDArray[np.uint8], decoder: zstandard.ZstdDecompressor
+    ) -> None:
+        """Check and decompress a stored chunk straight into `target`, never past its end."""
         frame = stored[:-4]
         if not _matches(frame, stored[-4:]):
             raise self._damage(path, chunk, "the checksum does not match")
         try:
-            if zstandard.frame_content_size(frame.data) != len(target):
-                raise self._damage(path, chunk, "the chunk decodes to another size")
-            zstd.decompress(frame, target)
-        except (RuntimeError, ValueError, zstandard.ZstdError) as error:
+            with decoder.stream_reader(frame.data) as stream:
+                whole = stream.readinto(target.data) == len(target) and not stream.read(1)
+        except zstandard.ZstdError as error:
             raise self._damage(path, chunk, str(error)) from error
+        if not whole:
+            raise self._damage(path, chunk, "the chunk decodes to another size")
 
     def _damage(self, path: Path, chunk: int, what: str) -> DamagedArtifact:
         rows = f"row {chunk}" if self.layout.chunk == 1 else f"rows {chunk * self.layout.chunk} to {(chunk + 1) * self.layout.chunk - 1}"
@@ -231,7 +234,7 @@ class StoredArray:
             raise self._damage(path, 0, "the file is missing") from error
         target = out.reshape(-1).view(np.uint8)
         if self.layout.compressed:
-            self._inflate(path, 0, stored, target)
+            self._inflate(path, 0, stored, target, zstandard.ZstdDecompressor())
         elif len(stored) != len(target) + 4 or not _matches(stored[:-4], stored[-4:]):
             raise self._damage(path, 0, "the checksum does not match")
         else:

@@ -1,8 +1,8 @@
 """An artifact while it is written: staged files, the journal that lets finished row blocks survive a kill, and the commit.
 
-    staging/<key>/data.zarr/      the arrays; belongs to the holder of the key's lock
-    work/<key>/journal.jsonl      one line a finished, fsynced row block: its files with sizes and hashes
-    objects/<k2>/<key>/           appears by one rename, whole
+staging/<key>/data.zarr/      the arrays; belongs to the holder of the key's lock
+work/<key>/journal.jsonl      one line a finished, fsynced row block: its files with sizes and hashes
+objects/<k2>/<key>/           appears by one rename, whole
 """
 
 from __future__ import annotations

@@ -1,0 +1,20 @@
+import fabloom
+
+result = fabloom.run(
+    {
+        "name": "look",
+        "steps": {
+            "images": {"task": "line-pair.simulate", "params": {"count": 64, "size": 32}},
+            "reference": {"task": "line-pair.simulate", "params": {"count": 32, "size": 32}, "seed": 1},
+            "labelled": {
+                "task": "reference-difference.label",
+                "inputs": {"images": "images", "reference": "reference"},
+            },
+        },
+    },
+    store="look-store",
+)
+store = fabloom.open_store("look-store")
+truth, labelled = (store.get(result.steps[i].key) for i in (0, 2))
+agree = (truth.domain[:] == labelled.domain[:]).mean()
+print(f"{labelled.attrs['defect_share']:.0%} labelled defective; agrees with the truth in {agree:.0%} of images")

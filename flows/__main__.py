@@ -1,0 +1,5 @@
+"""`python -m fabloom.flows` is the `fabloom` command."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Images from files: formats, folder layouts, masks, validation before anything is written."""

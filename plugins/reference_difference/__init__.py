@@ -1,0 +1,1 @@
+"""Defect masks from the difference to a clean reference image."""

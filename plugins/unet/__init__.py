@@ -1,0 +1,1 @@
+"""`unet`: a defect segmenter, trained on labelled images and scored on a held-out set."""
