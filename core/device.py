@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import EnvironmentProblem
+from .errors import EnvironmentProblem, UserError
 from .progress import Emit
 
 NAMES = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -34,12 +34,12 @@ def threads() -> int:
 
 
 def check_device(name: str) -> None:
-    """Raise EnvironmentProblem for a device that is not there, before anything expensive runs.
+    """Raise UserError for a name that is no device, EnvironmentProblem for one that is not there, before anything expensive runs.
 
     A CUDA device is counted in a short process of its own: a process that touched CUDA cannot fork steps.
     """
     if not NAMES.fullmatch(name):
-        raise EnvironmentProblem(f"device '{name}' is not known. Use auto, cpu, cuda, cuda:N or mps.")
+        raise UserError(f"device '{name}' is not known. Use auto, cpu, cuda, cuda:N or mps.")
     if name.startswith("cuda"):
         answer = subprocess.run([sys.executable, "-c", COUNT_CUDA], capture_output=True, text=True, check=False)
         count = int(answer.stdout) if answer.stdout.isdigit() else 0

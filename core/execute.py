@@ -99,10 +99,9 @@ def run_step(
         with store.lock(step.key, waiting, stop) as held:
             if not held:
                 raise Interrupted("stopped while waiting for another process")
-            if store.has(step.key):
-                if not redo:
-                    return StepResult.committed(step, "reused", store.manifest(step.key))
-                store.set_aside(step.key)
+            if store.has(step.key) and not redo:
+                return StepResult.committed(step, "reused", store.manifest(step.key))
+            store.set_aside(step.key)  # what is to be redone, or a folder that lost its manifest
             with lease(options.device, emit) as device:
                 manifest = _run_locked(step, store, options, emit, stop, device, began)
     except OSError as error:
@@ -147,7 +146,7 @@ def _run_locked(
     inputs: dict[str, Any] = {
         port: [store.get(k) for k in key] if isinstance(key, list) else store.get(key) for port, key in step.inputs.items()
     }
-    emit({"event": "started", "device": device})
+    emit({"event": "started", "task": step.task, "device": device})
     result = step.spec.function(step.spec.method(), context, step.params, **inputs)
     if not isinstance(result, step.spec.output):
         raise StepFailed(step.name, f"{step.task} must return {step.spec.output.kind}, not {type(result).__name__}")
@@ -194,8 +193,16 @@ def source_fingerprint(method: Any) -> str:
 
 def failed(step: PlannedStep, error: BaseException) -> StepResult:
     """The result of a step that raised."""
-    code = error.exit_code if isinstance(error, FabloomError) else 130 if isinstance(error, KeyboardInterrupt) else 1
-    return StepResult.of(step, "failed", error=str(error) or type(error).__name__, exit_code=code)
+    return StepResult.of(step, "failed", error=str(error) or type(error).__name__, exit_code=code_of(error))
 
 
-__all__ = ["ArtifactStore", "Options", "StepResult", "failed", "run_step", "source_fingerprint"]
+def code_of(error: BaseException) -> int:
+    """The exit code of an error: its own, 3 where the machine is to blame, 130 for an interruption, else 1."""
+    if isinstance(error, FabloomError):
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in HARDWARE:
+        return EnvironmentProblem.exit_code
+    return Interrupted.exit_code if isinstance(error, KeyboardInterrupt) else 1
+
+
+__all__ = ["ArtifactStore", "Options", "StepResult", "code_of", "failed", "run_step", "source_fingerprint"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -107,10 +108,15 @@ def source_files(root: Path) -> list[tuple[str, Path]]:
     inside = root.resolve()
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in subfolders:
+            if (Path(folder) / name).is_symlink():
+                raise DataError(f"'{Path(folder) / name}' is a link to a folder. Put the folder itself there.")
         for name in sorted(names):
             path = Path(folder) / name
-            if name.startswith(".") or not path.is_file():
+            if name.startswith(".") or not (path.is_file() or path.is_symlink()):
                 continue
+            if not path.exists():
+                raise DataError(f"'{path}' is a link to nothing. Remove it, or copy the file into the folder.")
             if path.is_symlink() and not path.resolve().is_relative_to(inside):
                 raise DataError(f"'{path}' is a link that leads out of '{root}'. Copy the file into the folder.")
             found.append((path.relative_to(root).as_posix(), path))
@@ -147,6 +153,7 @@ class SourceCache:
             entries.append([name, stat.st_size, known[3]])
         if changed and self.file is not None and self.file.parent.is_dir():
             temporary = self.file.with_name(f"{self.file.name}.{os.getpid()}")
-            temporary.write_text(json.dumps(self._known))
-            temporary.replace(self.file)
+            with contextlib.suppress(OSError):  # only a cache: a full disk is told by what needs it
+                temporary.write_text(json.dumps(self._known))
+                temporary.replace(self.file)
         return blake(canonical_json(entries))

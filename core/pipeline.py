@@ -105,6 +105,8 @@ def _assign(content: dict[str, Any], place: str, value: Any) -> None:
     parts = place.split(".")
     target: Any = content
     for depth, part in enumerate(parts[:-1]):
+        if depth >= 3 and isinstance(target, dict) and target.get(part) is None:
+            target[part] = {}  # a nested parameter at its default; the task's model checks the name
         if not isinstance(target, dict) or part not in target:
             known = target if isinstance(target, dict) else ()
             raise PipelineError(".".join(parts[: depth + 1]), f"there is nothing of that name to set.{did_you_mean(part, known)}")

@@ -121,6 +121,8 @@ def _plan_step(
         canonical = canonical_params(params, store.hasher)
     except UserError as error:
         raise type(error)(*_with_place(error, f"steps.{name}.params")) from error
+    except TypeError as error:
+        raise PipelineError(f"steps.{name}.params", f"cannot enter a key: {error}") from error
     except OSError as error:
         raise PipelineError(f"steps.{name}.params", f"cannot read '{error.filename}': {error.strerror}") from error
     preimage = {"schema": SCHEMA, "task": spec.full_name, "version": spec.version, "params": canonical, "seed": seed, "inputs": inputs}

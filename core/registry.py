@@ -5,8 +5,10 @@ A plugin that cannot be used becomes a `PluginProblem`; only a pipeline that nee
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +81,8 @@ class Registry:
             if wanted is not None and origin.distribution != PROJECT and point.name not in wanted:
                 continue
             try:
-                plugin = point.load()
+                with contextlib.redirect_stdout(sys.stderr):  # a plugin that prints must not tear a JSON document
+                    plugin = point.load()
             except (Exception, SystemExit) as error:
                 cause = f"cannot be imported: {type(error).__name__}: {error}"
                 registry.problems.append(

@@ -22,12 +22,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from .errors import EnvironmentProblem, FabloomError
-from .execute import Options, StepResult, failed, run_step
+from .execute import Options, StepResult, code_of, failed, run_step
 from .keys import artifact_key, canonical_params
 from .plan import PlannedStep
 from .progress import Emit, Event
@@ -51,7 +51,7 @@ class StepProcesses:
             if self._control is None or self._server is None or self._server.poll() is not None:
                 self._control, theirs = socket.socketpair()
                 self._server = subprocess.Popen(
-                    [sys.executable, "-m", "fabloom.worker", *self._preload], stdin=theirs.fileno(), stdout=sys.stderr.fileno()
+                    [sys.executable, "-m", "fabloom.worker", *self._preload], stdin=theirs.fileno(), stdout=2
                 )
                 theirs.close()
             return self._control
@@ -153,9 +153,10 @@ def serve(preload: list[str]) -> None:
     """The server: fork a worker for every descriptor that arrives, report each one's end, leave when the caller does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=0)
-    for module in preload:
-        importlib.import_module(module)
-    registry = Registry.load()
+    with _leaving_with_caller(control):  # importing torch takes seconds
+        for module in preload:
+            importlib.import_module(module)
+        registry = Registry.load()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
@@ -181,6 +182,27 @@ def serve(preload: list[str]) -> None:
                 control.close()
                 _work(own, registry, parent)
             children[child] = own
+
+
+@contextlib.contextmanager
+def _leaving_with_caller(control: socket.socket) -> Iterator[None]:
+    """End this process as soon as the caller is gone, while its main thread is busy. No thread is left for a fork to trip over."""
+    done = threading.Event()
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(control.fileno(), 0)  # hang-up is always reported
+        while not done.is_set():
+            if poll.poll(100):
+                os._exit(0)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
 
 
 def _reap(children: dict[int, socket.socket]) -> None:
@@ -239,9 +261,8 @@ def _attempt(request: dict[str, Any], registry: Registry, send: Emit, stop: Call
         options = Options(**{**request["options"], "redo": tuple(request["options"]["redo"])})
         return run_step(step, store, options, send, stop)
     except Exception as error:
-        code = error.exit_code if isinstance(error, FabloomError) else 1
         kind = step.spec.output.kind if step else ""
-        return StepResult(wanted["name"], wanted["task"], kind, wanted["key"], "failed", error=str(error), exit_code=code)
+        return StepResult(wanted["name"], wanted["task"], kind, wanted["key"], "failed", error=str(error), exit_code=code_of(error))
 
 
 if __name__ == "__main__":

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Annotated, Any, Literal
 
 import typer
 
 from fabloom.errors import FabloomError
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""click's error for a command line that cannot be read, from the copy of click that typer uses."""
 
 app = typer.Typer(
     name="fabloom",
@@ -53,6 +58,20 @@ def say(text: str = "") -> None:
 def emit_json(value: Any) -> None:
     """The one JSON document of `--json`."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """What tasks, libraries and child processes print goes to stderr, so that stdout holds the one JSON document."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def table(columns: list[str], rows: list[list[str]]) -> None:
@@ -107,7 +126,7 @@ def run(
     """Run a pipeline. Finished steps are reused, a killed step goes on from its last checkpoint: just run it again."""
     from . import api
 
-    display: AbstractContextManager[Any] = nullcontext()
+    display: AbstractContextManager[Any] = quiet_stdout()
     if not json_:
         from .display import LiveDisplay
 
@@ -276,15 +295,35 @@ def main() -> None:
     from . import cli_store  # noqa: F401  adds the commands that look at a store
 
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # gives the code of a typer.Exit back
     except FabloomError as error:
         typer.echo(f"fabloom: {error}", err=True)
         sys.exit(error.exit_code)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
+    except UsageError as error:
+        _tell_usage(error)
+        sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("fabloom: interrupted. Run the same command again to go on.", err=True)
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        from fabloom.execute import code_of
+
+        if code_of(error) == 1:
+            raise
+        typer.echo(f"fabloom: {error.strerror}: {error.filename}. Mend the disk or its permissions.", err=True)
+        sys.exit(code_of(error))
+    if code == 130:
+        typer.echo("fabloom: interrupted. Run the same command again to go on.", err=True)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell_usage(error: Any) -> None:
+    """A command line that cannot be read, in one line; the help itself where no argument was given."""
+    command = error.ctx.command_path if error.ctx is not None else "fabloom"
+    message = error.format_message()
+    if message and "\n" not in message.strip():
+        typer.echo(f"fabloom: {message} See `{command} --help`.", err=True)
+    elif error.ctx is not None:
+        typer.echo(error.ctx.get_help(), err=True)

@@ -133,6 +133,8 @@ def verify(
     else:
         for key, problems in health.problems.items():
             say(f"damaged {key[:12]}: " + "; ".join(problems))
+        for warning in health.warnings:
+            say(f"warning: {warning}")
         for leftover in health.leftovers:
             say(f"leftover {leftover} (from a run that did not end; running again uses it, `fabloom gc` removes it)")
         say(f"{health.checked} artifacts checked, {len(health.problems)} damaged.")
@@ -152,15 +154,15 @@ def gc(
     json_: JsonOption = False,
 ) -> None:
     """Remove what dead runs left, and old report pages; with --unreferenced also artifacts, after showing them."""
-    from fabloom.storage.verify import remove, rubbish
+    from fabloom.storage.verify import size, sweep
     from fabloom.storage.verify import unreferenced as find
 
     opened = open_store(store)
-    paths = rubbish(opened)
     keys = find(opened, older_than) if unreferenced else []
-    freed = remove(paths)
-    if keys and yes:
-        freed += remove([opened.folder(key) for key in keys])
+    paths, freed = sweep(opened)
+    for key in keys if yes else ():
+        freed += size(opened.folder(key))
+        opened.set_aside(key)
     if json_:
         emit_json({"removed": [str(p) for p in paths], "artifacts": keys, "artifacts_removed": bool(keys and yes), "bytes": freed})
         return

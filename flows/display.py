@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -39,12 +39,12 @@ class Line:
     """What is known of one step."""
 
     name: str
+    began: float
+    told: float
     task: str = ""
     status: str = "running"
-    began: float = field(default_factory=time.monotonic)
     seconds: float | None = None
     progress: Event | None = None
-    told: float = field(default_factory=time.monotonic)
 
     @property
     def elapsed(self) -> float:
@@ -84,7 +84,8 @@ class LiveDisplay:
             if kind not in ("started", "progress", "log", "finished"):
                 return
             known = name in self._lines
-            line = self._lines.setdefault(name, Line(name))
+            now = time.monotonic()
+            line = self._lines.setdefault(name, Line(name, began=now, told=now))
             line.task = str(event.get("task", line.task))
             if kind == "log":
                 self._say(f"{name}: {event['message']}" if name else str(event["message"]), "dim")
@@ -137,7 +138,7 @@ class LiveDisplay:
                     counted, pace = describe(line.progress)
                 elif line.status != "running":
                     counted = line.status
-                elapsed = clock(line.elapsed) if line.status != "reused" else ""
+                elapsed = clock(line.elapsed) if line.status in ("running", "ran", "failed") else ""
                 grid.add_row(
                     Text(symbol, style), Text(printable(line.name), "bold"), Text(printable(line.task), "dim"),
                     bar, Text(counted), Text(elapsed, "dim"), Text(pace, "dim"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 
+from .markup import text
 from .numbers import Estimate, is_number, number
 
 WIDTH, HEIGHT = 340, 190
@@ -39,7 +39,7 @@ def curve(name: str, points: Sequence[Sequence[float]]) -> str:
     parts.append(f'<text class="tick" x="{LEFT}" y="{HEIGHT - 6}">{number(round(first))}</text>')
     parts.append(f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{number(round(last))} steps</text>')
     told = [f"{number(value)} at step {step:.0f}" for step, value in (sound[0], sound[-1])]
-    label = escape(f"{name}: {told[0]}, {told[1]}", quote=True)
+    label = text(f"{name}: {told[0]}, {told[1]}")
     return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
@@ -102,9 +102,9 @@ def intervals(entries: Sequence[tuple[str, Estimate]]) -> str:
     for index, (name, e) in enumerate(known):
         y, kind = index * row + 16, "first" if index == 0 else "other"
         short = name if len(name) <= 17 else name[:16] + "…"
-        parts.append(f'<text class="name" x="{names - 8}" y="{y + 4}" text-anchor="end">{escape(short)}</text>')
+        parts.append(f'<text class="name" x="{names - 8}" y="{y + 4}" text-anchor="end">{text(short)}</text>')
         if e.low is not None and e.high is not None:
             parts.append(f'<path class="bar {kind}" d="M{across(e.low):.1f} {y}H{across(e.high):.1f}"/>')
         parts.append(f'<circle class="dot {kind}" cx="{across(e.value):.1f}" cy="{y}" r="4.5"/>')
-    label = escape("; ".join(f"{name}: {e}" for name, e in known), quote=True)
+    label = text("; ".join(f"{name}: {e}" for name, e in known))
     return f'<svg class="chart" viewBox="0 0 {WIDTH} {tall}" role="img" aria-label="{label}">{"".join(parts)}</svg>'

@@ -9,7 +9,7 @@ from typing import Any
 from fabloom.artifacts import Artifact, ImageSet, Report
 
 from .drawing import curve, intervals
-from .markup import anchor, code, data_table, facts, size, table, text
+from .markup import code, data_table, facts, size, table, text
 from .numbers import Comparison, comparisons, words
 from .pictures import heat_map, png_data_uri, sample_sheet, statistics
 
@@ -24,8 +24,10 @@ def report(name: str, artifact: Report) -> str:
     parts += [f"<h4>{text(words(title))}</h4>{data_table(t.columns, t.rows)}" for title, t in artifact.tables.items()]
     parts += [picture(title, pixels) for title, pixels in artifact.pictures.items()]
     if artifact.notes:
-        parts.append('<h4>To read this rightly</h4><ul class="notes">' + "".join(f"<li>{text(note)}</li>" for note in artifact.notes) + "</ul>")
-    return f'<h3 id="report-{anchor(name)}">{text(name)}</h3>{"".join(parts)}'
+        parts.append(
+            '<h4>To read this rightly</h4><ul class="notes">' + "".join(f"<li>{text(note)}</li>" for note in artifact.notes) + "</ul>"
+        )
+    return f'<h3 id="report-{text(name)}">{text(name)}</h3>{"".join(parts)}'
 
 
 def comparison(block: Comparison) -> str:
@@ -33,7 +35,10 @@ def comparison(block: Comparison) -> str:
     columns = [words(c) for c in block.columns]
     title = f"<h4>{text(words(block.title))}</h4>" if block.title else ""
     kinds = ["", "n first" if block.compares else "n", *["n"] * (len(columns) - 1)]
-    rows = [[f'<span title="{text(row)}">{text(words(row))}</span>', *(text(e) if e else "–" for e in cells)] for row, cells in block.rows.items()]
+    rows = [
+        [f'<span title="{text(row)}">{text(words(row))}</span>', *(text(e) if e else "–" for e in cells)]
+        for row, cells in block.rows.items()
+    ]
     charts: list[str] = []
     for row, cells in block.rows.items() if block.compares else ():
         drawn = intervals([(name, e) for name, e in zip(columns, cells, strict=True) if e is not None])
@@ -59,7 +64,7 @@ def image_set(name: str, artifact: ImageSet) -> str:
     columns = min(8 if marked else 16, sheet.shown)
     limit = max(columns * 132, 132) if columns < 4 else 2000
     frame = f'viewBox="0 0 {sheet.width} {sheet.height}" style="max-width:{limit}px" role="img"'
-    target = f"sheet-{anchor(name)}"
+    target = f"sheet-{text(name)}"
     plain = (
         f'<svg class="pixels" {frame} aria-label="samples of {text(name)}">'
         f'<image id="{target}" width="{sheet.width}" height="{sheet.height}" href="{sheet.uri}"/></svg>'
@@ -70,10 +75,14 @@ def image_set(name: str, artifact: ImageSet) -> str:
         how += f" Averaged down {sheet.shrunk} times for this page."
     body = f"<figure>{plain}<figcaption>{how}</figcaption></figure>"
     if marked:
-        lines = f'<svg class="pixels" {frame} aria-label="the same with masks"><use href="#{target}"/><path class="outline" d="{sheet.outlines}"/></svg>'
+        drawn = f'<use href="#{target}"/><path class="outline" d="{sheet.outlines}"/>'
+        lines = f'<svg class="pixels" {frame} aria-label="the same with masks">{drawn}</svg>'
         caption = "The same with their masks as outlines." if sheet.outlines else "The same with their masks: none of these has a defect."
         body = f'<div class="pair">{body}<figure>{lines}<figcaption>{caption}</figcaption></figure></div>'
-    return facts({**statistics(artifact), **{name: value for name, value in artifact.attrs.items() if name != "class_names"}}) + body
+    plainly = {name: value for name, value in artifact.attrs.items() if name != "class_names" and not isinstance(value, Mapping)}
+    nested = {name: value for name, value in artifact.attrs.items() if isinstance(value, Mapping)}
+    more = "".join(f"<details><summary>{text(words(name))}</summary>{facts(dict(value))}</details>" for name, value in nested.items())
+    return facts({**statistics(artifact), **plainly}) + body + more
 
 
 def defect_map(name: str, artifact: ImageSet) -> str:
@@ -109,7 +118,10 @@ def attributes(artifact: Artifact, manifest: Manifest) -> str:
     count = max((entry["shape"][0] for entry in manifest["arrays"].values() if entry["shape"]), default=0)
     taken = stored_bytes(manifest)
     each = f", {size(taken / count)} a row" if count else ""
-    arrays = [[code(name), text(" × ".join(map(str, entry["shape"])) or "one value"), code(entry["dtype"])] for name, entry in manifest["arrays"].items()]
+    arrays = [
+        [code(name), text(" × ".join(map(str, entry["shape"])) or "one value"), code(entry["dtype"])]
+        for name, entry in manifest["arrays"].items()
+    ]
     return facts({"in the store": f"{size(taken)}{each}", **dict(artifact.attrs)}) + table(["array", "shape", "type"], arrays)
 
 

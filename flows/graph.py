@@ -9,11 +9,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
+
+from .markup import text
 
 BOX_WIDTH, BOX_HEIGHT = 208, 58
 GAP, LANE, RISE = 26, 14, 38
 SWEEPS = 12
+CROSSING = 400
 
 
 @dataclass
@@ -39,17 +41,17 @@ def draw(boxes: Mapping[str, tuple[Sequence[str], str]], edges: Sequence[tuple[s
     pairs = list(dict.fromkeys((a, b) for a, b, _ in edges))
     _layer(nodes, pairs)
     chains = {pair: _chain(nodes, *pair) for pair in pairs}
-    layers = _ordered(nodes)
-    _arrange(nodes, layers)
+    _settle(nodes)
     left = min(node.x - node.width / 2 for node in nodes.values()) - 4
     width = max(node.x + node.width / 2 for node in nodes.values()) - left + 4
-    height = len(layers) * (BOX_HEIGHT + RISE) - RISE + 8
+    height = (max(node.layer for node in nodes.values()) + 1) * (BOX_HEIGHT + RISE) - RISE + 8
     parts = [_arrow(nodes, chains[pair], ", ".join(what for a, b, what in edges if (a, b) == pair)) for pair in pairs]
     parts += [_box(name, node) for name, node in nodes.items() if node.lines]
-    head = '<marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z"/></marker>'
+    shape = 'viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"'
+    head = f'<defs><marker id="head" {shape}><path d="M0 0L8 4L0 8z"/></marker></defs>'
     return (
         f'<svg class="graph" viewBox="{left:.0f} -4 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px" role="img" '
-        f'aria-label="The steps of the run and what flows between them"><defs>{head}</defs>{"".join(parts)}</svg>'
+        f'aria-label="The steps of the run and what flows between them">{head}{"".join(parts)}</svg>'
     )
 
 
@@ -76,10 +78,22 @@ def _chain(nodes: dict[str, Node], start: str, end: str) -> list[str]:
     return chain
 
 
-def _ordered(nodes: dict[str, Node]) -> list[list[str]]:
+def _settle(nodes: dict[str, Node]) -> None:
+    """Place every node: from three first orders, the one with the shortest arrows, where a crossing counts as much as `CROSSING`."""
+    found: list[tuple[float, dict[str, float]]] = []
+    for names in (list(nodes), list(reversed(nodes)), sorted(nodes, key=lambda name: len(nodes[name].above))):
+        _arrange(nodes, _ordered(nodes, names))
+        place = {name: node.x for name, node in nodes.items()}
+        sideways = sum(abs(node.x - place[below]) for node in nodes.values() for below in node.below)
+        found.append((_crossings(nodes, place) * CROSSING + sideways, place))
+    for name, x in min(found, key=lambda one: one[0])[1].items():
+        nodes[name].x = x
+
+
+def _ordered(nodes: Mapping[str, Node], names: Sequence[str]) -> list[list[str]]:
     """Names by layer, neighbours near each other: of all orders that the sweeps pass through, the one with the fewest crossings."""
     depth = max(node.layer for node in nodes.values()) + 1
-    layers = [[name for name, node in nodes.items() if node.layer == level] for level in range(depth)]
+    layers = [[name for name in names if nodes[name].layer == level] for level in range(depth)]
     place = {name: index - (len(layer) - 1) / 2 for layer in layers for index, name in enumerate(layer)}
     best, fewest = [list(layer) for layer in layers], _crossings(nodes, place)
     for sweep in range(SWEEPS):
@@ -103,7 +117,7 @@ def _crossings(nodes: Mapping[str, Node], place: Mapping[str, float]) -> int:
     return sum((a - c) * (b - d) < 0 for (a, b), (c, d) in pairs)
 
 
-def _arrange(nodes: dict[str, Node], layers: Sequence[Sequence[str]]) -> None:
+def _arrange(nodes: Mapping[str, Node], layers: Sequence[Sequence[str]]) -> None:
     """Places across the page: near the neighbours, never closer than the boxes allow."""
     for layer in layers:
         _spread(nodes, layer, dict.fromkeys(layer, 0.0))
@@ -117,13 +131,13 @@ def _wish(nodes: Mapping[str, Node], node: Node, *, straight: bool) -> float:
     weights = {}
     for name in (*node.above, *node.below):
         passing = 8.0 if not node.lines and not nodes[name].lines else 2.0 if not node.lines or not nodes[name].lines else 1.0
-        weights[name] = passing / (abs(nodes[name].x - node.x) + BOX_WIDTH / 8 if straight else 1.0)
+        weights[name] = passing / (abs(nodes[name].x - node.x) + BOX_WIDTH / 4 if straight else 1.0)
     if not weights:
         return node.x
     return sum(nodes[name].x * weight for name, weight in weights.items()) / sum(weights.values())
 
 
-def _spread(nodes: dict[str, Node], layer: Sequence[str], wish: Mapping[str, float]) -> None:
+def _spread(nodes: Mapping[str, Node], layer: Sequence[str], wish: Mapping[str, float]) -> None:
     """Put a layer's nodes where they wish to be, in order and apart: the mean of pushing right and pushing left."""
     right: list[float] = []
     left: list[float] = []
@@ -163,7 +177,7 @@ def _arrow(nodes: Mapping[str, Node], chain: Sequence[str], what: str) -> str:
         if node is not target:
             y += BOX_HEIGHT
             path.append(f"V{y:.1f}")
-    return f'<path class="edge" marker-end="url(#head)" d="{"".join(path)}"><title>{escape(what)}</title></path>'
+    return f'<path class="edge" marker-end="url(#head)" d="{"".join(path)}"><title>{text(what)}</title></path>'
 
 
 def _port(nodes: Mapping[str, Node], neighbours: Sequence[str], name: str) -> float:
@@ -176,13 +190,12 @@ def _port(nodes: Mapping[str, Node], neighbours: Sequence[str], name: str) -> fl
 
 def _box(name: str, node: Node) -> str:
     x, y = node.x - BOX_WIDTH / 2, _top(node)
-    styles = ("name", "task", "state")
     lines = "".join(
-        f'<text class="{styles[min(i, 2)]}" x="{x + 12:.1f}" y="{y + 19 + 16 * i:.1f}">{escape(line if len(line) <= 34 else line[:33] + "…")}</text>'
-        for i, line in enumerate(node.lines)
+        f'<text class="{style}" x="{x + 12:.1f}" y="{y + below}">{text(line if len(line) <= 28 else line[:27] + "…")}</text>'
+        for style, below, line in zip(("name", "task", "state"), (19, 35, 50), node.lines, strict=False)
     )
     return (
-        f'<g class="node {escape(node.style)}"><title>{escape(" · ".join((name, *node.lines[1:])))}</title>'
+        f'<g class="node {text(node.style)}"><title>{text(" · ".join((name, *node.lines[1:])))}</title>'
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="7"/>'
         f'<path class="mark" d="M{x + 3:.1f} {y + 9:.1f}V{y + BOX_HEIGHT - 9:.1f}"/>{lines}</g>'
     )

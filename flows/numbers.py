@@ -1,7 +1,7 @@
 """Metrics as tables: nested numbers become comparisons, and a value and its confidence interval become one cell.
 
-    {"synthetic": {"iou": 0.71, "iou_ci": [0.66, 0.75]}, "baseline": {"iou": 0.55}}
-        ->  a comparison with the columns synthetic and baseline and the row "iou": 0.71 [0.66, 0.75] | 0.55
+{"synthetic": {"iou": 0.71, "iou_ci": [0.66, 0.75]}, "baseline": {"iou": 0.55}}
+    ->  a comparison with the columns synthetic and baseline and the row "iou": 0.71 [0.66, 0.75] | 0.55
 """
 
 from __future__ import annotations
@@ -16,7 +16,20 @@ INTERVAL = "_ci"
 MAIN_METRICS = ("iou_defect", "iou", "auroc", "accuracy", "f1", "mse_ratio")
 """Metrics that a headline takes first; after them any with an interval, then any."""
 
-CONTROLS = ("baseline", "published", "reference", "control", "shuffled", "mean", "random", "chance", "noise", "nothing", "none")
+CONTROLS = (
+    "baseline",
+    "published",
+    "reference",
+    "control",
+    "shuffled",
+    "mean",
+    "random",
+    "chance",
+    "noise",
+    "nothing",
+    "none",
+    "difference",
+)
 """Words in the names of what a result is held against, in the order of their columns, after the result itself."""
 
 SPELLING = {word.lower(): word for word in ("IoU", "MSE", "SNR", "LPIPS", "SSIM", "PSNR", "AUROC", "FID", "F1")}
@@ -174,7 +187,8 @@ def headline(metrics: Mapping[str, Any]) -> Headline | None:
     """The number to read first: from the first comparison if there is one, else the first fact. None without a number."""
     for block in comparisons(metrics):
         for row, estimates in sorted(block.rows.items(), key=lambda item: _importance(item[0], [{item[0]: e} for e in item[1] if e])):
-            entries = tuple((name, e) for name, e in zip(block.columns, estimates, strict=True) if e is not None and e.known)
+            named = zip(block.columns, estimates, strict=True)
+            entries = tuple((name, e) for name, e in named if e is not None and e.known and "difference" not in name)
             if entries:
                 return Headline(row, entries if block.compares else (("", entries[0][1]),))
     return None

@@ -87,7 +87,7 @@ def _shrink(image: NDArray[Any], factor: int) -> NDArray[Any]:
 def _lay_out(tiles: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     """Tiles [n,h,w,c] in rows of `columns`, with a gap of zeros between them."""
     count, height, width, channels = tiles.shape
-    gap = max(1, max(height, width) // 24)
+    gap = max(2, max(height, width) // 16)
     rows = -(-count // columns)
     sheet = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), np.uint8)
     for index, tile in enumerate(tiles):
@@ -153,8 +153,14 @@ def statistics(images: ImageSet) -> dict[str, Any]:
         counts = np.bincount(images.labels[:], minlength=len(images.class_names))
         facts["classes"] = ", ".join(f"{name} {int(many):,}" for name, many in zip(images.class_names, counts, strict=False))
     rows = survey(pixels)
-    seen = pixels[rows]
-    facts["grey levels"] = f"{int(seen.min())} to {int(seen.max())}, mean {seen.mean(dtype=np.float64):.1f}, deviation {seen.std(dtype=np.float64):.1f}"
+    seen = np.zeros(256, np.int64)
+    for row in rows.tolist():
+        seen += np.bincount(pixels[row].reshape(-1), minlength=256)
+    levels, share = np.arange(256), seen / seen.sum()
+    mean = float(levels @ share)
+    deviation = float(((levels - mean) ** 2 @ share) ** 0.5)
+    low, high = levels[seen > 0][[0, -1]].tolist()
+    facts["grey levels"] = f"{low} to {high}, mean {mean:.1f}, deviation {deviation:.1f}"
     if len(rows) < count:
         facts["grey levels"] += f" (of {len(rows):,} images, evenly spread)"
     if images.masks is not None:

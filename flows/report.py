@@ -9,14 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from fabloom.artifacts import Artifact, ImageSet, Model, OfflineData, Report, Table
 from fabloom.execute import StepResult
 from fabloom.plan import Plan, PlannedStep
 from fabloom.storage.manifest import write_durably
 
-from . import exhibits
+from . import exhibits, provenance
 from .graph import draw
 from .markup import anchor, code, duration, guarded, problem, section, table, text
 from .numbers import Headline, comparisons, headline, is_number, number, words
@@ -63,18 +61,23 @@ class Page:
             "Training": (self.training, "Logarithmic where all values are positive. Thin: as logged; bold: running mean."),
             "Models and data": (self.models, ""),
             "Settings": (self.settings, "Every parameter of every step; bold where the pipeline sets it, otherwise the default."),
-            "Lineage": (self.lineage, "What everything was made from. Equal keys ask for the same thing; equal digests are the same bytes."),
+            "Lineage": (
+                self.lineage,
+                "What everything was made from. Equal keys ask for the same thing; equal digests are the same bytes.",
+            ),
             "Reproduce": (self.reproduce, ""),
         }
         made = {title: section(title, guarded(make), hint) for title, (make, hint) in parts.items()}
         made = {title: body for title, body in made.items() if body}
         links = "".join(f'<a href="#{anchor(title)}">{text(title)}</a>' for title in made)
         return (
-            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{text(self.plan.pipeline.name)} · fabloom</title>'
             f"<style>{CSS}</style></head><body>{guarded(self.header)}<nav><div>{links}</div></nav>\n<main>"
             + "\n".join(made.values())
-            + "<footer>Rendered by fabloom from the store. A view: remove it freely, the run makes it again.</footer></main></body></html>\n"
+            + "<footer>Rendered by fabloom from the store. A view: remove it freely, the run makes it again.</footer>"
+            "</main></body></html>\n"
         )
 
     def _each(self, steps: Sequence[PlannedStep], show: Callable[[PlannedStep, Artifact], str]) -> str:
@@ -115,7 +118,7 @@ class Page:
             for place, (name, estimate) in enumerate(found.entries[:4]):
                 value, _, interval = str(estimate).partition(" ")
                 between = f" {interval}" if interval else ""
-                label = f"{words(found.metric)}{between}" + (f" · {words(name)}" if name else "")
+                label = f"{words(name)} · " * bool(name) + f"{words(found.metric)}{between}"
                 cards.append(f'<div class="card{" first" if place == 0 else ""}"><b>{text(value)}</b><span>{text(label)}</span></div>')
         for name, message in [(r.name, r.error) for r in results if r.status == "failed"]:
             lead += problem(f"Step '{name}' failed: {message}")
@@ -154,9 +157,15 @@ class Page:
             boxes[step.name] = ((step.name, step.task, state), status)
             bar = f'<span class="time" style="width:{max(2, round(90 * took / longest))}px"></span>' if took and longest else ""
             shown = f'<span class="status {text(status)}">{text(status)}</span>'
-            rows.append([text(step.name), code(step.task), text(step.spec.output.kind), shown, f"{text(duration(took))}{bar}" if took else ""])
+            rows.append(
+                [text(step.name), code(step.task), text(step.spec.output.kind), shown, f"{text(duration(took))}{bar}" if took else ""]
+            )
         failures = "".join(problem(f"{r.name}: {r.error}") for r in self.results.values() if r.status in ("failed", "skipped"))
-        return draw(boxes, edges) + table(["step", "task", "gives", "status", "took"], rows, ["", "", "", "", "nowrap"]) + failures
+        return (
+            f'<div class="scroll">{draw(boxes, edges)}</div>'
+            + table(["step", "task", "gives", "status", "took"], rows, ["", "", "", "", "nowrap"])
+            + failures
+        )
 
     def images(self) -> str:
         """Statistics and samples of every image set."""
@@ -189,7 +198,9 @@ class Page:
             manifest = self.manifests[step.name]
             make = exhibits.model if isinstance(artifact, Model) else exhibits.attributes
             kind = "offline data" if isinstance(artifact, OfflineData) else artifact.kind.lower()
-            return f"<h3>{text(step.name)} {code(step.task)}</h3><p class=\"soft\">{text(kind)}</p>{guarded(lambda: make(artifact, manifest))}"
+            return (
+                f'<h3>{text(step.name)} {code(step.task)}</h3><p class="soft">{text(kind)}</p>{guarded(lambda: make(artifact, manifest))}'
+            )
 
         return self._each(steps, show)
 
@@ -206,66 +217,19 @@ class Page:
                 cell = f"<b>{shown}</b>" if name in given else shown
                 rows.append([code(name), cell, text((fields[name].description if name in fields else None) or "")])
             count = f"{len(given)} set, {len(values) - len(given)} default" if values else "no parameters"
-            head = f"<summary>{text(step.name)} {code(step.task)}<span class=\"hint\">{text(count)} · seed {step.seed}</span></summary>"
-            parts.append(f"<details>{head}{table(['parameter', 'value', 'what it is'], rows, ['', '', 'long'], wide=True) if rows else ''}</details>")
+            head = f'<summary>{text(step.name)} {code(step.task)}<span class="hint">{text(count)} · seed {step.seed}</span></summary>'
+            parts.append(
+                f"<details>{head}{table(['parameter', 'value', 'what it is'], rows, ['', '', 'long'], wide=True) if rows else ''}</details>"
+            )
         return "".join(parts)
 
     def lineage(self) -> str:
-        """Every artifact that this run stands on, also those of other runs."""
-        names = {step.key: step.name for step in self.plan.steps}
-        known = {step.key: self.manifests[step.name] for step in self.done if step.name in self.manifests}
-        queue = [k for step in self.done for value in step.inputs.values() for k in (value if isinstance(value, list) else [value])]
-        problems = [f"{name}: {message}" for name, message in self.damage.items()]
-        broken = {step.key for step in self.done if step.name in self.damage}
-        while queue:
-            key = queue.pop()
-            if key in known or key in broken:
-                continue
-            try:
-                known[key] = self.store.manifest(key)
-            except Exception as error:
-                broken.add(key)
-                problems.append(f"{type(error).__name__}: {error}")
-                continue
-            for value in known[key]["preimage"]["inputs"].values():
-                queue += value if isinstance(value, list) else [value]
-        rows = [_lineage_row(names.get(key, "another run"), key, manifest) for key, manifest in known.items()]
-        columns = ["step", "task", "key", "digest", "made", "on", "with"]
-        return table(columns, rows, ["nowrap", "", "", "", "nowrap", "nowrap", ""], wide=True) + "".join(map(problem, problems))
+        """What everything was made from."""
+        return provenance.lineage(self.plan, self.store, self.manifests, self.damage)
 
     def reproduce(self) -> str:
         """The command and the pipeline."""
-        name = self.plan.pipeline.name
-        made = list(self.manifests.values())
-        threads = {m.get("threads") for m in made}
-        devices = {m.get("device") for m in made}
-        command = f"fabloom run {name}.yaml"
-        if len(threads) == 1 and is_number(next(iter(threads))):
-            command = f"FABLOOM_THREADS={next(iter(threads))} {command}"
-        if len(devices) == 1 and devices <= {"cpu", "cuda", "mps"}:
-            command += f" --device {next(iter(devices))}"
-        content = yaml.safe_dump(self.plan.pipeline.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True, width=120)
-        return (
-            f"<p>Save the pipeline as {code(f'{name}.yaml')} (it holds every override and the seed), then run</p><pre>{text(command)}</pre>"
-            f'<p class="soft">What is in the store is reused. In an empty store everything is made again, with equal digests on the same platform, '
-            f"versions, kind of device and number of threads.</p>"
-            f"<details><summary>The pipeline: {code(f'{name}.yaml')}</summary><pre>{text(content)}</pre></details>"
-        )
-
-
-def _lineage_row(name: str, key: str, manifest: Mapping[str, Any]) -> list[str]:
-    preimage, made_with, plugin = (manifest.get(field) or {} for field in ("preimage", "made_with", "plugin"))
-    versions = [f"{plugin.get('distribution', '?')} {plugin.get('version', '?')}", *(f"{n} {v}" for n, v in sorted(made_with.items()))]
-    digest, threads = str(manifest["digest"]), manifest.get("threads", "?")
-    return [
-        text(name),
-        code(f"{preimage.get('task', '?')} v{preimage.get('version', '?')}"),
-        code(key[:12], key),
-        code(digest[:12], digest),
-        text(str(manifest.get("created", "")).replace("T", " ").removesuffix("Z")),
-        text(f"{manifest.get('device', '?')}, {threads} thread{'s' * (threads != 1)}"),
-        text(", ".join(versions)),
-    ]
+        return provenance.reproduce(self.plan.pipeline, list(self.manifests.values()))
 
 
 def markdown_summary(metrics: Mapping[str, Any], tables: Mapping[str, Table] | None = None) -> str:

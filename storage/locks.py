@@ -39,7 +39,7 @@ def locked(path: Path, waiting: Callable[[str], None], stop: Callable[[], bool])
     """Hold the lock at `path`; `waiting(pid)` is called once if it must wait. Yields False if `stop()` ended the wait."""
     handle = try_lock(path)
     if handle is None:
-        waiting(path.read_text() if path.exists() else "?")
+        waiting(_holder(path))
     while handle is None and not stop():
         time.sleep(PAUSE)
         handle = try_lock(path)
@@ -47,4 +47,32 @@ def locked(path: Path, waiting: Callable[[str], None], stop: Callable[[], bool])
         yield handle is not None
     finally:
         if handle is not None:
-            os.close(handle)
+            release(path, handle)
+
+
+def release(path: Path, handle: int) -> None:
+    """Remove the lock file while it is still held, so that only a killed holder leaves one behind, and let go."""
+    path.unlink(missing_ok=True)
+    os.close(handle)
+
+
+def is_held(path: Path) -> bool:
+    """True while a living process holds the lock. Creates nothing."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text() or "?"
+    except FileNotFoundError:
+        return "?"

@@ -16,6 +16,8 @@ from fabloom.keys import SCHEMA, blake, canonical_json
 
 NAME = "manifest.json"
 DATA = "data.zarr"
+DIFFERS = "differs.json"
+"""In the work folder of a key: what a second committer made that was not what the first one committed."""
 
 
 def tree_digest(files: Mapping[str, tuple[int, str]]) -> str:

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from fabloom.errors import UserError, did_you_mean
+from fabloom.errors import DamagedArtifact, UserError, did_you_mean
 from fabloom.keys import canonical_json
 
 from .manifest import write_durably
@@ -34,7 +34,12 @@ class Refs:
         path = self._file(name)
         if not path.is_file():
             raise UserError(f"there is no ref '{name}'.{did_you_mean(name, self.names())} Set one with `fabloom ref set NAME KEY`.")
-        keys: list[str] = json.loads(path.read_text())
+        try:
+            keys: list[str] = json.loads(path.read_bytes())
+            if not keys or not all(isinstance(key, str) for key in keys):
+                raise ValueError("no list of keys")
+        except (ValueError, TypeError) as error:
+            raise DamagedArtifact(f"ref '{name}' is damaged ({error}). Remove '{path}' and set it again.") from error
         return keys
 
     def get(self, name: str) -> str:

@@ -7,6 +7,7 @@ objects/<k2>/<key>/           appears by one rename, whole
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from fabloom.errors import DamagedArtifact
 from fabloom.keys import blake, blake_file, canonical_json
 
 from .arrays import StoredArray, create_array, create_group, write_shard, write_tensor
-from .manifest import DATA, sync_folders, tree_digest, write_manifest
+from .manifest import DATA, DIFFERS, NAME, read_manifest, sync_folders, tree_digest, write_durably, write_manifest
 from .reader import ArtifactReader
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class StagedRows:
         self._staged = staged
         self._held: dict[str, list[NDArray[Any]]] = {name: [] for name in self.specs}
         self._buffered = 0
-        done = staged.recover(count, block, self.specs)
+        done = staged.declare(count, block, self.specs)
         for name, spec in self.specs.items():
             create_array(staged.folder(name), spec, count, block)
         self.start = min(done * block, count)
@@ -82,6 +83,11 @@ class StagedRows:
         if self._written != self.count:
             raise ValueError(f"{self._written} of the {self.count} declared rows were written")
 
+    @property
+    def missing(self) -> int:
+        """Rows that are declared but not on disk yet."""
+        return self.count - self._written
+
 
 class StagedArtifact:
     """Implements `fabloom.artifacts.Staging` on a local folder. Create it only while holding the key's lock."""
@@ -91,9 +97,10 @@ class StagedArtifact:
         self.attrs: dict[str, Any] = {}
         self.root, self.work = staging, work
         self._hashes: dict[str, tuple[int, str]] = {}
-        self._recovered = False
+        self._rows: StagedRows | None = None
         work.mkdir(parents=True, exist_ok=True)
         (staging / DATA).mkdir(parents=True, exist_ok=True)
+        self._journal = self._recover()
 
     def folder(self, name: str) -> Path:
         """Where array `name` lives; refuses names that are not plain file names."""
@@ -101,36 +108,51 @@ class StagedArtifact:
             raise ValueError(f"'{name}' is no safe array name: letters, digits, '_', '.', '-' only")
         return self.root / DATA / name
 
-    def recover(self, count: int, block: int, specs: Mapping[str, RowSpec]) -> int:
-        """Keep what the journal vouches for, remove all else, and return how many blocks of this layout are done."""
-        layout = blake(canonical_json([count, block, {n: [s.dtype, s.shape, s.compress, s.dims] for n, s in specs.items()}]))
+    def _recover(self) -> list[bytes]:
+        """Keep the row blocks that the journal vouches for, remove all else, and return the journal's good lines."""
         path = self.work / JOURNAL
         lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # a torn last line has no newline
-        kept: list[bytes] = []
-        if lines and json.loads(lines[0]) == layout:
-            for line in lines[1:]:
-                files = json.loads(line)
-                if not all(self._vouched(name, size, digest) for name, size, digest in files):
-                    break
-                self._hashes.update({name: (size, digest) for name, size, digest in files})
-                kept.append(line)
-        self.clear()
-        self._recovered = True
+        kept: list[bytes] = lines[:1]
+        for line in lines[1:]:
+            try:
+                files = {str(name): (int(size), str(digest)) for name, size, digest in json.loads(line)}
+            except (ValueError, TypeError):
+                break
+            if not all(self._vouched(name, *entry) for name, entry in files.items()):
+                break
+            self._hashes.update(files)
+            kept.append(line)
+        self._clear()
+        return kept
+
+    def declare(self, count: int, block: int, specs: Mapping[str, RowSpec]) -> int:
+        """Begin the journal of this layout and return how many of its blocks are done; blocks of another layout are dropped."""
+        layout = blake(canonical_json([count, block, {n: [s.dtype, s.shape, s.compress, s.dims] for n, s in specs.items()}]))
         head = canonical_json(layout)
-        path.write_bytes(b"".join(line + b"\n" for line in [head, *kept]))
-        return len(kept)
+        if self._journal[:1] != [head]:
+            self._drop_rows()
+            self._journal = [head]
+        write_durably(self.work / JOURNAL, b"".join(line + b"\n" for line in self._journal))
+        return len(self._journal) - 1
+
+    def _drop_rows(self) -> None:
+        """Remove recovered blocks that nobody goes on with."""
+        for name in {name.partition("/")[0] for name in self._hashes}:
+            shutil.rmtree(self.root / DATA / name)
+        self._hashes.clear()
 
     def _vouched(self, name: str, size: int, digest: str) -> bool:
         file = self.root / DATA / name
         return file.is_file() and file.stat().st_size == size and blake_file(file) == digest
 
-    def clear(self) -> None:
-        """Remove every staged file that no journal line vouches for."""
-        for path in sorted((self.root / DATA).rglob("*"), reverse=True):
+    def _clear(self) -> None:
+        """Remove every staged file that no journal line vouches for, also a manifest that a kill left half-written."""
+        data = self.root / DATA
+        for path in sorted(self.root.rglob("*"), reverse=True):
             if path.is_dir() and not path.is_symlink():
-                if not any(path.iterdir()):
+                if path != data and not any(path.iterdir()):
                     path.rmdir()
-            elif path.relative_to(self.root / DATA).as_posix() not in self._hashes:
+            elif not path.is_relative_to(data) or path.relative_to(data).as_posix() not in self._hashes:
                 path.unlink()
 
     def journal(self, files: list[Path]) -> None:
@@ -150,13 +172,13 @@ class StagedArtifact:
         """Declare row-wise arrays of `count` rows, written and resumed in blocks of `block`."""
         if count < 1 or block < 1 or not arrays:
             raise ValueError(f"{count} rows in blocks of {block} of {len(arrays)} arrays: each must be at least 1")
-        return StagedRows(self, count, block, arrays)
+        if self._rows is not None:
+            raise ValueError("the rows of an artifact are declared once, all arrays together")
+        self._rows = StagedRows(self, count, block, arrays)
+        return self._rows
 
     def put(self, name: str, value: NDArray[Any], attrs: Mapping[str, Any] | None = None) -> None:
         """Write a whole array of any shape."""
-        if not self._recovered:
-            self.clear()
-            self._recovered = True
         write_tensor(self.folder(name), value, attrs)
 
     def as_reader(self) -> ArtifactReader:
@@ -164,7 +186,14 @@ class StagedArtifact:
         return ArtifactReader(self.key, "", self.attrs, self.root / DATA, None)
 
     def commit(self, target: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Digest everything, write the manifest last, rename into place. Returns the manifest."""
+        """Digest everything, write the manifest last, rename into place. Returns the manifest.
+
+        Where the artifact is there already (a second committer, on a file system whose locks do not reach), it stays and is returned.
+        """
+        if self._rows is None:
+            self._drop_rows()
+        elif self._rows.missing:
+            raise ValueError(f"{self._rows.missing} of the {self._rows.count} declared rows are missing; close the writer")
         data = self.root / DATA
         create_group(data, self.attrs)
         files: dict[str, tuple[int, str]] = {}
@@ -193,9 +222,24 @@ class StagedArtifact:
             },
         )
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            raise DamagedArtifact(f"artifact {self.key[:12]} appeared while it was being made; nothing was overwritten")
-        self.root.rename(target)
-        sync_folders([target.parent, self.root.parent])
+        try:
+            self.root.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return self._second(target, manifest)
+        sync_folders([target.parent.parent, target.parent, self.root.parent])
         shutil.rmtree(self.work, ignore_errors=True)
         return manifest
+
+    def _second(self, target: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Somebody else has committed this key: keep theirs, and note a difference for `verify` to show."""
+        if not (target / NAME).is_file():
+            raise DamagedArtifact(f"artifact {self.key[:12]} is there without its {NAME}. Run again to make it anew.")
+        first = read_manifest(target)
+        shutil.rmtree(self.root)
+        if first["digest"] == manifest["digest"]:
+            shutil.rmtree(self.work, ignore_errors=True)
+        else:
+            write_durably(self.work / DIFFERS, canonical_json({"committed": first["digest"], "dropped": manifest["digest"]}))
+        return first

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -12,18 +10,19 @@ from pathlib import Path
 from fabloom.errors import FabloomError
 from fabloom.keys import blake_file
 
-from .locks import try_lock
-from .manifest import DATA, NAME, read_manifest, tree_digest
+from .locks import is_held, release, try_lock
+from .manifest import DATA, DIFFERS, NAME, read_manifest, tree_digest
 from .store import Store
 
 
 @dataclass
 class Health:
-    """What `verify` found: problems by key of a committed artifact, and leftovers of runs that did not end."""
+    """What `verify` found: problems by key of a committed artifact, leftovers of runs that did not end, and warnings."""
 
     checked: int = 0
     problems: dict[str, list[str]] = field(default_factory=dict)
     leftovers: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def check_artifact(folder: Path) -> list[str]:
@@ -60,25 +59,38 @@ def verify(store: Store, key: str | None = None) -> Health:
         problems = check_artifact(folder) if (folder / NAME).exists() else [f"{NAME}: missing"]
         if problems:
             health.problems[folder.name] = problems
+    for note in sorted((store.root / "work").glob(f"{key or '*'}/{DIFFERS}")):
+        health.warnings.append(f"{note.parent.name[:12]} was made twice with different results: {note.read_text()}")
     if key is None:
-        for room in ("staging", "work"):
-            health.leftovers.extend(f"{room}/{p.name}" for p in sorted((store.root / room).iterdir()) if p.is_dir())
+        health.leftovers = [path.relative_to(store.root).as_posix() for path in leftovers(store)]
     return health
 
 
-def rubbish(store: Store) -> list[Path]:
-    """Staging and work folders that nobody holds the lock of, and report pages older than the newest 20."""
-    dead: list[Path] = []
-    for room in ("staging", "work"):
-        for path in sorted((store.root / room).iterdir()):
-            if not path.is_dir():
-                continue
-            handle = try_lock(store.root / "locks" / f"{path.name}.lock")
-            if handle is not None:
-                dead.append(path)
-                os.close(handle)
+def leftovers(store: Store) -> list[Path]:
+    """Staging, work and lock entries whose lock no living process holds."""
+    found = [path for room in ("staging", "work") for path in sorted((store.root / room).iterdir()) if path.is_dir()]
+    dead = [path for path in found if not is_held(store.root / "locks" / f"{path.name}.lock")]
+    return dead + [path for path in sorted((store.root / "locks").iterdir()) if not is_held(path)]
+
+
+def sweep(store: Store) -> tuple[list[Path], int]:
+    """Remove leftovers, each while its lock is held, and report pages older than the newest 20. Gives the paths and the bytes freed."""
+    removed, freed = [], 0
+    for path in leftovers(store):
+        lock = store.root / "locks" / f"{path.name.removesuffix('.lock')}.lock"
+        handle = try_lock(lock)
+        if handle is None:
+            continue
+        try:
+            freed += remove(path) if path != lock else 0
+        finally:
+            release(lock, handle)
+        removed.append(path)
     pages = sorted((store.root / "reports").glob("*.html"), key=lambda p: p.stat().st_mtime) if (store.root / "reports").is_dir() else []
-    return dead + pages[:-20]
+    for page in pages[:-20]:
+        freed += remove(page)
+        removed.append(page)
+    return removed, freed
 
 
 def unreferenced(store: Store, older_than_days: float) -> list[str]:
@@ -92,19 +104,16 @@ def unreferenced(store: Store, older_than_days: float) -> list[str]:
     return [key for key in store.keys() if key not in reached and (store.folder(key) / NAME).stat().st_mtime < limit]
 
 
-def remove(paths: list[Path]) -> int:
-    """Delete files and folders; returns the bytes that were freed."""
-    freed = 0
-    for path in paths:
-        parts = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-        freed += sum(p.stat().st_size for p in parts)
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
+
+
+def remove(path: Path) -> int:
+    """Delete a file or folder that no run depends on; returns the bytes that were freed."""
+    freed = size(path)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
     return freed
-
-
-def as_json(health: Health) -> str:
-    """The health as one JSON document."""
-    return json.dumps({"checked": health.checked, "problems": health.problems, "leftovers": health.leftovers}, indent=2)

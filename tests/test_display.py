@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,7 +32,9 @@ def progress(name: str, done: int, total: int = 100, rate: float = 4.0, eta: flo
 
 
 def recorded(*, terminal: bool) -> Console:
-    return Console(file=io.StringIO(), force_terminal=terminal, width=110, highlight=False, _environ={"TERM": "xterm-256color"} if terminal else {})
+    return Console(
+        file=io.StringIO(), force_terminal=terminal, width=110, highlight=False, _environ={"TERM": "xterm-256color"} if terminal else {}
+    )
 
 
 def text(console: Console) -> str:
@@ -42,7 +45,7 @@ def text(console: Console) -> str:
 @pytest.fixture
 def clocked(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(display, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 
@@ -81,7 +84,7 @@ def test_live_lines_show_each_step(clocked: list[float]) -> None:
         live.emit(finished("teacher", "failed", seconds=13.0))
         live.emit(finished("report", "skipped"))
     shown = text(console)
-    assert "▸ teacher toy.teacher" in shown and "40/100 steps 12 s 4/s, 2:10 left" in shown and "━" in shown
+    assert "▸ teacher toy.teacher" in shown and re.search("━ 40/100 steps +12 s +4/s, 2:10 left", shown)
     assert "teacher: a line [bold]above[/bold]" in shown  # messages are no markup
     last = shown.split("above[/bold]")[-1]
     assert "= images" in last and "✗ teacher" in last and "– report" in last and "━" not in last
@@ -151,7 +154,10 @@ def test_summary_of_a_good_run() -> None:
     assert "again" not in text(console)
 
 
-@pytest.mark.parametrize(("code", "hint"), [(1, "the failed step goes on from its last checkpoint"), (2, "Mend the command"), (3, "fabloom doctor"), (130, "Stopped on request")])
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [(1, "the failed step goes on from its last checkpoint"), (2, "Mend the command"), (3, "fabloom doctor"), (130, "Stopped on request")],
+)
 def test_summary_of_a_failure_says_what_to_do(code: int, hint: str) -> None:
     console = recorded(terminal=False)
     error = "step 'teacher' failed: DataError: " + "image 3 is upside down, and a long story follows. " * 8 + "[/red]"
@@ -163,13 +169,23 @@ def test_summary_of_a_failure_says_what_to_do(code: int, hint: str) -> None:
 
 
 def test_times_and_rates_as_text() -> None:
-    assert [clock(s) for s in (0, 9.94, 9.96, 59.4, 59.6, 130, 3600, 12000)] == ["0.0 s", "9.9 s", "10 s", "59 s", "1:00", "2:10", "1:00:00", "3:20:00"]
+    assert [clock(s) for s in (0, 9.94, 9.96, 59.4, 59.6, 130, 3600, 12000)] == [
+        "0.0 s",
+        "9.9 s",
+        "10 s",
+        "59 s",
+        "1:00",
+        "2:10",
+        "1:00:00",
+        "3:20:00",
+    ]
     assert describe(progress("x", 1000, 2000, rate=0.05, eta=None)) == ("1,000/2,000 steps", "20 s each")
     assert describe(progress("x", 0, rate=0.0, eta=None)) == ("0/100 steps", "")
     assert describe(progress("x", 100, rate=12.345, eta=0.0)) == ("100/100 steps", "12.3/s")
 
 
 def test_display_is_light_to_import() -> None:
-    code = "import sys, fabloom.flows.display as d; d.LiveDisplay(); print([m for m in ('torch', 'numpy', 'prefect', 'zarr') if m in sys.modules])"
+    heavy = ("torch", "numpy", "prefect", "zarr")
+    code = f"import sys, fabloom.flows.display as d; d.LiveDisplay(); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -88,7 +88,9 @@ class Weave(Method):
     def train(self, ctx: Context, params: Train, *, images: ImageSet) -> Model:
         for step in ctx.loop(params.steps):
             step.log(loss=0.5 * 0.97**step.index + 0.004 * (1 + np.sin(step.index * 7.0)), balance=np.cos(step.index / 9))
-        return Model.write(ctx, {"body.weight": torch.ones(24, 10), "body.bias": torch.zeros(24)}, {"role": "teacher", "channels": [64, 128]})
+        return Model.write(
+            ctx, {"body.weight": torch.ones(24, 10), "body.bias": torch.zeros(24)}, {"role": "teacher", "channels": [64, 128]}
+        )
 
     @task(version=1)
     def record(self, ctx: Context, params: Count, *, teacher: Model) -> OfflineData:
@@ -118,7 +120,7 @@ class Weave(Method):
         )
 
 
-PIPELINE = {
+PIPELINE: dict[str, Any] = {
     "name": "weaving",
     "description": f"The main job in miniature {EVIL}",
     "seed": 7,
@@ -136,12 +138,12 @@ PIPELINE = {
 }
 
 
-def make_run(root: Path) -> tuple[Plan, list[StepResult], Store]:
+def make_run(root: Path, pipeline: dict[str, Any] = PIPELINE) -> tuple[Plan, list[StepResult], Store]:
     registry = Registry()
     registry._add_method(Weave, Origin("weave", "weave", "1"))
     assert not registry.problems
     store = Store(root)
-    plan = make_plan(Pipeline.parse(PIPELINE), registry, store)
+    plan = make_plan(Pipeline.parse(pipeline), registry, store)
     return plan, run_inline(plan, Engine(registry, store, Options(device="cpu"))), store
 
 
@@ -244,7 +246,7 @@ def test_headline_comes_first(page: str) -> None:
 
 
 def test_pipeline_on_the_page_is_the_pipeline(page: str, finished: tuple[Plan, list[StepResult], Store], tmp_path: Path) -> None:
-    listed = [m for m in re.findall(r"<pre>(.*?)</pre>", page, re.S) if "steps:" in m][0]
+    listed = next(m for m in re.findall(r"<pre>(.*?)</pre>", page, re.S) if "steps:" in m)
     file = tmp_path / "weaving.yaml"
     file.write_text("".join(Reader(listed).words))
     assert Pipeline.load(file) == finished[0].pipeline
@@ -264,7 +266,7 @@ from fabloom.pipeline import Pipeline
 from fabloom.plan import Plan, PlannedStep
 from fabloom.storage.store import Store
 store = Store({str(finished[2].root)!r})
-keys = {({r.name: r.key for r in finished[1]})!r}
+keys = { ({r.name: r.key for r in finished[1]})!r}
 pipeline = Pipeline.parse({{**{PIPELINE!r}, "steps": {{n: {{**s, "params": {{}}}} for n, s in {PIPELINE!r}["steps"].items()}}}})
 steps, results = [], []
 for name, key in keys.items():
@@ -312,6 +314,16 @@ def test_failed_steps_are_told(finished: tuple[Plan, list[StepResult], Store], t
     assert 'class="node failed"' in page and 'class="node skipped"' in page
 
 
+def test_inputs_of_another_run_are_part_of_the_story(finished: tuple[Plan, list[StepResult], Store], tmp_path: Path) -> None:
+    teacher = finished[0].step("teacher").key
+    steps = {"more": {"task": "weave.sample", "inputs": {"model": f"key:{teacher}"}, "params": {"count": 3}}}
+    page = render(make_run(finished[2].root, {"name": "more", "steps": steps}), tmp_path / "page.html")
+    shown = Reader(page).text
+    assert 'class="node stored"' in page and "from the store" in shown
+    assert shown.count("another run") == 2  # the teacher, and the images it was trained on
+    assert teacher[:12] in shown and finished[0].step("images").key[:12] in shown
+
+
 def test_page_is_replaced_as_a_whole(finished: tuple[Plan, list[StepResult], Store], tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_text("old")
@@ -330,7 +342,9 @@ def test_comparison_of_siblings() -> None:
 
 
 def test_comparison_with_gaps_and_depth() -> None:
-    blocks = comparisons({"deep": {"a": {"x": 1.0, "classes": {"bridge": 0.5}}, "baseline": {"x": 2.0, "y": 3}}, "lone": {"z": 1}, "pair_ci": [0, 1]})
+    blocks = comparisons(
+        {"deep": {"a": {"x": 1.0, "classes": {"bridge": 0.5}}, "baseline": {"x": 2.0, "y": 3}}, "lone": {"z": 1}, "pair_ci": [0, 1]}
+    )
     table = blocks[0]
     assert (table.title, table.columns) == ("deep", ("a", "baseline"))
     assert table.rows["classes / bridge"] == (Estimate(0.5), None)
@@ -355,7 +369,17 @@ def test_estimate_as_text(estimate: Estimate, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(None, "–"), (True, "yes"), (3, "3"), (0.0, "0"), (float("nan"), "nan"), (2.5e-7, "2.5e-07"), (51.02, "51"), ("a", "a"), ([1, "b"], '[1, "b"]')],
+    [
+        (None, "–"),
+        (True, "yes"),
+        (3, "3"),
+        (0.0, "0"),
+        (float("nan"), "nan"),
+        (2.5e-7, "2.5e-07"),
+        (51.02, "51"),
+        ("a", "a"),
+        ([1, "b"], '[1, "b"]'),
+    ],
 )
 def test_number_as_text(value: Any, shown: str) -> None:
     assert number(value) == shown
@@ -377,7 +401,11 @@ def test_markdown_summary() -> None:
     assert "| IoU defect | 0.71 \\[0.66, 0.75\\] | 0.55 \\[0.49, 0.60\\] |" in text
     assert "| a\\|b | x \\`y\\` &lt;b&gt; |" in text
     assert "### by \\| size" in text and "| \\* |" in text
-    widths = {line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("| IoU") or line.startswith("| metric | synthetic")}
+    widths = {
+        line.replace("\\|", "").count("|")
+        for line in text.splitlines()
+        if line.startswith("| IoU") or line.startswith("| metric | synthetic")
+    }
     assert widths == {5}
     assert markdown_summary({}) == "\n"
 
@@ -413,10 +441,10 @@ def test_sheet_keeps_places_and_stretches_together() -> None:
     masks[4, 3, 2] = 1
     sheet = sample_sheet(images, masks, columns=3)
     drawn = pixels(sheet.uri)
-    assert (sheet.shown, sheet.grey, sheet.shrunk, drawn.shape) == (5, (50, 150), 1, (49, 74, 2))
-    assert [int(drawn[0, x, 0]) for x in (0, 25, 50)] == pytest.approx([127.5, 0, 255], abs=0.6)
+    assert (sheet.shown, sheet.grey, sheet.shrunk, drawn.shape) == (5, (50, 150), 1, (50, 76, 2))
+    assert [int(drawn[0, x, 0]) for x in (0, 26, 52)] == pytest.approx([127.5, 0, 255], abs=0.6)
     assert drawn[0, 24, 1] == 0 and drawn[30, 60, 1] == 0 and drawn[30, 0, 1] == 255  # gaps and the missing sixth are clear
-    assert sheet.outlines.startswith("M27 28h1")  # the second of the second row begins at (25, 25)
+    assert sheet.outlines.startswith("M28 29h1")  # the second of the second row begins at (26, 26)
 
 
 def test_large_images_are_averaged_down() -> None:

@@ -15,7 +15,7 @@ from fabloom.errors import DataError
 from .method import Network
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "small": {"channels": (32, 64), "layers": 1, "attention": (), "head_channels": None, "norm_groups": 8},
+    "small": {"channels": (16, 32, 64), "layers": 1, "attention": (), "head_channels": None, "norm_groups": 8},
     "cifar10": {"channels": (128, 256, 256, 256), "layers": 2, "attention": (1,), "head_channels": None, "norm_groups": 32},
 }
 

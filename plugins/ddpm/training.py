@@ -107,13 +107,13 @@ def batch_loss(params: TrainParams, unet: nn.Module, schedule: NoiseSchedule, we
     return (weights[batch.t] * error).mean()
 
 
-def accumulate(params: TrainParams, unet: nn.Module, schedule: NoiseSchedule, weights: Tensor, batch: Batch) -> float:
+def accumulate(params: TrainParams, unet: nn.Module, schedule: NoiseSchedule, weights: Tensor, batch: Batch) -> Tensor:
     """Add the gradient of the whole batch's loss, in pieces of `micro_batch` images; returns that loss."""
-    total, count = 0.0, len(batch.x0)
+    total, count = torch.zeros((), device=batch.x0.device), len(batch.x0)
     for part in batch.split(params.micro_batch or count):
         loss = batch_loss(params, unet, schedule, weights, part) * (len(part.x0) / count)
         loss.backward()
-        total += float(loss.detach())
+        total += loss.detach()
     return total
 
 
@@ -139,6 +139,6 @@ def fit(
         rate.step()
         average.update_parameters(unet)
         if step.index % LOG_EVERY == 0:
-            step.log(loss=loss)
+            step.log(loss=float(loss))
     state: dict[str, Any] = average.module.state_dict()
     return state

@@ -59,7 +59,7 @@ def freeze(unet: nn.Module, rank: int, alpha: float, train_backbone: bool) -> No
             module.requires_grad_(True)
     for layer in list(attention_layers(unet)):
         # unsafe: the check would run the layer, which the meta device cannot
-        parametrize.register_parametrization(layer, "weight", LowRank(*layer.weight.shape, rank, alpha), unsafe=True)
+        parametrize.register_parametrization(layer, "weight", LowRank(layer.out_features, layer.in_features, rank, alpha), unsafe=True)
 
 
 def load_backbone(unet: nn.Module, state: dict[str, Tensor]) -> None:

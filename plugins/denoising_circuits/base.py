@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import UNet2DModel
@@ -22,6 +22,9 @@ from fabloom.plugins.blocks.noise import NoiseSchedule
 from .method import TrainParams
 from .networks import fold
 from .recurrence import autocast
+
+if TYPE_CHECKING:
+    from .training import Pool
 
 FOLDERS = (".", "unet_ema", "unet")
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
@@ -105,11 +108,11 @@ def new_unet(params: TrainParams, image: torch.Size) -> UNet2DModel:
     )
 
 
-def train_base(ctx: Context, params: TrainParams, pixels: Tensor, schedule: NoiseSchedule) -> BaseNet:
+def train_base(ctx: Context, params: TrainParams, pool: Pool, schedule: NoiseSchedule) -> BaseNet:
     """Ordinary diffusion training at the labels that the recurrence will use; gives the averaged weights."""
-    from .training import LOG_EVERY, batch_of, descend, optimizer_for
+    from .training import LOG_EVERY, descend, optimizer_for
 
-    unet = new_unet(params, pixels.shape[1:]).to(ctx.device)
+    unet = new_unet(params, pool.pixels.shape[1:]).to(ctx.device)
     base = params.base
     times = torch.linspace(0, 999, params.timesteps).round().long()
     average = ema(unet, params.ema_decay)
@@ -117,7 +120,7 @@ def train_base(ctx: Context, params: TrainParams, pixels: Tensor, schedule: Nois
         optimizer, cycle = optimizer_for(unet, base.steps, base.lr, params.weight_decay, params.cycle_momentum)
         draw = ctx.generator("base")
         for step in ctx.loop(base.steps, name="base", net=unet, average=average, optimizer=optimizer, cycle=cycle):
-            x0 = batch_of(pixels, base.batch, draw, params.flip).to(ctx.device)
+            x0 = pool.batch(base.batch, draw).to(ctx.device)
             t = torch.randint(params.timesteps, (len(x0),), generator=draw)
             noise = torch.randn(x0.shape, generator=draw).to(ctx.device)
             with autocast(ctx.device, params.precision):

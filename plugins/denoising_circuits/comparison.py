@@ -31,7 +31,7 @@ NOTES = (
     "1 is no better than another draw. unexplained_variance divides by the variance about the mean image instead (twice as strict).",
     "Controls: 'shuffled' pairs student images with the wrong noise, 'mean image' answers the reference's mean for every noise, "
     "'pure noise' answers x_T itself. Each must be clearly worse than the student.",
-    "relative_consistency divides |z_k - z*_k|^2 by what R = identity would reach, |z*_k - z*_0|^2: below 1 the recurrence moves the right way.",
+    "relative_consistency divides |z_k - z*_k|^2 by what R = identity would reach, |z*_k - z*_0|^2: below 1 the recurrence follows.",
 )
 
 

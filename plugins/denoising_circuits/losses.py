@@ -1,9 +1,9 @@
 """The training objective of a circuit: a chain of s recurrent steps against the encodings of a DDIM trajectory.
 
-    main = (L_0 + 1/s sum_k L_k) / 2   L_k = |Rout(z_k, t-k) - y_k|^2      y_0 the true v, y_k the teacher's
-    x0   = (X_0 + 1/s sum_k X_k) / 2   X_k = |X0out(z_k, t-k) - u_k|^2     u_0 the true x_0, u_k the teacher's
-    cons =        1/s sum_k C_k        C_k = |z_k - z*_k|^2                z*_k = Rin(x^k, t-k), no gradient
-    loss = main + 5 cons + 1 x0        (all means; without a chain, s = 0: main = L_0, x0 = X_0, cons = 0)
+main = (L_0 + 1/s sum_k L_k) / 2   L_k = |Rout(z_k, t-k) - y_k|^2      y_0 the true v, y_k the teacher's
+x0   = (X_0 + 1/s sum_k X_k) / 2   X_k = |X0out(z_k, t-k) - u_k|^2     u_0 the true x_0, u_k the teacher's
+cons =        1/s sum_k C_k        C_k = |z_k - z*_k|^2                z*_k = Rin(x^k, t-k), no gradient
+loss = main + 5 cons + 1 x0        (all means; without a chain, s = 0: main = L_0, x0 = X_0, cons = 0)
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ class Points:
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of the consistency and the x_0 loss against the v loss."""
+    """Weights of the consistency and the x_0 loss against the v loss; `end_only` leaves X_s alone, the image at the chain's end."""
 
     consistency: float = 5.0
     x0: float = 1.0
+    end_only: bool = False
 
 
 def ddim_step(schedule: NoiseSchedule, x: Tensor, v: Tensor, t: Tensor) -> Tensor:
@@ -102,6 +103,9 @@ def circuit_loss(
     `identity` is the consistency that R = identity would reach, mean_k |z*_k - z*_0|^2: the consistency says nothing without it.
     """
     latents = chain(circuit, x, t, depth)
+    if weights.end_only and points is not None:
+        end = mse_loss(circuit.x0_head(latents[-1], t - depth), points.x0[-1])
+        return end, {"x0_end": end.detach()}
     main = mse_loss(circuit.v_head(latents[0], t), v)
     clean = mse_loss(circuit.x0_head(latents[0], t), x0)
     if points is None or depth == 0:

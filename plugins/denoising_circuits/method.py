@@ -30,6 +30,10 @@ class Stage(Params):
         False, description="Train R alone: Rin and the heads, and with them the targets of the chain, stand still (published False)"
     )
 
+    end_only: bool = Field(
+        False, description="Compare nothing but the image at the end of the chain; with chains of T - 1 steps this trains what is sampled"
+    )
+
     @model_validator(mode="after")
     def _probabilities(self) -> Stage:
         if min(self.step_probs) < 0 or abs(sum(self.step_probs) - 1) > 1e-6:
@@ -51,11 +55,11 @@ class Base(Params):
 class TrainParams(Params):
     """Teacher. The defaults suit 32 x 32 images on a CPU; docs/methods/denoising-circuits.md lists the published values."""
 
-    base_path: Source | None = Field(None, description="Folder of a diffusers UNet2DModel; without it and `base` the U-Net is trained here")
+    base_path: Source | None = Field(None, description="Folder of a diffusers UNet2DModel; without it and `base` one is trained here")
     base: Base = Field(Base(), description="U-Net trained inside; not used with `base` or `base_path`")
     timesteps: int = Field(8, ge=2, le=1000, description="T: labels of the recurrence, T - 1 steps (published 1000)")
     schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = Field("linear", description="Noise schedule (published linear)")
-    patch: int = Field(4, ge=1, description="Pixels folded into channels before the backbone, each way (published 1; a given base says its own)")
+    patch: int = Field(4, ge=1, description="Pixels folded into channels, each way (published 1; a given base says its own)")
     latent_channels: int = Field(64, ge=4, multiple_of=4, description="Channels of the latent (published 128)")
     rin_blocks: int = Field(1, ge=0, description="FiLM blocks of Rin's adapter (published 4)")
     step_blocks: int = Field(1, ge=0, description="FiLM blocks of R's adapters (published 2)")
@@ -63,7 +67,7 @@ class TrainParams(Params):
     head_width: int = Field(64, ge=4, multiple_of=4, description="Width of the readout heads (published 128)")
     residual_cap: float = Field(1.0, gt=0, description="Largest scale of a step; few steps need larger ones (published 0.3)")
     carry: bool = Field(
-        True, description="Carry the normed pixels in the latent and let R start as a DDIM step of the base; needs far less training (published False)"
+        True, description="Carry the normed pixels in the latent and let R start as a DDIM step of the base (published False)"
     )
     spectral: bool = Field(True, description="Spectral norm on the adapters' outer convolutions (published)")
     time_features: Literal["ordinary", "published"] = Field("ordinary", description="Published: one period at most over all labels")
@@ -75,7 +79,10 @@ class TrainParams(Params):
     consistency_weight: float = Field(5.0, ge=0, description="Weight of the latent consistency (published 5)")
     x0_weight: float = Field(1.0, ge=0, description="Weight of the x_0 readout (published 1)")
     chain: Literal["live", "ema", "base", "data"] = Field(
-        "base", description="Targets along the chain: DDIM by the live weights (published), their average or the base, or the data's own points"
+        "base", description="Targets along the chain: DDIM by the live weights (published), their average or the base, or the data itself"
+    )
+    defect_weight: float = Field(
+        1.0, gt=0, description="Draw defect images this many times as often (needs a domain): few recurrent steps lean towards clean ones"
     )
     flip: bool = Field(False, description="Random horizontal flips (published True)")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW decay (published 1e-4); never on the step scales")
@@ -137,7 +144,7 @@ class SampleParams(Params):
 
     count: int = Field(1000, ge=1, description="Images")
     batch: int = Field(128, ge=1, description="Images computed at once")
-    noise_seed: int | None = Field(None, description="Seed of x_T; None takes the step's own. Equal seeds give teacher and student equal x_T")
+    noise_seed: int | None = Field(None, description="Seed of x_T, None is the step's own; equal seeds share x_T")
     apply_t0: bool = Field(False, description="Teacher only: also apply R at label 0 (published True)")
     precision: Precision = Field("fp32", description="bf16 runs the networks under bfloat16 autocast")
 

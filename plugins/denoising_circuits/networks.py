@@ -90,7 +90,9 @@ def time_features(t: Tensor, width: int, config: CircuitConfig) -> Tensor:
         rates = 10000.0 ** (-torch.arange(width // 2, device=t.device) / max(width // 2 - 1, 1))
         phase = 2 * math.pi * (t / max(config.timesteps - 1, 1))[:, None] * rates
         return torch.cat([phase.sin(), phase.cos()], 1)
-    return get_timestep_embedding(torch.tensor(config.labels, device=t.device)[t], width, flip_sin_to_cos=True, downscale_freq_shift=0)
+    labels = torch.tensor(config.labels, device=t.device)[t]
+    features: Tensor = get_timestep_embedding(labels, width, flip_sin_to_cos=True, downscale_freq_shift=0)
+    return features
 
 
 def fold(x: Tensor, patch: int, norm: bool) -> Tensor:
@@ -108,24 +110,24 @@ class FilmBlock(nn.Module):
     def __init__(self, width: int, config: CircuitConfig) -> None:
         super().__init__()
         self.width, self.config = width, config
-        self.film = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, 4 * width))
+        first, last = nn.Linear(width, 4 * width), nn.Linear(4 * width, 4 * width)
+        self.film = nn.Sequential(first, nn.SiLU(), last)
         self.norm = shell(width)
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.xavier_uniform_(self.film[0].weight)
+        nn.init.xavier_uniform_(first.weight)
         nn.init.kaiming_normal_(self.conv1.weight, nonlinearity="relu")
-        for layer in (self.film[0], self.conv1):
-            nn.init.zeros_(layer.bias)
-        for layer in (self.film[2], self.conv2):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for name, start in self.named_parameters():
+            if name.endswith("bias") or name in ("film.2.weight", "conv2.weight"):
+                nn.init.zeros_(start)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """x [B,width,h,w] -> same shape."""
         gain1, shift1, gain2, shift2 = self.film(time_features(t, self.width, self.config))[..., None, None].chunk(4, 1)
         h = functional.silu(self.norm(x) * (1 + 0.1 * gain1) + shift1)
         h = functional.silu(self.norm(self.conv1(h)) * (1 + 0.1 * gain2) + shift2)
-        return x + self.conv2(h)
+        result: Tensor = x + self.conv2(h)
+        return result
 
 
 class Adapter(nn.Module):

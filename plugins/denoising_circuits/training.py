@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,11 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, base: Model | Non
     """The task `train`: weights are the averaged ones."""
     source = given_base(params, images, base)
     grey = source.grey if source is not None and source.grey is not None else GreyMap.fit(np.asarray(images.images))
-    pixels = grey.forward(np.asarray(images.images))
+    pool = Pool.of(params, images, grey)
+    pixels = pool.pixels
     schedule = NoiseSchedule.make(params.timesteps, params.schedule)
     if source is None:
-        source = train_base(ctx, params, pixels, schedule)
+        source = train_base(ctx, params, pool, schedule)
     circuit = build(params, source, pixels.shape[1])
     if params.carry and source.prediction == "v_prediction":
         start_as_ddim(circuit, source, schedule, pixels)
@@ -42,7 +44,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, base: Model | Non
     velocity = base_velocity(source, circuit, ctx.device) if params.chain == "base" else None
     average = ema(circuit, params.ema_decay)
     for number, stage in enumerate(params.stages):
-        run_stage(ctx, params, stage, f"stage{number}", circuit, average, pixels, schedule, velocity)
+        run_stage(ctx, params, stage, f"stage{number}", circuit, average, pool, schedule, velocity)
     config = {
         "role": "teacher",
         "circuit": circuit.config.as_json(),
@@ -147,7 +149,7 @@ def load_circuit(model: Model, device: torch.device) -> Circuit:
 
 
 def run_stage(
-    ctx: Context, params: TrainParams, stage: Stage, name: str, circuit: Circuit, average: AveragedModel, pixels: Tensor,
+    ctx: Context, params: TrainParams, stage: Stage, name: str, circuit: Circuit, average: AveragedModel, pool: Pool,
     schedule: NoiseSchedule, velocity: Velocity | None,
 ) -> None:  # fmt: skip
     """One stage: fresh optimizer and one-cycle schedule, weights and average go on."""
@@ -161,10 +163,10 @@ def run_stage(
     optimizer, cycle = optimizer_for(circuit, stage.steps, stage.lr, params.weight_decay, params.cycle_momentum)
     draw = ctx.generator(name)
     probabilities = torch.tensor(stage.step_probs)
-    weights = Weights(params.consistency_weight, params.x0_weight)
+    weights = Weights(params.consistency_weight, params.x0_weight, stage.end_only)
     circuit.train()
     for step in ctx.loop(stage.steps, name=name, net=circuit, average=average, optimizer=optimizer, cycle=cycle):
-        x0 = batch_of(pixels, params.batch, draw, params.flip).to(ctx.device)
+        x0 = pool.batch(params.batch, draw).to(ctx.device)
         depth = int(torch.multinomial(probabilities, 1, generator=draw))
         t = torch.randint(depth, params.timesteps, (len(x0),), generator=draw).to(ctx.device)
         noise = torch.randn(x0.shape, generator=draw).to(ctx.device)
@@ -203,13 +205,32 @@ def targets(
     return points
 
 
-def batch_of(pixels: Tensor, size: int, draw: torch.Generator, flip: bool) -> Tensor:
-    """`size` images drawn with replacement, so that a set smaller than a batch trains too."""
-    batch = pixels[torch.randint(len(pixels), (size,), generator=draw)]
-    if flip:
-        turned = torch.rand(size, generator=draw) < 0.5
-        batch = torch.where(turned[:, None, None, None], batch.flip(-1), batch)
-    return batch
+@dataclass(frozen=True)
+class Pool:
+    """Training images [N,C,H,W] in [-1, 1], drawn with replacement, so that a set smaller than a batch trains too."""
+
+    pixels: Tensor
+    weights: Tensor
+    flip: bool
+
+    @classmethod
+    def of(cls, params: TrainParams, images: ImageSet, grey: GreyMap) -> Pool:
+        """The images of a set, defect images weighted. Raises DataError for a weight without a domain."""
+        pixels = grey.forward(np.asarray(images.images))
+        weights = torch.ones(len(pixels))
+        if params.defect_weight != 1:
+            if images.domain is None:
+                raise DataError("defect_weight needs images that know their domain; leave it at 1 or label the images")
+            weights[torch.from_numpy(np.asarray(images.domain)) == 1] = params.defect_weight
+        return cls(pixels, weights, params.flip)
+
+    def batch(self, size: int, draw: torch.Generator) -> Tensor:
+        """`size` images, flipped at random where wanted."""
+        batch = self.pixels[torch.multinomial(self.weights, size, replacement=True, generator=draw)]
+        if self.flip:
+            turned = torch.rand(size, generator=draw) < 0.5
+            batch = torch.where(turned[:, None, None, None], batch.flip(-1), batch)
+        return batch
 
 
 def optimizer_for(
@@ -225,8 +246,8 @@ def optimizer_for(
     if scales:
         split.append({"params": scales, "weight_decay": 0.0})
     optimizer = torch.optim.AdamW(split, lr=lr, fused=True)
-    total = max(steps, 2)
-    warm_up = min(1.0, max(0.05, 2 / total))
+    total = max(steps, 4)  # of fewer, torch divides by the zero length of a phase
+    warm_up = max(0.05, 2 / total)
     cycle = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, lr, total_steps=total, pct_start=warm_up, div_factor=1e4, final_div_factor=1e4, cycle_momentum=cycle_momentum
     )

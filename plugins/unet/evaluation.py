@@ -59,7 +59,7 @@ def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, model: Mode
     return Report.write(
         ctx,
         metrics,
-        tables=tables(params, images, truth, predictors, gaps),
+        tables=tables(params, images, truth, predictors),
         pictures=pictures(pixels, truth, shown, params),
         notes=notes(params, size, predictors, gaps),
     )
@@ -100,22 +100,16 @@ def compare(params: EvaluateParams, predictors: Mapping[str, Scored]) -> dict[st
     return difference(ours.ratios, theirs.ratios, (ours.samples, theirs.samples), params.confidence)
 
 
-def flat(intervals: Mapping[str, Interval]) -> dict[str, float | None]:
-    """`iou`, `iou_low`, `iou_high` and so on."""
-    return {f"{name}{end}": v for name, i in intervals.items() for end, v in (("", i.value), ("_low", i.low), ("_high", i.high))}
+def flat(intervals: Mapping[str, Interval]) -> dict[str, Any]:
+    """`iou`, `iou_ci` (its low and high end) and so on."""
+    return {name: value for score, i in intervals.items() for name, value in ((score, i.value), (f"{score}_ci", [i.low, i.high]))}
 
 
-def tables(
-    params: EvaluateParams, images: ImageSet, truth: NDArray[np.uint8], predictors: Mapping[str, Scored], gaps: Mapping[str, Interval]
-) -> dict[str, Table]:
-    """Scores side by side, and by class where the test set has classes."""
-    columns = {name: p.intervals for name, p in predictors.items()} | ({"model - baseline": dict(gaps)} if gaps else {})
-    names = next(iter(predictors.values())).ratios
-    rows = [[score, *(told(column[score]) for column in columns.values())] for score in names]
-    made = {f"All images, {params.confidence:.0%} intervals": Table(["score", *columns], rows)}
-    if images.labels is not None:
-        made["By class"] = by_class(params, np.asarray(images.labels), images.class_names, truth, predictors)
-    return made
+def tables(params: EvaluateParams, images: ImageSet, truth: NDArray[np.uint8], predictors: Mapping[str, Scored]) -> dict[str, Table]:
+    """Scores by class, where the test set has classes; the scores over all images are the metrics."""
+    if images.labels is None:
+        return {}
+    return {"By class": by_class(params, np.asarray(images.labels), images.class_names, truth, predictors)}
 
 
 def told(found: Interval) -> str:
@@ -163,9 +157,7 @@ def pictures(
     }
 
 
-def notes(
-    params: EvaluateParams, size: Mapping[str, int], predictors: Mapping[str, Scored], gaps: Mapping[str, Interval]
-) -> list[str]:
+def notes(params: EvaluateParams, size: Mapping[str, int], predictors: Mapping[str, Scored], gaps: Mapping[str, Interval]) -> list[str]:
     """How to read the numbers, and the plain statement."""
     lines = [
         f"Test set: {size['images']} images, {size['defect_images']} with a defect and {size['clean_images']} clean; none was trained on.",

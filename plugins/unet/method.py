@@ -78,9 +78,7 @@ class UNet(Method):
         return training.train(ctx, params, images)
 
     @task(version=1)
-    def evaluate(
-        self, ctx: Context, params: EvaluateParams, *, images: ImageSet, model: Model, baseline: Model | None = None
-    ) -> Report:
+    def evaluate(self, ctx: Context, params: EvaluateParams, *, images: ImageSet, model: Model, baseline: Model | None = None) -> Report:
         """Score `model`, `baseline` and 'no defect anywhere' on held-out images with exact masks.
 
         `iou` is the published protocol: the mean over images of intersection / union, 1 where both masks are empty. A set

@@ -122,9 +122,7 @@ def fit(ctx: Context, params: TrainParams, net: nn.Module, split: Split, grey: G
     if not params.steps:
         return
     optimizer = torch.optim.AdamW(net.parameters(), lr=params.lr, weight_decay=params.weight_decay)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, params.lr, total_steps=max(params.steps, 2), pct_start=0.1, cycle_momentum=False
-    )
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, params.lr, total_steps=max(params.steps, 2), pct_start=0.1, cycle_momentum=False)
     draw = ctx.generator("batches")
     watch_every = max(params.steps // 10, 1)
     net.train()

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from fabloom.errors import EnvironmentProblem
+from fabloom.plugins.blocks import weights
+from fabloom.plugins.blocks.ema import ema
+from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.noise import NoiseSchedule
+
+# weights
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A weights folder, and an empty hub cache."""
+    given, hub = tmp_path / "weights", tmp_path / "hub"
+    given.mkdir()
+    (hub / "checkpoints").mkdir(parents=True)
+    monkeypatch.setenv(weights.VARIABLE, str(given))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(hub))
+    return given
+
+
+@pytest.fixture
+def entry(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A table with one small entry; gives the bytes of its file."""
+    content = save({"features.0.weight": torch.arange(4.0), "classifier.1.weight": torch.zeros(2)})
+    made = weights.Entry("tiny.safetensors", hashlib.sha256(content).hexdigest(), "tiny-00000000.pth", "nowhere")
+    monkeypatch.setattr(weights, "TABLE", {"tiny": made})
+    return content
+
+
+def test_weights_are_found_in_the_folder_then_in_the_hub_cache(folder: Path, entry: bytes) -> None:
+    (folder.parent / "hub" / "checkpoints" / "tiny.safetensors").write_bytes(entry)
+    assert weights.locate(weights.TABLE["tiny"])[0].parent.name == "checkpoints"
+    (folder / "tiny.safetensors").write_bytes(entry)
+    assert weights.locate(weights.TABLE["tiny"])[0].parent == folder
+    state = weights.load("tiny")
+    assert list(state) == ["features.0.weight"] and state["features.0.weight"].tolist() == [0, 1, 2, 3]
+
+
+def test_missing_weights_say_where_to_put_them(folder: Path, entry: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EnvironmentProblem, match=rf"tiny.safetensors .* are not in {folder} or .*checkpoints.*set {weights.VARIABLE}"):
+        weights.load("tiny")
+    monkeypatch.delenv(weights.VARIABLE)
+    with pytest.raises(EnvironmentProblem, match=f"set {weights.VARIABLE}"):
+        weights.load("tiny")
+    with pytest.raises(EnvironmentProblem, match="Did you mean 'tiny'"):
+        weights.load("tinny")
+
+
+def test_damaged_weights_are_refused(folder: Path, entry: bytes) -> None:
+    (folder / "tiny.safetensors").write_bytes(entry[:-1] + b"x")
+    with pytest.raises(EnvironmentProblem, match="damaged"):
+        weights.load("tiny")
+
+
+def test_the_original_file_is_checked_by_the_digits_in_its_name(folder: Path, entry: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"features.0.weight": torch.ones(3), "classifier.1.bias": torch.ones(1)}, folder / "any.pth")
+    digits = hashlib.sha256((folder / "any.pth").read_bytes()).hexdigest()[:8]
+    made = replace(weights.TABLE["tiny"], original=f"tiny-{digits}.pth")
+    monkeypatch.setattr(weights, "TABLE", {"tiny": made})
+    (folder / "any.pth").rename(folder / made.original)
+    assert {k: v.tolist() for k, v in weights.load("tiny").items()} == {"features.0.weight": [1, 1, 1]}
+    shutil.copy(folder / made.original, folder / "tiny-00000000.pth")
+    monkeypatch.setattr(weights, "TABLE", {"tiny": replace(made, original="tiny-00000000.pth")})
+    with pytest.raises(EnvironmentProblem, match="damaged"):
+        weights.load("tiny")
+
+
+@pytest.mark.parametrize(("name", "module"), [("alexnet", "alexnet"), ("squeezenet1_1", "squeezenet1_1")])
+def test_the_table_fits_torchvision(weights_dir: Path, name: str, module: str) -> None:
+    import torchvision
+
+    with torch.device("meta"):
+        net = getattr(torchvision.models, module)(weights=None)
+    wanted = {f"features.{key}": value.shape for key, value in net.features.state_dict().items()}
+    assert {key: value.shape for key, value in weights.load(name).items()} == wanted
+
+
+# average, grey, noise
+
+
+def test_average_follows_its_warm_up_in_closed_form() -> None:
+    net = nn.Linear(1, 1, bias=False)
+    average = ema(net, decay=0.5)
+    expected = None
+    for n, value in enumerate((3.0, -1.0, 4.0, 1.0, 5.0, 9.0)):
+        nn.init.constant_(net.weight, value)
+        average.update_parameters(net)
+        # torch copies the first value; from then on the decay is min(0.5, (1 + n) / (10 + n))
+        decay = min(0.5, (1 + n) / (10 + n))
+        expected = value if expected is None else decay * expected + (1 - decay) * value
+    assert average.module.weight.item() == pytest.approx(expected)
+
+
+def test_average_covers_buffers() -> None:
+    net = nn.BatchNorm1d(1)
+    average = ema(net)
+    for _ in range(2):
+        net(torch.tensor([[1.0], [3.0]]))
+        average.update_parameters(net)
+    assert 0 < average.module.running_mean.item() < net.running_mean.item() < 2
+    assert average.module.num_batches_tracked.item() == 2
+
+
+def test_grey_map_goes_to_the_unit_range_and_back() -> None:
+    images = np.arange(60, 90, dtype=np.uint8).reshape(1, 1, 5, 6)
+    grey = GreyMap.fit(images)
+    values = grey.forward(images)
+    assert -1 < values.min() < -0.85 and 0.85 < values.max() < 1
+    assert torch.equal(grey.inverse(values), torch.from_numpy(images))
+    constant = GreyMap.fit(np.full((1, 1, 2, 2), 7, np.uint8))
+    assert torch.isfinite(constant.forward(np.full((1, 1, 2, 2), 7, np.uint8))).all()
+    assert grey.inverse(torch.tensor([-99.0, 99.0])).tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("name", ["linear", "scaled_linear", "squaredcos_cap_v2"])
+def test_noise_schedule_is_diffusers_and_preserves_variance(name: str) -> None:
+    from diffusers import DDPMScheduler
+
+    schedule = NoiseSchedule.make(1000, name)
+    reference = DDPMScheduler(beta_schedule=name, beta_start=1e-4, beta_end=0.02)
+    x0, noise = torch.randn(2, 4, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0, 10, 500, 999])
+    torch.testing.assert_close(schedule.add_noise(x0, noise, t), reference.add_noise(x0, noise, t), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(schedule.velocity(x0, noise, t), reference.get_velocity(x0, noise, t), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(schedule.alpha**2 + schedule.sigma**2, torch.ones(1000, dtype=torch.float64))
+    few = NoiseSchedule.make(8, name)
+    assert few.alpha[-1] == schedule.alpha[-1] and few.alpha[0] == schedule.alpha[0]
+
+
+def test_velocity_splits_into_image_and_noise() -> None:
+    schedule = NoiseSchedule.make(1000)
+    x0, noise = torch.randn(2, 6, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0, 1, 300, 600, 900, 999])
+    parts = schedule.split_velocity(schedule.add_noise(x0, noise, t), schedule.velocity(x0, noise, t), t)
+    torch.testing.assert_close(parts[0], x0, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(parts[1], noise, rtol=1e-4, atol=1e-4)
