@@ -6,6 +6,7 @@ hit?  ->  lock the key  ->  hit now?  ->  lease the device  ->  stage  ->  task(
 from __future__ import annotations
 
 import errno
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -175,9 +176,15 @@ def _run_locked(
 def _plugin(method: Any) -> dict[str, str]:
     """Distribution and version that a method comes from."""
     package = method.__module__.partition(".")[0]
-    for name in importlib.metadata.packages_distributions().get(package, ()):
+    for name in _distributions().get(package, ()):
         return {"distribution": name, "version": importlib.metadata.version(name)}
     return {"distribution": package, "version": "unknown"}
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Distributions by top-level package; asking reads the metadata of everything that is installed."""
+    return importlib.metadata.packages_distributions()
 
 
 def source_fingerprint(method: Any) -> str:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from types import FrameType
 from typing import Annotated, Any, Literal
 
@@ -67,9 +67,9 @@ def quiet_stdout() -> Iterator[None]:
     kept = os.dup(1)
     os.dup2(2, 1)
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
-        sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
 
@@ -295,7 +295,7 @@ def main() -> None:
     from . import cli_store  # noqa: F401  adds the commands that look at a store
 
     try:
-        code = app(standalone_mode=False)  # gives the code of a typer.Exit back
+        code = app(standalone_mode=False, prog_name="fabloom")  # gives the code of a typer.Exit back
     except FabloomError as error:
         typer.echo(f"fabloom: {error}", err=True)
         sys.exit(error.exit_code)

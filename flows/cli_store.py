@@ -185,8 +185,8 @@ def export(
     from .export import export_artifact
 
     opened = open_store(store)
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"'{folder}' exists and is not empty; give a new folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"'{folder}' exists and is no empty folder; give a new one")
     written = export_artifact(opened.get(opened.resolve(what)), folder)
     if json_:
         emit_json({"folder": str(folder), "files": written})

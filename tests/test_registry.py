@@ -1,0 +1,194 @@
+"""Plugins of every sort of brokenness, as they lie in site-packages: named, and harmful to nobody but those who need them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fabloom.errors import PipelineError, PluginError
+from fabloom.flows.cli import main
+from fabloom.pipeline import Pipeline
+from fabloom.plan import make_plan
+from fabloom.registry import Registry
+from fabloom.storage.store import Store
+
+GOOD = """
+from fabloom import Context, Method, Params, Pipeline, Report, hookimpl, task
+
+class Toy(Method):
+    name = "{name}"
+    api = "{api}"
+
+    @task(version=1)
+    def {task}(self, ctx: Context, params: Params) -> {output}:
+        '''A toy.'''
+
+@hookimpl
+def fabloom_methods():
+    return [Toy]
+"""
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """`install("name", source, version)` puts a plugin of one module into a folder on the path, as an installer would."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+
+    def add(name: str, source: str, version: str = "1.0", module: str = "") -> None:
+        module = module or f"plugin_{name}_{tmp_path.name.replace('-', '_')}"
+        (site / f"{module}.py").write_text(source)
+        info = site / f"{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[fabloom.plugins]\n{name} = {module}\n")
+
+    return add
+
+
+def good(name: str = "toy", api: str = ">=1,<2", task: str = "make", output: str = "Report") -> str:
+    return GOOD.format(name=name, api=api, task=task, output=output)
+
+
+BROKEN = {
+    "import": ("import no_such_module_anywhere", "cannot be imported: ModuleNotFoundError"),
+    "syntax": ("def (", "SyntaxError"),
+    "raises": ("raise RuntimeError('licence expired')", "licence expired"),
+    "exits": ("import sys; sys.exit('go away')", "SystemExit: go away"),
+    "name": ("from fabloom import NoSuchName", "NoSuchName"),
+    "hook": ("from fabloom import hookimpl\n@hookimpl\ndef fabloom_metods(): return []", "fabloom_metods"),
+    "rubbish": ("from fabloom import hookimpl\n@hookimpl\ndef fabloom_methods(): return 5", "must return a list, not int"),
+    "text": ("from fabloom import hookimpl\n@hookimpl\ndef fabloom_methods(): return 'Toy'", "must return a list, not str"),
+    "raising hook": ("from fabloom import hookimpl\n@hookimpl\ndef fabloom_methods(): raise KeyError('x')", "KeyError"),
+    "no method": ("from fabloom import hookimpl\n@hookimpl\ndef fabloom_methods(): return [int]", "no Method subclass"),
+    "instance": (good().replace("[Toy]", "[Toy()]"), "without parentheses"),
+    "old api": (good(api=">=0.1,<1"), "wants contract version >=0.1,<1, this fabloom has 1.0"),
+    "no range": (good(api="one"), "no version range"),
+    "signature": (good(task="sample"), "def Toy.sample("),
+    "annotation": (good(output="int"), "def Toy.make("),
+    "unresolved": (good(output="'Nothing'"), "cannot be resolved"),
+    "no task": (good().replace("@task(version=1)", ""), "has no task"),
+    "version": (good().replace("version=1", "version=0"), "whole number from 1"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_plugin_is_named_with_its_cause_and_bricks_nothing(install: Install, capsys: pytest.CaptureFixture[str], how: str) -> None:
+    source, words = BROKEN[how]
+    install("broken", source)
+    install("sound", good("sound"))
+    registry = Registry.load()
+    (problem,) = registry.problems
+    assert words in problem.cause and problem.fix
+    assert (problem.origin.entry_point, problem.origin.distribution, problem.origin.version) == ("broken", "broken", "1.0")
+    assert "sound.make" in registry.tasks and "line-pair.simulate" in registry.tasks and "one-step" in registry.pipeline_names()
+    assert "broken 1.0 (entry point 'broken')" in str(problem)
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["fabloom", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+def test_every_command_works_beside_a_broken_plugin_and_only_its_pipeline_fails(
+    install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install("broken", "print('hello'); import no_such_module_anywhere")
+    monkeypatch.setenv("FABLOOM_STORE", str(tmp_path / "store"))
+    for command in ("pipelines", "tasks", "artifacts", "verify", "plugins"):
+        assert run_main(monkeypatch, command, "--json") == 0, command
+        shown = json.loads(capsys.readouterr().out)
+    assert shown["problems"][0]["distribution"] == "broken" and "no_such_module_anywhere" in shown["problems"][0]["cause"]
+    assert run_main(monkeypatch, "plugins") == 0 and "problem: broken 1.0" in capsys.readouterr().out
+    file = tmp_path / "p.yaml"
+    file.write_text("{name: p, steps: {a: {task: broken.make}}}")
+    assert run_main(monkeypatch, "plan", str(file)) == 3
+    assert "no_such_module_anywhere" in capsys.readouterr().err
+    assert run_main(monkeypatch, "doctor", "--json") == 3
+    assert any(c["name"] == "plugin broken" and not c["ok"] for c in json.loads(capsys.readouterr().out)["checks"])
+
+
+def test_two_plugins_of_one_method_are_both_named_and_only_who_needs_them_fails(install: Install, tmp_path: Path) -> None:
+    install("first-maker", good("toy"), "1.1", "maker_one")
+    install("second-maker", good("toy"), "2.2", "maker_two")
+    install("sound", good("sound"))
+    registry = Registry.load()
+    store = Store(tmp_path / "store")
+    make_plan(Pipeline.parse({"name": "p", "steps": {"a": {"task": "sound.make"}}}), registry, store)
+    with pytest.raises(PluginError, match=r"first-maker 1\.1 .*second-maker 2\.2") as caught:
+        make_plan(Pipeline.parse({"name": "p", "steps": {"a": {"task": "toy.make"}}}), registry, store)
+    assert caught.value.exit_code == 3 and "FABLOOM_PLUGINS" in str(caught.value)
+
+
+def test_a_plugin_cannot_take_the_name_of_a_built_in_method_in_silence(install: Install, tmp_path: Path) -> None:
+    install("aaa", good("line-pair"))
+    (problem,) = Registry.load().problems
+    assert "fabloom" in problem.cause and "aaa 1.0" in problem.cause and problem.names == ("line-pair",)
+
+
+def test_fabloom_plugins_chooses_what_loads(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("one", good("one"))
+    install("two", good("two"))
+    install("bad", "raise RuntimeError")
+    found = {}
+    for text in ("one", " one , two ", "", "bad", "nothing"):
+        monkeypatch.setenv("FABLOOM_PLUGINS", text)
+        registry = Registry.load()
+        assert "line-pair" in registry.methods, "what fabloom itself brings is always there"
+        found[text] = ({"one", "two"} & set(registry.methods), len(registry.problems))
+    assert found == {"one": ({"one"}, 0), " one , two ": ({"one", "two"}, 0), "": (set(), 0), "bad": (set(), 1), "nothing": (set(), 0)}
+
+
+def test_a_misspelt_task_in_a_pipeline_says_the_nearest_and_that_plugins_are_missing(install: Install) -> None:
+    install("bad", "raise RuntimeError")
+    registry = Registry.load()
+    with pytest.raises(PipelineError, match=r"Did you mean 'line-pair\.simulate'.*1 plugins could not be loaded"):
+        registry.task("line-pair.simluate")
+
+
+def test_pipelines_come_as_objects_files_and_callables(install: Install, tmp_path: Path) -> None:
+    (tmp_path / "from-file.yaml").write_text("{name: from-file, steps: {a: {task: toy.make}}}")
+    hook = f"""
+@hookimpl
+def fabloom_pipelines():
+    def all_methods(registry):
+        return Pipeline.model_validate({{"name": "all-methods", "steps": {{n: {{"task": f"{{n}}.make"}} for n in registry.methods if n == "toy"}}}})
+    return [Pipeline.model_validate({{"name": "object", "steps": {{"a": {{"task": "toy.make"}}}}}}), {str(tmp_path / "from-file.yaml")!r}, all_methods, 5]
+"""
+    install("toy", good() + hook)
+    registry = Registry.load()
+    for name in ("object", "from-file", "all-methods"):
+        assert registry.pipeline(name).name == name
+    assert "toy" in registry.pipeline("all-methods").steps
+    (problem,) = registry.problems
+    assert "5" in problem.cause
+
+
+def test_a_kind_of_a_plugin_and_a_store_of_a_plugin(install: Install, tmp_path: Path) -> None:
+    source = good(output="Curve").replace("class Toy", "from fabloom import Artifact\nclass Curve(Artifact): pass\n\nclass Toy") + """
+@hookimpl
+def fabloom_kinds():
+    return [Curve]
+
+@hookimpl
+def fabloom_open_store(url):
+    if url.startswith("toy://"):
+        from fabloom.storage.store import Store
+        return Store(url.removeprefix("toy://"))
+"""
+    install("toy", source)
+    registry = Registry.load()
+    assert not registry.problems and registry.tasks["toy.make"].output.kind == "Curve"
+    store: Any = registry.open_store(f"toy://{tmp_path}/s")
+    assert store.root == tmp_path / "s" and "Curve" in store.kinds
+    with pytest.raises(Exception, match="no plugin can open the store 's3://x'"):
+        registry.open_store("s3://x")
