@@ -53,7 +53,7 @@ def main() -> int:
     while process.poll() is None:
         rss, pss = tree_memory(watched)
         peak_rss, peak_pss = max(peak_rss, rss), max(peak_pss, pss)
-        time.sleep(0.5)
+        time.sleep(2.0)
     wall = time.monotonic() - began
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert process.stdout is not None

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
-
-from .artifacts import Artifact, ImageSet, LazyArray, Model, OfflineData, Report, RowSpec, Table
-from .context import Context
-from .errors import DamagedArtifact, DataError, EnvironmentProblem, FabloomError, Interrupted, PipelineError, StepFailed, UserError
-from .hooks import hookimpl
-from .method import Method, task
-from .params import Params, Source
-from .pipeline import Pipeline, Step
 
 if TYPE_CHECKING:
     from fabloom.flows.api import open_store, run
+
+    from .artifacts import Artifact, ImageSet, LazyArray, Model, OfflineData, Report, RowSpec, Table
+    from .context import Context
+    from .errors import DamagedArtifact, DataError, EnvironmentProblem, FabloomError, Interrupted, PipelineError, StepFailed, UserError
+    from .hooks import hookimpl
+    from .method import Method, task
+    from .params import Params, Source
+    from .pipeline import Pipeline, Step
 
 __version__ = "0.1.0"
 __all__ = [
@@ -22,11 +23,25 @@ __all__ = [
     "StepFailed", "Table", "UserError", "hookimpl", "open_store", "run", "task",
 ]  # fmt: skip
 
+_HOMES = {
+    "artifacts": ("Artifact", "ImageSet", "LazyArray", "Model", "OfflineData", "Report", "RowSpec", "Table"),
+    "context": ("Context",),
+    "errors": (
+        "DamagedArtifact", "DataError", "EnvironmentProblem", "FabloomError", "Interrupted", "PipelineError", "StepFailed", "UserError",
+    ),
+    "hooks": ("hookimpl",),
+    "method": ("Method", "task"),
+    "params": ("Params", "Source"),
+    "pipeline": ("Pipeline", "Step"),
+    "flows.api": ("open_store", "run"),
+}  # fmt: skip
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
 
 def __getattr__(name: str) -> Any:
-    """The door to store and engine, opened on first use so that `import fabloom` stays light."""
-    if name in ("run", "open_store"):
-        from fabloom.flows import api
-
-        return getattr(api, name)
-    raise AttributeError(f"module 'fabloom' has no attribute '{name}'")
+    """Each name is fetched from its module on first use: importing pydantic alone would take half of what `fabloom --help` may."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'fabloom' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"fabloom.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

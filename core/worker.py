@@ -259,7 +259,12 @@ def _attempt(request: dict[str, Any], registry: Registry, send: Emit, stop: Call
             os.dup2(out.fileno(), 2)
         step = _planned(wanted, registry, store.hasher)
         options = Options(**{**request["options"], "redo": tuple(request["options"]["redo"])})
-        return run_step(step, store, options, send, stop)
+        result = run_step(step, store, options, send, stop)
+        if result.status == "reused":  # somebody else made it meanwhile; leave no empty work folder behind
+            with contextlib.suppress(OSError):
+                (log / LOG).unlink(missing_ok=True)
+                log.rmdir()
+        return result
     except Exception as error:
         kind = step.spec.output.kind if step else ""
         return StepResult(wanted["name"], wanted["task"], kind, wanted["key"], "failed", error=str(error), exit_code=code_of(error))

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fabloom.errors import FabloomError, UserError
 
-from .api import open_store
 from .cli import JsonOption, StoreOption, WhatArgument, app, emit_json, refs, say, table
+
+if TYPE_CHECKING:
+    from fabloom.storage.store import Store
+
+
+def open_store(url: str | None) -> Store:
+    """The store of `--store`. What plans and runs is imported only now, so that `--help` stays light."""
+    from . import api
+
+    return api.open_store(url)
 
 
 def _short(manifest: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -11,12 +12,13 @@ from uuid import UUID
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.base import ServerType, determine_server_type
 from prefect.client.schemas import State
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from fabloom.engine import Engine, skipped
-from fabloom.errors import EnvironmentProblem, StepFailed
+from fabloom.errors import EnvironmentProblem
 from fabloom.execute import Options, StepResult
 from fabloom.plan import Plan, PlannedStep, make_plan
 from fabloom.progress import Emit, Event
@@ -98,7 +100,7 @@ def _build(pipeline: dict[str, Any], store: str, options: dict[str, Any]) -> Ses
 @flow(name="fabloom", validate_parameters=False, persist_result=False, log_prints=False)
 def run_pipeline(
     pipeline: dict[str, Any] | str, overrides: list[str] | None = None, options: dict[str, Any] | None = None
-) -> dict[str, Any]:
+) -> dict[str, Any] | State[Any]:
     """Run a pipeline (plain data, a registered name or a path) with `--set` overrides; the flow that deployments point at.
 
     `options`: store (URL), seed, device, redo (list of step names), checkpoint_seconds. Returns what `fabloom run --json` prints.
@@ -130,7 +132,7 @@ class _closing:  # noqa: N801  reads like contextlib.closing
             self._session.engine.processes.close()
 
 
-def _run(session: Session) -> dict[str, Any]:
+def _run(session: Session) -> dict[str, Any] | State[Any]:
     engine, plan = session.engine, session.plan
     plain = plan.pipeline.model_dump()
     options = {"device": engine.options.device, "checkpoint_seconds": engine.options.checkpoint_seconds, "redo": list(engine.options.redo)}
@@ -147,8 +149,8 @@ def _run(session: Session) -> dict[str, Any]:
     session.outcome = result = finish(plan, [session.results[step.name] for step in plan.steps], engine.store)
     _publish(result, engine)
     failure = session.failure()
-    if failure is not None:
-        raise StepFailed(failure.name, failure.error)
+    if failure is not None:  # a returned state, where an exception would print its traceback
+        return Failed(message=f"step '{failure.name}' failed: {failure.error}")
     return result.as_dict()
 
 
@@ -192,11 +194,28 @@ def make_runner(name: str, workers: int) -> TaskRunner[Any]:
         raise EnvironmentProblem(f"--runner {name} needs an extra: pip install 'fabloom[{name}]' ({error})") from error
 
 
+def _start_server() -> None:
+    """Start Prefect's own server, where one is needed, deaf to Ctrl-C: the flow has to tell it how the run was stopped.
+
+    The terminal sends SIGINT to every process of the group; a blocked signal stays blocked in a child.
+    """
+    if determine_server_type() is not ServerType.EPHEMERAL:
+        return
+    from prefect.server.api.server import SubprocessASGIServer
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        SubprocessASGIServer().start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> RunResult:
     """Run the plan as a Prefect flow from this process, with each step in a worker process of its own."""
     engine = replace(engine, processes=StepProcesses({m for step in plan.steps for m in step.spec.method.preload}))
     session = Session(engine, plan)
     named = run_pipeline.with_options(flow_run_name=plan.pipeline.name, task_runner=make_runner(runner, workers))
+    _start_server()
     with _closing(session):
         state: State[Any] = named(plan.pipeline.model_dump(), return_state=True)
     missing = [step for step in plan.steps if step.name not in session.results]

@@ -116,7 +116,7 @@ def test_a_stop_ends_in_a_checkpoint_with_130_and_the_rerun_equals_the_whole(
 
 
 def test_errors_keep_their_code_on_the_way_back(registry: Registry, store: Store, processes: StepProcesses, tmp_path: Path) -> None:
-    content = {"name": "p", "steps": {"a": {"task": "images.load", "params": {"source": str(tmp_path / "pngs")}}}}
+    content = {"name": "p", "steps": {"a": {"task": "images.load", "params": {"path": str(tmp_path / "pngs")}}}}
     (tmp_path / "pngs").mkdir()
     (tmp_path / "pngs" / "a.png").write_bytes(b"no picture")
     plan = make_plan(Pipeline.parse(content), registry, store)

@@ -51,6 +51,8 @@ def given_base(params: TrainParams, images: ImageSet, base: Model | None) -> Bas
         config = base.config
         if "unet" not in config:
             raise DataError(f"base model {base.key[:12]} has no U-Net in its config; give a model of ddpm.train")
+        if config.get("classes"):
+            raise DataError(f"base model {base.key[:12]} is conditioned on classes; train one without labels")
         grey = GreyMap(*config["grey"]) if "grey" in config else None
         steps, patch = int(config.get("num_train_timesteps", 1000)), int(config.get("patch", 1))
         prediction = str(config.get("prediction_type", "epsilon"))

@@ -6,14 +6,19 @@ the end. The end is the start plus the sum of all steps, so a student may predic
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from fabloom.artifacts import ImageSet, Model, OfflineData, Report
 from fabloom.context import Context
+from fabloom.errors import PipelineError
 from fabloom.method import Method, task
 from fabloom.params import Params, Source
+
+if TYPE_CHECKING:
+    from fabloom.plan import PlannedStep
 
 Precision = Literal["fp32", "bf16"]
 
@@ -164,7 +169,22 @@ class DenoisingCircuits(Method):
 
     name = "denoising-circuits"
     tags = frozenset({"one-step"})
-    preload = ("torch", "diffusers")
+    preload = ("torch", "torch._dynamo", "diffusers")
+
+    @classmethod
+    def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
+        """Refuse more chunks than the teacher has steps, and simulated images that the U-Net's levels cannot halve."""
+        teacher, images = upstream.get("teacher"), upstream.get("images")
+        if isinstance(step.params, RecordParams) and teacher is not None and isinstance(teacher.params, TrainParams):
+            steps = teacher.params.timesteps - 1 + step.params.apply_t0
+            if step.params.chunks > steps:
+                why = f"{step.params.chunks} chunks of a recurrence of {steps} steps: give at most {steps}, or raise timesteps of '{teacher.name}'"
+                raise PipelineError(f"steps.{step.name}.params.chunks", why)
+        if isinstance(step.params, TrainParams) and "base" not in step.inputs and step.params.base_path is None and images is not None:
+            size, unit = getattr(images.params, "size", None), step.params.patch * 2 ** (len(step.params.base.channels) - 1)
+            if size is not None and size % unit:
+                why = f"'{images.name}' makes images of {size} pixels, which patch and levels cannot halve: use a multiple of {unit}"
+                raise PipelineError(f"steps.{step.name}.params.base.channels", why)
 
     @task(version=1)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet, base: Model | None = None) -> Model:
