@@ -204,7 +204,9 @@ def main() -> None:
     if given.json:
         print(json.dumps({**vars(summary), "sound": summary.sound}))
     else:
-        print(f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {given.engine}\n")
+        print(
+            f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {given.engine}\n"
+        )
         print("| what | count |\n|---|---|")
         for name, value in vars(summary).items():
             shown = ", ".join(f"{k}: {v}" for k, v in value.most_common()) if isinstance(value, Counter) else value

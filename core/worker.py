@@ -50,9 +50,7 @@ class StepProcesses:
         with self._guard:
             if self._control is None or self._server is None or self._server.poll() is not None:
                 self._control, theirs = socket.socketpair()
-                self._server = subprocess.Popen(
-                    [sys.executable, "-m", "fabloom.worker", *self._preload], stdin=theirs.fileno(), stdout=2
-                )
+                self._server = subprocess.Popen([sys.executable, "-m", "fabloom.worker", *self._preload], stdin=theirs.fileno(), stdout=2)
                 theirs.close()
             return self._control
 

@@ -62,7 +62,12 @@ def room(module: str) -> str:
     return second if second in ("storage", "plugins", "flows") else "core"
 
 
-ALLOWED = {"core": {"core"}, "storage": {"core", "storage"}, "plugins": {"core", "storage", "plugins"}, "flows": {"core", "storage", "flows"}}
+ALLOWED = {
+    "core": {"core"},
+    "storage": {"core", "storage"},
+    "plugins": {"core", "storage", "plugins"},
+    "flows": {"core", "storage", "flows"},
+}
 DOORS = {"fabloom": {"flows"}}
 """The lazy Python door may name what stands above it."""
 
@@ -130,7 +135,9 @@ def loaded_by(store: Path, *arguments: str) -> set[str]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a whole run in it, page included."""
     store = tmp_path_factory.mktemp("light") / "store"
-    assert "torch" in loaded_by(store, "run", "fade", "--engine", "inline", "--device", "cpu", "--json"), "the measurement sees what is loaded"
+    assert "torch" in loaded_by(store, "run", "fade", "--engine", "inline", "--device", "cpu", "--json"), (
+        "the measurement sees what is loaded"
+    )
     return store
 
 

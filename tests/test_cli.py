@@ -300,7 +300,9 @@ def test_a_bad_override_says_how_to_write_it(cli: Cli, pipeline: Callable[..., P
     assert done.code == 2 and words in done.err and "Traceback" not in done.err and not done.out
 
 
-@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("1E5", 1e5), ("-2e3", -2e3), (".5", 0.5), ("1e4", 1e4), ("3", 3), ("'1e-4'", "1e-4")])
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-4", 1e-4), ("1E5", 1e5), ("-2e3", -2e3), (".5", 0.5), ("1e4", 1e4), ("3", 3), ("'1e-4'", "1e-4")]
+)
 def test_numbers_in_yaml_are_numbers(text: str, value: object, tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(f"name: p\nsteps: {{a: {{task: x.y, params: {{rate: {text}}}}}}}\n")
     for loaded in (Pipeline.load(tmp_path / "p.yaml"), Pipeline.load(tmp_path / "p.yaml").override([f"steps.a.params.rate={text}"])):
@@ -311,7 +313,9 @@ def test_numbers_in_yaml_are_numbers(text: str, value: object, tmp_path: Path) -
 # ------------------------------------------------------------------------------------------------------------------------ the machine
 
 
-def test_a_device_that_is_not_there_stops_before_anything_runs(cli: Cli, pipeline: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_not_there_stops_before_anything_runs(
+    cli: Cli, pipeline: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     done = cli("run", pipeline(), "--engine", "inline", "--device", "cuda:7", "--store", "s", "--json")
     assert done.code == 3 and not done.out and "cuda:7" in done.err and "--device cpu" in done.err
@@ -379,7 +383,12 @@ def test_looking_at_artifacts(made: tuple[Path, dict[str, Any]], cli: Cli) -> No
 
 def test_plan_tells_what_is_there(made: tuple[Path, dict[str, Any]], cli: Cli) -> None:
     plan = cli("plan", "fade", "--store", made[0], "--json", "--set", "steps.offline.params.count=8").json
-    assert [(n, s["state"]) for n, s in plan["steps"].items()] == [("images", "reuse"), ("model", "reuse"), ("offline", "run"), ("report", "run")]
+    assert [(n, s["state"]) for n, s in plan["steps"].items()] == [
+        ("images", "reuse"),
+        ("model", "reuse"),
+        ("offline", "run"),
+        ("report", "run"),
+    ]
     assert "2 of 4 steps would run" in cli("plan", "fade", "--store", made[0], "--set", "steps.offline.params.count=8").out
     assert "nothing would run" in cli("plan", "fade", "--store", made[0], "--strict").out
 
@@ -436,7 +445,9 @@ def test_verify_finds_damage_redo_heals_and_gc_sweeps(cli: Cli, pipeline: Callab
 
 def test_a_damaged_input_fails_the_step_that_reads_it(cli: Cli, pipeline: Callable[..., Path]) -> None:
     text = "{name: p, steps: {images: {task: fade.make}, model: {task: fade.train, inputs: {images: images}}}}"
-    key = cli("run", pipeline("{name: p, steps: {images: {task: fade.make}}}"), "--engine", "inline", "--json").json["steps"]["images"]["key"]
+    key = cli("run", pipeline("{name: p, steps: {images: {task: fade.make}}}"), "--engine", "inline", "--json").json["steps"]["images"][
+        "key"
+    ]
     (Path(".fabloom") / "objects" / key[:2] / key / "data.zarr" / "images" / "zarr.json").write_text("{}")
     done = cli("run", pipeline(text), "--engine", "inline", "--json")
     assert done.code == 1 and done.json["steps"]["model"]["status"] == "failed" and "--redo" in done.json["steps"]["model"]["error"]

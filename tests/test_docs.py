@@ -48,7 +48,9 @@ def test_python_blocks_run_in_order(tmp_path: Path) -> None:
     # a page may go on with the store that an earlier one made
     codes.sort(key=lambda code: "fabloom.run(" not in code)
     for code in codes:
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, f"{code}\n{done.stderr}"
 
 

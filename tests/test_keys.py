@@ -64,9 +64,7 @@ def test_what_has_no_single_form_is_refused(value: Any) -> None:
 
 def test_a_key_is_the_same_on_every_machine_and_every_day() -> None:
     preimage = {"schema": 1, "task": "a.b", "version": 1, "params": {"x": 1e-4, "y": "ä"}, "seed": 3, "inputs": {}}
-    assert canonical_json(preimage) == (
-        b'{"inputs":{},"params":{"x":0.0001,"y":"\xc3\xa4"},"schema":1,"seed":3,"task":"a.b","version":1}'
-    )
+    assert canonical_json(preimage) == (b'{"inputs":{},"params":{"x":0.0001,"y":"\xc3\xa4"},"schema":1,"seed":3,"task":"a.b","version":1}')
     assert artifact_key(preimage) == "e2dbc7af47faff67cb4d98c21ea0da62232e0761"
 
 
@@ -141,7 +139,8 @@ def test_the_names_of_steps_and_the_order_of_inputs_are_not_in_the_key(store: St
     registry = Registry()
     registry._add_method(Keyed, Origin("keyed", "keyed", "1"))
     plans = [
-        make_plan(Pipeline.parse({"name": n, "description": n, "steps": {n: {"task": "keyed.ask"}}}), registry, store).steps[0] for n in "ab"
+        make_plan(Pipeline.parse({"name": n, "description": n, "steps": {n: {"task": "keyed.ask"}}}), registry, store).steps[0]
+        for n in "ab"
     ]
     assert plans[0].key == plans[1].key
 

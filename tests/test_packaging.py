@@ -61,7 +61,9 @@ def test_the_wheel_holds_exactly_the_modules_of_the_tree(wheel: zipfile.ZipFile)
 
 def test_the_wheel_works_where_there_is_no_checkout(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path / "site")
-    code = "import fabloom, fabloom.flows.cli as c, fabloom.registry as r; print(fabloom.__file__); print(*r.Registry.load().pipeline_names())"
+    code = (
+        "import fabloom, fabloom.flows.cli as c, fabloom.registry as r; print(fabloom.__file__); print(*r.Registry.load().pipeline_names())"
+    )
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -113,7 +115,9 @@ def test_the_doctor_checks_the_versions_that_are_declared() -> None:
 
 
 def test_torchvision_imports_beside_torch() -> None:
-    code = "import torch, torchvision; from torchvision.ops import nms; print(nms(torch.tensor([[0., 0, 1, 1]]), torch.ones(1), 0.5).tolist())"
+    code = (
+        "import torch, torchvision; from torchvision.ops import nms; print(nms(torch.tensor([[0., 0, 1, 1]]), torch.ones(1), 0.5).tolist())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stdout.strip() == "[0]", done.stderr[-2000:]
 

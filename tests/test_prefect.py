@@ -120,7 +120,20 @@ def test_prefects_server_imports_with_the_pinned_versions() -> None:
 
 def test_ctrl_c_in_the_terminal_stops_at_a_checkpoint_with_130(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    command = [sys.executable, "-m", "fabloom.flows", "run", "fade", "--store", str(store), "--device", "cpu", "--json", "--checkpoint", "0.2"]
+    command = [
+        sys.executable,
+        "-m",
+        "fabloom.flows",
+        "run",
+        "fade",
+        "--store",
+        str(store),
+        "--device",
+        "cpu",
+        "--json",
+        "--checkpoint",
+        "0.2",
+    ]
     command += ["--set", "steps.model.params.pause=0.2", "--set", "steps.model.params.steps=400"]
     child = subprocess.Popen(
         command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

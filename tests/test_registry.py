@@ -174,7 +174,9 @@ def fabloom_pipelines():
 
 
 def test_a_kind_of_a_plugin_and_a_store_of_a_plugin(install: Install, tmp_path: Path) -> None:
-    source = good(output="Curve").replace("class Toy", "from fabloom import Artifact\nclass Curve(Artifact): pass\n\nclass Toy") + """
+    source = (
+        good(output="Curve").replace("class Toy", "from fabloom import Artifact\nclass Curve(Artifact): pass\n\nclass Toy")
+        + """
 @hookimpl
 def fabloom_kinds():
     return [Curve]
@@ -185,6 +187,7 @@ def fabloom_open_store(url):
         from fabloom.storage.store import Store
         return Store(url.removeprefix("toy://"))
 """
+    )
     install("toy", source)
     registry = Registry.load()
     assert not registry.problems and registry.tasks["toy.make"].output.kind == "Curve"

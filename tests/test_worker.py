@@ -51,7 +51,9 @@ def processes(installed: None) -> Iterator[StepProcesses]:
 
 
 def fade(registry: Registry, store: Store, **model: Any) -> Plan:
-    return make_plan(registry.pipeline("fade").override([f"steps.model.params.{n}={json.dumps(v)}" for n, v in model.items()]), registry, store)
+    return make_plan(
+        registry.pipeline("fade").override([f"steps.model.params.{n}={json.dumps(v)}" for n, v in model.items()]), registry, store
+    )
 
 
 def isolated(plan: Plan, registry: Registry, store: Store, processes: StepProcesses, **more: Any) -> list[StepResult]:
@@ -72,14 +74,21 @@ def test_nothing_is_started_when_everything_is_reused(registry: Registry, store:
     idle.close()
 
 
-def test_an_isolated_step_gives_what_an_inline_one_gives(registry: Registry, store: Store, tmp_path: Path, processes: StepProcesses) -> None:
+def test_an_isolated_step_gives_what_an_inline_one_gives(
+    registry: Registry, store: Store, tmp_path: Path, processes: StepProcesses
+) -> None:
     events: list[dict[str, Any]] = []
     apart = isolated(fade(registry, store), registry, store, processes, emit=events.append)
     assert [r.status for r in apart] == ["ran"] * 4, [r.error for r in apart]
     other = Store(tmp_path / "inline")
     here = [run_step(step, other, CPU) for step in fade(registry, other).steps]
     assert [(r.key, r.digest, r.metrics) for r in apart] == [(r.key, r.digest, r.metrics) for r in here]
-    assert {"started", "progress", "log", "finished"} <= {e["event"] for e in events} and {e["step"] for e in events} == {"images", "model", "offline", "report"}
+    assert {"started", "progress", "log", "finished"} <= {e["event"] for e in events} and {e["step"] for e in events} == {
+        "images",
+        "model",
+        "offline",
+        "report",
+    }
     assert not verify(store).problems and not verify(store).leftovers
 
 

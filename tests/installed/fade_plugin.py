@@ -64,7 +64,9 @@ class Fade(Method):
     def record(self, ctx: Context, params: RecordParams, *, teacher: Model) -> OfflineData:
         """Rows that depend on (seed, index) and the weights only."""
         weight = float(teacher.state()["weight"].sum())
-        writer = OfflineData.writer(ctx, count=params.count, block=8, arrays={"sample_id": RowSpec("int64", compress=False), "r_chunks": RowSpec("int8", (2, 4, 4))})
+        writer = OfflineData.writer(
+            ctx, count=params.count, block=8, arrays={"sample_id": RowSpec("int64", compress=False), "r_chunks": RowSpec("int8", (2, 4, 4))}
+        )
         with ctx.progress(params.count, unit="row", done=writer.start) as bar:
             for start in range(writer.start, params.count, 8):
                 rows = np.arange(start, min(start + 8, params.count))
@@ -77,7 +79,9 @@ class Fade(Method):
     @task(version=1)
     def score(self, ctx: Context, params: Params, *, model: Model, offline: OfflineData) -> Report:
         """The sum of what there is."""
-        return Report.write(ctx, {"weight": float(model.state()["weight"].abs().sum()), "codes": int(offline.array("r_chunks")[...].astype(int).sum())})
+        return Report.write(
+            ctx, {"weight": float(model.state()["weight"].abs().sum()), "codes": int(offline.array("r_chunks")[...].astype(int).sum())}
+        )
 
 
 @hookimpl
@@ -88,14 +92,16 @@ def fabloom_methods():
 @hookimpl
 def fabloom_pipelines():
     return [
-        Pipeline.model_validate({
-            "name": "fade",
-            "description": "make, train, record, score",
-            "steps": {
-                "images": {"task": "fade.make"},
-                "model": {"task": "fade.train", "inputs": {"images": "images"}},
-                "offline": {"task": "fade.record", "inputs": {"teacher": "model"}},
-                "report": {"task": "fade.score", "inputs": {"model": "model", "offline": "offline"}},
-            },
-        })
+        Pipeline.model_validate(
+            {
+                "name": "fade",
+                "description": "make, train, record, score",
+                "steps": {
+                    "images": {"task": "fade.make"},
+                    "model": {"task": "fade.train", "inputs": {"images": "images"}},
+                    "offline": {"task": "fade.record", "inputs": {"teacher": "model"}},
+                    "report": {"task": "fade.score", "inputs": {"model": "model", "offline": "offline"}},
+                },
+            }
+        )
     ]
