@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 INSTALLED = Path(__file__).parents[1] / "tests" / "installed"
-PIPELINE = {
+PIPELINE: dict[str, Any] = {
     "name": "kill",
     "steps": {
         "images": {"task": "fade.make", "params": {"count": 64}},
@@ -159,7 +159,8 @@ def torment(folder: Path, kills: int, engine: str, seed: int) -> Summary:
         opened = Store(store)
         health = verify(opened)
         summary.found_damaged += len(health.problems)
-        committed = {step for step, task in ((n, s["task"]) for n, s in PIPELINE["steps"].items()) if task in _tasks(opened)}  # type: ignore[attr-defined]
+        made = {opened.manifest(key)["preimage"]["task"] for key in opened.keys()}
+        committed = {name for name, step in PIPELINE["steps"].items() if step["task"] in made}
         if killed:
             summary.kills += 1
             summary.killed_in[next((e["step"] for e in reversed(events) if "step" in e), "before the first step")] += 1
@@ -175,10 +176,6 @@ def torment(folder: Path, kills: int, engine: str, seed: int) -> Summary:
             raise RuntimeError(f"a run ended by itself: {events[-3:]}")
     summary.seconds = time.monotonic() - began
     return summary
-
-
-def _tasks(store: Any) -> set[str]:
-    return {store.manifest(key)["preimage"]["task"] for key in store.keys()}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -195,9 +196,11 @@ def make_runner(name: str, workers: int) -> TaskRunner[Any]:
 
 
 def _start_server() -> None:
-    """Start Prefect's own server, where one is needed, deaf to Ctrl-C: the flow has to tell it how the run was stopped.
+    """Start Prefect's own server, where one is needed: deaf to Ctrl-C, and gone when this process is.
 
-    The terminal sends SIGINT to every process of the group; a blocked signal stays blocked in a child.
+    The terminal sends SIGINT to every process of the group, but the flow has yet to tell the server how the run was stopped; a blocked
+    signal stays blocked in a child. Prefect stops the server at a regular exit only, so a shell waits for the pipe that this process
+    holds to close, and ends the server then.
     """
     if determine_server_type() is not ServerType.EPHEMERAL:
         return
@@ -205,7 +208,11 @@ def _start_server() -> None:
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        SubprocessASGIServer().start()
+        server: Any = SubprocessASGIServer()
+        server.start()
+        if not hasattr(server, "watchdog"):
+            watch = ["/bin/sh", "-c", 'read -r _; kill "$0" 2>/dev/null', str(server.server_process.pid)]
+            server.watchdog = subprocess.Popen(watch, stdin=subprocess.PIPE)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -89,8 +89,8 @@ class Inner(Params):
 
 class Outer(Params):
     inner: Inner = Inner()
-    many: list[Inner] = []
-    named: dict[str, Inner] = {}
+    many: tuple[Inner, ...] = ()
+    named: dict[str, Inner] = Field(default_factory=dict)
     mode: Mode = Mode.fast
     anything: Any = None
     folder: Source | None = None

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fabloom.execute import Options, run_step
@@ -148,3 +149,25 @@ def test_ctrl_c_in_the_terminal_stops_at_a_checkpoint_with_130(tmp_path: Path) -
     assert [s["status"] for s in json.loads(out)["steps"].values()] == ["ran", "failed", "skipped", "skipped"]
     assert "Stopping at the next checkpoint" in err and "Traceback" not in err
     assert list(store.glob("work/*/ckpt-main-*.pt")) and not verify(Store(store)).problems
+
+
+STARTER = """
+import time
+from fabloom.flows.flow import _start_server
+from prefect.server.api.server import SubprocessASGIServer
+_start_server()
+_start_server()
+print(SubprocessASGIServer().server_process.pid, SubprocessASGIServer().watchdog.pid, flush=True)
+time.sleep(100)
+"""
+
+
+def test_prefects_server_does_not_outlive_a_killed_caller(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", STARTER], env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    others = [psutil.Process(int(pid)) for pid in child.stdout.readline().split()]
+    assert len(others) == 2
+    child.kill()
+    child.wait(timeout=30)
+    _, alive = psutil.wait_procs(others, timeout=5)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]

@@ -12,7 +12,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ class Kinds(Method):
     """One task of every kind."""
 
     name = "kinds"
-    blocks: list[int] = []
+    blocks: ClassVar[list[int]] = []
     before_block: Callable[[int], None] = staticmethod(lambda start: None)
 
     @task(version=1)

@@ -178,7 +178,7 @@ class DenoisingCircuits(Method):
         if isinstance(step.params, RecordParams) and teacher is not None and isinstance(teacher.params, TrainParams):
             steps = teacher.params.timesteps - 1 + step.params.apply_t0
             if step.params.chunks > steps:
-                why = f"{step.params.chunks} chunks of {steps} recurrent steps: give at most {steps}, or raise timesteps of '{teacher.name}'"
+                why = f"{step.params.chunks} chunks of {steps} recurrent steps: at most {steps}, or raise timesteps of '{teacher.name}'"
                 raise PipelineError(f"steps.{step.name}.params.chunks", why)
         if isinstance(step.params, TrainParams) and "base" not in step.inputs and step.params.base_path is None and images is not None:
             size, unit = getattr(images.params, "size", None), step.params.patch * 2 ** (len(step.params.base.channels) - 1)
