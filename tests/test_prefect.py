@@ -33,6 +33,7 @@ second = fabloom.run("fade", store=sys.argv[1], engine="prefect", device="cpu")
 failed = fabloom.run("fade", store=sys.argv[1], engine="prefect", device="cpu", set=["steps.model.params.die=true"])
 assert "torch" not in sys.modules, "the caller imported torch"
 
+import prefect.server.api.server
 from prefect import get_client
 from fabloom.flows import run_pipeline
 assert run_pipeline.name == "fabloom"
@@ -111,12 +112,6 @@ def test_no_network_is_needed(told: dict[str, Any]) -> None:
     if not told["cut"]:
         pytest.skip("cutting the network off needs root and unshare")
     assert told["outside"] != "reached"
-
-
-def test_prefects_server_imports_with_the_pinned_versions() -> None:
-    code = "import prefect.server.api.server, sqlalchemy, fastapi"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_ctrl_c_in_the_terminal_stops_at_a_checkpoint_with_130(tmp_path: Path) -> None:
