@@ -44,6 +44,9 @@ SMALL_ROW = 64
 LEVEL = 1
 """zstd level: int8 activations come out the same size at 1, 3 and 9, since only the entropy coder finds anything."""
 
+FLUSH_BYTES = 8 << 20
+"""Bytes of a file after which it is flushed to the disk on the side."""
+
 MISSING = 2**64 - 1
 
 
@@ -146,12 +149,20 @@ def _checksum(data: Any) -> bytes:
 
 
 def _write_synced(path: Path, pieces: Iterable[Any]) -> None:
+    """Write and fsync. A long file is flushed on the side while the rest is still being encoded, so that the last fsync is short."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
+    with path.open("wb") as file, ThreadPoolExecutor(1, "fabloom-flush") as side:
+        unflushed, flushes = 0, []
         for piece in pieces:
-            file.write(piece)
+            unflushed += file.write(piece)
+            if unflushed >= FLUSH_BYTES:
+                file.flush()
+                flushes.append(side.submit(os.fsync, file.fileno()))
+                unflushed = 0
         file.flush()
         os.fsync(file.fileno())
+        for flush in flushes:
+            flush.result()  # the kernel tells an error once, to whichever fsync asks first
 
 
 def _write_metadata(folder: Path, compress: bool, **layout: Any) -> None:

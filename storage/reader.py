@@ -11,7 +11,7 @@ from fabloom.errors import DamagedArtifact
 from fabloom.keys import blake
 
 if TYPE_CHECKING:
-    from .arrays import Rows, StoredArray
+    from .rows import Rows, StoredArray
 
 GROUP = "zarr.json"
 
@@ -44,7 +44,7 @@ class ArtifactReader:
 
     def array(self, name: str) -> StoredArray | None:
         """The array, or None where the artifact has none of that name."""
-        from .arrays import StoredArray
+        from .rows import StoredArray
 
         if name not in self.names():
             return None
@@ -55,7 +55,7 @@ class ArtifactReader:
 
     def rows(self, names: Sequence[str], threads: int = 2) -> Rows:
         """Fast random access to rows of several arrays."""
-        from .arrays import Rows
+        from .rows import Rows
 
         arrays = {}
         for name in names:
