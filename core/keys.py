@@ -103,7 +103,7 @@ def source_files(root: Path) -> list[tuple[str, Path]]:
     if root.is_file():
         return [(root.name, root)]
     if not root.is_dir():
-        raise DataError(f"'{root}' does not exist. Give the path of an image file or of a folder of images.")
+        raise DataError(f"'{root}' does not exist. Give the path of a file or folder, e.g. with --set steps.NAME.params.path=FOLDER.")
     found: list[tuple[str, Path]] = []
     inside = root.resolve()
     for folder, subfolders, names in os.walk(root):

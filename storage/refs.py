@@ -58,6 +58,6 @@ class Refs:
         """Point the ref at what it pointed at before, and return that key."""
         past = self.history(name)
         if len(past) < 2:
-            raise UserError(f"ref '{name}' has never pointed anywhere else; there is nothing to roll back to")
+            raise UserError(f"ref '{name}' has no earlier artifact to roll back to")
         write_durably(self._file(name), canonical_json(past[:-1]))
         return past[-2]

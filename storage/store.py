@@ -100,7 +100,9 @@ class Store:
                 raise UserError(f"'{wanted}' begins {len(matches)} keys; give more of it: {', '.join(sorted(matches)[:4])}")
         if wanted in self.refs.names():
             return self.refs.get(wanted)
-        raise UserError(f"no artifact or ref '{text}' in '{self.root}'.{did_you_mean(text, self.refs.names())} See `fabloom artifacts`.")
+        if 0 < len(wanted) < 6 and all(c in "0123456789abcdef" for c in wanted):
+            raise UserError(f"'{wanted}' is too short for a key: give at least its first 6 characters")
+        raise UserError(f"no artifact or ref '{wanted}' in '{self.root}'.{did_you_mean(text, self.refs.names())} See `fabloom artifacts`.")
 
     def lock(self, key: str, waiting: Callable[[str], None], stop: Callable[[], bool]) -> AbstractContextManager[bool]:
         """Hold the key's lock; yields False if `stop()` ended the wait."""
