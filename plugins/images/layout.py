@@ -43,7 +43,8 @@ def scan(root: Path, masks: Path | None, clean: Sequence[str], defect: Sequence[
     for option, patterns in (("clean", clean), ("defect", defect)):
         idle = [p for p in patterns if not any(_matches(path.relative_to(root).as_posix(), (p,)) for path in files)]
         if idle:
-            raise DataError(f"{option} pattern '{idle[0]}' matches no file in {root}; set {option}=[] where clean/ and defect/ folders say it")
+            hint = f"set {option}=[] where clean/ and defect/ folders say it"
+            raise DataError(f"{option} pattern '{idle[0]}' matches no file in {root}; {hint}")
     paired = _pair(domains, _masks(masks)) if masks is not None else {}
     return [
         Entry(path.relative_to(root).as_posix(), path, domains[stem], paired.get(stem))
