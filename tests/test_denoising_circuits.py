@@ -560,3 +560,18 @@ def test_heads_and_steps_are_exported_shapes() -> None:
     assert parts.shape == (2, 4, 8, 8, 8)
     torch.testing.assert_close(one_step.end(parts).reshape(2, 2, -1).var(-1, unbiased=False), torch.ones(2, 2), rtol=1e-3, atol=0)
     torch.testing.assert_close(student.OneStep(config, 3, final_norm=False).end(parts), parts.sum(1))
+
+
+def test_the_stored_config_holds_nothing_that_depends_on_the_process() -> None:
+    from diffusers import UNet2DModel
+
+    from fabloom.plugins.denoising_circuits.base import plain_config
+
+    unet = UNet2DModel(sample_size=8, block_out_channels=(8, 8), norm_num_groups=4, **BLOCKS_OF_TWO)
+    config = plain_config(unet)
+    assert any(name.startswith("_") for name in unet.config), "diffusers no longer adds its unordered list; drop plain_config"
+    assert not any(name.startswith("_") for name in config)
+    assert UNet2DModel.from_config(config).state_dict().keys() == unet.state_dict().keys()
+
+
+BLOCKS_OF_TWO = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}

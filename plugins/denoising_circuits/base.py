@@ -72,6 +72,11 @@ def given_base(params: TrainParams, images: ImageSet, base: Model | None) -> Bas
     return found
 
 
+def plain_config(unet: UNet2DModel) -> dict[str, Any]:
+    """The U-Net's own settings. What diffusers adds under a leading underscore is in the order of a set, new in every process."""
+    return {name: value for name, value in unet.config.items() if not name.startswith("_")}
+
+
 def read_folder(root: Path) -> BaseNet:
     """A local diffusers folder: config.json with safetensors or .bin weights, there or under unet_ema/ or unet/. Never a pickle run."""
     for folder in (root / name for name in FOLDERS):
@@ -89,7 +94,7 @@ def read_folder(root: Path) -> BaseNet:
                     unet.load_state_dict(state)
                 except RuntimeError as error:
                     raise DataError(f"base_path: {weights.name} does not fit config.json beside it: {error}") from error
-                return BaseNet(dict(unet.config), unet.state_dict(), prediction="epsilon")
+                return BaseNet(plain_config(unet), unet.state_dict(), prediction="epsilon")
     raise DataError(f"base_path: no UNet2DModel here; wanted config.json beside one of {', '.join(WEIGHTS)}, also under unet_ema/ or unet/")
 
 
@@ -132,7 +137,7 @@ def train_base(ctx: Context, params: TrainParams, pool: Pool, schedule: NoiseSch
             average.update_parameters(unet)
             if step.index % LOG_EVERY == 0:
                 step.log(loss=float(loss.detach()))
-    return BaseNet(dict(unet.config), average.module.state_dict(), 1000, params.patch)
+    return BaseNet(plain_config(unet), average.module.state_dict(), 1000, params.patch)
 
 
 def velocity(unet: nn.Module, x: Tensor, times: Tensor, patch: int, norm: bool) -> Tensor:
