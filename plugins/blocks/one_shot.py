@@ -1,0 +1,85 @@
+"""What every one-shot method does at its ends: choose the one training image, and write what was generated."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fabloom.artifacts import ImageSet
+from fabloom.context import Context
+from fabloom.errors import DataError, Interrupted
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The training image: uint8 [C,H,W], equal channels collapsed to one, and how many channels the set has."""
+
+    pixels: NDArray[np.uint8]
+    channels: int
+
+    @property
+    def grey(self) -> NDArray[np.float64]:
+        """Mean of the channels [H,W]."""
+        return self.pixels.mean(0, dtype=np.float64)
+
+
+def pick(images: ImageSet, row: int | None) -> Picture:
+    """The training image of a set: the given row, else the only image, else the only one with a defect (domain 1).
+
+    Raises DataError where that leaves a choice, for a row that is not there, and for a constant image.
+    """
+    count = len(images)
+    if row is None:
+        rows = range(count) if count == 1 or images.domain is None else np.flatnonzero(images.domain[...] == 1).tolist()
+        if len(rows) != 1:
+            held = f"{count} images" if images.domain is None else f"{count} images, {len(rows)} of them with a defect"
+            raise DataError(f"a one-shot method learns from one image; set {images.key[:12]} holds {held}. Choose one with `image: ROW`")
+        row = rows[0]
+    if not 0 <= row < count:
+        raise DataError(f"image: row {row} is not in set {images.key[:12]} of {count} images (rows count from 0)")
+    pixels = np.asarray(images.images[row : row + 1])[0]
+    if pixels.min() == pixels.max():
+        raise DataError(f"image {row} of set {images.key[:12]} is constant (grey level {int(pixels.min())}): nothing to learn")
+    equal = bool((pixels == pixels[:1]).all())
+    return Picture(pixels[:1] if equal else pixels, len(pixels))
+
+
+def stream(seed: int, name: str) -> torch.Generator:
+    """A CPU generator that follows from the seed and a name."""
+    digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def streams(seed: int, numbers: range) -> list[torch.Generator]:
+    """One generator for each sample, from the seed and the sample's number, so that batches do not matter."""
+    return [stream(seed, f"sample/{number}") for number in numbers]
+
+
+def normal(sources: Sequence[torch.Generator], shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Standard normal noise [B,*shape], row b from its own generator."""
+    return torch.stack([torch.randn(shape, generator=source) for source in sources]).to(device)
+
+
+def write_samples(
+    ctx: Context, count: int, batch: int, channels: int, draw: Callable[[range], NDArray[np.uint8]], attrs: dict[str, Any]
+) -> ImageSet:
+    """Generate `count` images in batches and write them. `draw` gives uint8 [B,C,H,W] for a range of sample numbers.
+
+    An image must follow from the seed and its number alone, so that the set does not depend on the size of a batch.
+    """
+    done = []
+    with ctx.progress(count, unit="image", name="sample") as bar:
+        for start in range(0, count, batch):
+            if ctx.stop_requested():
+                raise Interrupted(f"stopped after {start} of {count} images. Run the same command again to start over.")
+            pixels = draw(range(start, min(start + batch, count)))
+            done.append(np.repeat(pixels, channels, 1) if pixels.shape[1] < channels else pixels)
+            bar.advance(len(pixels))
+    return ImageSet.write(ctx, np.concatenate(done), attrs=attrs)
