@@ -1,0 +1,1 @@
+"""`sinsemi`: many images from one, by a Schroedinger bridge between the scales of its pyramid."""

@@ -1,0 +1,202 @@
+"""`sinsemi`: one image in, many faithful and varied images out (multi-scale Schroedinger-bridge flow matching)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fabloom.artifacts import ImageSet, Model
+from fabloom.context import Context
+from fabloom.errors import PipelineError
+from fabloom.method import Method, task
+from fabloom.params import Params
+from fabloom.plan import PlannedStep
+
+PUBLISHED_TRAIN: dict[str, Any] = {
+    "steps": 120_000, "batch": 32, "width": 160, "lr": 1e-4, "decay": "halvings", "precision": "fp32", "ema_every": 10, "ema_start": 2000,
+    "prediction": "velocity", "anchor": "none", "window": None, "coarse_window": None, "time_unit": 1.0,
+}  # fmt: skip
+TRAIN_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "small": {},
+    "published": PUBLISHED_TRAIN,
+    "parity": {**PUBLISHED_TRAIN, "scales": "all but finest", "clamp": "positive", "normalise": "each", "quantise": True},
+}
+PUBLISHED_SAMPLE: dict[str, Any] = {"sampler": "paper", "steps": 300, "precision": "fp32"}
+SAMPLE_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "small": {},
+    "published": PUBLISHED_SAMPLE,
+    "parity": {
+        **PUBLISHED_SAMPLE, "sigma": 1.0, "guidance": {"strength": 1.0, "normalise": "batch", "coarse_reference": "frozen"},
+    },
+}  # fmt: skip
+
+
+def filled(presets: Mapping[str, Mapping[str, Any]], given: Any) -> Any:
+    """Parameters as given, with what they leave out taken from their preset; the key then holds the values, not the name alone."""
+    if not isinstance(given, Mapping):
+        return given
+    chosen = presets.get(given.get("preset", "small"), {})
+    merged = {**chosen, **given}
+    for name, value in chosen.items():
+        if isinstance(value, Mapping) and isinstance(given.get(name), Mapping):
+            merged[name] = {**value, **given[name]}
+    return merged
+
+
+class TrainParams(Params):
+    """Training on one image. The defaults are the preset `small`: some 10 CPU minutes for 96 x 96."""
+
+    preset: Literal["small", "published", "parity"] = Field(
+        "small",
+        description="fills in what is left out. small: a CPU setting with declared departures (lattice anchor, windows, drift "
+        "prediction); published: the paper's network and 120,000 iterations of batch 32; parity: published with the defects of the "
+        "released code, for study",
+    )
+    image: int | None = Field(None, ge=0, description="row of the training image; left out: the only image, or the only one with a defect")
+    steps: int = Field(4000, ge=0, description="optimizer steps (published 120,000)")
+    batch: int = Field(8, ge=1, description="noisy copies of the image a step (published 32)")
+    width: int = Field(64, ge=8, multiple_of=2, description="channels of the middle blocks (published 160: 1,104,892 parameters)")
+    lr: float = Field(2e-3, gt=0, description="Adam learning rate (published 1e-4)")
+    decay: Literal["cosine", "halvings"] = Field(
+        "cosine", description="course of the learning rate; published halvings after 1/6, 1/3, 7/12, 2/3, 3/4 and 11/12 of the steps"
+    )
+    grad_clip: float = Field(1.0, gt=0, description="largest gradient norm (published 1)")
+    ema_decay: float = Field(0.995, ge=0, lt=1, description="decay of the weight average, which is what samples (published 0.995)")
+    ema_every: int = Field(1, ge=1, description="steps between updates of the average (published 10)")
+    ema_start: int = Field(0, ge=0, description="until this step the average is a copy (published 2000)")
+    precision: Literal["fp32", "bf16"] = Field("bf16", description="arithmetic of the network; bf16 halves the time on recent CPUs")
+    sigma: float = Field(0.35, gt=0, description="noise of the bridge (published 0.35)")
+    prediction: Literal["velocity", "drift"] = Field(
+        "drift",
+        description="what the network predicts: the velocity u_t (published), or the drift (x_t - x0) / t, finite at t = 1",
+    )
+    clamp: Literal["signed", "positive"] = Field(
+        "signed", description="velocity: bound |c(t)| <= 2 with its sign; positive is the released code's +2 also where c is negative"
+    )
+    anchor: Literal["auto", "lattice", "none"] = Field(
+        "auto",
+        description="lattice: two input channels a direction with the phase of the periodic structure, so that lines stay in place "
+        "after few steps; none: as published, the zero padding alone shows where the borders are; auto: lattice where the image has one",
+    )
+    window: int | None = Field(
+        44, ge=33, description="train the finer scales on random windows of this many pixels: cheaper; null: whole scales, as published"
+    )  # fmt: skip
+    coarse_window: int | None = Field(
+        50, ge=33, description="the same for the coarsest scale: a defect is then not tied to its distance from the borders, but a window "
+        "that always holds it also makes it more frequent; null: the whole scale, as published"
+    )  # fmt: skip
+    time_unit: float = Field(1000.0, gt=0, description="factor of t before its embedding (published 1, which uses few frequencies)")
+    scales: Literal["all", "all but finest"] = Field("all", description="scales that are trained; the released code forgets the finest one")
+    normalise: Literal["finest", "each"] = Field(
+        "finest",
+        description="zero mean, unit deviation by the statistics of the finest scale, or of each image and recon (released code)",
+    )
+    quantise: bool = Field(False, description="round the pyramid to 8 bits, as the files of the released code do")
+    max_pixels: int = Field(50_000, ge=42 * 42, description="a larger image is shrunk to this many pixels first (published 50,000)")
+    area: float = Field(3000.0, gt=0, description="about the pixels of the coarsest scale (published 3000)")
+    ratio: float = Field(1.4, gt=1, description="about the ratio of neighbouring scales (published 1.4)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        return filled(TRAIN_PRESETS, given)
+
+
+class Guidance(Params):
+    """LPIPS energy guidance towards the training image, or a reference. Strength 0 is none."""
+
+    strength: float = Field(0.0, ge=0, description="lambda: length of the pull over that of the model's own step (published 1)")
+    net: Literal["squeeze", "alex", "vgg"] = Field("squeeze", description="trunk of LPIPS (published squeeze, also the paper's metric)")
+    on: Literal["state", "clean"] = Field(
+        "state",
+        description="compare the state with the noised reference (published), or the predicted clean image with the clean one",
+    )
+    until: float = Field(1.0, gt=0, le=1, description="guide only at t below this; 0.7 suits `clean`, whose prediction is poor before")
+    normalise: Literal["sample", "batch"] = Field(
+        "sample", description="norms of gradient and step of each sample, or their means over the batch (published; depends on the batch)"
+    )
+    coarse_reference: Literal["fresh", "frozen"] = Field(
+        "fresh", description="the noise end of the reference at the coarsest scale: drawn at every step, or one for all (released code)"
+    )
+
+
+class SampleParams(Params):
+    """Sampling. The defaults are the preset `small`; `published` and `parity` are the paper's sampler as described and as released."""
+
+    preset: Literal["small", "published", "parity"] = Field(
+        "small", description="fills in what is left out. small: sde, 12 steps a scale; published: paper, 300 steps, sigma 0.35; "
+        "parity: the released sampler, sigma 1, guidance 1 normalised over the batch"
+    )  # fmt: skip
+    count: int = Field(200, ge=1, description="images (published 1000)")
+    batch: int = Field(16, ge=1, description="images generated at once")
+    size: tuple[int, int] | None = Field(None, description="height and width of the output; null is the training image's")
+    steps: int | tuple[int, ...] = Field(12, description="steps a scale, or one number for each scale, coarsest first (published 300)")
+    sampler: Literal["sde", "ode", "paper"] = Field(
+        "sde", description="sde: reverse bridge with its score; ode: probability flow, no noise; paper: velocity plus noise without score"
+    )
+    sigma: float = Field(0.35, ge=0, description="noise of the sampler `paper`: 0.35 in the text, 1.0 in the released code")
+    guidance: Guidance = Field(Guidance(), description="LPIPS energy guidance")
+    precision: Literal["fp32", "bf16"] = Field("bf16", description="arithmetic of the network")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        return filled(SAMPLE_PRESETS, given)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if min((self.steps,) if isinstance(self.steps, int) else self.steps, default=0) < 1:
+            raise ValueError("steps: every scale needs one step or more")
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"size: height and width must be positive, not {self.size}")
+        return self
+
+
+class SinSemi(Method):
+    """SinSEMI: conditional flow matching on a Schroedinger bridge between the scales of one image's pyramid.
+
+    A fully convolutional network learns, at the coarsest scale, to make the image from noise, and at every finer scale to make
+    it from the blurred result of the scale before. Only patch statistics are learnt, so defects appear at new places.
+    """
+
+    name = "sinsemi"
+    tags = frozenset({"one-shot"})
+    variants: ClassVar[dict[str, dict[str, Any]]] = {"energy": {"guidance": {"strength": 1.0}}}
+    """Sampling parameters of further entries of a leaderboard; the paper has a row with energy guidance."""
+    ablations: ClassVar[dict[str, list[dict[str, Any]]]] = {
+        "steps": [{"steps": steps, "guidance": {"strength": 1.0}} for steps in (10, 50, 100)],
+        "guidance": [{"guidance": {"strength": strength}} for strength in (0.0, 0.1, 0.5, 1.0)],
+    }
+    """Sampling parameters of the paper's tables 4 (steps, with guidance) and 5 (strength)."""
+
+    @classmethod
+    def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
+        """Refuse a reference that guidance would not use."""
+        if isinstance(step.params, SampleParams) and step.params.guidance.strength == 0 and "reference" in step.inputs:
+            why = "guidance.strength is 0, so the reference would be ignored: set a strength or drop the input"
+            raise PipelineError(f"steps.{step.name}.inputs.reference", why)
+
+    @task(version=1)
+    def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:
+        """Train on one image of the set.
+
+        The model keeps the averaged weights, the image itself (guidance compares with it), and its pyramid's sizes. Equal
+        channels are collapsed to one; colour stays colour. Raises DataError for a set that leaves a choice, a constant image,
+        an image too small for a pyramid, and a lattice anchor where the image has no periodic structure.
+        """
+        from . import training
+
+        return training.train(ctx, params, images)
+
+    @task(version=1)
+    def sample(self, ctx: Context, params: SampleParams, *, model: Model, reference: ImageSet | None = None) -> ImageSet:
+        """Generate images of any size.
+
+        `reference` is what guidance pulls towards instead of the training image; with guidance and another `size` it is needed,
+        in that size. Raises DataError where it is missing or of another size, and EnvironmentProblem where LPIPS lacks weights.
+        """
+        from . import sampling
+
+        return sampling.sample(ctx, params, model, reference)
