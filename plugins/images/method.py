@@ -46,6 +46,24 @@ class AugmentParams(Params):
     noise: float = Field(
         0.0, ge=0, description="white noise added to each variation, standard deviation in grey levels; 0 lets variations repeat"
     )
+    noise_low: float | None = Field(
+        None,
+        ge=0,
+        description="draw each variation's standard deviation between this and `noise` (SinSEMI: 0 and 1); default: always `noise`",
+    )
+    noise_share: float = Field(1.0, ge=0, le=1, description="share of the variations that get noise, drawn for each (SinSEMI: 0.7)")
+    rounding: Literal["nearest", "truncate"] = Field(
+        "nearest", description="how noisy levels become whole ones; truncate darkens them by half a level, as in the test set of SinSEMI"
+    )
+    paired: bool = Field(
+        False, description="source images share flip and shift in each turn, so that a clean and a defect image stay a registered pair"
+    )
+
+    @model_validator(mode="after")
+    def _noise(self) -> Self:
+        if self.noise_low is not None and self.noise_low > self.noise:
+            raise ValueError(f"noise_low={self.noise_low} is above noise={self.noise}")
+        return self
 
 
 class Images(Method):
@@ -75,11 +93,13 @@ class Images(Method):
 
         return loading.run(ctx, params)
 
-    @task(version=1)
+    @task(version=2)
     def augment(self, ctx: Context, params: AugmentParams, *, images: ImageSet) -> ImageSet:
         """Registered variations of a few images: flips, shifts along the structure, noise; masks and domain go along.
 
-        Scores on such variations of two images describe those two images. Raises DataError for a step beyond half the image.
+        The test set of the SinSEMI paper is `count: 50, flip_x: true, flip_y: true, paired: true, noise: 1, noise_low: 0,
+        noise_share: 0.7, rounding: truncate` on the labelled pair. Scores on such variations of two images describe those two
+        images; the attribute `distinct_images` counts what differs at all. Raises DataError for a step beyond half the image.
         """
         from . import augment
 

@@ -22,7 +22,8 @@ def augment(images: Tensor, masks: Tensor, params: Augment, draw: torch.Generato
         gain, offset = (2 * torch.rand(2, len(pixels), 1, 1, 1, generator=draw) - 1).unbind()
         pixels = pixels * (1 + params.gain * gain) + params.offset * offset
     if params.noise:
-        pixels = pixels + params.noise * torch.randn(pixels.shape, generator=draw)
+        deviation = params.noise * torch.rand(len(pixels), 1, 1, 1, generator=draw)
+        pixels = pixels + deviation * torch.randn(pixels.shape, generator=draw)
     return pixels, moved
 
 

@@ -6,42 +6,79 @@ paper. A wrong alarm on a clean image then scores 0, and predicting nothing scor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
 Masks = NDArray[np.bool_] | NDArray[np.uint8]
 Real = NDArray[np.float64]
 EIGHT = np.ones((3, 3), int)
-CHUNK = 2**22
-"""Resampled rows that are drawn at once."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A score sum(top) / sum(bottom) over images, both [N]; undefined where the bottom sums to 0."""
+    """A score sum(top) / sum(bottom) over images, both [N], or [R,N] for R trainings; undefined where a bottom sums to 0."""
 
     top: Real
     bottom: Real
 
     @property
+    def each(self) -> Real:
+        """The score of each training on the whole set [R]; NaN where undefined."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.atleast_1d(np.asarray(self.top.sum(-1) / self.bottom.sum(-1)))
+
+    @property
     def value(self) -> float | None:
-        """The score of the whole set."""
-        total = float(self.bottom.sum())
-        return float(self.top.sum()) / total if total else None
+        """The mean over the trainings."""
+        mean = float(self.each.mean())
+        return mean if np.isfinite(mean) else None
+
+    @property
+    def training_sd(self) -> float | None:
+        """Deviation between the trainings (n - 1); None for a single one."""
+        return float(self.each.std(ddof=1)) if len(self.each) > 1 and self.value is not None else None
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A score with the ends of its percentile bootstrap interval; None where undefined."""
+class Marks:
+    """What was predicted on each image, [N] or [R,N]: pixels in both, found and true; 0 or 1 for alarms and hits; image area."""
 
-    value: float | None
-    low: float | None
-    high: float | None
+    both: Real
+    found: Real
+    true: Real
+    alarms: Real
+    hits: Real
+    area: Real
+
+    @classmethod
+    def of(cls, found: Masks, truth: Masks, min_area: int) -> Marks:
+        """From masks [N,H,W]."""
+        area = np.full(len(truth), float(np.asarray(truth[0]).size))
+        return cls(*overlap(found, truth), *events(found, truth, min_area), area)
+
+    @classmethod
+    def stacked(cls, trainings: Sequence[Marks]) -> Marks:
+        """[R,N] from R of [N]."""
+        return cls(*(np.stack([getattr(marks, field.name) for marks in trainings]) for field in fields(cls)))
+
+    @property
+    def iou(self) -> Real:
+        """IoU of each image; 1 where both masks are empty."""
+        return shared(self.both, self.found + self.true - self.both)
+
+    @property
+    def dice(self) -> Real:
+        """Dice of each image; 1 where both masks are empty."""
+        return shared(2 * self.both, self.found + self.true)
+
+
+def shared(top: Real, bottom: Real) -> Real:
+    """top / bottom, 1 where the bottom is 0."""
+    return np.where(bottom == 0, 1.0, top / np.maximum(bottom, 1))
 
 
 def overlap(found: Masks, truth: Masks) -> tuple[Real, Real, Real]:
@@ -54,14 +91,7 @@ def overlap(found: Masks, truth: Masks) -> tuple[Real, Real, Real]:
 def image_iou(found: Masks, truth: Masks) -> Real:
     """IoU of each image [N]; 1 where both masks are empty."""
     both, first, second = overlap(found, truth)
-    union = first + second - both
-    return np.where(union == 0, 1.0, both / np.maximum(union, 1))
-
-
-def image_dice(found: Masks, truth: Masks) -> Real:
-    """Dice 2 |A n B| / (|A| + |B|) of each image [N]; 1 where both masks are empty."""
-    both, first, second = overlap(found, truth)
-    return np.where(first + second == 0, 1.0, 2 * both / np.maximum(first + second, 1))
+    return shared(both, first + second - both)
 
 
 def events(found: Masks, truth: Masks, min_area: int) -> tuple[Real, Real]:
@@ -77,70 +107,48 @@ def events(found: Masks, truth: Masks, min_area: int) -> tuple[Real, Real]:
     return alarms, hits
 
 
-def scores(found: Masks, truth: Masks, min_area: int) -> dict[str, Ratio]:
-    """All scores of one predictor on N images.
+def scores(marks: Marks) -> dict[str, Ratio]:
+    """All scores of one predictor.
 
     iou, dice: mean over images. iou_defect, dice_defect, detection_rate: over images with a defect. false_alarm_rate,
     false_alarm_pixels (share of pixels): over clean images. iou_pooled, dice_pooled: from the pixels of all images together.
     """
-    both, first, second = overlap(found, truth)
-    one, defect = np.ones(len(both)), (second > 0).astype(np.float64)
-    clean, area = 1 - defect, float(np.asarray(truth)[0].size)
-    iou, dice = image_iou(found, truth), image_dice(found, truth)
-    alarms, hits = events(found, truth, min_area)
+    one, defect = np.ones(marks.true.shape), (marks.true > 0).astype(np.float64)
+    clean, iou, dice = 1 - defect, marks.iou, marks.dice
     return {
         "iou": Ratio(iou, one),
         "iou_defect": Ratio(iou * defect, defect),
-        "iou_pooled": Ratio(both, first + second - both),
+        "iou_pooled": Ratio(marks.both, marks.found + marks.true - marks.both),
         "dice": Ratio(dice, one),
         "dice_defect": Ratio(dice * defect, defect),
-        "dice_pooled": Ratio(2 * both, first + second),
-        "detection_rate": Ratio(hits * defect, defect),
-        "false_alarm_rate": Ratio(alarms * clean, clean),
-        "false_alarm_pixels": Ratio(first * clean, area * clean),
+        "dice_pooled": Ratio(2 * marks.both, marks.found + marks.true),
+        "detection_rate": Ratio(marks.hits * defect, defect),
+        "false_alarm_rate": Ratio(marks.alarms * clean, clean),
+        "false_alarm_pixels": Ratio(marks.found * clean, marks.area * clean),
     }
 
 
-def resampled(ratios: Mapping[str, Ratio], resamples: int, draw: torch.Generator) -> dict[str, Real]:
-    """Each score on `resamples` bootstrap samples of the images [resamples]; NaN where undefined.
+MOVED = ("iou_defect", "detection_rate", "false_alarm_rate")
+"""Scores that are also taken over all moved copies of the test images."""
 
-    Equal generator states give equal samples, whatever the scores: that is what pairs two predictors.
+
+def over_moves(moves: Sequence[Marks]) -> dict[str, Ratio]:
+    """`MOVED` over all moved copies, as `iou_defect_moved` and so on; the copies of an image stay together in a resample.
+
+    detection_rate_every_move: share of the defect images (of the first move) whose defect is found in every copy.
     """
-    count = len(next(iter(ratios.values())).top)
-    tops, bottoms = (np.stack([getattr(r, side) for r in ratios.values()], 1) for side in ("top", "bottom"))
-    rows = []
-    for start in range(0, resamples, per := max(CHUNK // count, 1)):
-        size = min(per, resamples - start)
-        index = torch.randint(count, (size, count), generator=draw)
-        weights = torch.zeros(size, count, dtype=torch.float64).scatter_add_(1, index, torch.ones(size, count, dtype=torch.float64))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            rows.append((weights.numpy() @ tops) / (weights.numpy() @ bottoms))
-    return dict(zip(ratios, np.concatenate(rows).T, strict=True))
+    parts = [scores(marks) for marks in moves]
+    found = {f"{name}_moved": Ratio(np.sum([p[name].top for p in parts], 0), np.sum([p[name].bottom for p in parts], 0)) for name in MOVED}
+    always = np.min([p["detection_rate"].top for p in parts], 0)
+    return found | {"detection_rate_every_move": Ratio(always, parts[0]["detection_rate"].bottom)}
 
 
-def interval(value: float | None, samples: Real, confidence: float) -> Interval:
-    """Percentile interval (Efron & Tibshirani 1993, ch. 13) from bootstrap samples, those where the score is undefined left out."""
-    known = samples[np.isfinite(samples)]
-    if value is None or not len(known):
-        return Interval(None, None, None)
-    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(value, float(low), float(high))
+def changed(still: Marks, moved: Marks) -> float | None:
+    """Share of defect images where a move changes whether the defect is found; None without a defect image."""
+    defect = (still.true > 0) & (moved.true > 0)
+    return float((still.hits != moved.hits)[defect].mean()) if defect.any() else None
 
 
-def difference(
-    model: Mapping[str, Ratio], baseline: Mapping[str, Ratio], samples: tuple[Mapping[str, Real], Mapping[str, Real]], confidence: float
-) -> dict[str, Interval]:
-    """Model minus baseline for each score, on the same resampled images."""
-    pairs = {}
-    for name, ours in model.items():
-        theirs = baseline[name].value
-        value = None if ours.value is None or theirs is None else ours.value - theirs
-        pairs[name] = interval(value, samples[0][name] - samples[1][name], confidence)
-    return pairs
-
-
-def verdict(gap: Interval) -> str:
-    """What a difference with this interval shows: 'helped', 'hurt', or 'no difference shown' where it holds 0."""
-    if gap.low is None or gap.high is None or gap.low <= 0 <= gap.high:
-        return "no difference shown"
-    return "helped" if gap.low > 0 else "hurt"
+def iou_sd(marks: Marks) -> float:
+    """Population deviation of the IoU over images, as published; the mean of it over trainings."""
+    return float(np.mean(marks.iou.std(-1)))

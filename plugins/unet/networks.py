@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 import segmentation_models_pytorch as smp
 import torch
@@ -12,9 +12,14 @@ from torch.nn.functional import pad
 from fabloom.artifacts import Model
 from fabloom.errors import DataError, did_you_mean
 
+from .method import PUBLISHED_ENCODER
+from .milesial import Milesial
+
 
 def build(encoder: str, depth: int, decoder_channels: tuple[int, ...], in_channels: int) -> nn.Module:
     """A U-Net with random weights, one logit a pixel. Nothing is downloaded. Raises DataError for an encoder that does not fit."""
+    if encoder == PUBLISHED_ENCODER:
+        return Milesial(in_channels)
     try:
         net: nn.Module = smp.Unet(
             encoder, encoder_depth=depth, decoder_channels=decoder_channels, encoder_weights=None, in_channels=in_channels, classes=1
@@ -35,11 +40,16 @@ def logits(net: nn.Module, x: Tensor, depth: int) -> Tensor:
     return out[:, 0, :height, :width]
 
 
-def load(model: Model, device: torch.device) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a trained model in evaluation mode, and its config. Raises DataError for a model of another method."""
+def load(model: Model, device: torch.device) -> Iterator[nn.Module]:
+    """The networks of a trained model in evaluation mode, one for each of its trainings, one at a time."""
     config = model.config
-    if config.get("role") != "unet":
-        raise DataError(f"model {model.key[:12]} is no segmenter (role '{config.get('role')}'); give one of unet.train")
-    net = build(config["encoder"], config["depth"], tuple(config["decoder_channels"]), config["image"][0])
-    net.load_state_dict(model.state("net."))
-    return net.to(device).eval().requires_grad_(False), config
+    for repeat in range(config["repeats"]):
+        net = build(config["encoder"], config["depth"], tuple(config["decoder_channels"]), config["image"][0])
+        net.load_state_dict(model.state(prefix(repeat)))
+        # 1.6 times faster on a CPU than the default layout
+        yield net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def prefix(repeat: int) -> str:
+    """What the names of a training's weights in a model begin with."""
+    return f"net.{repeat}."

@@ -1,58 +1,52 @@
-"""Training a segmenter: which images, which loss, the loop."""
+"""Training segmenters: which images, how many times, what is kept."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 import numpy as np
-import segmentation_models_pytorch as smp
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from fabloom.artifacts import ImageSet, Model
 from fabloom.context import Context
 from fabloom.errors import DataError
 from fabloom.plugins.blocks.grey import GreyMap
 
-from .augmentation import augment
+from .fitting import Recipe, Split, fit
 from .method import TrainParams
-from .metrics import image_iou
-from .networks import build, logits
+from .networks import build, prefix
 
-LOG_EVERY = 10
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images uint8 [N,C,H,W], masks uint8 [N,H,W], and the rows that train and that only watch."""
-
-    images: Tensor
-    masks: Tensor
-    train: Tensor
-    watch: Tensor
+UNIT = GreyMap(-255.0, 255.0)
+"""Grey / 255, the input of the published recipe."""
 
 
 def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
-    """The task `train`."""
-    split = prepare(params, images, ctx.generator("split"))
-    used = split.images[torch.cat([split.train, split.watch])].numpy()
-    grey = GreyMap.fit(split.images[split.train].numpy())
-    shape = split.images.shape[1:]
-    net = build(params.encoder, params.depth, params.decoder_channels, shape[0]).to(ctx.device)
-    fit(ctx, params, net, split, grey)
+    """The task `train`. Each training has streams of its own; what it starts from does not depend on the ones before it."""
+    recipe = Recipe.of(params)
+    pixels, masks, rows = prepare(recipe, images)
+    grey = UNIT if params.preset == "published" else GreyMap.fit(pixels[rows])
+    domain = masks.reshape(len(masks), -1).max(1) > 0
+    state: dict[str, torch.Tensor] = {}
+    for repeat in range(params.repeats):
+        train_rows, watch_rows = parted(recipe, rows, domain, ctx.generator(f"split_{repeat}"))
+        split = Split(*(torch.from_numpy(a) for a in (pixels, masks, train_rows, watch_rows)))
+        torch.manual_seed(int(torch.randint(2**62, (), generator=ctx.generator(f"weights_{repeat}"))))
+        net = build(recipe.encoder, recipe.depth, recipe.decoder_channels, pixels.shape[1]).to(ctx.device)
+        fit(ctx, recipe, net, split, grey, repeat)
+        state |= {f"{prefix(repeat)}{name}": value for name, value in net.state_dict().items()}
     config = {
         "role": "unet",
-        "encoder": params.encoder,
-        "depth": params.depth,
-        "decoder_channels": list(params.decoder_channels),
+        "repeats": params.repeats,
+        "encoder": recipe.encoder,
+        "depth": recipe.depth,
+        "decoder_channels": list(recipe.decoder_channels),
         "grey": [grey.low, grey.high],
-        "image": list(shape),
-        "images": {"train": len(split.train), "validation": len(split.watch)},
+        "image": list(pixels.shape[1:]),
+        "images": {"train": len(train_rows), "validation": len(watch_rows)},
     }
-    state = {f"net.{name}": value for name, value in net.state_dict().items()}
-    return Model.write(ctx, state | {SEEN: torch.from_numpy(fingerprints(used))}, config)
+    seen = torch.from_numpy(np.sort(fingerprints(pixels[rows])))
+    return Model.write(ctx, state | {SEEN: seen}, config)
 
 
 SEEN = "train_digest_rows"
@@ -60,30 +54,40 @@ SEEN = "train_digest_rows"
 
 
 def fingerprints(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Sorted 64-bit blake2b of each image's shape and bytes [N]; two different images collide with a chance of 2^-64."""
+    """64-bit blake2b of each image's shape and bytes [N]; two different images collide with a chance of 2^-64."""
     head = str(images.shape[1:]).encode()
     rows = [hashlib.blake2b(head + image.tobytes(), digest_size=8).digest() for image in images]
-    return np.sort(np.frombuffer(b"".join(rows), np.int64))
+    return np.frombuffer(b"".join(rows), np.int64)
 
 
-def prepare(params: TrainParams, images: ImageSet, draw: torch.Generator) -> Split:
-    """Read, check and split the set. Raises DataError before anything is built."""
+def prepare(recipe: Recipe, images: ImageSet) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
+    """Images [N,C,H,W], masks [N,H,W] and the rows to use, checked. Raises DataError before anything is built."""
     if images.masks is None:
         raise DataError(f"training set {images.key[:12]} has no masks; label it first (reference-difference.label, or a set with masks)")
     masks = np.asarray(images.masks)
-    domain = masks.reshape(len(masks), -1).max(1) > 0
-    rows = first(domain, params.limit)
-    train_rows, watch_rows = holdout(rows, domain, params.validation, draw)
-    if not domain[train_rows].any():
-        raise DataError(f"no image of the {len(train_rows)} training images has a defect pixel: there is nothing to learn. "
-                        "Look at the labels, or raise `limit`.")  # fmt: skip
     height, width = masks.shape[1:]
-    if params.augment.shift >= min(height, width):
-        raise DataError(f"augment.shift={params.augment.shift} must stay below the side of images of {height} x {width}")
-    if params.batch * -(-height // 2**params.depth) * -(-width // 2**params.depth) < 2:
-        raise DataError(f"depth={params.depth} leaves one pixel of a {height} x {width} image; raise batch to 2 or lower depth")
-    pixels = np.asarray(images.images)
-    return Split(torch.from_numpy(pixels), torch.from_numpy(masks), torch.from_numpy(train_rows), torch.from_numpy(watch_rows))
+    if recipe.augment.shift >= min(height, width):
+        raise DataError(f"augment.shift={recipe.augment.shift} must stay below the side of images of {height} x {width}")
+    smallest = 1 if recipe.epochs else recipe.batch
+    if smallest * -(-height // 2**recipe.depth) * -(-width // 2**recipe.depth) < 2:
+        cure = "take larger images or lower depth" if recipe.epochs else "raise batch to 2 or lower depth"
+        raise DataError(f"depth={recipe.depth} leaves one pixel of a {height} x {width} image; {cure}")
+    return np.asarray(images.images), masks, first(masks.reshape(len(masks), -1).max(1) > 0, recipe.limit)
+
+
+def parted(
+    recipe: Recipe, rows: NDArray[np.int64], domain: NDArray[np.bool_], draw: torch.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(training, validation) rows. Raises DataError where no training image has a defect."""
+    if recipe.epochs is None:
+        kept, held = holdout(rows, domain, recipe.validation, draw)
+    else:
+        last = len(rows) - int(recipe.validation * len(rows))
+        kept, held = rows[:last], rows[last:]
+    if not domain[kept].any():
+        raise DataError(f"no image of the {len(kept)} training images has a defect pixel: there is nothing to learn. "
+                        "Look at the labels, or raise `limit`.")  # fmt: skip
+    return kept, held
 
 
 def first(domain: NDArray[np.bool_], limit: int | None) -> NDArray[np.int64]:
@@ -107,44 +111,3 @@ def holdout(
         held.append(group[order[: int(share * len(group))]])
     watch = np.sort(np.concatenate(held))
     return np.setdiff1d(rows, watch), watch
-
-
-def segmentation_loss(out: Tensor, masks: Tensor, dice_weight: float) -> Tensor:
-    """dice_weight * Dice + (1 - dice_weight) * binary cross-entropy of logits [B,H,W]; Dice is pooled over the batch."""
-    target = masks.to(out.dtype)
-    dice: Tensor = smp.losses.DiceLoss("binary")(out[:, None], target[:, None])
-    entropy = nn.functional.binary_cross_entropy_with_logits(out, target)
-    return dice_weight * dice + (1 - dice_weight) * entropy
-
-
-def fit(ctx: Context, params: TrainParams, net: nn.Module, split: Split, grey: GreyMap) -> None:
-    """The loop: AdamW, one cycle, batches drawn with replacement so that a handful of images fills a batch."""
-    if not params.steps:
-        return
-    optimizer = torch.optim.AdamW(net.parameters(), lr=params.lr, weight_decay=params.weight_decay)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, params.lr, total_steps=max(params.steps, 2), pct_start=0.1, cycle_momentum=False)
-    draw = ctx.generator("batches")
-    watch_every = max(params.steps // 10, 1)
-    net.train()
-    for step in ctx.loop(params.steps, net=net, optimizer=optimizer, cycle=cycle):
-        rows = split.train[torch.randint(len(split.train), (params.batch,), generator=draw)]
-        x, y = augment(grey.forward(split.images[rows]), split.masks[rows], params.augment, draw)
-        loss = segmentation_loss(logits(net, x.to(ctx.device), params.depth), y.to(ctx.device), params.dice_weight)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        cycle.step()
-        if step.index % LOG_EVERY == 0:
-            step.log(loss=float(loss.detach()))
-        if len(split.watch) and (step.index + 1) % watch_every == 0:
-            step.log(validation_iou=watch(ctx, params, net, split, grey))
-
-
-def watch(ctx: Context, params: TrainParams, net: nn.Module, split: Split, grey: GreyMap) -> float:
-    """Mean IoU on the validation images; they choose nothing, so the number is honest."""
-    from .prediction import predict
-
-    net.eval()
-    found = predict(net, split.images[split.watch].numpy(), grey, params.depth, ctx.device, threshold=0.5, batch=256)
-    net.train()
-    return float(image_iou(found, split.masks[split.watch].numpy()).mean())
