@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,7 +63,10 @@ class Pipeline(BaseModel):
             raise validation_error(error, cls) from error
 
     def override(self, settings: Sequence[str] = (), seed: int | None = None) -> Pipeline:
-        """A copy with `steps.NAME.params.FIELD=VALUE` (or `.seed=`, `.task=`, `.inputs.PORT=`) applied; values are YAML."""
+        """A copy with `steps.NAME.params.FIELD=VALUE` (or `.seed=`, `.task=`, `.inputs.PORT=`) applied; values are YAML.
+
+        NAME may be a pattern, as in `steps.*_model.params.preset=published`: every step of such a name is set.
+        """
         content = self.model_dump()
         for setting in settings:
             place, equals, text = setting.partition("=")
@@ -71,7 +76,8 @@ class Pipeline(BaseModel):
                 value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506
             except yaml.YAMLError as error:
                 raise UserError(f"--set '{setting}': the value is not valid YAML: {error}") from error
-            _assign(content, place.strip(), value)
+            for exact in _places(content, place.strip()):
+                _assign(content, exact, copy.deepcopy(value))
         if seed is not None:
             content["seed"] = seed
         return type(self).parse(content)
@@ -101,6 +107,18 @@ def _float_resolver() -> None:
 
 
 _float_resolver()
+
+
+def _places(content: dict[str, Any], place: str) -> list[str]:
+    """The places that are meant: the place itself, or one for each step whose name matches the pattern in it."""
+    head, _, rest = place.partition(".")
+    pattern, dot, tail = rest.partition(".")
+    if head != "steps" or not set(pattern) & set("*?["):
+        return [place]
+    matching = [name for name in content["steps"] if fnmatchcase(name, pattern)]
+    if not matching:
+        raise PipelineError(f"steps.{pattern}", f"no step has such a name; the steps are {', '.join(content['steps'])}")
+    return [f"{head}.{name}{dot}{tail}" for name in matching]
 
 
 def _assign(content: dict[str, Any], place: str, value: Any) -> None:

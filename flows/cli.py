@@ -46,7 +46,12 @@ PipelineArgument = Annotated[
     str, typer.Argument(metavar="PIPELINE", help="A registered name (see `fabloom pipelines`) or the path of a YAML file.")
 ]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PLACE=VALUE", help="Override, as in steps.teacher.params.steps=200. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PLACE=VALUE",
+        help="Override, as in steps.teacher.params.steps=200, or 'steps.*_samples.params.count=50' for all of such names. Repeatable.",
+    ),
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of the whole pipeline.")]
 WhatArgument = Annotated[str, typer.Argument(metavar="KEY|REF", help="A key, the first 6 or more of its characters, or a ref.")]

@@ -14,20 +14,25 @@ from .numbers import Comparison, comparisons, words
 from .pictures import heat_map, png_data_uri, sample_sheet, statistics
 
 Manifest = Mapping[str, Any]
-SOME = 12
-"""Most charts of intervals under one comparison."""
+FIRST, SOME = 3, 12
+"""Charts of intervals that are open under a comparison, and most of them in all."""
+ROWS = 8
+"""Metrics that are open in a comparison of many more."""
 
 
-def report(name: str, artifact: Report) -> str:
+def report(artifact: Report) -> str:
     """Comparisons, tables, pictures and notes: all of a report."""
-    parts = [comparison(block) for block in comparisons(artifact.metrics)]
+    blocks = comparisons(artifact.metrics)
+    parts = [comparison(block) for block in blocks if block.compares]
+    single = "".join(f"<div>{comparison(block)}</div>" for block in blocks if not block.compares)
+    parts += [f'<div class="beside">{single}</div>'] if single else []
     parts += [f"<h4>{text(words(title))}</h4>{data_table(t.columns, t.rows)}" for title, t in artifact.tables.items()]
     parts += [picture(title, pixels) for title, pixels in artifact.pictures.items()]
     if artifact.notes:
         parts.append(
             '<h4>To read this rightly</h4><ul class="notes">' + "".join(f"<li>{text(note)}</li>" for note in artifact.notes) + "</ul>"
         )
-    return f'<h3 id="report-{text(name)}">{text(name)}</h3>{"".join(parts)}'
+    return "".join(parts)
 
 
 def comparison(block: Comparison) -> str:
@@ -44,7 +49,12 @@ def comparison(block: Comparison) -> str:
         drawn = intervals([(name, e) for name, e in zip(columns, cells, strict=True) if e is not None])
         if drawn and len(charts) < SOME:
             charts.append(f"<figure>{drawn}<figcaption>{text(words(row))}</figcaption></figure>")
-    return title + table(["metric", *columns], rows, kinds) + (f'<div class="tiles">{"".join(charts)}</div>' if charts else "")
+    tiles = [f'<div class="tiles">{"".join(part)}</div>' for part in (charts[:FIRST], charts[FIRST:]) if part]
+    more = [f"<details><summary>The other intervals as charts</summary>{tile}</details>" for tile in tiles[1:]]
+    shown = ROWS if len(rows) > ROWS + 3 else len(rows)
+    folded = table(["metric", *columns], rows[shown:], kinds)
+    rest = f"<details><summary>{len(rows) - shown} more metrics</summary>{folded}</details>" if shown < len(rows) else ""
+    return title + table(["metric", *columns], rows[:shown], kinds) + rest + "".join([*tiles[:1], *more])
 
 
 def picture(title: str, pixels: Any) -> str:
@@ -57,10 +67,10 @@ def picture(title: str, pixels: Any) -> str:
     )
 
 
-def image_set(name: str, artifact: ImageSet) -> str:
-    """Statistics, and samples plain and with the outlines of their masks."""
+def image_set(name: str, artifact: ImageSet, most: int) -> str:
+    """Statistics, and at most that many samples plain and with the outlines of their masks."""
     marked = artifact.masks is not None
-    sheet = sample_sheet(artifact.images, artifact.masks, 8 if marked else 16)
+    sheet = sample_sheet(artifact.images, artifact.masks, 8 if marked else 16, most)
     columns = min(8 if marked else 16, sheet.shown)
     limit = max(columns * 132, 132) if columns < 4 else 2000
     frame = f'viewBox="0 0 {sheet.width} {sheet.height}" style="max-width:{limit}px" role="img"'

@@ -14,6 +14,8 @@ from .markup import text
 
 BOX_WIDTH, BOX_HEIGHT = 208, 58
 GAP, LANE, RISE = 26, 14, 38
+PAGE, LEAST = 1072, 0.6
+"""Width of the page, and the smallest scale at which the boxes can be read; a wider graph scrolls."""
 SWEEPS = 12
 CROSSING = 400
 
@@ -49,8 +51,9 @@ def draw(boxes: Mapping[str, tuple[Sequence[str], str]], edges: Sequence[tuple[s
     parts += [_box(name, node) for name, node in nodes.items() if node.lines]
     shape = 'viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"'
     head = f'<defs><marker id="head" {shape}><path d="M0 0L8 4L0 8z"/></marker></defs>'
+    floor = f";min-width:{LEAST * width:.0f}px" if LEAST * width > PAGE else ""
     return (
-        f'<svg class="graph" viewBox="{left:.0f} -4 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px" role="img" '
+        f'<svg class="graph" viewBox="{left:.0f} -4 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px{floor}" role="img" '
         f'aria-label="The steps of the run and what flows between them">{head}{"".join(parts)}</svg>'
     )
 

@@ -9,6 +9,9 @@ from typing import Any
 
 from .numbers import is_number, number
 
+SHORT = 32
+"""Characters of a cell that is not broken."""
+
 
 def text(value: Any) -> str:
     """Any value as escaped text; characters that no text holds are shown as such."""
@@ -56,12 +59,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], kinds: Sequence
 
 
 def data_table(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
-    """A table of JSON values; columns of numbers are set to the right."""
+    """A table of JSON values: columns of numbers are set to the right, short cells stay on one line, headings may break."""
     kinds = []
     for index in range(len(columns)):
         cells = [row[index] for row in rows if index < len(row) and row[index] is not None]
-        kinds.append("n" if cells and all(is_number(cell) for cell in cells) else "")
-    return table([str(c) for c in columns], [[text(number(cell)) for cell in row] for row in rows], kinds)
+        short = all(len(number(cell)) <= SHORT for cell in cells)
+        kinds.append("n" if cells and all(is_number(cell) for cell in cells) else "nowrap" if short else "")
+    return f'<div class="data">{table([str(c) for c in columns], [[text(number(cell)) for cell in row] for row in rows], kinds)}</div>'
 
 
 def facts(values: dict[str, Any]) -> str:

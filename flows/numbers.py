@@ -16,6 +16,8 @@ INTERVAL = "_ci"
 MAIN_METRICS = ("iou_defect", "iou", "auroc", "accuracy", "f1", "mse_ratio")
 """Metrics that a headline takes first; after them any with an interval, then any."""
 
+LOWER_IS_BETTER = ("mse_ratio",)
+
 CONTROLS = (
     "baseline",
     "published",
@@ -167,7 +169,8 @@ class Headline:
 
     def __str__(self) -> str:
         first, *others = self.entries
-        against = " and ".join(f"{estimate} for {words(name)}" for name, estimate in others)
+        told = [f"{estimate} for {words(name)}" for name, estimate in others]
+        against = " and ".join(filter(None, (", ".join(told[:-1]), *told[-1:])))
         sentence = f"{words(self.metric)} is {first[1]}"
         if first[0]:
             sentence += f" for {words(first[0])}"
@@ -183,12 +186,20 @@ class Headline:
         return f"The intervals of {words(name)} and {words(other)} overlap: on this many images the difference may be chance."
 
 
+def _best_first(metric: str, entries: list[tuple[str, Estimate]]) -> tuple[tuple[str, Estimate], ...]:
+    """Of several results the best few, best first where that is known of the metric; then what they are held against."""
+    results, controls = ([e for e in entries if bool(_rank(e[0])) is held] for held in (False, True))
+    if metric in MAIN_METRICS:
+        results.sort(key=lambda entry: entry[1].value, reverse=metric not in LOWER_IS_BETTER)
+    return (*results[: 2 if controls else len(results)], *controls)
+
+
 def headline(metrics: Mapping[str, Any]) -> Headline | None:
     """The number to read first: from the first comparison if there is one, else the first fact. None without a number."""
     for block in comparisons(metrics):
         for row, estimates in sorted(block.rows.items(), key=lambda item: _importance(item[0], [{item[0]: e} for e in item[1] if e])):
             named = zip(block.columns, estimates, strict=True)
-            entries = tuple((name, e) for name, e in named if e is not None and e.known and "difference" not in name)
+            entries = [(name, e) for name, e in named if e is not None and e.known and "difference" not in name]
             if entries:
-                return Headline(row, entries if block.compares else (("", entries[0][1]),))
+                return Headline(row, _best_first(row, entries) if block.compares else (("", entries[0][1]),))
     return None

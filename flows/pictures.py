@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHOWN = 32
-"""Images of a sheet."""
+"""Images of a sheet, unless there are many sheets."""
 
 TILE = 128
 """Most pixels of an image's side on a sheet; larger images are averaged down."""
@@ -54,9 +54,9 @@ class Sheet:
     shrunk: int
 
 
-def sample_sheet(images: LazyArray, masks: LazyArray | None, columns: int) -> Sheet:
-    """The first `SHOWN` of images [N,C,H,W], stretched together from their 0.5 to 99.5 percentile, on a transparent ground."""
-    count = min(SHOWN, len(images))
+def sample_sheet(images: LazyArray, masks: LazyArray | None, columns: int, most: int = SHOWN) -> Sheet:
+    """The first `most` of images [N,C,H,W], stretched together from their 0.5 to 99.5 percentile, on a transparent ground."""
+    count = min(most, len(images))
     columns = min(columns, count)
     factor = -(-max(images.shape[2:]) // TILE)
     tiles = np.stack([_shrink(_displayed(images[row]), factor).mean((1, 3)) for row in range(count)])

@@ -18,7 +18,7 @@ from . import exhibits, provenance
 from .graph import draw
 from .markup import anchor, code, duration, guarded, problem, section, table, text
 from .numbers import Headline, comparisons, headline, is_number, number, words
-from .pictures import png_data_uri
+from .pictures import SHOWN, png_data_uri
 from .style import CSS
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ __all__ = ["markdown_summary", "png_data_uri", "write_page"]
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 DONE = ("ran", "reused")
+MANY, FEW = 4, 8
+"""Reports (and half the image sets) that are shown open, and the samples of a set where there are more."""
 
 
 def write_page(path: Path, plan: Plan, results: list[StepResult], store: Store) -> None:
@@ -130,12 +132,15 @@ class Page:
         )
 
     def result(self) -> str:
-        """All of every report, the last one first: it is what the pipeline is for."""
+        """All of every report, the last one first: it is what the pipeline is for. Of many, the others are folded."""
+        reports = list(reversed(self._of(Report)))
 
         def show(step: PlannedStep, artifact: Artifact) -> str:
-            return exhibits.report(step.name, artifact) if isinstance(artifact, Report) else ""
+            if not isinstance(artifact, Report):
+                return ""
+            return _titled(step, exhibits.report(artifact), f"report-{step.name}", fold=len(reports) > MANY and step is not reports[0])
 
-        return self._each(list(reversed(self._of(Report))), show)
+        return self._each(reports, show)
 
     def what_ran(self) -> str:
         """The DAG, and the steps with their times."""
@@ -168,13 +173,16 @@ class Page:
         )
 
     def images(self) -> str:
-        """Statistics and samples of every image set."""
+        """Statistics and samples of every image set; of many sets fewer samples, and folded."""
+        sets = self._of(ImageSet)
+        many = len(sets) > 2 * MANY
 
         def show(step: PlannedStep, artifact: Artifact) -> str:
-            body = guarded(lambda: exhibits.image_set(step.name, artifact) if isinstance(artifact, ImageSet) else "")
-            return f"<h3>{text(step.name)} {code(step.task)}</h3>{body}"
+            most = FEW if many else SHOWN
+            body = guarded(lambda: exhibits.image_set(step.name, artifact, most) if isinstance(artifact, ImageSet) else "")
+            return _titled(step, body, fold=many)
 
-        return self._each(self._of(ImageSet), show)
+        return self._each(sets, show)
 
     def defects(self) -> str:
         """Heat maps of every set with masks, beside each other."""
@@ -230,6 +238,14 @@ class Page:
     def reproduce(self) -> str:
         """The command and the pipeline."""
         return provenance.reproduce(self.plan.pipeline, list(self.manifests.values()))
+
+
+def _titled(step: PlannedStep, body: str, name: str = "", *, fold: bool) -> str:
+    """A part of the page under a step's name, which opens it where it is folded."""
+    here = f' id="{text(name)}"' if name else ""
+    if fold:
+        return f"<details{here}><summary>{text(step.name)} {code(step.task)}</summary>{body}</details>"
+    return f"<h3{here}>{text(step.name)} {code(step.task)}</h3>{body}"
 
 
 def markdown_summary(metrics: Mapping[str, Any], tables: Mapping[str, Table] | None = None) -> str:

@@ -50,6 +50,7 @@ tr:last-child td { border-bottom: 0; }
 td.n, th.n { text-align: right; white-space: nowrap; }
 th.first, td.first { color: var(--accent); font-weight: 600; }
 td.given { font-weight: 620; } td.long { color: var(--soft); min-width: 18rem; }
+.data th { white-space: normal; vertical-align: bottom; min-width: 4.5rem; max-width: 13rem; line-height: 1.35; }
 td.nowrap { white-space: nowrap; }
 td .time { display: inline-block; height: 7px; border-radius: 3px; background: var(--accent); opacity: .55; vertical-align: middle;
   margin-left: 10px; }
@@ -64,6 +65,7 @@ figure { margin: 10px 0 16px; } figcaption { margin-top: 5px; max-width: 76ch; }
 .facts dd { margin: 0; font-size: 14px; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 8px 22px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 10px 26px; }
+.beside { display: flex; flex-wrap: wrap; gap: 0 56px; align-items: flex-start; }
 .small { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 200px), 1fr)); gap: 10px 22px; }
 .pixels { display: block; width: 100%; height: auto; }
 .pixels image, img.pixels { image-rendering: pixelated; }
@@ -91,6 +93,7 @@ img.pixels { border-radius: 4px; }
 .graph .task { font-size: 11.5px; font-family: var(--mono); }
 .graph .state { font-size: 11.5px; }
 details { border-bottom: 1px solid var(--line); }
+section > details:last-child { border-bottom: 0; }
 details > summary { cursor: pointer; padding: 9px 0; }
 summary code { color: var(--soft); margin-left: 6px; }
 summary .hint { float: right; }

@@ -112,6 +112,16 @@ def test_keys_follow_from_what_was_asked(registry: Registry, store: Store) -> No
     assert make_plan(toy().override(seed=1), registry, store).step("images").key != plain.step("images").key
 
 
+def test_a_pattern_sets_every_step_of_such_a_name() -> None:
+    plain = toy().override(["steps.[ab].params.steps=3", "steps.*.seed=2"])
+    assert [plain.steps[name].params.get("steps") for name in ("a", "b")] == [3, 3]
+    assert {step.seed for step in plain.steps.values()} == {2} and "steps" not in plain.steps["images"].params
+    nested = toy().override(["steps.[ab].params.more={x: 1}", "steps.a.params.more.x=2"])
+    assert nested.steps["b"].params["more"] == {"x": 1}, "one value is not shared by the steps"
+    with pytest.raises(PipelineError, match=r"steps\.\*_model: no step has such a name; the steps are images, a, b, report"):
+        toy().override(["steps.*_model.params.steps=3"])
+
+
 def test_a_failing_step_keeps_its_exit_code_and_skips_the_rest(registry: Registry, store: Store) -> None:
     results = execute(toy(fail_at=3), registry, store)
     assert [r.status for r in results] == ["ran", "failed", "skipped", "skipped"]

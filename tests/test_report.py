@@ -396,6 +396,54 @@ def test_headline_says_what_the_intervals_say() -> None:
     assert headline({"nothing": None, "list": []}) is None
 
 
+def test_a_graph_wider_than_the_page_scrolls_before_it_becomes_too_small() -> None:
+    def drawn(count: int) -> str:
+        names = [f"s{i}" for i in range(count)]
+        return graph.draw({n: ((n,), "") for n in ["a", *names]}, [("a", n, "x") for n in names])
+
+    assert "min-width" not in drawn(4)
+    wide = re.search(r"max-width:(\d+)px;min-width:(\d+)px", drawn(12))
+    assert wide is not None and int(wide[2]) == pytest.approx(0.6 * int(wide[1]), abs=1)
+
+
+def test_headline_of_several_results_takes_the_best_first() -> None:
+    board = {name: {"iou_defect": value} for name, value in {"a": 0.5, "b": 0.7, "c": 0.6, "baseline": 0.8, "nothing": 0.0}.items()}
+    assert str(headline(board)) == "IoU defect is 0.700 for b, against 0.600 for c, 0.800 for baseline and 0 for nothing."
+    errors = {name: {"mse_ratio": value} for name, value in {"a": 0.5, "b": 0.7}.items()}
+    assert str(headline(errors)) == "MSE ratio is 0.500 for a, against 0.700 for b."
+
+
+def test_of_many_reports_the_last_is_open_and_the_others_fold(tmp_path: Path) -> None:
+    one = {"task": "weave.evaluate", "inputs": {"images": "images", "model": "model"}}
+    steps = {"images": {"task": "weave.simulate"}, "model": {"task": "weave.train", "inputs": {"images": "images"}, "params": {"steps": 2}}}
+    for count, folded in ((2, 0), (6, 5)):
+        given = steps | {f"report{i}": {**one, "seed": i} for i in range(count)}
+        page = render(make_run(tmp_path / "store", {"name": "many", "steps": given}), tmp_path / "page.html")
+        assert page.count('<details id="report-') == folded and page.count('<h3 id="report-') == count - folded
+        assert page.index(f'<h3 id="report-report{count - 1}"') < page.index('id="report-report0"')
+        assert Reader(page).open == []
+
+
+def test_of_many_intervals_the_first_are_charts_and_the_others_fold(tmp_path: Path) -> None:
+    from fabloom.flows.exhibits import comparison
+
+    named = {f"m{i}": i + 1.0 for i in range(5)} | {f"m{i}_ci": [i + 0.5, i + 1.5] for i in range(5)}
+    (block,) = comparisons({"a": named, "b": named})
+    shown = comparison(block)
+    assert shown.count("<figure>") == 5 and shown.index("<details>") > shown.index(">m2</figcaption>")
+    assert "<details>" not in comparison(comparisons({"a": {"m0": 1.0, "m0_ci": [0, 2]}, "b": {"m0": 1.0, "m0_ci": [0, 2]}})[0])
+
+
+def test_of_many_metrics_the_first_are_open_and_none_is_lost() -> None:
+    from fabloom.flows.exhibits import comparison
+
+    named: dict[str, float] = {f"m{i:02}": i + 1.0 for i in range(14)} | {"iou": 0.5}
+    (block,) = comparisons({"a": named, "clean reference": named})
+    assert block.columns == ("a", "clean reference"), "what it is held against comes second"
+    opened, _, folded = comparison(block).partition("<details>")
+    assert ">IoU<" in opened and opened.count("<tr>") == 1 + 8 and folded.count("<tr>") == 1 + 7 and ">m13<" in folded
+
+
 def test_markdown_summary() -> None:
     text = markdown_summary({**METRICS, "a|b": "x\n`y` <b>"}, {"by | size": Table(["class"], [["*"], [None]])})
     assert "| IoU defect | 0.71 \\[0.66, 0.75\\] | 0.55 \\[0.49, 0.60\\] |" in text
