@@ -72,10 +72,6 @@ DOORS = {"fabloom": {"flows"}}
 """The lazy Python door may name what stands above it."""
 
 
-BESIDE = {"fabloom.plugins.denoising_circuits.comparison": {"fabloom.plugins.reference_difference"}}
-"""Methods that may use another one: a comparison holds its own labels against the plain baseline's."""
-
-
 @pytest.mark.parametrize("path", EVERY, ids=module_name)
 def test_imports_point_one_way(path: Path) -> None:
     folder = path.relative_to(ROOT).parts[0]
@@ -91,7 +87,7 @@ def test_imports_point_one_way(path: Path) -> None:
         own = ".".join(module_name(path).split(".")[:3])
         others = {".".join(m.split(".")[:3]) for m in found if m.startswith("fabloom.plugins.")}
         if module_name(path) != "fabloom.plugins":
-            shared = {"fabloom.plugins.blocks", "fabloom.plugins.quality", *BESIDE.get(module_name(path), ())}
+            shared = {"fabloom.plugins.blocks", "fabloom.plugins.quality"}
             assert others <= {own, *shared}, "a method builds on blocks, not on another method"
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -22,41 +25,90 @@ from fabloom.plugins.blocks.noise import NoiseSchedule
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A weights folder, and an empty hub cache."""
+    """A weights folder, an empty hub cache, and no network."""
     given, hub = tmp_path / "weights", tmp_path / "hub"
     given.mkdir()
     (hub / "checkpoints").mkdir(parents=True)
     monkeypatch.setenv(weights.VARIABLE, str(given))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(hub))
+    monkeypatch.setattr(weights.urllib.request, "urlopen", unreachable)
     return given
+
+
+def unreachable(url: str, timeout: float) -> NoReturn:
+    raise URLError("no route to host")
 
 
 @pytest.fixture
 def entry(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """A table with one small entry; gives the bytes of its file."""
     content = save({"features.0.weight": torch.arange(4.0), "classifier.1.weight": torch.zeros(2)})
-    made = weights.Entry("tiny.safetensors", hashlib.sha256(content).hexdigest(), "tiny-00000000.pth", "nowhere")
+    made = weights.torchvision("tiny-00000000.pth", "nowhere", tiny=hashlib.sha256(content).hexdigest())
     monkeypatch.setattr(weights, "TABLE", {"tiny": made})
     return content
 
 
+def found(name: str) -> Path:
+    place = weights.locate(weights.TABLE[name])
+    assert place is not None
+    return place[0].parent
+
+
 def test_weights_are_found_in_the_folder_then_in_the_hub_cache(folder: Path, entry: bytes) -> None:
+    assert weights.locate(weights.TABLE["tiny"]) is None
     (folder.parent / "hub" / "checkpoints" / "tiny.safetensors").write_bytes(entry)
-    assert weights.locate(weights.TABLE["tiny"])[0].parent.name == "checkpoints"
+    assert found("tiny").name == "checkpoints"
     (folder / "tiny.safetensors").write_bytes(entry)
-    assert weights.locate(weights.TABLE["tiny"])[0].parent == folder
+    assert found("tiny") == folder
     state = weights.load("tiny")
     assert list(state) == ["features.0.weight"] and state["features.0.weight"].tolist() == [0, 1, 2, 3]
 
 
 def test_missing_weights_say_where_to_put_them(folder: Path, entry: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EnvironmentProblem, match=rf"tiny.safetensors .* are not in {folder} or .*checkpoints.*set {weights.VARIABLE}"):
+    wanted = rf"tiny-00000000.pth .* are not in {folder} or .*checkpoints, and https://.* \(.*no route.*Put tiny.safetensors or .*"
+    with pytest.raises(EnvironmentProblem, match=rf"{wanted}set {weights.VARIABLE}"):
         weights.load("tiny")
     monkeypatch.delenv(weights.VARIABLE)
     with pytest.raises(EnvironmentProblem, match=f"set {weights.VARIABLE}"):
         weights.load("tiny")
     with pytest.raises(EnvironmentProblem, match="Did you mean 'tiny'"):
         weights.load("tinny")
+    monkeypatch.setattr(weights, "TABLE", {"tiny": replace(weights.TABLE["tiny"], url=None)})
+    with pytest.raises(EnvironmentProblem, match="not for download"):
+        weights.load("tiny")
+
+
+def test_missing_weights_are_fetched_whole_and_checked(folder: Path, entry: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"features.0.weight": torch.ones(3), "classifier.1.bias": torch.ones(1)}, folder / "any.pth")
+    content = (folder / "any.pth").read_bytes()
+    made = weights.torchvision(f"tiny-{hashlib.sha256(content).hexdigest()[:8]}.pth", "nowhere")
+    monkeypatch.setattr(weights, "TABLE", {"tiny": made})
+    asked = []
+
+    def answer(url: str, timeout: float) -> io.BytesIO:
+        asked.append(url)
+        return io.BytesIO(content)
+
+    class Cut(io.BytesIO):
+        """A connection that breaks after some bytes."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell():
+                raise TimeoutError("the read operation timed out")
+            return super().read(10)
+
+    monkeypatch.setattr(weights.urllib.request, "urlopen", lambda url, timeout: Cut(content))
+    with pytest.raises(EnvironmentProblem, match="timed out"):
+        weights.load("tiny")
+    cache = folder.parent / "hub" / "checkpoints"
+    assert not list(cache.iterdir())
+    monkeypatch.setattr(weights.urllib.request, "urlopen", answer)
+    assert weights.load("tiny")["features.0.weight"].tolist() == weights.load("tiny")["features.0.weight"].tolist() == [1, 1, 1]
+    assert asked == [made.url] and [file.name for file in cache.iterdir()] == list(made.files)
+    (cache / next(iter(made.files))).unlink()
+    monkeypatch.setattr(weights.urllib.request, "urlopen", lambda url, timeout: io.BytesIO(content + b"x"))
+    with pytest.raises(EnvironmentProblem, match="damaged"):
+        weights.load("tiny")
 
 
 def test_damaged_weights_are_refused(folder: Path, entry: bytes) -> None:
@@ -68,12 +120,11 @@ def test_damaged_weights_are_refused(folder: Path, entry: bytes) -> None:
 def test_the_original_file_is_checked_by_the_digits_in_its_name(folder: Path, entry: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"features.0.weight": torch.ones(3), "classifier.1.bias": torch.ones(1)}, folder / "any.pth")
     digits = hashlib.sha256((folder / "any.pth").read_bytes()).hexdigest()[:8]
-    made = replace(weights.TABLE["tiny"], original=f"tiny-{digits}.pth")
-    monkeypatch.setattr(weights, "TABLE", {"tiny": made})
-    (folder / "any.pth").rename(folder / made.original)
+    monkeypatch.setattr(weights, "TABLE", {"tiny": weights.torchvision(f"tiny-{digits}.pth", "nowhere")})
+    (folder / "any.pth").rename(folder / f"tiny-{digits}.pth")
     assert {k: v.tolist() for k, v in weights.load("tiny").items()} == {"features.0.weight": [1, 1, 1]}
-    shutil.copy(folder / made.original, folder / "tiny-00000000.pth")
-    monkeypatch.setattr(weights, "TABLE", {"tiny": replace(made, original="tiny-00000000.pth")})
+    shutil.copy(folder / f"tiny-{digits}.pth", folder / "tiny-00000000.pth")
+    monkeypatch.setattr(weights, "TABLE", {"tiny": weights.torchvision("tiny-00000000.pth", "nowhere")})
     with pytest.raises(EnvironmentProblem, match="damaged"):
         weights.load("tiny")
 
@@ -86,6 +137,19 @@ def test_the_table_fits_torchvision(weights_dir: Path, name: str, module: str) -
         net = getattr(torchvision.models, module)(weights=None)
     wanted = {f"features.{key}": value.shape for key, value in net.features.state_dict().items()}
     assert {key: value.shape for key, value in weights.load(name).items()} == wanted
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "inception_v3_nsfwjs"])
+def test_the_stem_fits_torchvision(weights_dir: Path, name: str) -> None:
+    if weights.locate(weights.TABLE[name]) is None:
+        pytest.skip(f"no file of {name} is at hand: {' or '.join(weights.TABLE[name].files)}")
+    from torchvision.models.inception import Inception3
+
+    with torch.device("meta"):
+        net = Inception3(init_weights=False)
+    wanted = {key: value.shape for key, value in net.state_dict().items() if key.startswith(weights.STEM) and "num_batches" not in key}
+    found = {key: value.shape for key, value in weights.load(name).items() if "num_batches" not in key}
+    assert found == wanted and len(found) == 15
 
 
 # average, grey, noise

@@ -11,10 +11,10 @@ from PIL import Image
 
 from fabloom.artifacts import ImageSet
 from fabloom.errors import DataError
+from fabloom.plugins.blocks.components import keep, perimeter
+from fabloom.plugins.blocks.difference import blur, line_shift, noise
 from fabloom.plugins.images.method import Images
 from fabloom.plugins.line_pair.method import LinePair
-from fabloom.plugins.reference_difference.components import keep, perimeter
-from fabloom.plugins.reference_difference.labelling import blur, line_shift, noise
 from fabloom.plugins.reference_difference.method import ReferenceDifference
 
 

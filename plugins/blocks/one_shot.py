@@ -27,7 +27,8 @@ class Picture:
     @property
     def grey(self) -> NDArray[np.float64]:
         """Mean of the channels [H,W]."""
-        return self.pixels.mean(0, dtype=np.float64)
+        values: NDArray[np.float64] = self.pixels.mean(0, dtype=np.float64)
+        return values
 
 
 def pick(images: ImageSet, row: int | None) -> Picture:

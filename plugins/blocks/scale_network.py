@@ -39,8 +39,8 @@ class ScaleBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """x [B,Ci,H,W] and condition [B,32] to [B,Co,H,W]."""
         shift = self.shift(self.mix(nn.functional.gelu(condition))[:, :, None, None])
-        inner: Tensor = self.second(nn.functional.gelu(self.first(self.depthwise(x) + shift)))
-        return inner + self.residual(x)
+        out: Tensor = self.second(nn.functional.gelu(self.first(self.depthwise(x) + shift))) + self.residual(x)
+        return out
 
 
 class ScaleNetwork(nn.Module):

@@ -1,10 +1,13 @@
-"""Pretrained weights: a small table, looked up on this machine, checked by hash, never silently random."""
+"""Pretrained weights: a small table, looked up on this machine, else downloaded, checked by hash, never silently random."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,47 +17,73 @@ from torch import Tensor
 from fabloom.errors import EnvironmentProblem, did_you_mean
 
 VARIABLE = "FABLOOM_WEIGHTS_DIR"
+TORCHVISION = "https://download.pytorch.org/models/"
+SECONDS = 10
+"""A server that is silent for so long is taken for out of reach."""
+
+
+class MissingWeights(EnvironmentProblem):
+    """Weights that are neither on this machine nor to be had; unlike damaged ones, a score may be left out for want of them."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """Weights under the names of their torchvision module.
 
-    `file` is a safetensors file with that `sha256`. `original` is the file of the source; its name carries the first digits
-    of its sha256, which is how torch.hub checks it too.
+    `files` gives the names they are looked for under, and for each how its sha256 starts. `keep` are the prefixes of the
+    tensors that are used, `url` is where the last of the files can be had, None where it is not for download.
     """
 
-    file: str
-    sha256: str
-    original: str
+    files: Mapping[str, str]
     source: str
+    keep: tuple[str, ...] = ("features.",)
+    url: str | None = None
 
+
+def torchvision(original: str, source: str, keep: tuple[str, ...] = ("features.",), **trimmed: str) -> Entry:
+    """An entry of torchvision's `original`, whose name carries the first digits of its sha256 (torch.hub checks it so too).
+
+    `trimmed` gives stem and sha256 of a safetensors file that holds only what is used.
+    """
+    smaller = {f"{stem}.safetensors": digest for stem, digest in trimmed.items()}
+    digits = Path(original).stem.rpartition("-")[2]
+    return Entry({**smaller, original: digits}, f"torchvision {source}", keep, TORCHVISION + original)
+
+
+STEM = ("Conv2d_1a_3x3.", "Conv2d_2a_3x3.", "Conv2d_2b_3x3.")
+"""The layers of Inception-v3 before its first max-pool."""
 
 TABLE: dict[str, Entry] = {
-    "squeezenet1_1": Entry(
-        "squeezenet1_1_features.safetensors",
-        "b4a3f2f6d15fc11b34dde3e6462ea24cf02a61eea1815639421908894824ef24",
+    "squeezenet1_1": torchvision(
         "squeezenet1_1-b8a52dc0.pth",
-        "torchvision SqueezeNet1_1_Weights.IMAGENET1K_V1, convolutions only",
+        "SqueezeNet1_1_Weights.IMAGENET1K_V1",
+        squeezenet1_1_features="b4a3f2f6d15fc11b34dde3e6462ea24cf02a61eea1815639421908894824ef24",
     ),
-    "alexnet": Entry(
-        "alexnet_features.safetensors",
-        "417b56ec089904a6a84b67f41622865eef7c010aa9015b42a92422f9d369a54f",
+    "alexnet": torchvision(
         "alexnet-owt-7be5be79.pth",
-        "torchvision AlexNet_Weights.IMAGENET1K_V1, convolutions only",
+        "AlexNet_Weights.IMAGENET1K_V1",
+        alexnet_features="417b56ec089904a6a84b67f41622865eef7c010aa9015b42a92422f9d369a54f",
+    ),
+    "vgg16": torchvision("vgg16-397923af.pth", "VGG16_Weights.IMAGENET1K_V1"),
+    "inception_v3": torchvision("inception_v3_google-0cc3c7bd.pth", "Inception_V3_Weights.IMAGENET1K_V1", STEM),
+    "inception_v3_nsfwjs": Entry(
+        {"inception_v3_stem_nsfwjs.safetensors": "853c98e7084e1366a002f49b8643c2a46cf1e34028b367df7faeb61b4a02849b"},
+        "the stem of nsfwjs 4.4.0's Inception-v3: fine-tuned on other images and 8-bit, a stand-in for tests",
+        STEM,
     ),
 }
 
 
 def load(name: str) -> dict[str, Tensor]:
-    """The convolution weights `features.*` of table entry `name`, float32 on the CPU.
+    """The tensors of table entry `name` that are used (for a trunk `features.*`), float32 on the CPU.
 
-    Looked for in the folder FABLOOM_WEIGHTS_DIR, then in torch hub's cache. Raises EnvironmentProblem where they are not, or
-    are not the file of the table.
+    Looked for in the folder FABLOOM_WEIGHTS_DIR, then in torch hub's cache, then downloaded into that cache. Raises
+    MissingWeights where they cannot be had, EnvironmentProblem where they are not the file of the table.
     """
     if name not in TABLE:
         raise EnvironmentProblem(f"weights '{name}' are not in the table.{did_you_mean(name, TABLE)}")
-    path, expected = locate(TABLE[name])
+    entry = TABLE[name]
+    path, expected = locate(entry) or download(entry)
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if not found.startswith(expected):
@@ -65,21 +94,44 @@ def load(name: str) -> dict[str, Tensor]:
         state = parse(content)
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    return {key: value for key, value in state.items() if key.startswith("features.")}
+    return {key: value for key, value in state.items() if key.startswith(entry.keep)}
 
 
-def locate(entry: Entry) -> tuple[Path, str]:
-    """The file of an entry, and how its sha256 starts. Raises EnvironmentProblem that says where to put it."""
-    folders = list(_folders())
-    for folder in folders:
-        if (folder / entry.file).is_file():
-            return folder / entry.file, entry.sha256
-        if (folder / entry.original).is_file():
-            return folder / entry.original, Path(entry.original).stem.rpartition("-")[2]
-    raise EnvironmentProblem(
-        f"weights {entry.file} ({entry.source}) are not in {' or '.join(map(str, folders))}. "
-        f"Put that file, or torchvision's {entry.original}, into a folder and set {VARIABLE} to it."
+def locate(entry: Entry) -> tuple[Path, str] | None:
+    """The file of an entry on this machine, and how its sha256 starts; None where there is none."""
+    for folder in _folders():
+        for file, digits in entry.files.items():
+            if (folder / file).is_file():
+                return folder / file, digits
+    return None
+
+
+def download(entry: Entry) -> tuple[Path, str]:
+    """Fetch the original file into torch hub's cache. Raises MissingWeights that says where to put it by hand."""
+    *_, folder = _folders()
+    *_, (name, digits) = entry.files.items()
+    why = "and they are not for download"
+    if entry.url is not None:
+        try:
+            _fetch(entry.url, folder / name)
+        except OSError as error:  # no network, no such host, a refusing server, no room or right to write
+            why = f"and {entry.url} could not be fetched ({error})"
+        else:
+            return folder / name, digits
+    raise MissingWeights(
+        f"weights {name} ({entry.source}) are not in {' or '.join(map(str, _folders()))}, {why}. "
+        f"Put {' or '.join(entry.files)} into a folder and set {VARIABLE} to it."
     )
+
+
+def _fetch(url: str, path: Path) -> None:
+    """Whole or not at all: into a file beside, then renamed. The caller checks the hash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        with urllib.request.urlopen(url, timeout=SECONDS) as answer, part.open("wb") as file:  # noqa: S310 - https, from the table
+            shutil.copyfileobj(answer, file)
+        part.replace(path)
 
 
 def _folders() -> Iterator[Path]:

@@ -13,10 +13,10 @@ from torch.nn.functional import mse_loss
 from fabloom.artifacts import ImageSet, Model, Report, Table
 from fabloom.context import Context
 from fabloom.errors import DataError
+from fabloom.plugins.blocks.difference import clean_reference, make_rule
 from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.labels import LabelParams
 from fabloom.plugins.blocks.noise import NoiseSchedule
-from fabloom.plugins.reference_difference.labelling import clean_reference, make_rule
-from fabloom.plugins.reference_difference.method import LabelParams
 
 from .losses import ddim_step
 from .method import CompareParams

@@ -1,0 +1,67 @@
+"""Patches of images, and how those of two images differ."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, normalize, unfold
+
+PATCH = 7
+PROJECTIONS = 256
+QUANTILES = 512
+STEP = 3
+"""Every third patch either way looks for its nearest: neighbours share most of their pixels."""
+
+
+def projections(channels: int, seed: int = 99) -> Tensor:
+    """Fixed random unit directions [256,C,7,7] in the space of patches."""
+    draw = torch.Generator().manual_seed(seed)
+    return normalize(torch.randn(PROJECTIONS, channels * PATCH * PATCH, generator=draw), dim=1).reshape(PROJECTIONS, channels, PATCH, PATCH)
+
+
+def quantiles(images: Tensor) -> Tensor:
+    """Quantiles [N,256,512] of the projected 7 x 7 patches of every image [N,C,H,W]; between two patches linear. No gradient."""
+    values = conv2d(images, projections(images.shape[1]).to(images)).flatten(2)
+    # numpy sorts with vector instructions, six times as fast as torch on a CPU
+    values = values.sort(2).values if values.is_cuda else torch.from_numpy(np.sort(values.detach().numpy(), 2))
+    at = torch.linspace(0, values.shape[2] - 1, QUANTILES, device=images.device, dtype=torch.float64)
+    low = at.floor().long().clamp(max=values.shape[2] - 2)
+    return torch.lerp(values[..., low], values[..., low + 1], (at - low).to(values))
+
+
+def sliced_wasserstein(images: Tensor, reference: Tensor) -> Tensor:
+    """Sliced Wasserstein-1 distance [N] between the patches of every image [N,C,H,W] and of one reference [1,C,H,W].
+
+    Mean over fixed directions of the L1 distance of quantile functions (Rabin et al. 2011), in the units of the images.
+    """
+    return (quantiles(images) - quantiles(reference)).abs().mean((1, 2))
+
+
+def nearest(images: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """(coherence, completeness) [N] of images [N,C,H,W] against one reference [1,C,H,W], mean squared errors a pixel.
+
+    Coherence: mean over patches of an image of the distance to the nearest patch of the reference. Completeness: the other
+    way. Every third patch either way asks, all patches answer.
+    """
+    own, sparse = _patches(reference)
+    found = []
+    for image in images.split(1):
+        dense, asking = _patches(image)
+        found.append(torch.stack([_distance(asking, own), _distance(sparse, dense)]))
+    coherence, completeness = torch.stack(found).T
+    return coherence, completeness
+
+
+def _patches(image: Tensor) -> tuple[Tensor, Tensor]:
+    """All patches [P,C*49] of an image [1,C,H,W], and every third either way."""
+    return unfold(image, PATCH)[0].T, unfold(image, PATCH, stride=STEP)[0].T
+
+
+def _distance(asking: Tensor, answering: Tensor) -> Tensor:
+    """Mean over rows of `asking` of the mean squared error to the nearest row of `answering`."""
+    # |a - b|^2 = |a|^2 - 2 a b + |b|^2; the mean, common to all, is taken off so that nothing cancels
+    middle = answering.mean()
+    asking, answering = asking - middle, answering - middle
+    cross = torch.addmm(answering.square().sum(1), asking, answering.T, alpha=-2)
+    return (cross.min(1).values + asking.square().sum(1)).clamp(min=0).mean() / asking.shape[1]

@@ -1,0 +1,81 @@
+"""SIFID: the Frechet distance between the features of two single images (Shaham et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.inception import BasicConv2d  # type: ignore[import-untyped]
+
+from fabloom.plugins.blocks import weights
+
+SOURCES = {"sifid": "inception_v3", "sifid_nsfwjs": "inception_v3_nsfwjs"}
+"""Name of the score to its weights, the comparable one first."""
+
+
+class Stem(nn.Module):
+    """Inception-v3 up to its first max-pool: images [N,C,H,W] on [-1, 1], C 1 or 3, to [N,64,h,w]. Frozen, in eval mode.
+
+    Grey images are repeated over the three channels; nothing is resized, and ImageNet's normalisation does not belong here.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.Conv2d_1a_3x3 = BasicConv2d(3, 32, kernel_size=3, stride=2)
+        self.Conv2d_2a_3x3 = BasicConv2d(32, 32, kernel_size=3)
+        self.Conv2d_2b_3x3 = BasicConv2d(32, 64, kernel_size=3, padding=1)
+        counters = {name: value for name, value in self.state_dict().items() if name.endswith("num_batches_tracked")}
+        self.load_state_dict({**counters, **state})
+        self.requires_grad_(False).eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The feature map before the first max-pool."""
+        x = self.Conv2d_1a_3x3(images.expand(-1, 3, -1, -1))
+        features: Tensor = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(x))
+        return features
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Means [N,C] and unbiased covariances [N,C,C] over the positions of feature maps, float64."""
+
+    mean: Tensor
+    covariance: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> Gaussian:
+        """From feature maps [N,C,h,w]; every position is a sample."""
+        values = features.flatten(2).double()
+        mean = values.mean(2, keepdim=True)
+        centred = values - mean
+        return cls(mean.squeeze(2), centred @ centred.mT / (values.shape[2] - 1))
+
+
+def frechet(a: Gaussian, b: Gaussian) -> Tensor:
+    """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^1/2) [N], either side may be a single one; float64, never negative.
+
+    tr (S_a S_b)^1/2 is the sum of the roots of the eigenvalues of S_b^1/2 S_a S_b^1/2, which exist for singular S too.
+    """
+    values, vectors = torch.linalg.eigh(b.covariance)
+    root = (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
+    inner = root @ a.covariance @ root
+    cross = torch.linalg.eigvalsh((inner + inner.mT) / 2).clamp(min=0).sqrt().sum(1)
+    trace_a, trace_b = (s.covariance.diagonal(dim1=1, dim2=2).sum(1) for s in (a, b))
+    distance: Tensor = (a.mean - b.mean).square().sum(1) + trace_a + trace_b - 2 * cross
+    return distance.clamp(min=0)
+
+
+def load(device: torch.device) -> tuple[str, Stem]:
+    """The name of the score and its network: genuine weights where they are found, else the stem that was tuned elsewhere.
+
+    Raises MissingWeights where neither can be had.
+    """
+    problems = []
+    for name, entry in SOURCES.items():
+        try:
+            return name, Stem(weights.load(entry)).to(device)
+        except weights.MissingWeights as problem:
+            problems.append(str(problem))
+    raise weights.MissingWeights(" ".join(problems))
