@@ -12,8 +12,12 @@ def fabloom_methods() -> list[type[Method]]:
     from .ddpm.method import Ddpm
     from .denoising_circuits.method import DenoisingCircuits
     from .images.method import Images
+    from .leaderboard.method import Leaderboard
     from .line_pair.method import LinePair
+    from .quality.method import Quality
     from .reference_difference.method import ReferenceDifference
+    from .sinddm.method import SinDdm
+    from .sinsemi.method import SinSemi
     from .unet.method import UNet
 
-    return [LinePair, Images, Ddpm, DenoisingCircuits, ReferenceDifference, UNet]
+    return [LinePair, Images, Ddpm, DenoisingCircuits, Leaderboard, Quality, ReferenceDifference, SinDdm, SinSemi, UNet]

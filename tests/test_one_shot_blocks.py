@@ -124,7 +124,7 @@ def test_circuit_boards_have_no_lattice_and_the_line_pair_has_one(data_dir: Path
 
 
 def test_the_phase_follows_the_structure_at_every_scale() -> None:
-    y, x = grid((96, 96))
+    _, x = grid((96, 96))
     lattice = Lattice.fit(np.cos(2 * np.pi * 0.0526 * x))
     full, small = lattice.phase((96, 96)), lattice.phase((48, 48), (2, 2))
     assert full.shape == (2, 96, 96) and np.abs(full[0].numpy() - np.cos(2 * np.pi * 0.0526 * x)).max() < 0.05

@@ -538,6 +538,14 @@ def test_bad_training_input_is_refused(run_task: Any, blob: dict[str, Any], give
         run_task(UNet, "train", TINY | given, images=images)
 
 
+def test_a_set_without_defects_is_accepted_on_request_and_teaches_to_find_none(run_task: Any) -> None:
+    clean = run_task(Blobs, "simulate", {"count": 8, "defect_share": 0.0})
+    model = run_task(UNet, "train", TINY | {"accept_clean": True, "steps": 60}, images=clean)
+    mixed = run_task(Blobs, "simulate", {"count": 8, "defect_share": 0.5}, seed=5)
+    metrics = run_task(UNet, "evaluate", EvaluateParams(), images=mixed, model=model).metrics
+    assert metrics["model"]["iou_defect"] == 0 and metrics["model"]["iou"] == metrics["nothing"]["iou"] == 0.5
+
+
 def test_evaluation_refuses_other_channels_and_other_models(run_task: Any, blobs: ImageSet) -> None:
     colour = run_task(Blobs, "simulate", {"count": 4, "channels": 3})
     model = run_task(UNet, "train", TINY | {"steps": 1}, images=colour)

@@ -41,7 +41,8 @@ class Guide:
         if self.params.normalise == "batch":
             sizes, lengths = sizes.mean().expand_as(sizes), lengths.mean().expand_as(lengths)
         factor = self.params.strength * lengths / (sizes + 1e-8)
-        return -factor[:, None, None, None] * gradient
+        pull: Tensor = -factor[:, None, None, None] * gradient
+        return pull
 
     def noised(self, t: float, scale: int, step: int) -> Tensor:
         """The reference [1,C,h,w] on the path at time t, with noise of its own at every step, shared by all samples."""

@@ -55,7 +55,7 @@ class TrainParams(Params):
         "released code, for study",
     )
     image: int | None = Field(None, ge=0, description="row of the training image; left out: the only image, or the only one with a defect")
-    steps: int = Field(4000, ge=0, description="optimizer steps (published 120,000)")
+    steps: int = Field(4500, ge=0, description="optimizer steps (published 120,000)")
     batch: int = Field(8, ge=1, description="noisy copies of the image a step (published 32)")
     width: int = Field(64, ge=8, multiple_of=2, description="channels of the middle blocks (published 160: 1,104,892 parameters)")
     lr: float = Field(2e-3, gt=0, description="Adam learning rate (published 1e-4)")
@@ -84,7 +84,7 @@ class TrainParams(Params):
         44, ge=33, description="train the finer scales on random windows of this many pixels: cheaper; null: whole scales, as published"
     )  # fmt: skip
     coarse_window: int | None = Field(
-        50, ge=33, description="the same for the coarsest scale: a defect is then not tied to its distance from the borders, but a window "
+        51, ge=33, description="the same for the coarsest scale: a defect is then not tied to its distance from the borders, but a window "
         "that always holds it also makes it more frequent; null: the whole scale, as published"
     )  # fmt: skip
     time_unit: float = Field(1000.0, gt=0, description="factor of t before its embedding (published 1, which uses few frequencies)")

@@ -40,6 +40,7 @@ class Recipe:
     weight_decay: float
     dice_weight: float
     augment: Augment
+    accept_clean: bool
     limit: int | None
     validation: float
 

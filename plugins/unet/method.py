@@ -81,6 +81,9 @@ class TrainParams(Params):
     augment: Augment | None = Field(
         None, description="random changes to training images, instead of the preset's; published: noise of up to 1 grey level alone"
     )
+    accept_clean: bool = Field(
+        False, description="train also where no image has a defect, so that a comparison goes on; the network then learns to find none"
+    )
     limit: int | None = Field(None, ge=2, description="use the first images only, clean and defect in the proportion of the set")
     validation: float | None = Field(
         None,

@@ -84,9 +84,9 @@ def parted(
     else:
         last = len(rows) - int(recipe.validation * len(rows))
         kept, held = rows[:last], rows[last:]
-    if not domain[kept].any():
+    if not domain[kept].any() and not recipe.accept_clean:
         raise DataError(f"no image of the {len(kept)} training images has a defect pixel: there is nothing to learn. "
-                        "Look at the labels, or raise `limit`.")  # fmt: skip
+                        "Look at the labels, raise `limit`, or set `accept_clean` to train a network that finds nothing.")  # fmt: skip
     return kept, held
 
 

@@ -1,0 +1,1 @@
+"""SinDDM: a multi-scale denoising diffusion model of one image."""
