@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from fabloom.errors import DataError
 from fabloom.plugins.blocks.grey import GreyMap
-from fabloom.plugins.blocks.lattice import Lattice
-from fabloom.plugins.blocks.one_shot import Picture
 from fabloom.plugins.blocks.pyramid import Pyramid, Size, fitted, resize, scale_sizes
 
 from .method import TrainParams
@@ -36,36 +31,3 @@ def build(pixels: NDArray[np.uint8], sizes: Sequence[Size], values: GreyMap, *, 
     if quantise:
         return Pyramid(images, [None if recon is None else values.forward(recon * WHITE) for recon in grey.recons])
     return Pyramid(images, [None, *(resize(small, size) for small, size in zip(images, sizes[1:], strict=False))])
-
-
-def find_lattice(picture: Picture, size: Size, anchor: str) -> Lattice:
-    """The lattice of the picture at `size`, the finest scale; empty for `none`, and for `auto` without a periodic structure.
-
-    Raises DataError where `lattice` is wanted and there is none.
-    """
-    if anchor == "none":
-        return Lattice(())
-    lattice = Lattice.fit(resize(torch.from_numpy(picture.grey)[None, None], size)[0, 0].numpy())
-    if anchor == "lattice" and not lattice.frequencies:
-        raise DataError("the image has no periodic structure that could anchor it; use `anchor: none`")
-    return lattice
-
-
-def lattice_of(config: Mapping[str, Any]) -> Lattice:
-    """The lattice that a model's config holds."""
-    return Lattice(tuple((float(y), float(x)) for y, x in config["lattice"]))
-
-
-def anchors(lattice: Lattice, zooms: Sequence[tuple[float, float]], wanted: Sequence[Size]) -> list[Tensor | None]:
-    """Context channels [1,2K,*wanted[s]] of every scale; None without a lattice.
-
-    `zooms[s]` says how many pixels of the training image's finest scale a pixel of scale s spans, down and across.
-    """
-    if not lattice.frequencies:
-        return [None for _ in wanted]
-    return [lattice.phase(size, zoom)[None] for size, zoom in zip(wanted, zooms, strict=True)]
-
-
-def zooms_of(sizes: Sequence[Size]) -> list[tuple[float, float]]:
-    """Finest pixels that a pixel of every scale spans."""
-    return [(sizes[-1][0] / height, sizes[-1][1] / width) for height, width in sizes]

@@ -13,14 +13,13 @@ from fabloom.errors import PipelineError
 from fabloom.method import Method, task
 from fabloom.params import Params
 from fabloom.plan import PlannedStep
+from fabloom.plugins.blocks.scale_params import PUBLISHED, ScaleTraining, filled
 
 TIMES = 100
 """Noise levels T of the schedule, as published."""
 
 PUBLISHED_TRAIN: dict[str, Any] = {
-    "steps": 120_000, "batch": 32, "width": 160, "lr": 1e-3, "decay": "halvings", "precision": "fp32", "ema_every": 10, "ema_start": 2000,
-    "prediction": "epsilon", "loss": "l1", "anchor": "none", "window": None, "coarse_window": None, "stretch": False, "blur": "fractions",
-    "levels": "all",
+    **PUBLISHED, "lr": 1e-3, "prediction": "epsilon", "loss": "l1", "stretch": False, "blur": "fractions", "levels": "all",
 }  # fmt: skip
 TRAIN_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "small": {},
@@ -35,14 +34,7 @@ SAMPLE_PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def filled(presets: Mapping[str, Mapping[str, Any]], given: Any) -> Any:
-    """Parameters as given, with what they leave out taken from their preset; the key then holds the values, not the name alone."""
-    if not isinstance(given, Mapping):
-        return given
-    return {**presets.get(given.get("preset", "small"), {}), **given}
-
-
-class TrainParams(Params):
+class TrainParams(ScaleTraining):
     """Training on one image. The defaults are the preset `small`: some 10 CPU minutes for 96 x 96."""
 
     preset: Literal["small", "published", "parity"] = Field(
@@ -51,36 +43,13 @@ class TrainParams(Params):
         "levels); published: the paper's network and 120,000 iterations of batch 32; parity: published with the 8-bit overflow and the "
         "8-bit pyramid of the released code, for study",
     )
-    image: int | None = Field(None, ge=0, description="row of the training image; left out: the only image, or the only one with a defect")
-    steps: int = Field(4000, ge=0, description="optimizer steps (published 120,000)")
-    batch: int = Field(8, ge=1, description="noisy copies of the image a step (published 32)")
-    width: int = Field(64, ge=8, multiple_of=2, description="channels of the middle blocks (published 160: 1,106,772 parameters in colour)")
     lr: float = Field(2e-3, gt=0, description="Adam learning rate (published 1e-3)")
-    decay: Literal["cosine", "halvings"] = Field(
-        "cosine", description="course of the learning rate; published halvings after 1/6, 1/3, 7/12, 2/3, 3/4 and 11/12 of the steps"
-    )
-    ema_decay: float = Field(0.995, ge=0, lt=1, description="decay of the weight average, which is what samples (published 0.995)")
-    ema_every: int = Field(1, ge=1, description="steps between updates of the average (published 10)")
-    ema_start: int = Field(0, ge=0, description="until this step the average is a copy (published 2000)")
-    precision: Literal["fp32", "bf16"] = Field("bf16", description="arithmetic of the network; bf16 halves the time on recent CPUs")
     prediction: Literal["epsilon", "v_prediction", "sample"] = Field(
         "v_prediction",
         description="what the network predicts: the noise (published; needs many steps, since its error is multiplied by up to 2029), "
         "the velocity of Salimans & Ho, or the clean image",
     )
     loss: Literal["l1", "l2"] = Field("l2", description="l1 (published) predicts medians, l2 means; medians leave out rare defects")
-    anchor: Literal["auto", "lattice", "none"] = Field(
-        "auto",
-        description="lattice: two input channels a direction with the phase of the periodic structure, so that lines stay in place "
-        "after few steps; none: as published, the zero padding alone shows where the borders are; auto: lattice where the image has one",
-    )
-    window: int | None = Field(
-        44, ge=33, description="train the finer scales on random windows of this many pixels: cheaper; null: whole scales, as published"
-    )  # fmt: skip
-    coarse_window: int | None = Field(
-        50, ge=33, description="the same for the coarsest scale: a defect is then not tied to its distance from the borders, but a window "
-        "that always holds it also makes it more frequent; null: the whole scale, as published"
-    )  # fmt: skip
     stretch: bool = Field(
         True, description="map the image's own grey range to [-1, 1]; off (published): 0..255, of which the line pair spans 27 levels"
     )  # fmt: skip
@@ -104,8 +73,6 @@ class TrainParams(Params):
     levels: Literal["all", "visited"] = Field(
         "visited", description="noise levels that are trained: all at all scales (published), or those below T_s, which sampling visits"
     )
-    quantise: bool = Field(False, description="round the pyramid to 8 bits, as the files of the released code do")
-    max_pixels: int = Field(50_000, ge=42 * 42, description="a larger image is shrunk to this many pixels first (published 50,000)")
     area: float = Field(3110.0, gt=0, description="about the pixels of the coarsest scale (published 3110)")
     ratio: float = Field(1.411, gt=1, description="about the ratio of neighbouring scales (published 1.411)")
 

@@ -19,6 +19,7 @@ from fabloom.plugins.blocks.noise import Prediction
 from fabloom.plugins.blocks.one_shot import normal, streams, write_samples
 from fabloom.plugins.blocks.pyramid import Pyramid, Size, resize
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
+from fabloom.plugins.blocks.scale_training import anchors, lattice_of, zooms_of
 
 from . import levels, schedule
 from .guidance import Composites, Regions
@@ -78,7 +79,7 @@ class Shape:
         down, across = (1.0, 1.0) if size is None else (size[0] / exact[-1][0], size[1] / exact[-1][1])
         # a product that is whole but for round-off is not truncated to the pixel below
         sizes = [(max(int(h * down + 1e-6), 1), max(int(w * across + 1e-6), 1)) for h, w in exact]
-        return cls(sizes, levels.zooms_of(known) + [(1 / grown, 1 / grown) for grown in further])
+        return cls(sizes, zooms_of(known) + [(1 / grown, 1 / grown) for grown in further])
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Sampler:
 def sample(ctx: Context, params: SampleParams, model: Model, composite: ImageSet | None) -> ImageSet:
     """The task `sample`."""
     trained = Trained.load(model, ctx.device)
-    sampler = make_sampler(trained, params, levels.lattice_of(model.config))
+    sampler = make_sampler(trained, params, lattice_of(model.config))
     config = model.config
     attrs = {"method": "sinddm", "steps": list(sampler.steps), "starts": list(sampler.starts)}
     if composite is None:
@@ -209,5 +210,5 @@ def make_sampler(trained: Trained, params: SampleParams, lattice: Lattice) -> Sa
     if len(steps) != count:
         raise DataError(f"steps names {len(steps)} numbers but there are {count} scales; give one number, or one for each scale")
     regions = Regions.build(params.regions, params.region_strength, trained.pyramid, shape.sizes[:known])
-    contexts = [c if c is None else c.to(trained.device) for c in levels.anchors(lattice, shape.zooms, shape.sizes)]
+    contexts = [c if c is None else c.to(trained.device) for c in anchors(lattice, shape.zooms, shape.sizes)]
     return Sampler(trained, params, shape.sizes, contexts, starts, [min(n, start) for n, start in zip(steps, starts, strict=True)], regions)

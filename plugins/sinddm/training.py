@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import hypot
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
-from torch.optim.lr_scheduler import LRScheduler
 
 from fabloom.artifacts import ImageSet, Model
 from fabloom.context import Context
 from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.grey import GreyMap
-from fabloom.plugins.blocks.lattice import Lattice
 from fabloom.plugins.blocks.one_shot import pick
 from fabloom.plugins.blocks.pyramid import Pyramid
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
+from fabloom.plugins.blocks.scale_training import Windows, anchors, course, described, find_lattice, update_average, zooms_of
 
 from . import levels, schedule
 from .method import TIMES, TrainParams
 from .schedule import Blur
 
 LOG_EVERY = 10
-HALVINGS = (1 / 6, 1 / 3, 7 / 12, 2 / 3, 3 / 4, 11 / 12)
-"""20k, 40k, 70k, 80k, 90k and 110k of 120k iterations."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +40,14 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
     """The task `train`."""
     picture = pick(images, params.image)
     sizes = levels.plan_sizes(picture.pixels, params)
-    lattice = levels.find_lattice(picture, sizes[-1], params.anchor)
+    lattice = find_lattice(picture, sizes[-1], params.anchor)
     values = GreyMap.fit(picture.pixels) if params.stretch else GreyMap(0.0, levels.WHITE)
     pyramid = levels.build(picture.pixels, sizes, values, quantise=params.quantise)
     noise = schedule.noise_schedule()
     blur = Blur(noise, schedule.limits(params, noise, pyramid, picture.pixels))
-    ctx.log(described(blur, pyramid, lattice))
+    ctx.log(f"{starts(blur, pyramid)}; {described(lattice)}")
     channels = len(picture.pixels)
-    contexts = levels.anchors(lattice, levels.zooms_of(sizes), sizes)
+    contexts = anchors(lattice, zooms_of(sizes), sizes)
     # the starting weights come from the global generator, which the engine seeds
     net = ScaleNetwork(channels, params.width, 2 * len(lattice.frequencies)).to(ctx.device)
     state = fit(ctx, params, net, blur, pyramid, contexts)
@@ -73,12 +69,9 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
     return Model.write(ctx, {**{f"net.{name}": value for name, value in state.items()}, "image": torch.from_numpy(picture.pixels)}, config)
 
 
-def described(blur: Blur, pyramid: Pyramid, lattice: Lattice) -> str:
-    """Scales, where they start, and what anchors the structure, for the log."""
-    scales = [f"{h}x{w} from level {blur.start(s)}" for s, (h, w) in enumerate(pyramid.sizes)]
-    pitches = " and ".join(f"{1 / hypot(*frequency):.2f}" for frequency in lattice.frequencies)
-    anchored = f"anchored to a lattice with a pitch of {pitches} pixels" if pitches else "no lattice anchors the structure"
-    return f"scales {', '.join(scales)}; {anchored}"
+def starts(blur: Blur, pyramid: Pyramid) -> str:
+    """Scales and where they start, for the log."""
+    return "scales " + ", ".join(f"{h}x{w} from level {blur.start(s)}" for s, (h, w) in enumerate(pyramid.sizes))
 
 
 def fit(
@@ -98,22 +91,11 @@ def fit(
         loss.backward()
         optimizer.step()
         rate.step()
-        if step.index < params.ema_start:
-            average.n_averaged.zero_()  # the next update is then a copy
-        if step.index % params.ema_every == 0:
-            average.update_parameters(net)
+        update_average(params, average, net, step.index)
         if step.index % LOG_EVERY == 0:
             step.log(**{f"loss_scale_{batch.scale}": float(loss.detach())})
     state: dict[str, Tensor] = average.module.state_dict()
     return state
-
-
-def course(params: TrainParams, optimizer: torch.optim.Optimizer) -> LRScheduler:
-    """The learning rate over the steps."""
-    if params.decay == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(params.steps, 1))
-    milestones = [round(share * params.steps) for share in HALVINGS]
-    return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.5)
 
 
 def trained_levels(params: TrainParams, blur: Blur) -> list[int]:
@@ -125,20 +107,12 @@ def draw_batch(params: TrainParams, pyramid: Pyramid, contexts: list[Tensor | No
     """A random scale, and for every example a window of it, a level below the scale's `highest`, and a noise of its own."""
     scale = int(torch.randint(len(pyramid.images), (), generator=draw))
     image, recon, context = pyramid.images[scale], pyramid.recons[scale], contexts[scale]
-    height, width = image.shape[-2:]
-    window = params.window if scale else params.coarse_window
-    rows, columns = ((side if window is None else min(side, window)) for side in (height, width))
-    tops = torch.randint(height - rows + 1, (params.batch,), generator=draw).tolist()
-    lefts = torch.randint(width - columns + 1, (params.batch,), generator=draw).tolist()
-
-    def windows(whole: Tensor) -> Tensor:
-        return torch.cat([whole[:, :, top : top + rows, left : left + columns] for top, left in zip(tops, lefts, strict=True)])
-
-    x0 = windows(image)
-    blurred = x0 if recon is None else windows(recon)
+    windows = Windows.draw(params, scale, (int(image.shape[-2]), int(image.shape[-1])), draw)
+    x0 = windows.of(image)
+    blurred = x0 if recon is None else windows.of(recon)
     t = torch.randint(highest[scale], (params.batch,), generator=draw)
     noise = torch.randn(x0.shape, generator=draw)
-    return Batch(x0, blurred, None if context is None else windows(context), t, noise, scale)
+    return Batch(x0, blurred, None if context is None else windows.of(context), t, noise, scale)
 
 
 def batch_loss(params: TrainParams, blur: Blur, net: nn.Module, batch: Batch, device: torch.device) -> Tensor:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fabloom.errors import DataError
-from fabloom.plugins.blocks.lattice import Lattice
-from fabloom.plugins.blocks.one_shot import Picture
 from fabloom.plugins.blocks.pyramid import Pyramid, Size, fitted, resize, scale_sizes
 
 from .method import TrainParams
@@ -67,34 +63,3 @@ def plan_sizes(pixels: NDArray[np.uint8], params: TrainParams) -> list[Size]:
     """Sizes of the scales of a training image. Raises DataError for one that is too small."""
     height, width = pixels.shape[1:]
     return scale_sizes(fitted((height, width), params.max_pixels), params.area, params.ratio)
-
-
-def find_lattice(picture: Picture, size: Size, anchor: str) -> Lattice:
-    """The lattice of the picture at `size`, the finest scale; empty for `none`, and for `auto` without a periodic structure.
-
-    Raises DataError where `lattice` is wanted and there is none.
-    """
-    if anchor == "none":
-        return Lattice(())
-    grey = torch.from_numpy(picture.grey)[None, None]
-    lattice = Lattice.fit(resize(grey, size)[0, 0].numpy())
-    if anchor == "lattice" and not lattice.frequencies:
-        raise DataError("the image has no periodic structure that could anchor it; use `anchor: none`")
-    return lattice
-
-
-def anchors(lattice: Lattice, sizes: Sequence[Size], finest: Size, wanted: Sequence[Size]) -> list[Tensor | None]:
-    """Context channels [1,2K,*wanted[s]] of every scale; None without a lattice.
-
-    `sizes` and `finest` are those of training: they say how many finest pixels a pixel of scale s spans, whatever the size that
-    is wanted, so that the structure keeps its pitch.
-    """
-    if not lattice.frequencies:
-        return [None for _ in wanted]
-    zooms = [(finest[0] / height, finest[1] / width) for height, width in sizes]
-    return [lattice.phase(size, zoom)[None] for size, zoom in zip(wanted, zooms, strict=True)]
-
-
-def lattice_of(config: Mapping[str, Any]) -> Lattice:
-    """The lattice that a model's config holds."""
-    return Lattice(tuple((float(y), float(x)) for y, x in config["lattice"]))

@@ -13,11 +13,9 @@ from fabloom.errors import PipelineError
 from fabloom.method import Method, task
 from fabloom.params import Params
 from fabloom.plan import PlannedStep
+from fabloom.plugins.blocks.scale_params import PUBLISHED, ScaleTraining, filled
 
-PUBLISHED_TRAIN: dict[str, Any] = {
-    "steps": 120_000, "batch": 32, "width": 160, "lr": 1e-4, "decay": "halvings", "precision": "fp32", "ema_every": 10, "ema_start": 2000,
-    "prediction": "velocity", "anchor": "none", "window": None, "coarse_window": None, "time_unit": 1.0,
-}  # fmt: skip
+PUBLISHED_TRAIN: dict[str, Any] = {**PUBLISHED, "lr": 1e-4, "prediction": "velocity", "time_unit": 1.0}
 TRAIN_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "small": {},
     "published": PUBLISHED_TRAIN,
@@ -33,19 +31,7 @@ SAMPLE_PRESETS: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 
 
-def filled(presets: Mapping[str, Mapping[str, Any]], given: Any) -> Any:
-    """Parameters as given, with what they leave out taken from their preset; the key then holds the values, not the name alone."""
-    if not isinstance(given, Mapping):
-        return given
-    chosen = presets.get(given.get("preset", "small"), {})
-    merged = {**chosen, **given}
-    for name, value in chosen.items():
-        if isinstance(value, Mapping) and isinstance(given.get(name), Mapping):
-            merged[name] = {**value, **given[name]}
-    return merged
-
-
-class TrainParams(Params):
+class TrainParams(ScaleTraining):
     """Training on one image. The defaults are the preset `small`: some 10 CPU minutes for 96 x 96."""
 
     preset: Literal["small", "published", "parity"] = Field(
@@ -54,19 +40,8 @@ class TrainParams(Params):
         "prediction); published: the paper's network and 120,000 iterations of batch 32; parity: published with the defects of the "
         "released code, for study",
     )
-    image: int | None = Field(None, ge=0, description="row of the training image; left out: the only image, or the only one with a defect")
-    steps: int = Field(4500, ge=0, description="optimizer steps (published 120,000)")
-    batch: int = Field(8, ge=1, description="noisy copies of the image a step (published 32)")
-    width: int = Field(64, ge=8, multiple_of=2, description="channels of the middle blocks (published 160: 1,104,892 parameters)")
     lr: float = Field(2e-3, gt=0, description="Adam learning rate (published 1e-4)")
-    decay: Literal["cosine", "halvings"] = Field(
-        "cosine", description="course of the learning rate; published halvings after 1/6, 1/3, 7/12, 2/3, 3/4 and 11/12 of the steps"
-    )
     grad_clip: float = Field(1.0, gt=0, description="largest gradient norm (published 1)")
-    ema_decay: float = Field(0.995, ge=0, lt=1, description="decay of the weight average, which is what samples (published 0.995)")
-    ema_every: int = Field(1, ge=1, description="steps between updates of the average (published 10)")
-    ema_start: int = Field(0, ge=0, description="until this step the average is a copy (published 2000)")
-    precision: Literal["fp32", "bf16"] = Field("bf16", description="arithmetic of the network; bf16 halves the time on recent CPUs")
     sigma: float = Field(0.35, gt=0, description="noise of the bridge (published 0.35)")
     prediction: Literal["velocity", "drift"] = Field(
         "drift",
@@ -75,26 +50,12 @@ class TrainParams(Params):
     clamp: Literal["signed", "positive"] = Field(
         "signed", description="velocity: bound |c(t)| <= 2 with its sign; positive is the released code's +2 also where c is negative"
     )
-    anchor: Literal["auto", "lattice", "none"] = Field(
-        "auto",
-        description="lattice: two input channels a direction with the phase of the periodic structure, so that lines stay in place "
-        "after few steps; none: as published, the zero padding alone shows where the borders are; auto: lattice where the image has one",
-    )
-    window: int | None = Field(
-        44, ge=33, description="train the finer scales on random windows of this many pixels: cheaper; null: whole scales, as published"
-    )  # fmt: skip
-    coarse_window: int | None = Field(
-        51, ge=33, description="the same for the coarsest scale: a defect is then not tied to its distance from the borders, but a window "
-        "that always holds it also makes it more frequent; null: the whole scale, as published"
-    )  # fmt: skip
     time_unit: float = Field(1000.0, gt=0, description="factor of t before its embedding (published 1, which uses few frequencies)")
     scales: Literal["all", "all but finest"] = Field("all", description="scales that are trained; the released code forgets the finest one")
     normalise: Literal["finest", "each"] = Field(
         "finest",
         description="zero mean, unit deviation by the statistics of the finest scale, or of each image and recon (released code)",
     )
-    quantise: bool = Field(False, description="round the pyramid to 8 bits, as the files of the released code do")
-    max_pixels: int = Field(50_000, ge=42 * 42, description="a larger image is shrunk to this many pixels first (published 50,000)")
     area: float = Field(3000.0, gt=0, description="about the pixels of the coarsest scale (published 3000)")
     ratio: float = Field(1.4, gt=1, description="about the ratio of neighbouring scales (published 1.4)")
 

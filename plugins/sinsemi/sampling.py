@@ -17,6 +17,7 @@ from fabloom.errors import DataError
 from fabloom.plugins.blocks.one_shot import normal, pick, streams, write_samples
 from fabloom.plugins.blocks.pyramid import Size, resize
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
+from fabloom.plugins.blocks.scale_training import anchors, lattice_of, zooms_of
 
 from . import levels
 from .bridge import Bridge, Prediction
@@ -118,7 +119,7 @@ def sample(ctx: Context, params: SampleParams, model: Model, reference: ImageSet
     finest = trained_sizes[-1]
     wanted = finest if params.size is None else params.size
     sizes = [(max(round(h * wanted[0] / finest[0]), 1), max(round(w * wanted[1] / finest[1]), 1)) for h, w in trained_sizes]
-    contexts = levels.anchors(levels.lattice_of(model.config), trained_sizes, finest, sizes)
+    contexts = anchors(lattice_of(model.config), zooms_of(trained_sizes), sizes)
     contexts = [None if context is None else context.to(ctx.device) for context in contexts]
     steps = steps_of(params.steps, len(sizes))
     guide = make_guide(ctx, params, trained, model, sizes, reference)

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import hypot
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
-from torch.optim.lr_scheduler import LRScheduler
 
 from fabloom.artifacts import ImageSet, Model
 from fabloom.context import Context
 from fabloom.plugins.blocks.ema import ema
-from fabloom.plugins.blocks.lattice import Lattice
 from fabloom.plugins.blocks.one_shot import pick
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
+from fabloom.plugins.blocks.scale_training import Windows, anchors, course, described, find_lattice, update_average, zooms_of
 
 from . import levels
 from .bridge import EDGE, Bridge
 from .method import TrainParams
 
 LOG_EVERY = 10
-HALVINGS = (1 / 6, 1 / 3, 7 / 12, 2 / 3, 3 / 4, 11 / 12)
-"""20k, 40k, 70k, 80k, 90k and 110k of 120k iterations."""
 SHORTEST = 1e-4
 """Least time that is drawn: at t = 0 the path's noise vanishes and its velocity is infinite."""
 
@@ -44,10 +40,10 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
     """The task `train`."""
     picture = pick(images, params.image)
     sizes = levels.plan_sizes(picture.pixels, params)
-    lattice = levels.find_lattice(picture, sizes[-1], params.anchor)
+    lattice = find_lattice(picture, sizes[-1], params.anchor)
     ctx.log(f"scales {', '.join(f'{h}x{w}' for h, w in sizes)}; " + described(lattice))
     scales = levels.build(picture.pixels, sizes, normalise=params.normalise, quantise=params.quantise)
-    contexts = levels.anchors(lattice, sizes, sizes[-1], sizes)
+    contexts = anchors(lattice, zooms_of(sizes), sizes)
     channels = len(picture.pixels)
     # the starting weights come from the global generator, which the engine seeds
     net = ScaleNetwork(channels, params.width, 2 * len(lattice.frequencies)).to(ctx.device)
@@ -68,14 +64,6 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
     return Model.write(ctx, {**{f"net.{name}": value for name, value in state.items()}, "image": torch.from_numpy(picture.pixels)}, config)
 
 
-def described(lattice: Lattice) -> str:
-    """What anchors the structure, for the log."""
-    if not lattice.frequencies:
-        return "no lattice anchors the structure"
-    pitches = " and ".join(f"{1 / hypot(*frequency):.2f}" for frequency in lattice.frequencies)
-    return f"anchored to a lattice with a pitch of {pitches} pixels"
-
-
 def fit(ctx: Context, params: TrainParams, net: nn.Module, scales: levels.Levels, contexts: list[Tensor | None]) -> dict[str, Tensor]:
     """The loop; returns the averaged weights."""
     bridge = Bridge(params.sigma)
@@ -92,22 +80,11 @@ def fit(ctx: Context, params: TrainParams, net: nn.Module, scales: levels.Levels
         nn.utils.clip_grad_norm_(net.parameters(), params.grad_clip)
         optimizer.step()
         rate.step()
-        if step.index < params.ema_start:
-            average.n_averaged.zero_()  # the next update is then a copy
-        if step.index % params.ema_every == 0:
-            average.update_parameters(net)
+        update_average(params, average, net, step.index)
         if step.index % LOG_EVERY == 0:
             step.log(**{f"loss_scale_{batch.scale}": float(loss.detach())})
     state: dict[str, Tensor] = average.module.state_dict()
     return state
-
-
-def course(params: TrainParams, optimizer: torch.optim.Optimizer) -> LRScheduler:
-    """The learning rate over the steps."""
-    if params.decay == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(params.steps, 1))
-    milestones = [round(share * params.steps) for share in HALVINGS]
-    return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.5)
 
 
 def draw_batch(params: TrainParams, scales: levels.Levels, contexts: list[Tensor | None], draw: torch.Generator) -> Batch:
@@ -115,20 +92,12 @@ def draw_batch(params: TrainParams, scales: levels.Levels, contexts: list[Tensor
     count = len(scales.images) - (params.scales == "all but finest" and len(scales.images) > 1)
     scale = int(torch.randint(count, (), generator=draw))
     image, recon, context = scales.images[scale], scales.recons[scale], contexts[scale]
-    height, width = image.shape[-2:]
-    window = params.window if scale else params.coarse_window
-    rows, columns = ((side if window is None else min(side, window)) for side in (height, width))
-    tops = torch.randint(height - rows + 1, (params.batch,), generator=draw).tolist()
-    lefts = torch.randint(width - columns + 1, (params.batch,), generator=draw).tolist()
-
-    def windows(values: Tensor) -> Tensor:
-        return torch.cat([values[:, :, top : top + rows, left : left + columns] for top, left in zip(tops, lefts, strict=True)])
-
-    x0 = windows(image)
-    x1 = torch.randn(x0.shape, generator=draw) if recon is None else windows(recon)
+    windows = Windows.draw(params, scale, (int(image.shape[-2]), int(image.shape[-1])), draw)
+    x0 = windows.of(image)
+    x1 = torch.randn(x0.shape, generator=draw) if recon is None else windows.of(recon)
     t = torch.rand(params.batch, 1, 1, 1, generator=draw).clamp(SHORTEST, 1 - SHORTEST)
     z = torch.randn(x0.shape, generator=draw)
-    return Batch(x0, x1, None if context is None else windows(context), t, z, scale)
+    return Batch(x0, x1, None if context is None else windows.of(context), t, z, scale)
 
 
 def batch_loss(params: TrainParams, bridge: Bridge, net: nn.Module, batch: Batch, device: torch.device) -> Tensor:
