@@ -14,6 +14,8 @@ from fabloom.plugins.blocks.lattice import Lattice
 from fabloom.plugins.blocks.one_shot import normal, streams
 from fabloom.plugins.blocks.pyramid import Pyramid, fitted, resize, scale_sizes
 from fabloom.plugins.blocks.scale_network import RECEPTIVE_FIELD, ScaleNetwork
+from fabloom.plugins.blocks.scale_params import ScaleTraining
+from fabloom.plugins.blocks.scale_training import average_of, update_average
 
 
 def test_sizes_are_the_published_ones() -> None:
@@ -136,3 +138,17 @@ def test_noise_of_a_sample_depends_on_its_number_alone() -> None:
     apart = torch.cat([normal(streams(5, range(n, n + 1)), (1, 3, 3), torch.device("cpu")) for n in range(4)])
     assert torch.equal(together, apart) and not torch.equal(together[0], together[1])
     assert not torch.equal(together, normal(streams(6, range(4)), (1, 3, 3), torch.device("cpu")))
+
+
+def test_the_published_average_is_a_copy_first_and_then_has_its_full_decay() -> None:
+    class Given(ScaleTraining):
+        pass
+
+    net = torch.nn.Linear(1, 1, bias=False)
+    # after two copies 0.9 * 1 + 0.1 * 2; with warm-up one copy, then decays of 2/11 and 3/12
+    for params, wanted in ((Given(ema_start=2, ema_decay=0.9), 1.1), (Given(ema_decay=0.9), 0.25 * 9 / 11 + 0.75 * 2)):
+        average = average_of(params, net)
+        for step, value in enumerate((0.0, 1.0, 2.0)):
+            torch.nn.init.constant_(net.weight, value)
+            update_average(params, average, net, step)
+        assert average.module.weight.item() == pytest.approx(wanted)

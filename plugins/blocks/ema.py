@@ -9,15 +9,15 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 
-def ema(net: nn.Module, decay: float = 0.999) -> AveragedModel:
-    """An average of `net` with warm-up: after n updates the decay is min(decay, (1 + n) / (10 + n)).
+def ema(net: nn.Module, decay: float = 0.999, *, warmup: bool = True) -> AveragedModel:
+    """An average of `net` with warm-up: after n updates the decay is min(decay, (1 + n) / (10 + n)), or `decay` at once without.
 
     Call `update_parameters(net)` after every optimizer step and use `.module` for sampling. Buffers are averaged too.
     """
 
     def average(averaged: Any, current: Any, count: Any) -> None:
         n = int(count)
-        weight = 1 - min(decay, (1 + n) / (10 + n))
+        weight = 1 - (min(decay, (1 + n) / (10 + n)) if warmup else decay)
         for mean, value in zip(averaged, current, strict=True):
             if mean.is_floating_point():
                 mean.lerp_(value.to(mean.dtype), weight)

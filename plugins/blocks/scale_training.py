@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from fabloom.errors import DataError
 
+from .ema import ema
 from .lattice import Lattice
 from .one_shot import Picture
 from .pyramid import Size, resize
@@ -93,6 +94,11 @@ def course(params: ScaleTraining, optimizer: torch.optim.Optimizer) -> LRSchedul
     if params.decay == "cosine":
         return CosineAnnealingLR(optimizer, max(params.steps, 1))
     return MultiStepLR(optimizer, [round(share * params.steps) for share in HALVINGS], gamma=0.5)
+
+
+def average_of(params: ScaleTraining, net: nn.Module) -> AveragedModel:
+    """The average that samples. One that is a copy for its first steps needs no warm-up, as published."""
+    return ema(net, params.ema_decay, warmup=params.ema_start == 0)
 
 
 def update_average(params: ScaleTraining, average: AveragedModel, net: nn.Module, step: int) -> None:

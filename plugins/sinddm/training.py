@@ -10,12 +10,11 @@ from torch.nn.functional import l1_loss, mse_loss
 
 from fabloom.artifacts import ImageSet, Model
 from fabloom.context import Context
-from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.one_shot import pick
 from fabloom.plugins.blocks.pyramid import Pyramid
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
-from fabloom.plugins.blocks.scale_training import Windows, anchors, course, described, find_lattice, update_average, zooms_of
+from fabloom.plugins.blocks.scale_training import Windows, anchors, average_of, course, described, find_lattice, update_average, zooms_of
 
 from . import levels, schedule
 from .method import TIMES, TrainParams
@@ -78,7 +77,7 @@ def fit(
     ctx: Context, params: TrainParams, net: nn.Module, blur: Blur, pyramid: Pyramid, contexts: list[Tensor | None]
 ) -> dict[str, Tensor]:
     """The loop; returns the averaged weights."""
-    average = ema(net, params.ema_decay)
+    average = average_of(params, net)
     optimizer = torch.optim.Adam(net.parameters(), lr=params.lr)
     rate = course(params, optimizer)
     draw = ctx.generator("batches")

@@ -10,10 +10,9 @@ from torch.nn.functional import mse_loss
 
 from fabloom.artifacts import ImageSet, Model
 from fabloom.context import Context
-from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.one_shot import pick
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
-from fabloom.plugins.blocks.scale_training import Windows, anchors, course, described, find_lattice, update_average, zooms_of
+from fabloom.plugins.blocks.scale_training import Windows, anchors, average_of, course, described, find_lattice, update_average, zooms_of
 
 from . import levels
 from .bridge import EDGE, Bridge
@@ -67,7 +66,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
 def fit(ctx: Context, params: TrainParams, net: nn.Module, scales: levels.Levels, contexts: list[Tensor | None]) -> dict[str, Tensor]:
     """The loop; returns the averaged weights."""
     bridge = Bridge(params.sigma)
-    average = ema(net, params.ema_decay)
+    average = average_of(params, net)
     optimizer = torch.optim.Adam(net.parameters(), lr=params.lr)
     rate = course(params, optimizer)
     draw = ctx.generator("batches")
