@@ -17,6 +17,9 @@ TAG = "one-shot"
 COUNT, ABLATION_COUNT = 200, 64
 """Images of an entry, and of a setting of an ablation."""
 
+SEGMENTER = {"repeats": 3, "steps": 200, "batch": 16}
+"""Training of every entry's U-Nets and of the baseline's."""
+
 DESCRIPTION = """\
 Every installed one-shot method through the same budget and the same evaluation, beside the published figures. A method joins by being
 installed: tagged 'one-shot', with the tasks train and sample. Scale all of them at once: --set 'steps.*_samples.params.count=1000'.
@@ -96,7 +99,7 @@ def shared() -> Steps:
             "params": {"preset": "published"},
         },
         "varied": {"task": "images.augment", "inputs": {"images": "real"}, "params": varied},
-        "baseline": {"task": "unet.train", "inputs": {"images": "varied"}, "params": {"repeats": 3}},
+        "baseline": {"task": "unet.train", "inputs": {"images": "varied"}, "params": SEGMENTER},
         "test": {"task": "images.augment", "inputs": {"images": "real"}, "params": test, "seed": 1},
     }
 
@@ -122,7 +125,7 @@ def scored(stem: str) -> Steps:
             "task": "unet.train",
             "inputs": {"images": f"{stem}_labelled"},
             # a method whose images hold no defect is an entry too: its segmenters find nothing
-            "params": {"repeats": 3, "accept_clean": True},
+            "params": {**SEGMENTER, "accept_clean": True},
         },
         f"{stem}_segmentation": {
             "task": "unet.evaluate",
