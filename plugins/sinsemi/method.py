@@ -68,7 +68,7 @@ class TrainParams(ScaleTraining):
 class Guidance(Params):
     """LPIPS energy guidance towards the training image, or a reference. Strength 0 is none."""
 
-    strength: float = Field(0.0, ge=0, description="lambda: length of the pull over that of the model's own step (published 1)")
+    strength: float = Field(0.0, ge=0, description="lambda: length of the pull over that of the model's step along the flow (published 1)")
     net: Literal["squeeze", "alex", "vgg"] = Field("squeeze", description="trunk of LPIPS (published squeeze, also the paper's metric)")
     on: Literal["state", "clean"] = Field(
         "state",

@@ -91,7 +91,9 @@ class Sampler:
             clean = self.clean(out, x, t, solver.x1)
             mean, deviation = advance(solver, self.trained.prediction, out, clean, (x, t, to))
             if self.guide is not None:
-                mean = mean + self.guide.nudge(x, clean, mean - x, float(t), scale, step)
+                # strength is measured by the flow's step, which goes where the model goes without the noise of `sde`
+                move = mean - x if isinstance(solver, Paper) else self.trained.bridge.flow(clean, x, t, to, solver.x1) - x
+                mean = mean + self.guide.nudge(x, clean, move, float(t), scale, step)
             x = mean + deviation * normal(sources, tuple(x.shape[1:]), x.device) if float(deviation) > 0 else mean
         return x
 
