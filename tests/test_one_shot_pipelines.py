@@ -97,7 +97,9 @@ def test_all_methods_are_scored_alike(registry: Registry, store: Store, pair: Pa
     plan = planned(registry, store, "one-shot-leaderboard", pair)
     entries = [step.name.removesuffix("_segmentation") for step in plan.steps if step.name.endswith("_segmentation")]
     assert len(entries) >= 3
-    for suffix, same in (("segmenter", {"repeats": 3}), ("labelled", {"preset": "published"})):
+    baseline = plan.pipeline.steps["baseline"].params
+    assert baseline["repeats"] == 3
+    for suffix, same in (("segmenter", {**baseline, "accept_clean": True}), ("labelled", {"preset": "published"})):
         assert all(plan.pipeline.steps[f"{e}_{suffix}"].params == same for e in entries)
     assert len({plan.pipeline.steps[f"{e}_samples"].params["count"] for e in entries}) == 1
     for e in entries:
