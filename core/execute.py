@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import errno
 import functools
-import importlib
 import importlib.metadata
-import inspect
 import platform
 import sys
 import time
@@ -24,7 +22,8 @@ from .artifacts import Artifact
 from .context import Context
 from .device import lease, threads
 from .errors import DataError, EnvironmentProblem, FabloomError, Interrupted, StepFailed
-from .keys import SourceCache, artifact_key, blake, canonical_params
+from .fingerprint import method_module, source_fingerprint
+from .keys import SourceCache, artifact_key, canonical_params
 from .plan import PlannedStep, PlanStore
 from .progress import Emit, silent
 
@@ -34,6 +33,8 @@ HARDWARE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, 
 
 class ArtifactStore(PlanStore, Protocol):
     """What running a step asks of a store."""
+
+    kinds: dict[str, type[Artifact]]
 
     @property
     def url(self) -> str: ...
@@ -157,7 +158,7 @@ def _run_locked(
         "kind": step.spec.output.kind,
         "preimage": dict(step.preimage),
         "plugin": _plugin(step.spec.method),
-        "source": source_fingerprint(step.spec.method),
+        "source": _source(method_module(step.spec.method)),
         "made_with": {
             "python": platform.python_version(),
             "torch": str(torch.__version__),
@@ -176,26 +177,21 @@ def _run_locked(
 def _plugin(method: Any) -> dict[str, str]:
     """Distribution and version that a method comes from."""
     package = method.__module__.partition(".")[0]
-    for name in _distributions().get(package, ()):
+    for name in distributions().get(package, ()):
         return {"distribution": name, "version": importlib.metadata.version(name)}
     return {"distribution": package, "version": "unknown"}
 
 
 @functools.cache
-def _distributions() -> Mapping[str, list[str]]:
+def distributions() -> Mapping[str, list[str]]:
     """Distributions by top-level package; asking reads the metadata of everything that is installed."""
     return importlib.metadata.packages_distributions()
 
 
-def source_fingerprint(method: Any) -> str:
-    """Hash of the Python sources of the method's package, to notice a change without a version bump."""
-    module = importlib.import_module(method.__module__.rpartition(".")[0] or method.__module__)
-    try:
-        file = Path(inspect.getfile(module))
-    except (TypeError, OSError):
-        return ""
-    files = sorted(file.parent.glob("*.py")) if file.name == "__init__.py" else [file]
-    return blake(b"".join(f.name.encode() + b"\0" + f.read_bytes() for f in files))
+@functools.cache
+def _source(module: str) -> str:
+    """Fingerprint of the code that made an artifact; what is loaded does not change while this process lives."""
+    return source_fingerprint(module)
 
 
 def failed(step: PlannedStep, error: BaseException) -> StepResult:
@@ -212,4 +208,4 @@ def code_of(error: BaseException) -> int:
     return Interrupted.exit_code if isinstance(error, KeyboardInterrupt) else 1
 
 
-__all__ = ["ArtifactStore", "Options", "StepResult", "code_of", "failed", "run_step", "source_fingerprint"]
+__all__ = ["ArtifactStore", "Options", "StepResult", "code_of", "failed", "run_step"]

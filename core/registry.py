@@ -135,7 +135,7 @@ class Registry:
         try:
             if not (isinstance(method, type) and issubclass(method, Method)) or not isinstance(name, str) or not name:
                 raise TypeError(f"{method!r} is no Method subclass with a name (return the class, without parentheses)")
-            _check_api(method.api)
+            check_api(method.api)
             tasks = read_tasks(method)
         except (TypeError, ValueError) as error:
             self.problems.append(
@@ -204,7 +204,7 @@ def _distribution(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
     return (point.dist.name, point.dist.version) if point.dist is not None else ("unknown", "0")
 
 
-def _check_api(text: str) -> None:
+def check_api(text: str) -> None:
     """Raise ValueError unless the contract version lies within `text`, as in `>=1,<2`."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 

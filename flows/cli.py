@@ -176,9 +176,9 @@ def plan(
         state = "reuse" if opened.has(step.key) else "run"
         note = ""
         if strict and state == "reuse":
-            from fabloom.execute import source_fingerprint
+            from fabloom.fingerprint import method_module, source_fingerprint
 
-            if opened.manifest(step.key)["source"] != source_fingerprint(step.spec.method):
+            if opened.manifest(step.key)["source"] != source_fingerprint(method_module(step.spec.method)):
                 note = "source changed, version not bumped"
         rows.append({"step": step.name, "task": step.task, "kind": step.spec.output.kind, "key": step.key, "state": state, "note": note})
     if json_:
@@ -298,7 +298,7 @@ def doctor(
 
 def main() -> None:
     """Entry point: errors become one line and an exit code."""
-    from . import cli_store  # noqa: F401  adds the commands that look at a store
+    from . import cli_new, cli_store  # noqa: F401  they add their commands
 
     try:
         code = app(standalone_mode=False, prog_name="fabloom")  # gives the code of a typer.Exit back

@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fabloom import testing
 from fabloom.artifacts import Artifact
-from fabloom.execute import Options, run_step
-from fabloom.keys import SCHEMA, artifact_key, canonical_params, step_seed
-from fabloom.method import Method, read_tasks
+from fabloom.method import Method
 from fabloom.params import Params
-from fabloom.plan import PlannedStep
 from fabloom.storage.store import Store
 
+ROOT = Path(__file__).parents[1]
 os.environ.setdefault("FABLOOM_THREADS", "1")
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
-
-
-def plan_one(store: Store, method: type[Method], task: str, params: Params | dict[str, Any], seed: int = 0, **inputs: Any) -> PlannedStep:
-    """A step of its own, without a pipeline."""
-    spec = read_tasks(method)[task]
-    checked = spec.params.model_validate(params if isinstance(params, dict) else params.model_dump())
-    keys = {port: [a.key for a in given] if isinstance(given, list) else given.key for port, given in inputs.items() if given is not None}
-    preimage = {
-        "schema": SCHEMA,
-        "task": spec.full_name,
-        "version": spec.version,
-        "params": canonical_params(checked, store.hasher),
-        "seed": step_seed(0, seed, spec.full_name),
-        "inputs": keys,
-    }
-    return PlannedStep(task, spec, checked, keys, (), preimage["seed"], artifact_key(preimage), preimage)
 
 
 RunTask = Callable[..., Artifact]
@@ -51,11 +37,33 @@ def run_task(store: Store) -> RunTask:
     def run(method: type[Method], task: str, params: Params | dict[str, Any] | None = None, *, seed: int = 0, **inputs: Any) -> Artifact:
         stop = inputs.pop("stop", lambda: False)
         into = inputs.pop("store", store)
-        step = plan_one(into, method, task, params if params is not None else {}, seed, **inputs)
-        run_step(step, into, Options(device="cpu"), stop=stop)
-        return into.get(step.key)
+        return testing.run_task(into, method, task, params, seed=seed, inputs=inputs, stop=stop)
 
     return run
+
+
+InstallExample = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def install_example(tmp_path_factory: pytest.TempPathFactory) -> InstallExample:
+    """`install_example("remote-store")` builds and installs that distribution of `examples/` (without its dependencies, which the
+    extras bring) into a folder of its own, to be put on PYTHONPATH, and gives the folder."""
+    installed: dict[str, Path] = {}
+
+    def install(name: str) -> Path:
+        if name not in installed:
+            folder = tmp_path_factory.mktemp(name)
+            source = folder / "source"  # a build leaves egg-info behind: not in the checkout
+            shutil.copytree(ROOT / "examples" / name, source, ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
+            command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--offline", "--no-deps", "--no-build-isolation"]
+            command += ["--python", sys.executable, "--target", str(folder / "site"), str(source)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            installed[name] = folder / "site"
+        return installed[name]
+
+    return install
 
 
 def data_folder(variable: str) -> Path:

@@ -1,0 +1,197 @@
+"""Where the kit works on one method: a store of its own, tiny inputs, and one uninterrupted run of each task to compare with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fabloom.artifacts import Artifact
+from fabloom.context import Context
+from fabloom.method import Method, Port, read_tasks
+from fabloom.plan import PlannedStep
+from fabloom.storage.store import Store
+
+from .running import plan_task, write_artifact
+from .sandbox import Outcome, Run, Sandbox, find_method
+from .tiny import TINY
+
+Write = Callable[[Context], Artifact]
+Input = str | Write | Sequence[str | Write] | None
+PRODUCERS = {"Model": ("train", "distill"), "OfflineData": ("record",)}
+HASH_SEEDS = (42, 7)
+
+
+def breach(where: str, what: str, contract: str, mend: str) -> None:
+    """Fail the test with what was found, what the contract wants, and how to mend it."""
+    pytest.fail(f"{where}: {what}\n  the contract: {contract}\n  mend it: {mend}", pytrace=False)
+
+
+class Bench:
+    """Runs the tasks of one method. `params(task, folder)` and `inputs` come from the author's test class."""
+
+    def __init__(
+        self,
+        method: type[Method],
+        params: Callable[[str, Path], Mapping[str, Any]],
+        inputs: Mapping[str, Mapping[str, Input]],
+        seconds: float,
+        folder: Path,
+    ) -> None:
+        self.method, self.seconds, self.folder = method, seconds, folder
+        self.specs = read_tasks(method)
+        self.store = Store(folder / "store")
+        self._params, self._inputs = params, inputs
+        self._references: dict[str, Outcome] = {}
+        self._manifests: dict[str, dict[str, Any]] = {}
+        self._open: list[str] = []
+        self._libraries: list[str] = []  # what runs imported of others' packages: the next fork need not wait for it
+        self._runs = 0
+        self._place = f"{method.__module__}:{method.__qualname__}"
+        self._check_place()
+
+    def _check_place(self) -> None:
+        try:
+            found: object = find_method(self._place)
+        except (ImportError, AttributeError) as error:
+            found = error
+        if found is not self.method:
+            breach(
+                self.method.__name__,
+                f"cannot be imported as {self._place} ({found})",
+                "steps run in processes of their own, which import the method by module and name",
+                "define the class at the top level of a module of your package, not in the test file, and install the package",
+            )
+
+    def name(self, task: str) -> str:
+        """`<method>.<task>`."""
+        return self.specs[task].full_name
+
+    def step(self, task: str, seed: int = 0) -> PlannedStep:
+        """The task with the author's parameters and its inputs, which are made first."""
+        params = self._params(task, self.folder / "files" / task)
+        return plan_task(self.store, self.method, task, params, seed, self._keys(task))
+
+    def reference(self, task: str) -> Outcome:
+        """The uninterrupted run; the same each time it is asked for. Its artifact stays in the store."""
+        if task not in self._references:
+            step = self.step(task)
+            self._references[task] = self.run(task, sparse=True)
+            if self.store.has(step.key):
+                self._manifests[task] = self.store.manifest(step.key)
+        return self._references[task]
+
+    def committed(self, task: str) -> Artifact:
+        """What the uninterrupted run committed; fails the test where it did not."""
+        outcome = self.reference(task)
+        key = self.step(task).key
+        if not self.store.has(key):
+            pytest.fail(f"{self.name(task)} did not come to its end: {told(outcome)}", pytrace=False)
+        return self.store.get(key)
+
+    @contextmanager
+    def anew(self, task: str) -> Iterator[None]:
+        """The store as if the task had never run; afterwards it holds the uninterrupted run's artifact again."""
+        key = self.step(task).key
+        folder, kept = self.store.folder(key), self.folder / "kept" / key
+        kept.parent.mkdir(exist_ok=True)
+        folder.rename(kept)
+        self._clear(key)
+        try:
+            yield
+        finally:
+            self.store.set_aside(key)
+            self._clear(key)
+            kept.rename(folder)
+
+    def _clear(self, key: str) -> None:
+        for room in (self.store.work(key), self.store.root / "staging" / key):
+            shutil.rmtree(room, ignore_errors=True)
+
+    def run(self, task: str, *, hash_seed: int = HASH_SEEDS[0], seed: int = 0, **how: Any) -> Outcome:
+        """Run the task in the sandbox; `how` are fields of `Run`."""
+        step = self.step(task, seed)
+        self._runs += 1
+        wanted = Run(
+            method=self._place,
+            task=task,
+            params=json.loads(step.params.model_dump_json()),
+            inputs=dict(step.inputs),
+            seed=seed,
+            store=str(self.store.root),
+            folder=str(self.folder / f"run-{self._runs:03d}"),
+            seconds=self.seconds,
+            preload=(*self.method.preload, *self._libraries),
+            **how,
+        )
+        outcome = Sandbox.shared(hash_seed).run(wanted)
+        self._libraries = sorted({*self._libraries, *outcome.libraries})
+        return outcome
+
+    def differing(self, task: str) -> list[str]:
+        """Files whose content differs between the uninterrupted run and what is in the store now; none where nothing is."""
+        key = self.step(task).key
+        if not self.store.has(key):
+            return []
+        first, now = self._manifests[task]["files"], self.store.manifest(key)["files"]
+        return sorted(name for name in {*first, *now} if first.get(name) != now.get(name))
+
+    def _keys(self, task: str) -> dict[str, str | list[str]]:
+        given = self._inputs.get(task, {})
+        unknown = sorted(set(given) - set(self.specs[task].inputs))
+        if unknown:
+            pytest.fail(f"inputs[{task!r}] names {unknown}; {self.name(task)} has {sorted(self.specs[task].inputs)}", pytrace=False)
+        keys: dict[str, str | list[str]] = {}
+        for index, (port, wanted) in enumerate(self.specs[task].inputs.items()):
+            source = given[port] if port in given else None if wanted.optional else self._producer(task, wanted)
+            if isinstance(source, list | tuple):
+                keys[port] = [self._make(task, port, one, 100 * index + place) for place, one in enumerate(source)]
+            elif source is not None:
+                key = self._make(task, port, source, 100 * index)  # type: ignore[arg-type]
+                keys[port] = [key] if wanted.many else key
+        return keys
+
+    def _producer(self, task: str, port: Port) -> str | Write:
+        """A task of this method that gives the kind (train for a Model), else the tiny artifact of the kind."""
+        kind = port.kind.kind
+        for name in PRODUCERS.get(kind, ()):
+            if name != task and name in self.specs and self.specs[name].output is port.kind and name not in self._open:
+                return name
+        if kind in TINY:
+            return TINY[kind]
+        others = [n for n, spec in self.specs.items() if spec.output is port.kind and n != task and n not in self._open]
+        if not others:
+            pytest.fail(
+                f"{self.name(task)} wants a {kind}: say in `inputs` which task makes one, or a function that writes one", pytrace=False
+            )
+        return others[0]
+
+    def _make(self, task: str, port: str, source: str | Write, seed: int) -> str:
+        if not isinstance(source, str):
+            return write_artifact(self.store, source, seed=seed).key
+        if source not in self.specs or source in self._open:
+            pytest.fail(f"inputs[{task!r}][{port!r}] = {source!r}: no other task of {self.method.name} has that name", pytrace=False)
+        self._open.append(task)
+        try:
+            return self.committed(source).key
+        finally:
+            self._open.pop()
+
+
+def told(outcome: Outcome) -> str:
+    """Why a run did not commit, with the end of what it printed."""
+    tail = "\n".join(outcome.log.strip().splitlines()[-12:])
+    if outcome.forbidden:
+        why = "it was refused: " + "; ".join(f"{what} ({detail})" for what, detail in outcome.forbidden)
+    elif outcome.overdue:
+        why = "it took longer than `seconds` of the test class and was killed"
+    elif outcome.error:
+        why = outcome.error
+    else:
+        why = f"its process ended with status {outcome.status}"
+    return f"{why}\n{tail}".strip()

@@ -1,0 +1,73 @@
+"""One task on its own: planned without a pipeline, run in this process, its artifact given back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fabloom.artifacts import Artifact
+from fabloom.context import Context
+from fabloom.execute import ArtifactStore, Options, run_step
+from fabloom.keys import SCHEMA, artifact_key, canonical_params, step_seed
+from fabloom.method import Method, read_tasks
+from fabloom.params import Params
+from fabloom.plan import PlannedStep
+
+Given = Mapping[str, Any] | Params
+Inputs = Mapping[str, Artifact | Sequence[Artifact] | None]
+
+
+def plan_task(store: ArtifactStore, method: type[Method], task: str, params: Given, seed: int, keys: Mapping[str, Any]) -> PlannedStep:
+    """The task as a step of its own; `keys` are the keys of its inputs by port. Raises KeyError for a task that is not there."""
+    specs = read_tasks(method)
+    spec = specs[task]
+    for other in specs.values():  # kinds of a plugin that is not installed are known all the same
+        store.kinds.update({kind.kind: kind for kind in (other.output, *(port.kind for port in other.inputs.values()))})
+    checked = spec.params.model_validate(params if isinstance(params, Mapping) else params.model_dump())
+    preimage: dict[str, Any] = {
+        "schema": SCHEMA,
+        "task": spec.full_name,
+        "version": spec.version,
+        "params": canonical_params(checked, store.hasher),
+        "seed": step_seed(0, seed, spec.full_name),
+        "inputs": dict(keys),
+    }
+    return PlannedStep(task, spec, checked, dict(keys), (), preimage["seed"], artifact_key(preimage), preimage)
+
+
+def run_task(
+    store: ArtifactStore,
+    method: type[Method],
+    task: str,
+    params: Given | None = None,
+    *,
+    seed: int = 0,
+    inputs: Inputs | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Artifact:
+    """Run `task` of a Method class on the CPU and give the committed artifact; what is in the store already is reused.
+
+    `inputs` are artifacts of the same store by port. Raises what the step raises: UserError, StepFailed, Interrupted.
+    """
+    given = {port: value for port, value in (inputs or {}).items() if value is not None}
+    keys = {port: value.key if isinstance(value, Artifact) else [one.key for one in value] for port, value in given.items()}
+    step = plan_task(store, method, task, params or {}, seed, keys)
+    run_step(step, store, Options(device="cpu"), stop=stop)
+    return store.get(step.key)
+
+
+def write_artifact(store: ArtifactStore, write: Callable[[Context], Artifact], *, seed: int = 0) -> Artifact:
+    """Commit what `write(ctx)` writes, an input for a task under test; the same function and seed give the same artifact."""
+    name = f"{write.__module__}.{getattr(write, '__qualname__', type(write).__name__)}"
+    preimage = {"schema": SCHEMA, "task": name, "version": 1, "params": {}, "seed": seed, "inputs": {}}
+    key = artifact_key(preimage)
+    if not store.has(key):
+        with store.lock(key, lambda pid: None, lambda: False):
+            staging = store.stage(key)
+            made = write(Context(staging=staging, seed=seed, workdir=store.work(key)))
+            facts = {
+                "kind": made.kind, "preimage": preimage, "source": "", "plugin": {"distribution": "tests", "version": "0"},
+                "made_with": {}, "device": "cpu", "threads": 1, "created": "1970-01-01T00:00:00Z", "seconds": 0.0, "curves": {},
+            }  # fmt: skip
+            staging.commit(store.folder(key), facts)
+    return store.get(key)
