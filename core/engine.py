@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import FabloomError
@@ -48,12 +49,20 @@ class Engine:
         return result
 
     def _observe(self, hook: str, **arguments: Any) -> None:
-        """Call each observer in its own try: one that raises is logged and the others still hear of the step."""
+        """Call each observer in its own try, with copies: it can neither alter what was observed nor stop the run."""
         for implementation in getattr(self.registry.hooks.hook, hook).get_hookimpls():
             try:
-                implementation.function(**{name: arguments[name] for name in implementation.argnames})
-            except Exception:
+                implementation.function(**{name: _copied(arguments[name]) for name in implementation.argnames})
+            except (Exception, SystemExit):
                 log.exception("observer %s of plugin %s failed", hook, implementation.plugin_name)
+
+
+def _copied(value: PlannedStep | StepResult) -> PlannedStep | StepResult:
+    """Nothing of the copy is shared but the classes of the method."""
+    if isinstance(value, StepResult):
+        return copy.deepcopy(value)
+    params = value.params.model_copy(deep=True)
+    return replace(value, params=params, inputs=copy.deepcopy(value.inputs), preimage=copy.deepcopy(value.preimage))
 
 
 def skipped(step: PlannedStep, why: str) -> StepResult:

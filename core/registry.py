@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import pluggy
 
 from .artifacts import BUILTIN_KINDS, Artifact
-from .errors import PipelineError, PluginError, UserError, did_you_mean
+from .errors import FabloomError, PipelineError, PluginError, UserError, did_you_mean
 from .hooks import PROJECT, Specs
 from .method import Method, TaskSpec, read_tasks
 from .pipeline import Pipeline
@@ -25,6 +26,8 @@ from .pipeline import Pipeline
 API = (1, 0)
 """Version of the plugin contract."""
 GROUP = "fabloom.plugins"
+STORE = ("kinds", "url", "has", "get", "manifest", "resolve", "lock", "work", "stage", "folder", "set_aside", "hasher")
+"""What running a step asks of a store; see `ArtifactStore` in `core/execute.py`."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,16 @@ class PluginProblem:
         return f"{self.origin}: {self.cause}. {self.fix}"
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What the hooks of one plugin returned, unchecked."""
+
+    origin: Origin
+    kinds: list[Any]
+    methods: list[Any]
+    pipelines: list[Any]
+
+
 @dataclass
 class Registry:
     """Everything that plugins registered. `problems` holds what could not be."""
@@ -60,6 +73,8 @@ class Registry:
     tasks: dict[str, TaskSpec] = field(default_factory=dict)
     kinds: dict[str, type[Artifact]] = field(default_factory=lambda: {kind.kind: kind for kind in BUILTIN_KINDS})
     origins: dict[str, Origin] = field(default_factory=dict)
+    kind_origins: dict[str, Origin] = field(default_factory=dict)
+    pipeline_origins: dict[str, Origin] = field(default_factory=dict)
     plugins: list[Origin] = field(default_factory=list)
     problems: list[PluginProblem] = field(default_factory=list)
     hooks: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(PROJECT))
@@ -72,11 +87,9 @@ class Registry:
     def load(cls) -> Registry:
         """Load every installed plugin; `FABLOOM_PLUGINS` (entry point names, comma-separated) restricts third parties."""
         registry = cls()
-        restriction = os.environ.get("FABLOOM_PLUGINS")
-        wanted = None if restriction is None else {name.strip() for name in restriction.split(",") if name.strip()}
-        points = list(importlib.metadata.entry_points(group=GROUP))
-        points.sort(key=lambda p: (_distribution(p)[0] != PROJECT, _distribution(p)[0], p.name))
-        for point in points:
+        wanted = restriction()
+        found = []
+        for point in entry_points():
             origin = Origin(point.name, *_distribution(point))
             if wanted is not None and origin.distribution != PROJECT and point.name not in wanted:
                 continue
@@ -85,50 +98,58 @@ class Registry:
                     plugin = point.load()
             except (Exception, SystemExit) as error:
                 cause = f"cannot be imported: {type(error).__name__}: {error}"
-                registry.problems.append(
-                    PluginProblem(origin, cause, "Mend or uninstall it, or leave it out of FABLOOM_PLUGINS", (point.name,))
-                )
+                registry.problems.append(PluginProblem(origin, cause, _mend_import(error, origin), (point.name,)))
                 continue
-            registry.register(plugin, origin)
+            found.append((plugin, origin))
+        registry._admit(found)
         return registry
 
     def register(self, plugin: Any, origin: Origin) -> None:
         """Register one plugin (a module or an instance). What goes wrong becomes a problem, never an exception."""
+        self._admit([(plugin, origin)])
+
+    def _admit(self, found: Sequence[tuple[Any, Origin]]) -> None:
+        """Kinds of all plugins come first: a method may use a kind that another plugin declares."""
+        offers = [offer for plugin, origin in found if (offer := self._gather(plugin, origin)) is not None]
+        for offer in offers:
+            for kind in offer.kinds:
+                self._add_kind(kind, offer.origin)
+        for offer in offers:
+            for method in offer.methods:
+                self._add_method(method, offer.origin)
+            for pipeline in offer.pipelines:
+                self._add_pipeline(pipeline, offer.origin)
+
+    def _gather(self, plugin: Any, origin: Origin) -> Offer | None:
+        """Call the plugin's hooks; None, and a problem, where it has none that can be called."""
         name = f"{origin.distribution}:{origin.entry_point}"
-        plugin = plugin() if isinstance(plugin, type) else plugin
         try:
+            plugin = plugin() if isinstance(plugin, type) else plugin
+            _check_hooks(plugin)
             self.hooks.register(plugin, name)
             self.hooks.check_pending()
-            methods = self._collect(plugin, "fabloom_methods")
-            kinds = self._collect(plugin, "fabloom_kinds")
-            pipelines = self._collect(plugin, "fabloom_pipelines")
+            offer = Offer(origin, *(_collect(plugin, hook) for hook in ("fabloom_kinds", "fabloom_methods", "fabloom_pipelines")))
         except (Exception, SystemExit) as error:
             if self.hooks.has_plugin(name):
                 self.hooks.unregister(name=name)
-            self.problems.append(
-                PluginProblem(origin, f"{type(error).__name__}: {error}", "See docs/concepts.md, hooks", (origin.entry_point,))
-            )
-            return
+            fix = "Mend the hook (docs/reference/hooks.md has them all) or uninstall the plugin"
+            self.problems.append(PluginProblem(origin, f"{type(error).__name__}: {error}", fix, (origin.entry_point,)))
+            return None
         self.plugins.append(origin)
-        for kind in kinds:
-            self._add_kind(kind, origin)
-        for method in methods:
-            self._add_method(method, origin)
-        for pipeline in pipelines:
-            self._add_pipeline(pipeline, origin)
-
-    def _collect(self, plugin: Any, hook: str) -> list[Any]:
-        function = getattr(plugin, hook, None)
-        found = function() if function is not None else []
-        if isinstance(found, str | bytes) or not isinstance(found, Iterable):
-            raise TypeError(f"{hook} must return a list, not {type(found).__name__}")
-        return list(found)
+        return offer
 
     def _add_kind(self, kind: Any, origin: Origin) -> None:
-        if not (isinstance(kind, type) and issubclass(kind, Artifact)) or kind.kind in self.kinds:
-            self.problems.append(PluginProblem(origin, f"kind {kind!r} is no Artifact subclass with a new name", "Rename or mend it"))
+        if not (isinstance(kind, type) and issubclass(kind, Artifact)) or kind is Artifact:
+            cause, fix = f"kind {kind!r} is no subclass of fabloom.Artifact", "Return the class, without parentheses"
+        elif kind.kind in self.kinds:
+            first = self.kind_origins.get(kind.kind)
+            cause = f"kind '{kind.kind}' is claimed by both {first or 'fabloom'} and {origin}"
+            fix = "Rename the class of one, or uninstall it"
+        else:
+            self.kinds[kind.kind] = kind
+            self.kind_origins[kind.kind] = origin
             return
-        self.kinds[kind.kind] = kind
+        self.problems.append(PluginProblem(origin, cause, fix))
 
     def _add_method(self, method: Any, origin: Origin) -> None:
         name = getattr(method, "name", None)
@@ -137,6 +158,7 @@ class Registry:
                 raise TypeError(f"{method!r} is no Method subclass with a name (return the class, without parentheses)")
             check_api(method.api)
             tasks = read_tasks(method)
+            self._check_kinds(tasks.values())
         except (TypeError, ValueError) as error:
             self.problems.append(
                 PluginProblem(origin, str(error), "Mend the method or uninstall the plugin", (name,) if isinstance(name, str) else ())
@@ -153,20 +175,29 @@ class Registry:
         self.methods[name] = method
         self.tasks.update({spec.full_name: spec for spec in tasks.values()})
 
+    def _check_kinds(self, tasks: Iterable[TaskSpec]) -> None:
+        """Raise TypeError for a kind that no plugin declares: an artifact of it could be written, but never read."""
+        for spec in tasks:
+            for kind in (spec.output, *(port.kind for port in spec.inputs.values())):
+                if self.kinds.get(kind.kind) is not kind:
+                    known = "is another class than the kind of that name" if kind.kind in self.kinds else "is declared by no plugin"
+                    raise TypeError(f"{spec.full_name}: {kind.__module__}.{kind.kind} {known}; return it from the hook fabloom_kinds")
+
     def _add_pipeline(self, given: Any, origin: Origin) -> None:
         if isinstance(given, Pipeline):
             name, build = given.name, lambda: given
         elif isinstance(given, str | Path):
             name, build = Path(given).stem, lambda: Pipeline.load(given)
-        elif callable(given):
+        elif callable(given) and hasattr(given, "__name__"):
             name, build = given.__name__.replace("_", "-"), lambda: given(self)
         else:
-            self.problems.append(PluginProblem(origin, f"pipeline {given!r} is no Pipeline, path or callable", "Mend the hook"))
+            self.problems.append(PluginProblem(origin, f"pipeline {given!r} is no Pipeline, path or named function", "Mend the hook"))
             return
         if name in self._pipelines:
             self.problems.append(PluginProblem(origin, f"pipeline '{name}' is registered twice", "Rename one of them"))
             return
         self._pipelines[name] = build
+        self.pipeline_origins[name] = origin
 
     def pipeline_names(self) -> list[str]:
         """Names of all registered pipelines."""
@@ -175,18 +206,57 @@ class Registry:
     def pipeline(self, name: str) -> Pipeline:
         """A registered pipeline by name, or the YAML file at a path."""
         if name in self._pipelines:
-            return self._pipelines[name]()
+            return self._build(name)
         if name.endswith((".yaml", ".yml")) or "/" in name or Path(name).is_file():
             return Pipeline.load(name)
-        raise PipelineError("", f"there is no pipeline '{name}'.{did_you_mean(name, self._pipelines)}")
+        for problem in self.problems:
+            if name in problem.names:
+                raise PluginError(f"pipeline '{name}' needs a plugin that cannot be used: {problem}")
+        raise PipelineError("", f"there is no pipeline '{name}'.{did_you_mean(name, self._pipelines)}{self._broken()}")
+
+    def _broken(self) -> str:
+        return f" {len(self.problems)} plugins could not be loaded; see `fabloom plugins`." if self.problems else ""
+
+    def _build(self, name: str) -> Pipeline:
+        """A registered pipeline. What a plugin's function raises or returns amiss is a PluginError that names the plugin."""
+        try:
+            built: object = self._pipelines[name]()
+        except FabloomError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"pipeline '{name}' of {self.pipeline_origins[name]} cannot be built: {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(built, Pipeline):
+            raise PluginError(
+                f"pipeline '{name}' of {self.pipeline_origins[name]} gives {type(built).__name__}, no Pipeline. Mend its function."
+            )
+        return built
 
     def open_store(self, url: str) -> Any:
-        """The store at `url`, from whichever plugin knows it; it learns every registered kind."""
-        store = self.hooks.hook.fabloom_open_store(url=url)
-        if store is None:
-            raise UserError(f"no plugin can open the store '{url}'. Give the path of a folder, or install a plugin for its scheme.")
-        store.kinds.update(self.kinds)
-        return store
+        """The store at `url`, from the first plugin that knows it; it learns every registered kind.
+
+        Raises UserError where none does, PluginError where one fails at it or gives something that is no store.
+        """
+        for implementation in reversed(self.hooks.hook.fabloom_open_store.get_hookimpls()):
+            try:
+                store = (
+                    None
+                    if implementation.wrapper or implementation.hookwrapper
+                    else implementation.function(**dict.fromkeys(implementation.argnames, url))
+                )
+            except FabloomError:
+                raise
+            except Exception as error:
+                raise PluginError(f"plugin {implementation.plugin_name} cannot open '{url}': {type(error).__name__}: {error}") from error
+            if store is not None:
+                missing = [name for name in STORE if not hasattr(store, name)]
+                if missing:
+                    text = f"gives {type(store).__name__} for '{url}', which is no store: it lacks {', '.join(missing)}"
+                    raise PluginError(f"plugin {implementation.plugin_name} {text}")
+                store.kinds.update(self.kinds)
+                return store
+        raise UserError(f"no plugin can open the store '{url}'. Give the path of a folder, or install a plugin for its scheme.")
 
     def task(self, name: str, path: str = "task") -> TaskSpec:
         """A task by its full name. `path` is the place to name in the error."""
@@ -196,8 +266,45 @@ class Registry:
         for problem in self.problems:
             if method in problem.names:
                 raise PluginError(f"{path}: '{name}' needs a plugin that cannot be used: {problem}")
-        broken = f" {len(self.problems)} plugins could not be loaded; see `fabloom plugins`." if self.problems else ""
-        raise PipelineError(path, f"there is no task '{name}'.{did_you_mean(name, self.tasks)}{broken}")
+        raise PipelineError(path, f"there is no task '{name}'.{did_you_mean(name, self.tasks)}{self._broken()}")
+
+
+def entry_points() -> list[importlib.metadata.EntryPoint]:
+    """Every installed entry point of plugins, fabloom's own first."""
+    points = importlib.metadata.entry_points(group=GROUP)
+    return sorted(points, key=lambda p: (_distribution(p)[0] != PROJECT, _distribution(p)[0], p.name))
+
+
+def restriction() -> set[str] | None:
+    """The names in `FABLOOM_PLUGINS`; None where it is not set."""
+    given = os.environ.get("FABLOOM_PLUGINS")
+    return None if given is None else {name.strip() for name in given.split(",") if name.strip()}
+
+
+def _collect(plugin: Any, hook: str) -> list[Any]:
+    function = getattr(plugin, hook, None)
+    found = function() if function is not None else []
+    if isinstance(found, str | bytes) or not isinstance(found, Iterable):
+        raise TypeError(f"{hook} must return a list, not {type(found).__name__}")
+    return list(found)
+
+
+def _check_hooks(plugin: Any) -> None:
+    """Raise TypeError for a function that looks like a hook and is none, or lacks its mark: pluggy would pass over it in silence."""
+    known = [name for name in vars(Specs) if name.startswith(f"{PROJECT}_")]
+    for name in dir(plugin):
+        found = getattr(plugin, name, None)
+        if name.startswith(f"{PROJECT}_") and inspect.isroutine(found):
+            if name not in known:
+                raise TypeError(f"there is no hook '{name}'.{did_you_mean(name, known)}")
+            if not hasattr(found, f"{PROJECT}_impl"):
+                raise TypeError(f"{name} lacks its mark; write @hookimpl above it (from fabloom import hookimpl)")
+
+
+def _mend_import(error: BaseException, origin: Origin) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"Install what brings '{error.name}' (is it among the dependencies of {origin.distribution}?), or uninstall the plugin"
+    return "Mend or uninstall it, or leave it out of FABLOOM_PLUGINS"
 
 
 def _distribution(point: importlib.metadata.EntryPoint) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 
 from fabloom.device import COUNT_CUDA, threads
-from fabloom.registry import Registry
+from fabloom.registry import Registry, entry_points, restriction
 
 from .api import open_store
 
@@ -40,6 +40,10 @@ def examine(store: str | None, *, server: bool) -> list[Check]:
     checks += [_version(name, wanted) for name, wanted in FIXED.items()]
     registry = Registry.load()
     checks.append(Check("plugins", not registry.problems, f"{len(registry.plugins)} loaded, {len(registry.problems)} with problems"))
+    if (wanted := restriction()) is not None:
+        strangers = sorted(wanted - {point.name for point in entry_points()})
+        told = f"names {', '.join(strangers)}, which nothing installed brings" if strangers else ", ".join(sorted(wanted)) or "none"
+        checks.append(Check("FABLOOM_PLUGINS", not strangers, told))
     checks += [Check(f"plugin {p.origin.entry_point}", False, str(p)) for p in registry.problems]
     checks.append(_guarded("store", lambda: _store(store, registry)))
     checks.append(_guarded("torch and torchvision", _torch))

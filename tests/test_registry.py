@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import fabloom
 from fabloom.errors import PipelineError, PluginError
 from fabloom.flows.cli import main
 from fabloom.pipeline import Pipeline
@@ -74,6 +75,23 @@ BROKEN = {
     "signature": (good(task="sample"), "def Toy.sample("),
     "annotation": (good(output="int"), "def Toy.make("),
     "unresolved": (good(output="'Nothing'"), "cannot be resolved"),
+    "unmarked": ("def fabloom_methods(): return []", "fabloom_methods lacks its mark; write @hookimpl"),
+    "unmarked and misspelt": ("def fabloom_method(): return []", "Did you mean 'fabloom_methods'?"),
+    "argument": ("from fabloom import hookimpl\n@hookimpl\ndef fabloom_open_store(uri): return None", "uri"),
+    "undeclared kind": (
+        good(output="Curve").replace("class Toy", "from fabloom import Artifact\nclass Curve(Artifact): pass\n\nclass Toy"),
+        "Curve is declared by no plugin; return it from the hook fabloom_kinds",
+    ),
+    "kind of another name": (
+        good(output="Report").replace("class Toy", "from fabloom import Artifact\nclass Report(Artifact): pass\n\nclass Toy"),
+        "is another class than the kind of that name",
+    ),
+    "kind that is taken": (
+        "from fabloom import hookimpl, Artifact\nclass Model(Artifact): pass\n@hookimpl\ndef fabloom_kinds(): return [Model]",
+        "kind 'Model' is claimed by both fabloom and broken 1.0",
+    ),
+    "kind that is none": ("from fabloom import hookimpl\n@hookimpl\ndef fabloom_kinds(): return [int]", "no subclass of fabloom.Artifact"),
+    "lambda": ("from fabloom import hookimpl\n@hookimpl\ndef fabloom_pipelines(): return [7]", "no Pipeline, path or named function"),
     "no task": (good().replace("@task(version=1)", ""), "has no task"),
     "version": (good().replace("version=1", "version=0"), "whole number from 1"),
 }
@@ -195,3 +213,121 @@ def fabloom_open_store(url):
     assert store.root == tmp_path / "s" and "Curve" in store.kinds
     with pytest.raises(Exception, match="no plugin can open the store 's3://x'"):
         registry.open_store("s3://x")
+
+
+def test_a_missing_dependency_is_named_with_who_should_have_brought_it(install: Install) -> None:
+    install("broken", "import no_such_module_anywhere")
+    (problem,) = Registry.load().problems
+    assert "no_such_module_anywhere" in problem.fix and "dependencies of broken" in problem.fix
+
+
+PIPELINES = """
+from fabloom import hookimpl
+
+def raising(registry):
+    raise RuntimeError("no table of tools")
+
+def rubbish(registry):
+    return {{"name": "rubbish"}}
+
+@hookimpl
+def fabloom_pipelines():
+    return [raising, rubbish, "{missing}"]
+"""
+
+
+def test_a_pipeline_that_cannot_be_built_harms_only_who_asks_for_it(
+    install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install("broken", PIPELINES.format(missing=tmp_path / "lost.yaml"))
+    registry = Registry.load()
+    for name, words in (("raising", "no table of tools"), ("rubbish", "gives dict, no Pipeline")):
+        with pytest.raises(PluginError, match=f"pipeline '{name}' of broken 1.0.*{words}"):
+            registry.pipeline(name)
+    assert run_main(monkeypatch, "pipelines") == 0
+    listed = capsys.readouterr().out
+    assert "cannot be read: pipeline 'raising' of broken 1.0" in listed and "lost.yaml" in listed and "one-step" in listed
+
+
+def test_a_pipeline_of_a_plugin_that_is_broken_names_the_plugin(install: Install) -> None:
+    install("weave", "raise RuntimeError('licence expired')")
+    registry = Registry.load()
+    with pytest.raises(PluginError, match="licence expired") as caught:
+        registry.pipeline("weave")
+    assert caught.value.exit_code == 3
+    with pytest.raises(PipelineError, match="1 plugins could not be loaded"):
+        registry.pipeline("weaver-of-nothing")
+
+
+STORES = """
+from fabloom import hookimpl
+
+@hookimpl(tryfirst=True)
+def fabloom_open_store(url):
+    if url.startswith("raise://"):
+        raise RuntimeError("no such bucket")
+    if url.startswith("rubbish://"):
+        return object()
+"""
+
+
+def test_a_store_that_fails_or_is_none_names_its_plugin_and_local_stores_open_still(install: Install, tmp_path: Path) -> None:
+    install("broken", STORES)
+    registry = Registry.load()
+    assert registry.open_store(str(tmp_path / "s")).root == tmp_path / "s"
+    with pytest.raises(PluginError, match="broken:broken cannot open 'raise://x': RuntimeError: no such bucket"):
+        registry.open_store("raise://x")
+    with pytest.raises(PluginError, match="gives object for 'rubbish://x', which is no store: it lacks kinds"):
+        registry.open_store("rubbish://x")
+
+
+def test_the_doctor_tells_of_a_name_in_fabloom_plugins_that_nothing_brings(
+    install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install("one", good("one"))
+    monkeypatch.setenv("FABLOOM_STORE", str(tmp_path / "store"))
+    found = {}
+    for text in ("one", "oen,one"):
+        monkeypatch.setenv("FABLOOM_PLUGINS", text)
+        run_main(monkeypatch, "doctor", "--json")
+        (found[text],) = [c for c in json.loads(capsys.readouterr().out)["checks"] if c["name"] == "FABLOOM_PLUGINS"]
+    assert found["one"]["ok"] and not found["oen,one"]["ok"] and "oen" in found["oen,one"]["finding"]
+
+
+OBSERVER = """
+from fabloom import hookimpl
+
+@hookimpl
+def fabloom_step_started(step):
+    step.inputs["images"] = "0" * 40
+    step.preimage["params"]["count"] = 1
+    object.__setattr__(step.params, "count", 1)
+    raise SystemExit("enough")
+
+@hookimpl
+def fabloom_step_finished(step, result):
+    result.metrics["score"] = 1.0
+    object.__setattr__(result, "status", "failed")
+    object.__setattr__(result, "exit_code", 1)
+    raise RuntimeError("tracker is down")
+
+@hookimpl(wrapper=True)
+def fabloom_open_store(url):
+    yield
+    return "another store"
+"""
+
+
+def test_an_observer_can_neither_alter_what_it_sees_nor_stop_the_run(install: Install, tmp_path: Path) -> None:
+    pipeline = {
+        "name": "p",
+        "steps": {
+            "images": {"task": "line-pair.simulate", "params": {"count": 4, "size": 32}},
+            "more": {"task": "images.augment", "params": {"count": 3}, "inputs": {"images": "images"}},
+        },
+    }
+    alone = fabloom.run(pipeline, store=tmp_path / "alone", device="cpu")
+    install("meddler", OBSERVER)
+    observed = fabloom.run(pipeline, store=tmp_path / "observed", device="cpu")
+    assert [s.status for s in observed.steps] == ["ran", "ran"] and observed.exit_code == 0
+    assert [(s.key, s.digest, s.metrics) for s in observed.steps] == [(s.key, s.digest, s.metrics) for s in alone.steps]

@@ -13,6 +13,7 @@ import pytest
 
 from fabloom.artifacts import Artifact
 from fabloom.context import Context
+from fabloom.keys import step_seed
 from fabloom.method import Method, Port, read_tasks
 from fabloom.plan import PlannedStep
 from fabloom.storage.store import Store
@@ -48,6 +49,7 @@ class Bench:
         self.store = Store(folder / "store")
         self._params, self._inputs = params, inputs
         self._references: dict[str, Outcome] = {}
+        self._seconds: dict[str, tuple[Outcome, list[str]]] = {}
         self._manifests: dict[str, dict[str, Any]] = {}
         self._open: list[str] = []
         self._libraries: list[str] = []  # what runs imported of others' packages: the next fork need not wait for it
@@ -85,6 +87,15 @@ class Bench:
             if self.store.has(step.key):
                 self._manifests[task] = self.store.manifest(step.key)
         return self._references[task]
+
+    def again(self, task: str) -> tuple[Outcome, list[str]]:
+        """A second run with another hash seed and a checkpoint at every step, and the files in which it differs; made once."""
+        if task not in self._seconds:
+            self.committed(task)
+            with self.anew(task):
+                outcome = self.run(task, hash_seed=HASH_SEEDS[1])
+                self._seconds[task] = outcome, self.differing(task)
+        return self._seconds[task]
 
     def committed(self, task: str) -> Artifact:
         """What the uninterrupted run committed; fails the test where it did not."""
@@ -147,12 +158,12 @@ class Bench:
         if unknown:
             pytest.fail(f"inputs[{task!r}] names {unknown}; {self.name(task)} has {sorted(self.specs[task].inputs)}", pytrace=False)
         keys: dict[str, str | list[str]] = {}
-        for index, (port, wanted) in enumerate(self.specs[task].inputs.items()):
+        for port, wanted in self.specs[task].inputs.items():
             source = given[port] if port in given else None if wanted.optional else self._producer(task, wanted)
             if isinstance(source, list | tuple):
-                keys[port] = [self._make(task, port, one, 100 * index + place) for place, one in enumerate(source)]
+                keys[port] = [self._make(task, port, one, place) for place, one in enumerate(source)]
             elif source is not None:
-                key = self._make(task, port, source, 100 * index)  # type: ignore[arg-type]
+                key = self._make(task, port, source, 0)  # type: ignore[arg-type]
                 keys[port] = [key] if wanted.many else key
         return keys
 
@@ -171,9 +182,9 @@ class Bench:
             )
         return others[0]
 
-    def _make(self, task: str, port: str, source: str | Write, seed: int) -> str:
-        if not isinstance(source, str):
-            return write_artifact(self.store, source, seed=seed).key
+    def _make(self, task: str, port: str, source: str | Write, place: int) -> str:
+        if not isinstance(source, str):  # each port has other images, so that nothing is tested on what it learned
+            return write_artifact(self.store, source, seed=step_seed(place, 0, f"{task}.{port}") % 2**32).key
         if source not in self.specs or source in self._open:
             pytest.fail(f"inputs[{task!r}][{port!r}] = {source!r}: no other task of {self.method.name} has that name", pytrace=False)
         self._open.append(task)

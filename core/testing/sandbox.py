@@ -87,6 +87,7 @@ class Sandbox:
             "PYTHONHASHSEED": str(hash_seed),
             "OMP_NUM_THREADS": "1",
             "FABLOOM_THREADS": "1",
+            "FABLOOM_OFFLINE": "1",
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         }
         self._server = subprocess.Popen(

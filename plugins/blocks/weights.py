@@ -17,6 +17,8 @@ from torch import Tensor
 from fabloom.errors import EnvironmentProblem, did_you_mean
 
 VARIABLE = "FABLOOM_WEIGHTS_DIR"
+OFFLINE = "FABLOOM_OFFLINE"
+"""Set to anything but 0, nothing is fetched: what is missing is told at once instead of after a server's silence."""
 TORCHVISION = "https://download.pytorch.org/models/"
 SECONDS = 10
 """A server that is silent for so long is taken for out of reach."""
@@ -126,6 +128,8 @@ def download(entry: Entry) -> tuple[Path, str]:
 
 def _fetch(url: str, path: Path) -> None:
     """Whole or not at all: into a file beside, then renamed. The caller checks the hash."""
+    if os.environ.get(OFFLINE, "0") not in ("", "0"):
+        raise OSError(f"{OFFLINE} is set")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         part = Path(folder) / path.name
