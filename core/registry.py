@@ -239,12 +239,10 @@ class Registry:
         Raises UserError where none does, PluginError where one fails at it or gives something that is no store.
         """
         for implementation in reversed(self.hooks.hook.fabloom_open_store.get_hookimpls()):
+            if implementation.wrapper or implementation.hookwrapper:
+                continue  # it would see, and could replace, what another plugin opens
             try:
-                store = (
-                    None
-                    if implementation.wrapper or implementation.hookwrapper
-                    else implementation.function(**dict.fromkeys(implementation.argnames, url))
-                )
+                store: Any = implementation.function(**dict.fromkeys(implementation.argnames, url))
             except FabloomError:
                 raise
             except Exception as error:

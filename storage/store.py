@@ -79,8 +79,15 @@ class Store:
         manifest = self.manifest(key)
         kind = self.kinds.get(manifest["kind"])
         if kind is None:
-            raise PluginError(f"artifact {key[:12]} is of kind '{manifest['kind']}', which no installed plugin declares")
+            maker = f"{manifest['plugin']['distribution']} {manifest['plugin']['version']}"
+            raise PluginError(
+                f"artifact {key[:12]} is of kind '{manifest['kind']}', which no installed plugin declares; {maker} made it. Install that."
+            )
         return kind(ArtifactReader(key, manifest["digest"], None, self.folder(key) / DATA, manifest["files"]))
+
+    def committed_at(self, key: str) -> float:
+        """Unix time of the commit on this file system."""
+        return (self.folder(key) / NAME).stat().st_mtime
 
     def keys(self) -> Iterator[str]:
         """All committed keys, sorted."""

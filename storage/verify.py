@@ -101,12 +101,12 @@ def unreferenced(store: Store, older_than_days: float) -> list[str]:
             if store.has(key) and key not in reached:
                 reached.update(store.lineage(key))
     limit = time.time() - older_than_days * 86400
-    return [key for key in store.keys() if key not in reached and (store.folder(key) / NAME).stat().st_mtime < limit]
+    return [key for key in store.keys() if key not in reached and store.committed_at(key) < limit]
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
+    """Bytes on this disk of a file, or of all files in a folder; 0 where nothing is (an artifact that only a remote holds)."""
+    return sum(p.stat().st_size for p in [path, *path.rglob("*")] if p.is_file())
 
 
 def remove(path: Path) -> int:

@@ -14,13 +14,14 @@ import torch
 from PIL import Image
 from scipy import linalg
 
-from fabloom.artifacts import ImageSet, Report
+from fabloom.artifacts import ImageSet, Report, Table
 from fabloom.context import Context
-from fabloom.errors import DataError, EnvironmentProblem, Interrupted
+from fabloom.errors import DataError, EnvironmentProblem, Interrupted, PipelineError
 from fabloom.method import Method, task
 from fabloom.params import Params
 from fabloom.plugins.blocks import patches, weights
-from fabloom.plugins.quality import comparison, features
+from fabloom.plugins.leaderboard.scores import read_quality
+from fabloom.plugins.quality import ReferencePair, comparison, features, metric_report
 from fabloom.plugins.quality.copies import ROUNDING, least_difference, noise_floor
 from fabloom.plugins.quality.method import Quality
 from fabloom.plugins.quality.scores import Summary
@@ -374,6 +375,165 @@ def test_a_stop_is_honoured(run_task: Any, monkeypatch: pytest.MonkeyPatch) -> N
     made = [run_task(Scenes, "make", {"which": name}) for name in ("new", "pair")]
     with pytest.raises(Interrupted):
         run_task(Quality, "evaluate", {}, images=made[0], reference=made[1], stop=lambda: True)
+
+
+# metrics of other plugins
+
+
+class Told(Params):
+    """What the metric `score` says, made up here."""
+
+    name: str = "score"
+    values: tuple[float, ...] = (4, 1, 3, 2, 5)
+    pair: float | None = 2
+    anchors: dict[str, float] = {}
+    higher: bool | None = None
+    row: int | None = None
+    clean_row: int | None = None
+    nan: bool = False
+
+
+class Teller(Method):
+    """A metric of another plugin, reports that are none, and one written by hand."""
+
+    name = "teller"
+
+    @task(version=1)
+    def score(self, ctx: Context, params: Told, *, images: ImageSet, reference: ImageSet) -> Report:
+        values = np.array(params.values)
+        if params.nan:
+            values[1] = np.nan
+        return metric_report(
+            ctx, name=params.name, meaning="What was told.", unit="dB", values=values, pair=params.pair, anchors=params.anchors,
+            higher_is_better=params.higher, images=images, reference=reference,
+            rows=ReferencePair.of(reference, params.row, params.clean_row), tables={"Own": Table(["a"], [[1]])}, notes=["Own note."],
+        )  # fmt: skip
+
+    @task(version=1)
+    def plain(self, ctx: Context, params: Params) -> Report:
+        return Report.write(ctx, {"score": 1})
+
+    @task(version=1)
+    def forged(self, ctx: Context, params: Told, *, images: ImageSet, reference: ImageSet) -> Report:
+        report = self.score(ctx, params.model_copy(update={"nan": False}), images=images, reference=reference)
+        if params.nan:
+            ctx.staging.put("values", np.full(len(images), np.nan))
+        else:
+            ctx.staging.attrs["metric"] |= {"form": 9}
+        return report
+
+
+@pytest.fixture
+def joined(run_task: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`joined({"name": "a"}, {"name": "b"}, **params)` is the report of evaluate on "new" with those metrics."""
+    monkeypatch.delenv(weights.VARIABLE, raising=False)
+
+    def run(*told: dict[str, Any], task: str = "score", on: tuple[str, str] = ("new", "pair"), **params: Any) -> Report:
+        images, reference, *other = [run_task(Scenes, "make", {"which": name}) for name in ("new", params.pop("reference", "pair"), *on)]
+        metrics = [run_task(Teller, task, one, images=other[0], reference=other[1]) for one in told]
+        given = {"resamples": 200, "nets": [], **params}
+        found = run_task(Quality, "evaluate", given, images=images, reference=reference, metrics=metrics or None)
+        assert isinstance(found, Report)
+        return found
+
+    return run
+
+
+def test_a_metric_joins_with_the_same_intervals(joined: Any, store: Any) -> None:
+    told = np.array([4.0, 1, 3, 2, 5])
+    report = joined({"anchors": {"noise": 9}}, {"name": "other", "pair": None, "higher": True})
+    seed = store.manifest(report.key)["preimage"]["seed"]
+    summary = Summary(seed, 200, 0.95)
+    assert report.metrics["score"] == {**summary.score(told, 2), "anchors": {"noise": 9}}
+    assert report.metrics["score"]["ratio"] == 1.5 and report.metrics["score"]["sd"] == pytest.approx(np.sqrt(2))
+    # the resamples are those of its own scores: their means move together
+    assert report.metrics["score"]["raw_ci"] == summary.interval(told) and "x100" not in report.metrics["score"]
+    assert report.metrics["other"] == summary.score(told, None) and "ratio" not in report.metrics["other"]
+    rows = {row[0]: row for row in report.tables["Metrics of other plugins"].rows}
+    assert rows["score"] == [
+        "score",
+        3,
+        *summary.interval(told),
+        told.std(),
+        2,
+        1.5,
+        "dB",
+        "best near the reference pair's",
+    ]
+    assert rows["other"][5:7] == [None, None] and rows["other"][8] == "higher is better"
+    assert any(note.startswith("score: What was told, in dB;") for note in report.notes)
+
+
+def test_what_joins_changes_nothing_else(joined: Any, store: Any) -> None:
+    alone, together = joined(), joined({})
+    assert "metrics" not in store.manifest(alone.key)["preimage"]["inputs"] and alone.key != together.key
+    seeds = [store.manifest(report.key)["preimage"]["seed"] for report in (alone, together)]
+    assert seeds[0] == seeds[1]
+    metrics = together.metrics
+    assert metrics.pop("score") and metrics == alone.metrics
+    assert set(together.tables) - set(alone.tables) == {"Metrics of other plugins"}
+    assert read_quality(together) == read_quality(alone), "the leaderboard reads what it read before"
+
+
+def test_the_report_of_a_metric_stands_alone(run_task: Any) -> None:
+    images, reference = (run_task(Scenes, "make", {"which": name}) for name in ("new", "pair"))
+    report = run_task(Teller, "score", {"anchors": {"noise": 9}}, images=images, reference=reference)
+    assert report.metrics == {"score": {"mean": 3, "sd": pytest.approx(np.sqrt(2)), "pair": 2, "ratio": 1.5, "anchors": {"noise": 9}}}
+    assert list(report.tables) == ["Own"] and report.notes[-1] == "Own note."
+    np.testing.assert_array_equal(report.array("values")[...], [4, 1, 3, 2, 5])
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"nan": True}, "metric 'score' is nan for image 1; a metric is finite"),
+        ({"values": (1, 2)}, r"one value for each of 5 images, shape \(5,\), not \(2,\)"),
+        ({"name": "Score"}, "'Score': a name is lower case"),
+        ({"name": "../score"}, "a name is lower case"),
+        ({"name": "defects"}, "'defects': quality.evaluate has a score of that name"),
+        ({"name": "lpips_mine"}, "'lpips_mine': quality.evaluate has a score of that name"),
+        ({"row": 7}, "row 7 is not in set"),
+    ],
+)
+def test_a_metric_that_cannot_stand_is_not_written(run_task: Any, told: dict[str, Any], message: str) -> None:
+    images, reference = (run_task(Scenes, "make", {"which": name}) for name in ("new", "pair"))
+    with pytest.raises(DataError, match=message):
+        run_task(Teller, "score", told, images=images, reference=reference)
+
+
+@pytest.mark.parametrize(
+    ("told", "how", "message"),
+    [
+        ([{"values": [1] * 6}], {"on": ("counted", "pair")}, "'score' .*was computed on images .* the same `images`"),
+        ([{"row": 1, "clean_row": 0}], {"on": ("new", "unsaid")}, "'score' .*was computed on reference .* the same `reference`"),
+        (
+            [{"row": 1}],
+            {"on": ("new", "two"), "reference": "two", "reference_row": 2},
+            "rows 1 and 0 of .* with 2 and 0; give both the same",
+        ),
+        ([{}, {"pair": 3}], {}, "'score' .*is given 2 times"),
+        ([{"nan": True}], {"task": "forged"}, "metric 'score' is nan for image 0"),
+        ([{}], {"task": "forged"}, "another form than fabloom.plugins.quality.metric_report writes .form: "),
+    ],
+)
+def test_a_metric_of_something_else_is_refused(joined: Any, told: list[Any], how: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        joined(*told, **how)
+
+
+def test_a_report_that_is_no_metric_is_refused(run_task: Any) -> None:
+    images, reference = (run_task(Scenes, "make", {"which": name}) for name in ("new", "pair"))
+    with pytest.raises(DataError, match="is no metric report; give reports of tasks"):
+        run_task(Quality, "evaluate", {"nets": []}, images=images, reference=reference, metrics=[run_task(Teller, "plain")])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [([], "steps.q.inputs.metrics: lists no step"), (["a" * 40] * 2, "steps.q.inputs.metrics: .*twice")]
+)
+def test_lists_that_make_no_sense_are_refused_while_planning(given: list[str], message: str) -> None:
+    step: Any = SimpleNamespace(name="q", inputs={"metrics": given})
+    with pytest.raises(PipelineError, match=message):
+        Quality.check(step, {})
 
 
 # the real pair

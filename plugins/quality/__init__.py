@@ -1,16 +1,18 @@
-"""Scores of generated images, and the door to LPIPS."""
+"""Scores of generated images, and the doors for others: to LPIPS, and for metrics that join the scores."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from .joining import ReferencePair, metric_report
+
 if TYPE_CHECKING:
     from torch import Tensor, device
 
     from fabloom.plugins.blocks.perceptual import Lpips
 
-__all__ = ["lpips"]
+__all__ = ["ReferencePair", "lpips", "metric_report"]
 
 
 def lpips(a: Tensor, b: Tensor, net: str = "alex") -> Tensor:

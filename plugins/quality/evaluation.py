@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,8 +17,9 @@ from fabloom.plugins.blocks.perceptual import TRUNKS, Lpips
 from fabloom.plugins.blocks.weights import MissingWeights
 
 from . import defects, features, notes, pictures, sifid
-from .comparison import Comparison, batched
+from .comparison import Comparison, batched, clean_row_of, reference_row
 from .copies import least_difference, noise_floor
+from .joining import BEST, Joined, read_metrics
 from .method import EvaluateParams
 from .scores import Metrics, Summary
 
@@ -33,9 +35,11 @@ class Findings:
     nearness: tuple[str, Real] | None = None
 
 
-def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, reference: ImageSet) -> Report:
+def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, reference: ImageSet, metrics: Sequence[Report]) -> Report:
     """The task `evaluate`."""
     given = Comparison.of(params, images, reference)
+    rows = reference_row(reference, params.reference_row), clean_row_of(reference, params.clean_row)
+    joined = read_metrics(metrics, images, reference, *rows)
     summary = Summary(ctx.seed, params.resamples, params.confidence)
     found = Findings({"images": len(given.images)})
     defect_scores(params, given, images, reference, summary, found)
@@ -43,6 +47,7 @@ def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, reference: 
     sifid_scores(ctx, given, summary, found)
     patch_scores(ctx, given, summary, found)
     copy_scores(params, given, found)
+    joined_scores(joined, summary, found)
     found.pictures |= pictures.samples(given, params.shown)
     if found.nearness is not None:
         found.pictures |= pictures.extremes(given, *found.nearness)
@@ -142,3 +147,20 @@ def copy_scores(params: EvaluateParams, given: Comparison, found: Findings) -> N
         "noise_floor": floor,
     }
     found.notes.append(notes.copying(params, floor, known=given.clean is not None))
+
+
+def joined_scores(joined: Sequence[Joined], summary: Summary, found: Findings) -> None:
+    """Metrics of other plugins: the same resamples and intervals, a group of their name, a row of a table, a note."""
+    rows: list[list[object]] = []
+    for one in joined:
+        head = one.head
+        scores = summary.score(one.values, head.pair)
+        found.metrics[head.name] = {**scores, **({"anchors": head.anchors} if head.anchors else {})}
+        low, high = scores["raw_ci"] or (None, None)
+        rows.append(
+            [head.name, scores["raw"], low, high, scores["sd"], head.pair, scores.get("ratio"), head.unit, BEST[head.higher_is_better]]
+        )
+        found.notes.append(notes.joined(one))
+    if rows:
+        columns = ("metric", "mean", "low", "high", "sd", "reference pair", "ratio", "unit", "best")
+        found.tables["Metrics of other plugins"] = Table(columns, rows)

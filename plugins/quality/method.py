@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from fabloom.artifacts import ImageSet, Report
 from fabloom.context import Context
+from fabloom.errors import PipelineError
 from fabloom.method import Method, task
 from fabloom.params import Params
 from fabloom.plugins.blocks.labels import LabelParams
+
+if TYPE_CHECKING:
+    from fabloom.plan import PlannedStep
 
 
 class EvaluateParams(Params):
@@ -51,14 +56,26 @@ class Quality(Method):
     name = "quality"
     preload = ("torch", "lpips", "torchvision")
 
+    @classmethod
+    def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
+        """Each metric that joins must be named once."""
+        given = list(step.inputs.get("metrics", ("",)))
+        if not given:
+            raise PipelineError(f"steps.{step.name}.inputs.metrics", "lists no step; leave it out where no metric joins")
+        if len(set(given)) < len(given):
+            raise PipelineError(f"steps.{step.name}.inputs.metrics", "lists a step, or two that are alike, twice; list each once")
+
     @task(version=1)
-    def evaluate(self, ctx: Context, params: EvaluateParams, *, images: ImageSet, reference: ImageSet) -> Report:
+    def evaluate(
+        self, ctx: Context, params: EvaluateParams, *, images: ImageSet, reference: ImageSet, metrics: list[Report] | None = None
+    ) -> Report:
         """SIFID, LPIPS, diversity, sliced Wasserstein, copies, nearest patches, defects and where they lie.
 
-        A score whose weights are missing is left out and a note says so; nothing is computed on random weights. Raises
-        DataError for sizes or channels that differ, for images under 32 pixels a side, and for a reference set that leaves
-        open which image is the reference.
+        `metrics` are reports of other plugins' metrics on the same images and reference (see `metric_report`); they get the
+        same intervals and a place among the scores. A score whose weights are missing is left out and a note says so; nothing
+        is computed on random weights. Raises DataError for sizes or channels that differ, for images under 32 pixels a side,
+        for a reference set that leaves open which image is the reference, and for a metric of other images.
         """
         from . import evaluation
 
-        return evaluation.evaluate(ctx, params, images, reference)
+        return evaluation.evaluate(ctx, params, images, reference, metrics or [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fabloom.plugins.blocks.difference import Rule
 from fabloom.plugins.blocks.weights import TABLE, VARIABLE
 
+from .joining import Joined, reading
 from .method import EvaluateParams
 
 NO_CLEAN = (
@@ -69,3 +70,8 @@ def copying(params: EvaluateParams, floor: float, *, known: bool) -> str:
         f"{origin}). 0 is a verbatim copy, 0.71 the same scene without its noise, 1 a second acquisition of it, a defect elsewhere more. "
         f"Below {params.copy_below:g} an image repeats the reference's own noise and counts as a copy."
     )
+
+
+def joined(metric: Joined) -> str:
+    """What a metric of another plugin is, and which report has its values."""
+    return f"{metric.head.name}: {reading(metric.head)} A metric of another plugin; report {metric.key[:12]} has its value for each image."

@@ -34,8 +34,12 @@ class Summary:
         return {name: float(values.mean()), f"{name}_ci": self.interval(values)}
 
     def distance(self, values: Real, pair: float | None) -> Metrics:
-        """A distance to the reference: raw, times 100, over that of the reference pair; population deviation over images."""
-        found = {**self.mean("raw", values), "sd": float(values.std()), **self.mean("x100", 100 * values)}
+        """A distance to the reference: as `score`, and times 100."""
+        return {**self.score(values, pair), **self.mean("x100", 100 * values)}
+
+    def score(self, values: Real, pair: float | None) -> Metrics:
+        """Raw, and over that of the reference pair where there is one that is not 0; population deviation over images."""
+        found = {**self.mean("raw", values), "sd": float(values.std())}
         if pair:
             found |= {**self.mean("ratio", values / pair), "ratio_sd": float(values.std() / pair), "pair": pair}
         return found

@@ -1,4 +1,4 @@
-"""Strict mypy over the package as an importer sees it, and over the author's view in `plugin_author.py`.
+"""Strict mypy over the package as an importer sees it, and over what authors write: `plugin_author.py`, the template, the examples.
 
 The five folders are one package only once installed, so they are linked into a tree of that shape first.
 """
@@ -29,6 +29,12 @@ def link_package(tree: Path) -> None:
                 (target / file.name).symlink_to(file)
 
 
+def authors() -> list[Path]:
+    """Packages that a third party wrote, or might have."""
+    roots = [ROOT / "flows" / "scaffold" / "template", *sorted((ROOT / "examples").iterdir())]
+    return [package for root in roots for package in sorted((root / "src").glob("*")) if (package / "__init__.py").is_file()]
+
+
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
@@ -36,6 +42,9 @@ def main() -> int:
         (tree / "plugin_author.py").symlink_to(ROOT / "tests" / "typing" / "plugin_author.py")
         command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache")]
         command += ["-p", "fabloom", "-m", "plugin_author"]
+        for package in authors():
+            (tree / package.name).symlink_to(package)
+            command += ["-p", package.name]
         return subprocess.run(command, cwd=tree, env={**os.environ, "MYPYPATH": str(tree)}, check=False).returncode
 
 

@@ -9,7 +9,29 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fabloom import Context, ImageSet, Method, Model, Params, hookimpl, task
+from fabloom import (
+    Artifact,
+    Context,
+    DataError,
+    ImageSet,
+    Method,
+    Model,
+    Params,
+    Pipeline,
+    Report,
+    RowSpec,
+    Source,
+    Step,
+    Table,
+    hookimpl,
+    open_store,
+    run,
+    task,
+)
+from fabloom.execute import StepResult
+from fabloom.plan import PlannedStep
+from fabloom.registry import Registry
+from fabloom.testing import MemoryStore, MethodConformance, run_task, tiny_images, write_artifact
 
 
 class TrainParams(Params):
@@ -52,6 +74,79 @@ class Fade(Method):
         return ImageSet.write(ctx, images=batches())
 
 
+class Profile(Artifact):
+    """A kind of one's own: mean grey level of each column, float32 [N,W]."""
+
+    @classmethod
+    def write(cls, ctx: Context, columns: NDArray[np.float32]) -> Profile:
+        if columns.ndim != 2:
+            raise DataError(f"columns must be [N,W], not {columns.shape}")
+        writer = ctx.staging.rows(len(columns), 64, {"columns": RowSpec("float32", columns.shape[1:], dims=("x",))})
+        writer.append({"columns": columns})
+        writer.close()
+        return cls(ctx.staging.as_reader())
+
+
+class FolderParams(Params):
+    path: Source = Field(description="Folder of images.")
+
+
+class Measure(Method):
+    """Tasks of other names, with an optional and a list input."""
+
+    name = "measure"
+
+    @task(version=1)
+    def profile(self, ctx: Context, params: Params, *, images: ImageSet, mask: ImageSet | None = None) -> Profile:
+        return Profile.write(ctx, images.images[:].mean((1, 2)).astype(np.float32))
+
+    @task(version=2)
+    def count(self, ctx: Context, params: FolderParams, *, reports: list[Report]) -> Report:
+        with ctx.progress(len(reports), unit="report") as bar:
+            for report in reports:
+                ctx.log(f"{report.key[:12]}: {report.metrics}")
+                bar.advance()
+        return Report.write(ctx, {"reports": len(reports)}, tables={"all": Table(("key",), [(r.key,) for r in reports])})
+
+
 @hookimpl
 def fabloom_methods() -> list[type[Method]]:
-    return [Fade]
+    return [Fade, Measure]
+
+
+@hookimpl
+def fabloom_kinds() -> list[type[Artifact]]:
+    return [Profile]
+
+
+def everything(registry: Registry) -> Pipeline:
+    steps = {name: Step(task=f"{name}.train") for name, method in registry.methods.items() if "one-shot" in method.tags}
+    return Pipeline(name="everything", steps=steps)
+
+
+@hookimpl
+def fabloom_pipelines() -> list[object]:
+    return [everything]
+
+
+@hookimpl
+def fabloom_step_finished(step: PlannedStep, result: StepResult) -> None:
+    print(step.name, result.status, result.metrics)
+
+
+class TestFade(MethodConformance):
+    method = Fade
+    params = {"train": {"steps": 4}, "sample": {"count": 2}}
+    inputs = {"train": {"images": tiny_images}}
+
+
+def test_by_hand(fabloom_memory_store: MemoryStore) -> None:
+    images = write_artifact(fabloom_memory_store, tiny_images)
+    model = run_task(fabloom_memory_store, Fade, "train", {"steps": 2}, inputs={"images": images})
+    assert isinstance(model, Model) and model.config["shape"] == [1, 32, 32]
+
+
+def by_the_python_door() -> str:
+    done = run("one-step", store="here", set=["steps.teacher.params.steps=20"])
+    artifact = open_store("here").get(done.steps[0].key)
+    return artifact.digest
