@@ -20,8 +20,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
     if images.images.shape[1] != 1:
         raise DataError(f"my-weave learns grey images; these have {images.images.shape[1]} channels. Load them as grey.")
     data = to_signal(images.images[:]).to(ctx.device)
-    height, width = data.shape[2:]
-    net = Velocity(params.width, (height, width)).to(ctx.device)
+    net = Velocity(params.width, tuple(data.shape[2:])).to(ctx.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=params.lr)
     draw = ctx.generator()  # one stream, seeded by the step and kept in every checkpoint
     # the loop restores, checkpoints and shows progress; it must be given everything that has state
@@ -35,7 +34,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
         loss.backward()
         optimizer.step()
         step.log(loss=loss.item())
-    return Model.write(ctx, net.state_dict(), {"width": params.width, "size": [height, width]})
+    return Model.write(ctx, net.state_dict(), {"width": params.width, "size": list(data.shape[2:])})
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ class Velocity(nn.Module):
 
     places: Tensor
 
-    def __init__(self, width: int, size: tuple[int, int]) -> None:
+    def __init__(self, width: int, size: Sequence[int]) -> None:
         super().__init__()
         self.register_buffer("places", waves(*size), persistent=False)
         self.layers = nn.Sequential(
