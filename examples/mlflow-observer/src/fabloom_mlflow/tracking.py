@@ -1,0 +1,109 @@
+"""One finished step, written to MLflow in one go: a killed pipeline leaves no run that seems to be going on."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .flat import numbers, texts
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+    from fabloom.execute import StepResult
+    from fabloom.plan import PlannedStep
+
+EXPERIMENT_VARIABLE = "FABLOOM_MLFLOW_EXPERIMENT"
+DEFAULT_URI = "file:./mlruns"
+AT_ONCE = {"params": 100, "metrics": 1000}
+"""What MLflow takes in one call of `log_batch`."""
+
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing about a fab leaves it
+    "MLFLOW_ALLOW_FILE_STORE": "true",  # MLflow 3 refuses a folder as its store unless told so
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # its own 7 retries of 120 s would hold up a pipeline whose tracking server is down
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+"""Set before MLflow is imported, where the environment does not say otherwise."""
+
+
+def log_step(step: PlannedStep, result: StepResult, began: float, ended: float) -> None:
+    """Write one run: parameters, numbers, tags and times. `began` and `ended` are Unix times in seconds. Raises what MLflow raises."""
+    client = connect()
+    run = client.create_run(
+        experiment(client, os.environ.get(EXPERIMENT_VARIABLE) or "fabloom"),
+        start_time=milliseconds(began),
+        run_name=step.name,
+        tags=tags(step, result, ended - began),
+    )
+    try:
+        log_values(client, run.info.run_id, step, result, milliseconds(ended))
+        client.set_terminated(run.info.run_id, "FINISHED" if result.status == "ran" else "FAILED", milliseconds(ended))
+    except BaseException:
+        client.set_terminated(run.info.run_id, "KILLED", milliseconds(ended))  # the step is in the store; only its log is not whole
+        raise
+
+
+def connect() -> MlflowClient:
+    """A client of MLFLOW_TRACKING_URI, default the folder `./mlruns`."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI)
+
+
+def experiment(client: MlflowClient, name: str) -> str:
+    """The id of the experiment, made where there is none; another step may be making it at this moment."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def tags(step: PlannedStep, result: StepResult, seconds: float) -> dict[str, str]:
+    """What finds the run from an artifact and the artifact from a run: `fabloom show KEY`."""
+    told = {
+        "key": step.key,
+        "digest": result.digest,
+        "task": step.task,
+        "kind": result.kind,
+        "status": result.status,
+        "seconds": f"{result.seconds or seconds:.3f}",
+        "error": result.error[:5000],
+        "inputs": " ".join(key for keys in step.inputs.values() for key in ([keys] if isinstance(keys, str) else keys)),
+    }
+    return {f"fabloom.{name}": value for name, value in told.items() if value}
+
+
+def log_values(client: MlflowClient, run_id: str, step: PlannedStep, result: StepResult, at: int) -> None:
+    """Log parameters (with the seed) and metrics, in portions."""
+    from mlflow.entities import Metric, Param
+
+    params = [Param(name, value) for name, value in {"seed": str(step.seed), **texts(step.params.model_dump(mode="json"))}.items()]
+    metrics = [Metric(name, value, at, 0) for name, value in numbers(result.metrics).items()]
+    for portion in portions(params, AT_ONCE["params"]):
+        client.log_batch(run_id, params=portion)
+    for portion in portions(metrics, AT_ONCE["metrics"]):
+        client.log_batch(run_id, metrics=portion)
+
+
+def portions(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of at most `size` values."""
+    rest = iter(values)
+    while portion := list(itertools.islice(rest, size)):
+        yield portion
+
+
+def milliseconds(seconds: float) -> int:
+    """The time that MLflow keeps."""
+    return int(seconds * 1000)
