@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from .errors import DamagedArtifact, DataError, EnvironmentProblem, FabloomError, Interrupted, PipelineError, StepFailed, UserError
     from .hooks import hookimpl
     from .method import Method, task
+    from .network import Network
     from .params import Params, Source
     from .pipeline import Pipeline, Step
 
 __version__ = "0.1.0"
 __all__ = [
     "Artifact", "Context", "DamagedArtifact", "DataError", "EnvironmentProblem", "FabloomError", "ImageSet", "Interrupted",
-    "LazyArray", "Method", "Model", "OfflineData", "Params", "Pipeline", "PipelineError", "Report", "RowSpec", "Source", "Step",
+    "LazyArray", "Method", "Model", "Network", "OfflineData", "Params", "Pipeline", "PipelineError", "Report", "RowSpec", "Source", "Step",
     "StepFailed", "Table", "UserError", "hookimpl", "open_store", "run", "task",
 ]  # fmt: skip
 
@@ -31,6 +32,7 @@ _HOMES = {
     ),
     "hooks": ("hookimpl",),
     "method": ("Method", "task"),
+    "network": ("Network",),
     "params": ("Params", "Source"),
     "pipeline": ("Pipeline", "Step"),
     "flows.api": ("open_store", "run"),

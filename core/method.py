@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from .artifacts import Artifact
+from .artifacts import Artifact, Model
 from .params import Params
 
 if TYPE_CHECKING:
+    from .network import Network, Pretrained
     from .plan import PlannedStep
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,8 +40,25 @@ class Method:
     def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
         """Override to refuse, while planning, what only the step and its neighbours together show to be wrong.
 
-        `upstream` holds the steps of this pipeline that feed the ports. Raise PipelineError; read no data.
+        `upstream` holds the steps of this pipeline that feed the ports, those of a list as `port[0]`, `port[1]`. Raise
+        PipelineError; read no data.
         """
+
+    @classmethod
+    def networks(cls, model: Model) -> Mapping[str, Network]:
+        """Override to say what `fabloom export --format onnx` and `torch-export` write of a model of this method.
+
+        One graph for each entry, named as its file: small letters, digits, dots, hyphens. Empty: there is nothing to export as a graph.
+        """
+        return {}
+
+    @classmethod
+    def pretrained(cls, model: Model) -> Mapping[str, Pretrained]:
+        """Override to say what `fabloom export --format diffusers` writes: for each folder an object with `save_pretrained`.
+
+        The folder `.` is a whole pipeline. Empty: no class of diffusers holds such a model.
+        """
+        return {}
 
 
 @dataclass(frozen=True)

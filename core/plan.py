@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from .errors import PipelineError, UserError, did_you_mean
+from .errors import FabloomError, PipelineError, PluginError, UserError, did_you_mean
 from .keys import SCHEMA, SourceHasher, artifact_key, canonical_params, step_seed
 from .method import Port, TaskSpec
 from .params import Params
@@ -69,18 +70,23 @@ def make_plan(pipeline: Pipeline, registry: Registry, store: PlanStore) -> Plan:
     for name in order:
         planned[name] = _plan_step(name, pipeline, specs, planned, store)
     for step in planned.values():
-        upstream = {
-            port: planned[source]
-            for port, source in pipeline.steps[step.name].inputs.items()
-            if isinstance(source, str) and source in planned
-        }
-        step.spec.method.check(step, upstream)
+        with _own_fault(step.spec, f"steps.{step.name}"):
+            step.spec.method.check(step, _feeding(pipeline.steps[step.name], planned))
     return Plan(pipeline, tuple(planned.values()))
 
 
 def _sources(step: Step) -> list[tuple[str, str]]:
     """(port, source) of every input, lists flattened."""
     return [(port, s) for port, source in step.inputs.items() for s in ([source] if isinstance(source, str) else source)]
+
+
+def _feeding(step: Step, planned: Mapping[str, PlannedStep]) -> dict[str, PlannedStep]:
+    """The planned steps behind the ports; those of a list as `port[0]`, `port[1]`."""
+    found = {}
+    for port, source in step.inputs.items():
+        named = {port: source} if isinstance(source, str) else {f"{port}[{index}]": one for index, one in enumerate(source)}
+        found.update({place: planned[one] for place, one in named.items() if one in planned})
+    return found
 
 
 def _is_stored(source: str) -> bool:
@@ -111,10 +117,11 @@ def _plan_step(
     name: str, pipeline: Pipeline, specs: Mapping[str, TaskSpec], planned: Mapping[str, PlannedStep], store: PlanStore
 ) -> PlannedStep:
     step, spec = pipeline.steps[name], specs[name]
-    try:
-        params = spec.params.model_validate(step.params)
-    except ValidationError as error:
-        raise validation_error(error, spec.params, f"steps.{name}.params") from error
+    with _own_fault(spec, f"steps.{name}.params"):
+        try:
+            params = spec.params.model_validate(step.params)
+        except ValidationError as error:
+            raise validation_error(error, spec.params, f"steps.{name}.params") from error
     inputs = _inputs(name, step, spec, planned, store)
     seed = step_seed(pipeline.seed, step.seed, spec.full_name)
     try:
@@ -128,6 +135,18 @@ def _plan_step(
     preimage = {"schema": SCHEMA, "task": spec.full_name, "version": spec.version, "params": canonical, "seed": seed, "inputs": inputs}
     upstream = tuple(dict.fromkeys(source for _, source in _sources(step) if not _is_stored(source)))
     return PlannedStep(name, spec, params, inputs, upstream, seed, artifact_key(preimage), preimage)
+
+
+@contextmanager
+def _own_fault(spec: TaskSpec, place: str) -> Iterator[None]:
+    """What a method's own code raises amiss while planning becomes an error that names the method."""
+    try:
+        yield
+    except FabloomError:
+        raise
+    except Exception as error:
+        method = f"{spec.method.__module__}.{spec.method.__qualname__}"
+        raise PluginError(f"{place}: {method} fails while planning: {type(error).__name__}: {error}. Tell its author.") from error
 
 
 def _with_place(error: UserError, place: str) -> tuple[str, ...]:

@@ -26,8 +26,11 @@ from .pipeline import Pipeline
 API = (1, 0)
 """Version of the plugin contract."""
 GROUP = "fabloom.plugins"
-STORE = ("kinds", "url", "has", "get", "manifest", "resolve", "lock", "work", "stage", "folder", "set_aside", "hasher")
-"""What running a step asks of a store; see `ArtifactStore` in `core/execute.py`."""
+STORE = (
+    "kinds", "url", "root", "refs", "hasher", "keys", "has", "get", "manifest", "resolve", "lineage", "lock", "work", "stage", "folder",
+    "set_aside",
+)  # fmt: skip
+"""What running a step, the report page and the commands ask of a store; `fabloom.storage.store.Store` is one to subclass."""
 
 
 @dataclass(frozen=True)

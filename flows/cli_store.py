@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fabloom.errors import FabloomError, UserError
+from fabloom.errors import FabloomError
+from fabloom.progress import silent
 
 from .cli import JsonOption, StoreOption, WhatArgument, app, emit_json, refs, say, table
 
 if TYPE_CHECKING:
     from fabloom.storage.store import Store
+
+RefArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the ref, as in line-pair/champion.")]
 
 
 def open_store(url: str | None) -> Store:
@@ -186,17 +190,43 @@ def gc(
 @app.command()
 def export(
     what: WhatArgument,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet, or an empty one.")],
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="ImageSet: png (default), coco, imagefolder. Model: safetensors (default), diffusers, onnx, torch-export. "
+            "Report: json (default). Every kind: zarr, a copy of what the store holds.",
+        ),
+    ] = None,
     store: StoreOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Write an artifact as ordinary files: PNGs and masks, safetensors, JSON, or the zarr group itself."""
+    """Write an artifact as files that other software opens: all of them, or none where something goes wrong.
+
+    **png**: clean/, defect/ and masks/, the layout that `images.load` reads. **coco**: images/ and annotations.json, an instance for
+    each connected defect. **imagefolder**: train/ with metadata.jsonl for Hugging Face datasets. **safetensors**: tensors and config.
+    **diffusers**: loads with from_pretrained. **onnx**, **torch-export**: a graph of each network for any number of images, compared
+    with the model when it is written; networks.json says what goes in and comes out. docs/interoperability.md shows how to load each.
+    """
+    from fabloom.registry import Registry
+
+    from . import api
+    from .cli import quiet_stdout
     from .export import export_artifact
 
-    opened = open_store(store)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"'{folder}' exists and is no empty folder; give a new one")
-    written = export_artifact(opened.get(opened.resolve(what)), folder)
+    registry = Registry.load()
+    opened = api.open_store(store, registry)
+    key = opened.resolve(what)
+    display: AbstractContextManager[Any] = quiet_stdout()
+    if not json_:
+        from .display import LiveDisplay
+
+        display = LiveDisplay()
+    with display as live:
+        emit = silent if live is None else lambda event: live.emit({**event, "step": f"export {key[:12]}"})
+        written = export_artifact(opened, key, folder, format_, registry=registry, emit=emit)
     if json_:
         emit_json({"folder": str(folder), "files": written})
     else:
@@ -215,7 +245,7 @@ def ref_list(store: StoreOption = None, json_: JsonOption = False) -> None:
 
 
 @refs.command("set")
-def ref_set(name: str, key: WhatArgument, store: StoreOption = None, json_: JsonOption = False) -> None:
+def ref_set(name: RefArgument, key: WhatArgument, store: StoreOption = None, json_: JsonOption = False) -> None:
     """Point a ref at an artifact."""
     opened = open_store(store)
     full = opened.resolve(key)
@@ -227,7 +257,7 @@ def ref_set(name: str, key: WhatArgument, store: StoreOption = None, json_: Json
 
 
 @refs.command("rollback")
-def ref_rollback(name: str, store: StoreOption = None, json_: JsonOption = False) -> None:
+def ref_rollback(name: RefArgument, store: StoreOption = None, json_: JsonOption = False) -> None:
     """Point a ref back at what it pointed at before."""
     key = open_store(store).refs.rollback(name)
     if json_:

@@ -144,10 +144,13 @@ def test_worse_images_score_worse(metrics: Any) -> None:
         assert found["pair"] == good["pair"] and found["raw_ci"][0] > good["raw_ci"][1], images
 
 
-def test_a_metric_of_other_images_is_refused(document: Any, run: Callable[..., Any]) -> None:
-    failed = run(2, edges=score("straight"), quality=quality("good", "edges"))["steps"]
-    assert failed["edges"]["status"] == "reused" and failed["quality"]["status"] == "failed"
-    assert "'edge_roughness'" in failed["quality"]["error"] and "give both steps the same `images`" in failed["quality"]["error"]
+def test_a_metric_of_other_images_is_refused_while_planning(cli: Cli, place: Path) -> None:
+    for images, code in (("good", 0), ("straight", 2)):
+        path = place / "others.yaml"
+        path.write_text(yaml.safe_dump({"name": "p", "steps": {**STEPS, "edges": score(images), "quality": quality("good", "edges")}}))
+        done = cli("plan", path)
+        assert done.returncode == code, done.stderr
+    assert "steps.quality.inputs.metrics[0]: 'edges' has another `images` than 'quality'" in done.stderr
 
 
 def test_lists_that_make_no_sense_are_refused_while_planning(cli: Cli, place: Path) -> None:

@@ -331,3 +331,43 @@ def test_an_observer_can_neither_alter_what_it_sees_nor_stop_the_run(install: In
     observed = fabloom.run(pipeline, store=tmp_path / "observed", device="cpu")
     assert [s.status for s in observed.steps] == ["ran", "ran"] and observed.exit_code == 0
     assert [(s.key, s.digest, s.metrics) for s in observed.steps] == [(s.key, s.digest, s.metrics) for s in alone.steps]
+
+
+FAILING = """
+from fabloom import Context, Method, Params, Report, hookimpl, task
+from pydantic import field_validator
+
+class Odd(Params):
+    count: int = 1
+
+    @field_validator("count")
+    @classmethod
+    def _odd(cls, value):
+        return 1 // (value % 2) and value
+
+class Toy(Method):
+    name = "toy"
+
+    @classmethod
+    def check(cls, step, upstream):
+        if step.params.count > 2:
+            raise KeyError("no such table")
+
+    @task(version=1)
+    def make(self, ctx: Context, params: Odd) -> Report:
+        pass
+
+@hookimpl
+def fabloom_methods():
+    return [Toy]
+"""
+
+
+@pytest.mark.parametrize(("count", "words"), [(2, "ZeroDivisionError"), (3, "KeyError: 'no such table'")])
+def test_a_method_that_fails_while_planning_is_named(install: Install, tmp_path: Path, count: int, words: str) -> None:
+    install("toy", FAILING)
+    registry, store = Registry.load(), Store(tmp_path / "store")
+    good = Pipeline.parse({"name": "p", "steps": {"a": {"task": "toy.make", "params": {"count": 1}}}})
+    assert make_plan(good, registry, store).steps
+    with pytest.raises(PluginError, match=f"steps.a.*Toy fails while planning: {words}"):
+        make_plan(good.override([f"steps.a.params.count={count}"], None), registry, store)

@@ -62,7 +62,7 @@ class ScaleNetwork(nn.Module):
         """One evaluation; `time` as the method counts it, `scale` the index of the scale, 0 the coarsest."""
         condition = self.condition(torch.cat([embed(time), embed(scale)], 1))
         if context is not None:
-            x = torch.cat([x, context.to(x).expand(len(x), -1, -1, -1)], 1)
+            x = torch.cat([x, context.to(x).expand(x.shape[0], -1, -1, -1)], 1)
         for block in self.blocks:
             x = block(x, condition)
         out: Tensor = self.head(x)

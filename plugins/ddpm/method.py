@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,6 +11,10 @@ from fabloom.artifacts import ImageSet, Model
 from fabloom.context import Context
 from fabloom.method import Method, task
 from fabloom.params import Params
+
+if TYPE_CHECKING:
+    from fabloom.network import Network as Graph
+    from fabloom.network import Pretrained
 
 TIMESTEPS = 1000
 """Time values of every model, as published; a sampler takes as few of them as it likes."""
@@ -96,6 +101,20 @@ class Ddpm(Method):
 
     name = "ddpm"
     preload = ("torch", "torch._dynamo", "diffusers")
+
+    @classmethod
+    def networks(cls, model: Model) -> Mapping[str, Graph]:
+        """The U-Net: `unet`."""
+        from . import exporting
+
+        return exporting.networks(model)
+
+    @classmethod
+    def pretrained(cls, model: Model) -> Mapping[str, Pretrained]:
+        """A `DDPMPipeline`, or U-Net and scheduler where the model has classes."""
+        from . import exporting
+
+        return exporting.pretrained(model)
 
     @task(version=1)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:

@@ -18,6 +18,7 @@ from fabloom.method import Method, task
 from fabloom.params import Params, Source
 
 if TYPE_CHECKING:
+    from fabloom.network import Network
     from fabloom.plan import PlannedStep
 
 Precision = Literal["fp32", "bf16"]
@@ -185,6 +186,13 @@ class DenoisingCircuits(Method):
             if size is not None and size % unit:
                 why = f"'{images.name}' makes images of {size} pixels, which patch and levels cannot halve: use a multiple of {unit}"
                 raise PipelineError(f"steps.{step.name}.params.base.channels", why)
+
+    @classmethod
+    def networks(cls, model: Model) -> Mapping[str, Network]:
+        """A student: `one-step`, noise to image. A teacher: `start`, `step` and `readout`."""
+        from . import exporting
+
+        return exporting.networks(model)
 
     @task(version=1)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet, base: Model | None = None) -> Model:

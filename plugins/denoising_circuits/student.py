@@ -77,7 +77,7 @@ class Student(nn.Module):
 
         handles = [self.unet.up_blocks[index].register_forward_hook(keep(index)) for index in set(self.taps)]
         try:
-            last = torch.full((len(x),), self.config.labels[-1], device=x.device)
+            last = torch.full((x.shape[0],), self.config.labels[-1], device=x.device)
             final: Tensor = self.unet(fold(x, self.config.patch, self.config.carry), last).sample
         finally:
             for handle in handles:
@@ -113,7 +113,7 @@ class OneStep(nn.Module):
 
     def read(self, parts: Tensor) -> Tensor:
         """The image [B,C,H,W], not clipped."""
-        image: Tensor = self.x0_head(self.end(parts), torch.zeros(len(parts), dtype=torch.long, device=parts.device))
+        image: Tensor = self.x0_head(self.end(parts), torch.zeros(parts.shape[0], dtype=torch.long, device=parts.device))
         return image
 
     def forward(self, x: Tensor) -> Tensor:

@@ -58,12 +58,17 @@ class Quality(Method):
 
     @classmethod
     def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
-        """Each metric that joins must be named once."""
+        """Each metric that joins must be named once, and be of the images that are evaluated."""
         given = list(step.inputs.get("metrics", ("",)))
         if not given:
             raise PipelineError(f"steps.{step.name}.inputs.metrics", "lists no step; leave it out where no metric joins")
         if len(set(given)) < len(given):
             raise PipelineError(f"steps.{step.name}.inputs.metrics", "lists a step, or two that are alike, twice; list each once")
+        for place, metric in upstream.items():
+            for port in ("images", "reference") if place.startswith("metrics[") else ():
+                if metric.inputs.get(port) != step.inputs[port]:
+                    why = f"'{metric.name}' has another `{port}` than '{step.name}'; give both steps the same"
+                    raise PipelineError(f"steps.{step.name}.inputs.{place}", why)
 
     @task(version=1)
     def evaluate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,9 @@ from fabloom.method import Method, task
 from fabloom.params import Params
 from fabloom.plan import PlannedStep
 from fabloom.plugins.blocks.scale_params import PUBLISHED, ScaleTraining, filled
+
+if TYPE_CHECKING:
+    from fabloom.network import Network
 
 TIMES = 100
 """Noise levels T of the schedule, as published."""
@@ -179,6 +182,13 @@ class SinDdm(Method):
             if unused:
                 why = "a composite is repaired at the finest scale in its own size, where this is not used: leave it out"
                 raise PipelineError(f"steps.{step.name}.params.{unused[0]}", why)
+
+    @classmethod
+    def networks(cls, model: Model) -> Mapping[str, Network]:
+        """One evaluation at one scale: `scale-network`."""
+        from . import exporting
+
+        return exporting.networks(model)
 
     @task(version=1)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,9 @@ from fabloom.method import Method, task
 from fabloom.params import Params
 from fabloom.plan import PlannedStep
 from fabloom.plugins.blocks.scale_params import PUBLISHED, ScaleTraining, filled
+
+if TYPE_CHECKING:
+    from fabloom.network import Network
 
 PUBLISHED_TRAIN: dict[str, Any] = {**PUBLISHED, "lr": 1e-4, "prediction": "velocity", "time_unit": 1.0}
 TRAIN_PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -138,6 +141,13 @@ class SinSemi(Method):
         if isinstance(step.params, SampleParams) and step.params.guidance.strength == 0 and "reference" in step.inputs:
             why = "guidance.strength is 0, so the reference would be ignored: set a strength or drop the input"
             raise PipelineError(f"steps.{step.name}.inputs.reference", why)
+
+    @classmethod
+    def networks(cls, model: Model) -> Mapping[str, Network]:
+        """One evaluation at one scale: `scale-network`."""
+        from . import exporting
+
+        return exporting.networks(model)
 
     @task(version=1)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:

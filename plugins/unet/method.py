@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -10,6 +11,9 @@ from fabloom.artifacts import ImageSet, Model, Report
 from fabloom.context import Context
 from fabloom.method import Method, task
 from fabloom.params import Params
+
+if TYPE_CHECKING:
+    from fabloom.network import Network
 
 
 class Augment(Params):
@@ -142,6 +146,13 @@ class UNet(Method):
 
     name = "unet"
     preload = ("torch", "torch._dynamo", "segmentation_models_pytorch")
+
+    @classmethod
+    def networks(cls, model: Model) -> Mapping[str, Network]:
+        """`segmenter-0` and so on, one for each training: image to logits."""
+        from . import exporting
+
+        return exporting.networks(model)
 
     @task(version=2)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:
