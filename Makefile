@@ -29,6 +29,7 @@ check: install
 
 docs: install
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/methods/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: install

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ from fabloom.pipeline import Pipeline
 from fabloom.registry import Registry
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+"""Its commands build on each other; they have a test of their own."""
+PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").rglob("*.md") if page != TUTORIAL)]
 FABLOOM = [sys.executable, "-m", "fabloom.flows"]
 
 
@@ -103,3 +106,86 @@ def test_every_built_in_loads_and_every_pipeline_type_checks(tmp_path: Path) -> 
     registry = Registry.load()
     assert not [p for p in registry.problems if p.origin.distribution == "fabloom"]
     assert {"one-step", "line-pair-real", "line-pair-real-gpu", "one-shot", "one-shot-leaderboard"} <= set(registry.pipeline_names())
+
+
+# the tutorial, from its first command to its last
+
+
+class Reader:
+    """Does what the tutorial says, in a folder of its own: commands, changes, files; and keeps what the commands said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.top = self.at = folder
+        self.site = folder / "site"
+        self.said: list[str] = []
+        self.failing = False
+        """The next run of the tests must fail: a change was made that the tutorial calls wrong."""
+
+    def start(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+        paths = [str(self.top / "my-weave" / "src"), str(self.site)]  # the sources first, as an editable installation has it
+        env = {**environment(self.top), "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.run(words, cwd=self.at, env=env, capture_output=True, text=True, check=False)
+
+    def command(self, line: str) -> None:
+        words = shlex.split(line)
+        if words[0] == "cd":
+            self.at = (self.at / words[1]).resolve()
+            return
+        done = self.start(self.argv(words))
+        self.said.append(done.stdout + done.stderr)
+        wrong = self.failing and words[0] == "pytest"
+        assert (done.returncode != 0) is wrong, f"{line}\n{done.stdout}\n{done.stderr}"
+        self.failing = self.failing and not wrong
+
+    def argv(self, words: list[str]) -> list[str]:
+        """The command as this test runs it: the same, but for an installation beside the environment and a smaller choice of tests."""
+        match words:
+            case ["fabloom", "run", "one-shot-leaderboard", *rest]:
+                return [*FABLOOM, "plan", "one-shot-leaderboard", *rest]
+            case ["fabloom", "run", *rest]:
+                return [*FABLOOM, "run", *rest, "--engine", "inline"]
+            case ["fabloom", *rest]:
+                return [*FABLOOM, *rest]
+            case ["pip", "install", "-e", what]:
+                assert what == "./my-weave[test]"
+                source = self.top / "source"  # a build leaves its traces in a copy
+                shutil.copytree(self.top / "my-weave", source)
+                options = ["--quiet", "--offline", "--no-deps", "--no-build-isolation", "--python", sys.executable]
+                return [sys.executable, "-m", "uv", "pip", "install", *options, "--target", str(self.site), str(source)]
+            case ["pytest", *rest]:
+                chosen = [] if "-k" in rest else ["-k", "lock or (killed_and_resumed and train)"]
+                return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, *rest]
+            case ["python", *rest]:
+                return [sys.executable, *rest]
+        raise AssertionError(f"the tutorial's test does not know how to run {words}")
+
+    def change(self, name: str, text: str) -> None:
+        (self.top / name).write_text(text)
+        done = subprocess.run(
+            ["git", "apply", "--verbose", str(self.top / name)], cwd=self.top, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        self.failing = name == "average.diff"
+
+
+@pytest.mark.timeout(600)
+def test_the_tutorial_works_from_its_first_command_to_its_last(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    text = TUTORIAL.read_text()
+    for language, title, body in re.findall(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", text, re.M | re.S):
+        if language == "console":
+            for line in body.replace("\\\n", " ").splitlines():
+                reader.command(line.removeprefix("$ "))
+        elif language == "diff":
+            reader.change(title, body)
+        elif language == "python":
+            (reader.top / title).write_text(body)
+        elif body.startswith("my-weave: "):  # what the tests said of the wrong change
+            missing = [line for line in body.splitlines() if line not in reader.said[-1]]
+            assert not missing, f"{missing}\n{reader.said[-1]}"
+    assert not reader.failing
+    before, after = (float(said.split()[4]) for said in reader.said if said.startswith("mean image: off by"))
+    assert after < 0.75 * before
+    leaderboard = reader.said[-1]
+    assert "my-weave_segmentation" in leaderboard
+    assert "steps would run" in leaderboard

@@ -1,0 +1,138 @@
+"""Sheets of the method pages: how each method's picture is put together from what its pipeline gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.segmentation import find_boundaries
+
+from fabloom.artifacts import ImageSet, Report
+from fabloom.plugins.blocks.sheets import coloured, stretched, tiled
+
+Sheet = NDArray[np.uint8]
+Made = Mapping[str, Any]
+MARK = (235, 80, 60)
+"""Colour of the outline of a mask."""
+
+
+def save(sheet: Sheet, path: Path) -> None:
+    """Write uint8 [h,w,3] as a PNG file."""
+    Image.fromarray(sheet).save(path, optimize=True)
+
+
+def enlarged(tiles: Sheet, scale: int) -> Sheet:
+    """Each pixel of [N,H,W,...] as a square of `scale` pixels."""
+    return tiles.repeat(scale, 1).repeat(scale, 2)
+
+
+def shown(images: Sheet, scale: int, grey: tuple[float, float]) -> Sheet:
+    """Images [N,C,H,W] as tiles [N,h,w,3], grey[0] black and grey[1] white."""
+    return enlarged(stretched(images, *grey), scale)
+
+
+def outlined(tiles: Sheet, masks: Sheet, scale: int) -> Sheet:
+    """Tiles with the outlines of their masks [N,H,W], drawn just outside of them."""
+    marked = tiles.copy()
+    marked[np.stack([find_boundaries(mask, mode="outer") for mask in enlarged(masks, scale)])] = MARK
+    return marked
+
+
+def grid(rows: Sequence[Sheet]) -> Sheet:
+    """Rows of tiles with white gaps."""
+    return tiled(rows, max(len(row) for row in rows))
+
+
+def doubled(sheet: Sheet) -> Sheet:
+    """A sheet with each pixel as a square of 2."""
+    return sheet.repeat(2, 0).repeat(2, 1)
+
+
+def greys(images: ImageSet) -> tuple[float, float]:
+    """Darkest and brightest level of a set."""
+    pixels = images.images[...]
+    return float(pixels.min()), float(pixels.max())
+
+
+def classes(made: Made) -> Sheet:
+    """line-pair: a column for each class; two images, each above itself with its mask."""
+    images: ImageSet = made["images"]
+    assert images.labels is not None
+    assert images.masks is not None
+    labels = images.labels[...]
+    rows = []
+    for turn in range(2):
+        chosen = [int(np.flatnonzero(labels == label)[turn]) for label in range(len(images.class_names))]
+        bare = shown(images.images[...][chosen], 2, greys(images))
+        rows += [bare, outlined(bare, images.masks[...][chosen], 2)]
+    return grid(rows)
+
+
+def variations(made: Made) -> Sheet:
+    """images: the two files, then variations of them with their masks."""
+    real, varied = made["real"], made["varied"]
+    grey = greys(made["images"])
+    rows = [outlined(shown(s.images[...], 1, grey), s.masks[...], 1) for s in (real, varied)]
+    tiles = np.concatenate(rows)
+    return grid([enlarged(tiles[start : start + 4], 2) for start in range(0, len(tiles), 4)])
+
+
+def by_domain(made: Made) -> Sheet:
+    """ddpm: training images above samples, clean ones at the left and ones with a defect at the right of each."""
+    rows = []
+    for images in (made["images"], made["drawn"]):
+        domain = images.domain[...]
+        chosen = np.concatenate([np.flatnonzero(domain == value)[:5] for value in (0, 1)])
+        rows.append(shown(images.images[...][chosen], 3, greys(made["images"])))
+    return grid(rows)
+
+
+def shared_noise(made: Made) -> Sheet:
+    """denoising-circuits: images of the recurrence above those of the one-step student from the same noise."""
+    return grid([shown(made[name].images[:10], 3, greys(made["images"])) for name in ("recurrence", "one_step")])
+
+
+def predictions(made: Made) -> Sheet:
+    """unet: the report's own picture of the worst defect images."""
+    return picture(made["found"], "Worst defect images")
+
+
+def from_one_image(made: Made, method: str) -> Sheet:
+    """sinsemi, sinddm: the training image, then samples, with the outlines of the defects that were located."""
+    real, found = made["real"], made[f"{method}_labelled"]
+    grey = greys(made["images"])
+    row = int(np.flatnonzero(real.domain[...] == 1)[0])
+    lead = outlined(shown(real.images[row : row + 1], 1, grey), real.masks[row : row + 1], 1)
+    tiles = np.concatenate([lead, outlined(shown(found.images[:14], 1, grey), found.masks[:14], 1)])
+    return doubled(grid([tiles[start : start + 5] for start in range(0, len(tiles), 5)]))
+
+
+def differences(made: Made) -> Sheet:
+    """reference-difference: generated images, their absolute difference to the clean image, and the mask found."""
+    images, found = made["images"], made["sinsemi_labelled"]
+    clean = images.images[...][images.domain[...] == 0].astype(np.int16)[0]
+    pixels = found.images[:6]
+    gap = np.abs(pixels.astype(np.int16) - clean).mean(1)
+    bare = shown(pixels, 1, greys(images))
+    heat = np.stack([coloured(np.clip(g / 20, 0, 1)) for g in gap])
+    return doubled(grid([bare, heat, outlined(bare, found.masks[:6], 1)]))
+
+
+def heat(made: Made) -> Sheet:
+    """quality: the report's map of where defects lie."""
+    return picture(made["sinsemi_quality"], "Where defects lie")
+
+
+def board(made: Made) -> Sheet:
+    """leaderboard: the report's samples of every method."""
+    return doubled(picture(made["leaderboard"], "Samples"))
+
+
+def picture(report: Report, beginning: str) -> Sheet:
+    """The picture of a report whose title begins so."""
+    found: Sheet = next(pixels for title, pixels in report.pictures.items() if title.startswith(beginning))
+    return found
