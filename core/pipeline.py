@@ -60,7 +60,10 @@ class Pipeline(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise validation_error(error, cls) from error
+            wrong = validation_error(error, cls)
+            told = PipelineError("", str(wrong) if origin == "pipeline" else f"{origin}: {wrong}")
+            told.path = wrong.path
+            raise told from error
 
     def override(self, settings: Sequence[str] = (), seed: int | None = None) -> Pipeline:
         """A copy with `steps.NAME.params.FIELD=VALUE` (or `.seed=`, `.task=`, `.inputs.PORT=`) applied; values are YAML.

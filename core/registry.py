@@ -196,6 +196,10 @@ class Registry:
         else:
             self.problems.append(PluginProblem(origin, f"pipeline {given!r} is no Pipeline, path or named function", "Mend the hook"))
             return
+        if isinstance(given, str | Path) and not Path(given).is_file():
+            fix = "Mend the hook, or the package data of the distribution"
+            self.problems.append(PluginProblem(origin, f"there is no pipeline file '{given}'", fix, (name,)))
+            return
         if name in self._pipelines:
             self.problems.append(PluginProblem(origin, f"pipeline '{name}' is registered twice", "Rename one of them"))
             return

@@ -45,6 +45,7 @@ def examine(store: str | None, *, server: bool) -> list[Check]:
         told = f"names {', '.join(strangers)}, which nothing installed brings" if strangers else ", ".join(sorted(wanted)) or "none"
         checks.append(Check("FABLOOM_PLUGINS", not strangers, told))
     checks += [Check(f"plugin {p.origin.entry_point}", False, str(p)) for p in registry.problems]
+    checks += [check for name in registry.pipeline_names() if not (check := _guarded(f"pipeline {name}", _readable(registry, name))).ok]
     checks.append(_guarded("store", lambda: _store(store, registry)))
     checks.append(_guarded("torch and torchvision", _torch))
     weights = os.environ.get("FABLOOM_WEIGHTS_DIR")
@@ -70,6 +71,10 @@ def _guarded(name: str, look: Callable[[], str]) -> Check:
         return Check(name, True, look())
     except Exception as error:
         return Check(name, False, f"{type(error).__name__}: {error}")
+
+
+def _readable(registry: Registry, name: str) -> Callable[[], str]:
+    return lambda: registry.pipeline(name).name
 
 
 def _store(url: str | None, registry: Registry) -> str:

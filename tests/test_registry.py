@@ -246,7 +246,21 @@ def test_a_pipeline_that_cannot_be_built_harms_only_who_asks_for_it(
             registry.pipeline(name)
     assert run_main(monkeypatch, "pipelines") == 0
     listed = capsys.readouterr().out
-    assert "cannot be read: pipeline 'raising' of broken 1.0" in listed and "lost.yaml" in listed and "one-step" in listed
+    assert "cannot be read: pipeline 'raising' of broken 1.0" in listed and "one-step" in listed
+    (problem,) = registry.problems
+    assert "lost.yaml" in problem.cause and problem.names == ("lost",)
+    monkeypatch.setenv("FABLOOM_STORE", str(tmp_path / "store"))
+    assert run_main(monkeypatch, "doctor", "--json") == 3
+    checks = {c["name"]: c["finding"] for c in json.loads(capsys.readouterr().out)["checks"] if not c["ok"]}
+    assert "no table of tools" in checks["pipeline raising"] and "no Pipeline" in checks["pipeline rubbish"] and "plugin broken" in checks
+
+
+def test_a_mistake_in_a_pipeline_file_is_told_with_file_and_place(install: Install, tmp_path: Path) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text("{name: wrong, steps: {a: {task: toy.make, parms: {}}}}")
+    with pytest.raises(PipelineError, match=r"wrong\.yaml: steps\.a\.parms") as caught:
+        Registry.load().pipeline(str(file))
+    assert caught.value.path == "steps.a.parms"
 
 
 def test_a_pipeline_of_a_plugin_that_is_broken_names_the_plugin(install: Install) -> None:
