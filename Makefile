@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
+# test processes; each takes whole files
+WORKERS ?= 2
 
 .PHONY: install quickstart test check docs bench clean
 
@@ -20,7 +22,7 @@ quickstart: install
 	$(BIN)/fabloom run one-step
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: install
 	$(BIN)/ruff check .

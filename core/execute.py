@@ -152,6 +152,9 @@ def _run_locked(
     result = step.spec.function(step.spec.method(), context, step.params, **inputs)
     if not isinstance(result, step.spec.output):
         raise StepFailed(step.name, f"{step.task} must return {step.spec.output.kind}, not {type(result).__name__}")
+    if result.key != step.key:  # an input, handed on: what is staged is empty
+        kind = step.spec.output.kind
+        raise StepFailed(step.name, f"{step.task} returned an artifact that it did not write; end with `return {kind}.write(ctx, …)`")
     if artifact_key({**step.preimage, "params": canonical_params(step.params, SourceCache())}) != step.key:
         raise DataError(f"step '{step.name}': the files it reads changed while it ran. Run it again when they are at rest.")
     facts = {

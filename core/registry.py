@@ -33,6 +33,10 @@ STORE = (
 """What running a step, the report page and the commands ask of a store; `fabloom.storage.store.Store` is one to subclass."""
 
 
+class HookError(TypeError):
+    """A hook that is none, or returns something else than a list."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where something was registered from."""
@@ -55,7 +59,7 @@ class PluginProblem:
     names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.origin}: {self.cause}. {self.fix}"
+        return f"{self.origin}: {self.cause}{'' if self.cause.endswith(('.', '?')) else '.'} {self.fix}"
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,9 @@ class Registry:
         except (Exception, SystemExit) as error:
             if self.hooks.has_plugin(name):
                 self.hooks.unregister(name=name)
-            fix = "Mend the hook (docs/reference/hooks.md has them all) or uninstall the plugin"
-            self.problems.append(PluginProblem(origin, f"{type(error).__name__}: {error}", fix, (origin.entry_point,)))
+            plain = isinstance(error, HookError | pluggy.PluginValidationError)
+            cause = str(error) if plain else f"{type(error).__name__}: {error}"
+            self.problems.append(PluginProblem(origin, cause, "Mend the hook or uninstall the plugin", (origin.entry_point,)))
             return None
         self.plugins.append(origin)
         return offer
@@ -168,15 +173,26 @@ class Registry:
             )
             return
         if name in self.origins:
-            cause = f"method '{name}' is claimed by both {self.origins[name]} and {origin}"
-            self.problems.append(PluginProblem(origin, cause, "Uninstall one of them, or choose with FABLOOM_PLUGINS", (name,)))
-            self.methods.pop(name, None)
-            for task in [t for t in self.tasks if t.startswith(f"{name}.")]:
-                del self.tasks[task]
+            self._collision(name, origin)
             return
         self.origins[name] = origin
         self.methods[name] = method
         self.tasks.update({spec.full_name: spec for spec in tasks.values()})
+
+    def _collision(self, name: str, origin: Origin) -> None:
+        """What comes with fabloom keeps its name; of two third parties neither gets it, because the order of loading is an accident."""
+        first = self.origins[name]
+        cause = f"method '{name}' is claimed by both {first} and {origin}"
+        if first.distribution == PROJECT:
+            self.problems.append(
+                PluginProblem(origin, f"{cause}; fabloom's own stays", f"Give the method of {origin.distribution} another name")
+            )
+            return
+        fix = "Rename the method of one, uninstall one, or choose with FABLOOM_PLUGINS"
+        self.problems.append(PluginProblem(origin, cause, fix, (name,)))
+        self.methods.pop(name, None)
+        for task in [t for t in self.tasks if t.startswith(f"{name}.")]:
+            del self.tasks[task]
 
     def _check_kinds(self, tasks: Iterable[TaskSpec]) -> None:
         """Raise TypeError for a kind that no plugin declares: an artifact of it could be written, but never read."""
@@ -290,20 +306,20 @@ def _collect(plugin: Any, hook: str) -> list[Any]:
     function = getattr(plugin, hook, None)
     found = function() if function is not None else []
     if isinstance(found, str | bytes) or not isinstance(found, Iterable):
-        raise TypeError(f"{hook} must return a list, not {type(found).__name__}")
+        raise HookError(f"{hook} must return a list, not {type(found).__name__}")
     return list(found)
 
 
 def _check_hooks(plugin: Any) -> None:
-    """Raise TypeError for a function that looks like a hook and is none, or lacks its mark: pluggy would pass over it in silence."""
+    """Raise HookError for a function that looks like a hook and is none, or lacks its mark: pluggy would pass over it in silence."""
     known = [name for name in vars(Specs) if name.startswith(f"{PROJECT}_")]
     for name in dir(plugin):
         found = getattr(plugin, name, None)
         if name.startswith(f"{PROJECT}_") and inspect.isroutine(found):
             if name not in known:
-                raise TypeError(f"there is no hook '{name}'.{did_you_mean(name, known)}")
+                raise HookError(f"there is no hook '{name}'.{did_you_mean(name, known)}")
             if not hasattr(found, f"{PROJECT}_impl"):
-                raise TypeError(f"{name} lacks its mark; write @hookimpl above it (from fabloom import hookimpl)")
+                raise HookError(f"{name} lacks its mark; write @hookimpl above it (from fabloom import hookimpl)")
 
 
 def _mend_import(error: BaseException, origin: Origin) -> str:
@@ -325,4 +341,4 @@ def check_api(text: str) -> None:
     except InvalidSpecifier as error:
         raise ValueError(f"api = {text!r} is no version range; write '>=1,<2'") from error
     if ".".join(map(str, API)) not in wanted:
-        raise ValueError(f"it wants contract version {text}, this fabloom has {API[0]}.{API[1]}")
+        raise ValueError(f"it wants contract version {text}, this fabloom has {API[0]}.{API[1]}: upgrade fabloom, or widen `api`")

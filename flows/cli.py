@@ -265,13 +265,13 @@ def plugins(store: StoreOption = None, json_: JsonOption = False) -> None:
     if json_:
         emit_json({
             "plugins": [
-                vars(o) | {"methods": sorted(m for m, origin in registry.origins.items() if origin == o)} for o in registry.plugins
+                vars(o) | {"methods": sorted(m for m in registry.methods if registry.origins[m] == o)} for o in registry.plugins
             ],
             "problems": [{**vars(p.origin), "cause": p.cause, "fix": p.fix, "names": list(p.names)} for p in registry.problems],
         })  # fmt: skip
         return
     rows = [
-        [o.entry_point, f"{o.distribution} {o.version}", ", ".join(sorted(m for m, origin in registry.origins.items() if origin == o))]
+        [o.entry_point, f"{o.distribution} {o.version}", ", ".join(sorted(m for m in registry.methods if registry.origins[m] == o))]
         for o in registry.plugins
     ]
     table(["plugin", "from", "methods"], rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fabloom.errors import FabloomError
+from fabloom.errors import FabloomError, UserError, did_you_mean
 from fabloom.progress import silent
 
 from .cli import JsonOption, StoreOption, WhatArgument, app, emit_json, refs, say, table
@@ -51,6 +51,8 @@ def artifacts(
 ) -> None:
     """List what the store holds, newest first."""
     opened = open_store(store)
+    if kind is not None and kind not in (*opened.kinds, "damaged"):
+        raise UserError(f"--kind: there is no kind '{kind}'.{did_you_mean(kind, opened.kinds)}")
     found = []
     for key in opened.keys():
         try:
@@ -80,6 +82,9 @@ def artifacts(
             ["key", "kind", "task", "made", "holds"],
             [[m["key"][:12], m["kind"], m["preimage"]["task"], m["created"], _short(m)] for m in found],
         )
+        if not found:
+            what = f"no artifact of kind {kind}" if kind else "no artifact"
+            say(f"\nThere is {what} in {opened.url}. Another store? Give its place with --store or FABLOOM_STORE.")
 
 
 @app.command()

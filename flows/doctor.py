@@ -50,7 +50,11 @@ def examine(store: str | None, *, server: bool) -> list[Check]:
     checks.append(_guarded("torch and torchvision", _torch))
     weights = os.environ.get("FABLOOM_WEIGHTS_DIR")
     checks.append(
-        Check("weights", weights is None or Path(weights).is_dir(), weights or "FABLOOM_WEIGHTS_DIR is not set; only LPIPS needs it")
+        Check(
+            "weights",
+            weights is None or Path(weights).is_dir(),
+            weights or "FABLOOM_WEIGHTS_DIR is not set: LPIPS, SIFID and guided sampling look in torch hub's cache, then on the network",
+        )
     )
     if server:
         checks.append(_guarded("prefect server", _server))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -68,6 +69,7 @@ def onnx(job: Export) -> Callable[[Path], None]:
         raise EnvironmentProblem(f"--format onnx needs {', '.join(missing)}: pip install 'fabloom[onnx]'")
 
     def save(network: Network, path: Path) -> Run:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime 1.31 would report events to its maker from its import on
         import onnxruntime  # type: ignore[import-untyped]
         import torch
 

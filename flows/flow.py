@@ -170,7 +170,7 @@ def _publish(result: RunResult, engine: Engine) -> None:
 
     if result.report_path is None:
         return
-    report: Any = engine.store.get(next(r.key for r in reversed(result.steps) if r.kind == "Report"))
+    report: Any = engine.store.get(next(r.key for r in reversed(result.steps) if r.kind == "Report" and r.status in ("ran", "reused")))
     pictures = [f"### {title}\n![{title}]({png_data_uri(pixels)})" for title, pixels in report.pictures.items()]
     text = "\n\n".join([markdown_summary(report.metrics, report.tables), *pictures])
     create_markdown_artifact(text, key="fabloom-report", description=f"Report of {result.run}")

@@ -465,3 +465,10 @@ def test_doctor(cli: Cli) -> None:
     names = [c["name"] for c in done.json["checks"]]
     assert done.code == 0, done.json
     assert {"python", "torch", "prefect", "plugins", "store", "weights"} <= set(names)
+
+
+def test_an_empty_listing_says_where_it_looked_and_a_kind_that_is_none_is_refused(cli: Cli, tmp_path: Path) -> None:
+    assert f"There is no artifact in {tmp_path / '.fabloom'}" in cli("artifacts").out
+    assert "There is no artifact of kind Model" in cli("artifacts", "--kind", "Model").out
+    done = cli("artifacts", "--kind", "Modle")
+    assert done.code == 2 and "Did you mean 'Model'?" in done.err

@@ -180,6 +180,7 @@ def given(network: Network, batch: int) -> list[NDArray[Any]]:
 
 OUTSIDE = """
 import importlib.abc, json, os, sys, warnings
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == "fabloom":

@@ -166,3 +166,23 @@ def test_prefects_server_does_not_outlive_a_killed_caller(tmp_path: Path) -> Non
     child.wait(timeout=30)
     _, alive = psutil.wait_procs(others, timeout=5)
     assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_report_that_was_skipped_is_not_published_in_place_of_one_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from fabloom import Report, testing
+    from fabloom.engine import Engine
+    from fabloom.execute import StepResult
+    from fabloom.flows import flow
+    from fabloom.flows.api import RunResult
+
+    store = Store(tmp_path / "store")
+    made = testing.write_artifact(store, testing.tiny_report)
+    assert isinstance(made, Report)
+    there = StepResult("first", "t.t", "Report", made.key, "ran", digest=made.digest)
+    plan: Any = None
+    result = RunResult("r", plan, [there, StepResult("second", "t.t", "Report", "0" * 40, "skipped")], {}, tmp_path / "page.html")
+    published: list[str] = []
+    monkeypatch.setattr(flow, "create_markdown_artifact", lambda text, **named: published.append(text))
+    monkeypatch.setattr(flow, "create_link_artifact", lambda link, **named: published.append(link))
+    flow._publish(result, Engine(Registry.load(), store))
+    assert len(published) == 2 and "score" in published[0]

@@ -149,8 +149,12 @@ def test_two_plugins_of_one_method_are_both_named_and_only_who_needs_them_fails(
 
 def test_a_plugin_cannot_take_the_name_of_a_built_in_method_in_silence(install: Install, tmp_path: Path) -> None:
     install("aaa", good("line-pair"))
-    (problem,) = Registry.load().problems
-    assert "fabloom" in problem.cause and "aaa 1.0" in problem.cause and problem.names == ("line-pair",)
+    registry = Registry.load()
+    (problem,) = registry.problems
+    assert "fabloom" in problem.cause and "aaa 1.0" in problem.cause and problem.fix == "Give the method of aaa another name"
+    store = Store(tmp_path / "store")
+    assert make_plan(registry.pipeline("one-step"), registry, store).steps, "what comes with fabloom goes on working"
+    assert "line-pair.simulate" in registry.tasks and "line-pair.make" not in registry.tasks
 
 
 def test_fabloom_plugins_chooses_what_loads(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from fabloom.artifacts import Artifact
 from fabloom.context import Context
 from fabloom.keys import step_seed
 from fabloom.method import Method, Port, read_tasks
+from fabloom.params import Source
 from fabloom.plan import PlannedStep
 from fabloom.storage.store import Store
 
@@ -97,12 +99,20 @@ class Bench:
                 self._seconds[task] = outcome, self.differing(task)
         return self._seconds[task]
 
-    def committed(self, task: str) -> Artifact:
-        """What the uninterrupted run committed; fails the test where it did not."""
+    def committed(self, task: str, *, tell: bool = False) -> Artifact:
+        """What the uninterrupted run committed; fails the test where it did not, and with `tell` says all about it."""
         outcome = self.reference(task)
         key = self.step(task).key
         if not self.store.has(key):
-            pytest.fail(f"{self.name(task)} did not come to its end: {told(outcome)}", pytrace=False)
+            if not tell:
+                why = told(outcome).partition("\n")[0]
+                pytest.fail(f"{self.name(task)} did not come to its end ({why}); test_output[{task}] tells more", pytrace=False)
+            breach(
+                self.name(task),
+                f"did not come to its end: {told(outcome)}",
+                f"with the parameters of the test class, a task ends by returning the {self.specs[task].output.kind} that it wrote",
+                "see the end of its log above; tiny parameters go into `params`, other inputs into `inputs` of the test class",
+            )
         return self.store.get(key)
 
     @contextmanager
@@ -131,7 +141,7 @@ class Bench:
         wanted = Run(
             method=self._place,
             task=task,
-            params=json.loads(step.params.model_dump_json()),
+            params=plain(step.params),
             inputs=dict(step.inputs),
             seed=seed,
             store=str(self.store.root),
@@ -192,6 +202,19 @@ class Bench:
             return self.committed(source).key
         finally:
             self._open.pop()
+
+
+def plain(value: Any) -> Any:
+    """Parameters as JSON; a file is named by its absolute path, because runs have a current folder of their own."""
+    if isinstance(value, Source):
+        return str(value.path.absolute())
+    if isinstance(value, BaseModel):
+        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return to_jsonable_python(value)
 
 
 def told(outcome: Outcome) -> str:

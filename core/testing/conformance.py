@@ -15,7 +15,7 @@ from fabloom.fingerprint import method_module
 from fabloom.keys import SourceCache, canonical_json, canonical_params
 from fabloom.method import Method, read_tasks
 from fabloom.params import Params
-from fabloom.registry import check_api
+from fabloom.registry import Registry, check_api
 from fabloom.storage.verify import check_artifact
 
 from . import checks, lock, source
@@ -63,12 +63,11 @@ class MethodConformance:
         name = getattr(self.method, "name", None)
         if not isinstance(name, str) or not name or "." in name:
             breach(self.method.__name__, f"its name is {name!r}", "a method has a name, without a dot", 'write  name = "my-method"')
-        try:
-            check_api(self.method.api)
-            specs = read_tasks(self.method)
-        except (TypeError, ValueError) as error:
-            breach(str(name), str(error), "the signature of a task is its schema", "write it as shown; see docs/reference/hooks.md")
-        for spec in specs.values():
+        wrong = _registration(self.method)
+        if wrong:
+            breach(str(name), wrong, "what is registered has a contract version, signatures and a name that fabloom can use",
+                   "change what the message names; docs: 'Hooks', 'Tasks' and 'Stability'")  # fmt: skip
+        for spec in read_tasks(self.method).values():
             canonical_json(json.loads(json.dumps(spec.params.model_json_schema())))
 
     def test_importing_it_is_light(self) -> None:
@@ -100,7 +99,11 @@ class MethodConformance:
         if request.config.getoption("--fabloom-lock"):
             lock.write(file, self.method.name, found)
             return
-        wrong = lock.disagreement(lock.read(file).get(self.method.name), found)
+        known = lock.read(file).get(self.method.name)
+        wrong = lock.disagreement(known, found)
+        if wrong and known is None:
+            breach(self.method.name, f"{wrong} ({file.name})", "the lock says what a task's version was when the source looked like this",
+                   "run `pytest --fabloom-lock` once, and commit the file beside the tests")  # fmt: skip
         if wrong:
             breach(
                 self.method.name,
@@ -114,19 +117,22 @@ class MethodConformance:
         spec = read_tasks(self.method)[task]
         params = spec.params.model_validate(self.task_params(task, tmp_path))
         text = params.model_dump_json()
+        wrong, back, keys = "", params, [b"", b""]
         try:
             back = spec.params.model_validate_json(text)
             keys = [canonical_json(canonical_params(p, SourceCache())) for p in (params, back)]
         except (ValueError, TypeError) as error:
+            wrong = str(error)
+        if wrong:
             breach(
-                spec.full_name, f"{spec.params.__name__} {text} cannot be read back: {error}", ROUND_TRIP, "use plain pydantic types only"
+                spec.full_name, f"{spec.params.__name__} {text} cannot be read back: {wrong}", ROUND_TRIP, "use plain pydantic types only"
             )
         if back != params or keys[0] != keys[1]:
             breach(spec.full_name, f"{spec.params.__name__} {text} comes back as {back.model_dump_json()}", ROUND_TRIP, ROUND_TRIP_FIX)
 
     def test_output(self, task: str, fabloom_bench: Bench) -> None:
         """What is committed is of the declared kind, with the arrays, dtypes and shapes of that kind."""
-        spec, artifact = fabloom_bench.specs[task], fabloom_bench.committed(task)
+        spec, artifact = fabloom_bench.specs[task], fabloom_bench.committed(task, tell=True)
         wrong = checks.problems(artifact)
         count = getattr(fabloom_bench.step(task).params, "count", None)
         if task == "sample" and isinstance(count, int) and not wrong and artifact.array("images").shape[0] != count:
@@ -259,6 +265,20 @@ class MethodConformance:
         found = [detail for what, detail in fabloom_bench.reference(task).forbidden if what == kind]
         if found:
             breach(fabloom_bench.name(task), "; ".join(found[:5]), rule, fix)
+
+
+def _registration(method: type[Method]) -> str:
+    """Why fabloom would not register the method, or registers another of its name; '' where all is well."""
+    try:
+        check_api(method.api)
+        read_tasks(method)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    registry = Registry.load()
+    other = registry.methods.get(method.name)
+    if other is not None and other is not method:
+        return f"the name '{method.name}' is taken by {registry.origins[method.name]}"
+    return ""
 
 
 ROUND_TRIP = "parameters are JSON and back the same: workers, deployments, keys and manifests rely on it"

@@ -10,6 +10,7 @@ import os
 import pickle
 import socket
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,13 @@ class Refused(PermissionError):
 
 
 class Watch:
-    """Forbidden acts while `on`: `found` lists (what, detail) in the order in which they were tried."""
+    """Forbidden acts while `on`: `found` lists (what, detail) in the order in which they were tried.
 
-    def __init__(self, allowed: tuple[Path, ...]) -> None:
+    What lies below `allowed` may be written; `own` is where the method's code lies.
+    """
+
+    def __init__(self, allowed: tuple[Path, ...], own: Path) -> None:
+        self.own = str(own)
         self.allowed = tuple(path.resolve() for path in allowed)
         self.found: list[tuple[str, str]] = []
         self.on = False
@@ -51,9 +56,16 @@ class Watch:
             self.on = False
 
     def refuse(self, what: str, detail: str) -> None:
-        """Remember and raise."""
+        """Remember, with the line of the method's own code that led to it, and raise."""
+        detail += self._place()
         self.found.append((what, detail))
         raise Refused(f"{what}: {detail}")
+
+    def _place(self) -> str:
+        for frame, line in traceback.walk_stack(None):
+            if frame.f_code.co_filename.startswith(self.own):
+                return f" (at {Path(frame.f_code.co_filename).name}:{line})"
+        return ""
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.on:

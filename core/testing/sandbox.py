@@ -12,12 +12,14 @@ import atexit
 import contextlib
 import dataclasses
 import importlib
+import inspect
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -217,8 +219,11 @@ def _perform(wanted: Run, folder: Path) -> None:
 
     known = set(sys.modules)
     store = Store(wanted.store)
-    step = plan_task(store, find_method(wanted.method), wanted.task, wanted.params, wanted.seed, wanted.inputs)
-    watch = Watch((store.work(step.key), store.root / "staging" / step.key))
+    method = find_method(wanted.method)
+    step = plan_task(store, method, wanted.task, wanted.params, wanted.seed, wanted.inputs)
+    own = Path(inspect.getfile(method))
+    watch = Watch((store.work(step.key), store.root / "staging" / step.key), own.parent if "." in method.__module__ else own)
+    tempfile.gettempdir()  # finds out by writing, which libraries would do inside the task
     points = _count_points(wanted.die)
     changed: list[str] = []
     function = _watched(step.spec.function, watch, points, changed)

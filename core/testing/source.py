@@ -13,7 +13,11 @@ from fabloom.fingerprint import source_paths
 
 PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 HEAVY = ("torch", "prefect", "diffusers", "zarr")
-PROBE = "import json, sys; import {module}; print(json.dumps(sorted({{n.partition('.')[0] for n in sys.modules}} & {heavy!r})))"
+PROBE = """
+import json, sys
+import {module}
+print(json.dumps([sorted({{n.partition(".")[0] for n in sys.modules}} & {heavy!r}), sorted(n for n in sys.modules if n in {own!r})]))
+"""
 
 
 def pickling(modules: tuple[str, ...]) -> list[str]:
@@ -37,12 +41,19 @@ def _pickles(node: ast.AST) -> str:
 def heavy_imports(module: str, modules: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """What importing `module` in a fresh Python loads of `HEAVY`, and the lines of the package that may be the cause."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    code = PROBE.format(module=module, heavy=set(HEAVY))
+    own = {name for package in modules for name in _names(package)}
+    code = PROBE.format(module=module, heavy=set(HEAVY), own=own)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         return [done.stderr.strip().splitlines()[-1]], []
-    loaded: list[str] = json.loads(done.stdout.splitlines()[-1])
-    return loaded, [f"{file}:{line} {what}" for file, line, what in _search(modules, _heavy, module_level=True)] if loaded else []
+    loaded, imported = json.loads(done.stdout.splitlines()[-1])
+    return loaded, [f"{file}:{line} {what}" for file, line, what in _search(tuple(imported), _heavy, module_level=True)] if loaded else []
+
+
+def _names(package: str) -> list[str]:
+    """The modules of a package by name, itself first."""
+    files = [relative.removesuffix(".py").replace("/", ".") for relative, _ in source_paths(package)]
+    return [package, *(f"{package}.{name}".removesuffix(".__init__") for name in files)]
 
 
 def _heavy(node: ast.AST) -> str:
@@ -64,6 +75,8 @@ def _search(modules: tuple[str, ...], found: Callable[[ast.AST], str], *, module
     """(file, line, what) of every node for which `found` says something."""
     for name in modules:
         for relative, file in source_paths(name):
+            if module_level and relative not in ("__init__.py", f"{name.rpartition('.')[2]}.py"):
+                continue  # the other modules of a package count where they are imported themselves
             todo: list[ast.AST] = [ast.parse(file.read_bytes())]
             while todo:
                 node = todo.pop()
