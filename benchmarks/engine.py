@@ -95,7 +95,11 @@ def measure(repeats: int, steps: int, with_prefect: bool) -> list[dict[str, Any]
         print(f"{what}: {measured:.3f} {unit}", file=sys.stderr)
 
     with tempfile.TemporaryDirectory(prefix="fabloom-engine-") as folder:
+        for module in ("fabloom", "prefect", "torch"):
+            code = [sys.executable, "-c", f"import {module}"]
+            row(f"`import {module}`", None, lambda code=code: cpu_seconds(code, folder, repeats))  # type: ignore[misc]
         row("`fabloom --help`", 0.4, lambda: cpu_seconds([*FABLOOM, "--help"], folder, repeats))
+        row("`fabloom plugins`", 0.5, lambda: cpu_seconds([*FABLOOM, "plugins"], folder, repeats))
         row("`fabloom plan one-step`", 0.5, lambda: cpu_seconds([*FABLOOM, "plan", "one-step"], folder, repeats))
         rerun = [*FABLOOM, "run", "fade", "--engine", "inline", "--device", "cpu"]
         subprocess.run(rerun, env=environment(folder), stderr=subprocess.DEVNULL, check=True)

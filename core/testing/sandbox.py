@@ -221,8 +221,8 @@ def _perform(wanted: Run, folder: Path) -> None:
     store = Store(wanted.store)
     method = find_method(wanted.method)
     step = plan_task(store, method, wanted.task, wanted.params, wanted.seed, wanted.inputs)
-    own = Path(inspect.getfile(method))
-    watch = Watch((store.work(step.key), store.root / "staging" / step.key), own.parent if "." in method.__module__ else own)
+    file = Path(inspect.getfile(method))
+    watch = Watch((store.work(step.key), store.root / "staging" / step.key), file.parent if "." in method.__module__ else file)
     tempfile.gettempdir()  # finds out by writing, which libraries would do inside the task
     points = _count_points(wanted.die)
     changed: list[str] = []
