@@ -554,3 +554,9 @@ def test_evaluation_refuses_other_channels_and_other_models(run_task: Any, blobs
     bare = run_task(Blobs, "simulate", {"count": 4, "channels": 3, "with_masks": False}, seed=2)
     with pytest.raises(DataError, match="needs exact ones"):
         run_task(UNet, "evaluate", {}, images=bare, model=model)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 20])
+def test_few_steps_train_whatever_their_number(run_task: Any, blobs: ImageSet, steps: int) -> None:
+    model = run_task(UNet, "train", TINY | {"steps": steps, "batch": 2}, images=blobs)
+    assert isinstance(model, Model)

@@ -132,7 +132,8 @@ def schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, total: int, turn:
     """One cycle over all steps, or the published staircase by epochs of `turn` steps."""
     if recipe.epochs:
         return torch.optim.lr_scheduler.StepLR(optimizer, DECAY_EPOCHS * turn, DECAY)
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=max(total, 2), pct_start=0.1, cycle_momentum=False)
+    warm_up = 0.2 if total == 10 else 0.1  # a warm-up of exactly one step has no slope, and torch divides by zero
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=max(total, 2), pct_start=warm_up, cycle_momentum=False)
 
 
 def batch_rows(recipe: Recipe, rows: Tensor, turn: int, draw: torch.Generator) -> Tensor:
