@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -76,7 +76,7 @@ class MethodConformance:
         if loaded:
             breach(
                 self.method.name,
-                f"importing {self.method.__module__} loads {', '.join(loaded)}" + "".join(f"\n    {line}" for line in lines),
+                f"importing {self.method.__module__} loads {', '.join(loaded)}{f': {listed(lines)}' if lines else ''}",
                 "a method's module imports none of torch, prefect, diffusers, zarr at module level: every `fabloom --help` pays for it",
                 "move those imports into the task's function, or into a sibling module that the function imports",
             )
@@ -87,7 +87,7 @@ class MethodConformance:
         if found:
             breach(
                 self.method.name,
-                "".join(f"\n    {line}" for line in found).lstrip("\n"),
+                listed(found),
                 "nothing is pickled or unpickled: loading a pickle runs whatever code it holds",
                 "keep tensors with Model.write, numbers in attributes; read foreign weights with safetensors or weights_only=True",
             )
@@ -140,7 +140,7 @@ class MethodConformance:
         if wrong:
             breach(
                 spec.full_name,
-                "".join(f"\n    {line}" for line in wrong).lstrip("\n"),
+                listed(wrong),
                 f"a {spec.output.kind} holds what docs/reference/kinds.md says; others read it without looking",
                 f"write it with {spec.output.kind}.write, which checks, instead of ctx.staging",
             )
@@ -264,7 +264,15 @@ class MethodConformance:
     def _refused(self, task: str, fabloom_bench: Bench, kind: str, rule: str, fix: str) -> None:
         found = [detail for what, detail in fabloom_bench.reference(task).forbidden if what == kind]
         if found:
-            breach(fabloom_bench.name(task), "; ".join(found[:5]), rule, fix)
+            breach(fabloom_bench.name(task), f"{DID[kind]} {listed(list(dict.fromkeys(found))[:5])}", rule, fix)
+
+
+DID = {"network": "reached for the network:", "write": "wrote", "pickle": "pickled or unpickled:", "progress": "counted wrongly:"}
+
+
+def listed(lines: Sequence[str]) -> str:
+    """One finding as it is, several on lines of their own."""
+    return lines[0] if len(lines) == 1 else "".join(f"\n    {line}" for line in lines)
 
 
 def _registration(method: type[Method]) -> str:
