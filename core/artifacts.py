@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class RowSpec:
     """One array of a row-wise artifact: the dtype and the shape of a row, without N.
 
-    `compress` is off for data that zstd cannot shrink (noise, scales). `dims` names the axes after the first.
+    `compress` is off for data that zstd cannot shrink (noise, scales). `dims` names the axes after the first, so that xarray
+    knows which arrays share them; left out, each axis gets a name of its own.
     """
 
     dtype: str
@@ -319,18 +320,18 @@ def offline_specs(image: tuple[int, int, int], latent: tuple[int, int, int], chu
     x_T, x0 float16; rin0 int8 with rin0_scale float32 [L]; r_chunks int8 [K,L,h,w] with r_chunks_scale float32 [K,L];
     sample_id int64; optional r_sum float16 [L,h,w], the sum of the chunks without rin0.
     """
-    plane = ("channel", "y", "x")
+    plane, hidden = ("channel", "y", "x"), ("latent_channel", "latent_y", "latent_x")
     specs = {
         "sample_id": RowSpec("int64", (), compress=False),
         "x_T": RowSpec("float16", image, compress=False, dims=plane),
         "x0": RowSpec("float16", image, dims=plane),
-        "rin0": RowSpec("int8", latent, dims=plane),
-        "rin0_scale": RowSpec("float32", latent[:1], compress=False, dims=("channel",)),
-        "r_chunks": RowSpec("int8", (chunks, *latent), dims=("chunk", *plane)),
-        "r_chunks_scale": RowSpec("float32", (chunks, latent[0]), compress=False, dims=("chunk", "channel")),
+        "rin0": RowSpec("int8", latent, dims=hidden),
+        "rin0_scale": RowSpec("float32", latent[:1], compress=False, dims=hidden[:1]),
+        "r_chunks": RowSpec("int8", (chunks, *latent), dims=("chunk", *hidden)),
+        "r_chunks_scale": RowSpec("float32", (chunks, latent[0]), compress=False, dims=("chunk", *hidden[:1])),
     }
     if r_sum:
-        specs["r_sum"] = RowSpec("float16", latent, dims=plane)
+        specs["r_sum"] = RowSpec("float16", latent, dims=hidden)
     return specs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 from collections.abc import Callable, Sequence
@@ -45,7 +46,11 @@ class Engine:
         except (FabloomError, KeyboardInterrupt, OSError) as error:
             result = failed(step, error)
         self.emit({"event": "finished", "step": step.name, "result": result.as_dict()})
-        self._observe("fabloom_step_finished", step=step, result=result)
+        manifest = None
+        if result.digest:
+            with contextlib.suppress(FabloomError):  # removed meanwhile, by gc
+                manifest = self.store.manifest(step.key)
+        self._observe("fabloom_step_finished", step=step, result=result, manifest=manifest)
         return result
 
     def _observe(self, hook: str, **arguments: Any) -> None:
@@ -57,9 +62,9 @@ class Engine:
                 log.exception("observer %s of plugin %s failed", hook, implementation.plugin_name)
 
 
-def _copied(value: PlannedStep | StepResult) -> PlannedStep | StepResult:
+def _copied(value: Any) -> Any:
     """Nothing of the copy is shared but the classes of the method."""
-    if isinstance(value, StepResult):
+    if not isinstance(value, PlannedStep):
         return copy.deepcopy(value)
     params = value.params.model_copy(deep=True)
     return replace(value, params=params, inputs=copy.deepcopy(value.inputs), preimage=copy.deepcopy(value.preimage))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 if TYPE_CHECKING:
     from .artifacts import Artifact
+    from .execute import StepResult
     from .method import Method
     from .plan import PlannedStep
 
@@ -41,5 +42,8 @@ class Specs:
         """Observe that a step starts. Exceptions are logged, never fatal."""
 
     @hookspec
-    def fabloom_step_finished(self, step: PlannedStep, result: Any) -> None:
-        """Observe a step's `StepResult`. Exceptions are logged, never fatal."""
+    def fabloom_step_finished(self, step: PlannedStep, result: StepResult, manifest: Mapping[str, Any] | None) -> None:
+        """Observe a step's `StepResult` and the manifest of what it committed: curves, seed, device, versions.
+
+        `manifest` is None where nothing was committed. Exceptions are logged, never fatal.
+        """

@@ -30,7 +30,10 @@ class PlanStore(Protocol):
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """One step, ready to run: `inputs` are keys by port, `upstream` the steps of this pipeline it waits for."""
+    """One step, ready to run: `inputs` are keys by port, `upstream` the steps of this pipeline it waits for.
+
+    `pipeline` is the name of the pipeline that it was planned for; it tells observers, and is in no key.
+    """
 
     name: str
     spec: TaskSpec
@@ -40,6 +43,7 @@ class PlannedStep:
     seed: int
     key: str
     preimage: Mapping[str, Any]
+    pipeline: str = ""
 
     @property
     def task(self) -> str:
@@ -134,7 +138,7 @@ def _plan_step(
         raise PipelineError(f"steps.{name}.params", f"cannot read '{error.filename}': {error.strerror}") from error
     preimage = {"schema": SCHEMA, "task": spec.full_name, "version": spec.version, "params": canonical, "seed": seed, "inputs": inputs}
     upstream = tuple(dict.fromkeys(source for _, source in _sources(step) if not _is_stored(source)))
-    return PlannedStep(name, spec, params, inputs, upstream, seed, artifact_key(preimage), preimage)
+    return PlannedStep(name, spec, params, inputs, upstream, seed, artifact_key(preimage), preimage, pipeline.name)
 
 
 @contextmanager

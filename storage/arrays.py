@@ -56,6 +56,11 @@ def rows_per_chunk(spec: RowSpec, block: int) -> int:
     return block if payload < SMALL_ROW else 1
 
 
+def axes(name: str, count: int) -> list[str]:
+    """Names for axes that nobody named: xarray opens a group only where every axis has a name and equal names have equal lengths."""
+    return [f"{name}.{axis}" for axis in range(count)]
+
+
 def create_group(folder: Path, attrs: Mapping[str, Any]) -> None:
     """Write `folder/zarr.json` for a group with JSON attributes: canonical, so that equal attributes give equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +76,7 @@ def create_array(folder: Path, spec: RowSpec, count: int, block: int) -> None:
         dtype=spec.dtype,
         chunks=(rows_per_chunk(spec, block), *spec.shape),
         shards=(block, *spec.shape),
-        dimension_names=("sample", *spec.dims) if len(spec.dims) == len(spec.shape) else None,
+        dimension_names=("sample", *(spec.dims or axes(folder.name, len(spec.shape)))),
     )
 
 
@@ -79,7 +84,8 @@ def write_tensor(folder: Path, value: NDArray[Any], attrs: Mapping[str, Any] | N
     """Write a whole array of any shape, also 0-d or empty, as one compressed chunk with a crc32c."""
     value = np.asarray(value)
     chunk = tuple(max(length, 1) for length in value.shape)
-    _write_metadata(folder, True, shape=value.shape, dtype=value.dtype.name, chunks=chunk, attributes=dict(attrs or {}))
+    layout = {"shape": value.shape, "dtype": value.dtype.name, "chunks": chunk, "dimension_names": axes(folder.name, value.ndim)}
+    _write_metadata(folder, True, **layout, attributes=dict(attrs or {}))
     if value.size:
         encoded = zstandard.ZstdCompressor(level=LEVEL).compress(_little(value).reshape(-1).view(np.uint8).data)
         _write_synced(folder.joinpath("c", *["0"] * value.ndim), (encoded, _checksum(encoded)))

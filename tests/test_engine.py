@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +14,11 @@ from fabloom.artifacts import ImageSet, Model, Report
 from fabloom.context import Context
 from fabloom.engine import Engine, exit_code, run_inline
 from fabloom.errors import DataError, PipelineError, PluginError
-from fabloom.execute import Options
+from fabloom.execute import Options, StepResult
 from fabloom.method import Method, task
 from fabloom.params import Params
 from fabloom.pipeline import Pipeline
-from fabloom.plan import make_plan
+from fabloom.plan import PlannedStep, make_plan
 from fabloom.registry import Origin, Registry
 from fabloom.storage.store import Store
 from fabloom.storage.verify import verify
@@ -186,7 +188,7 @@ def test_two_plugins_of_one_name_are_both_named(registry: Registry, store: Store
 def test_an_observer_that_raises_stops_nothing(registry: Registry, store: Store) -> None:
     from fabloom.hooks import hookimpl
 
-    heard: list[str] = []
+    heard: list[object] = []
 
     class Loud:
         @hookimpl
@@ -194,9 +196,14 @@ def test_an_observer_that_raises_stops_nothing(registry: Registry, store: Store)
             raise RuntimeError("observer is broken")
 
         @hookimpl
-        def fabloom_step_finished(self, step: object, result: object) -> None:
-            heard.append(result.status)  # type: ignore[attr-defined]
+        def fabloom_step_finished(self, step: PlannedStep, result: StepResult, manifest: Mapping[str, Any] | None) -> None:
+            heard.append((step.pipeline, result.status, manifest and manifest == store.manifest(result.key)))
 
     registry.hooks.register(Loud())
-    assert exit_code(execute(toy(), registry, store)) == 0
-    assert heard == ["ran"] * 4
+    pipeline = toy()
+    assert exit_code(execute(pipeline, registry, store)) == 0
+    assert heard == [(pipeline.name, "ran", True)] * 4
+    heard.clear()
+    failing = pipeline.override(["steps.a.params.fail_at=2"], None)
+    assert exit_code(execute(failing, registry, store)) == 2
+    assert (pipeline.name, "failed", None) in heard

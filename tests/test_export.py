@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -671,23 +673,62 @@ def test_png_folders_come_back_as_the_same_set(world: World, tmp_path: Path) -> 
 # --------------------------------------------------------------------------------------------------------------------- zarr, xarray
 
 
-def test_xarray_opens_image_sets_and_both_halves_of_teacher_data(world: World) -> None:
+def test_xarray_opens_every_kind_of_artifact_without_hints(world: World) -> None:
     import xarray
 
-    images = world.artifacts["rough"]
-    assert isinstance(images, ImageSet) and images.masks is not None
-    folder = {name: world.store.folder(world.artifacts[name].key) / "data.zarr" for name in ("rough", "offline")}
+    def opened(name: str, **how: Any) -> xarray.Dataset:
+        return xarray.open_dataset(
+            world.store.folder(world.artifacts[name].key) / "data.zarr", engine="zarr", consolidated=False, chunks=None, **how
+        )
+
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for opened in (
-            xarray.open_zarr(folder["rough"], consolidated=False), xarray.open_dataset(folder["rough"], engine="zarr", consolidated=False)
-        ):  # fmt: skip
-            assert dict(opened.sizes) == {"sample": 6, "channel": 3, "y": 9, "x": 13}
-            assert (opened["images"].values == images.images[...]).all() and (
-                opened["masks"].sum(("y", "x")).values[[0, 2]] == [0, 117]
-            ).all()
-    pixels = xarray.open_zarr(folder["offline"], consolidated=False, drop_variables=["rin0", "rin0_scale", "r_chunks", "r_chunks_scale"])
-    latents = xarray.open_zarr(folder["offline"], consolidated=False, drop_variables=["x_T", "x0"])
-    assert dict(pixels.sizes) == {"sample": 12, "channel": 1, "y": 8, "x": 8}
-    assert dict(latents.sizes) == {"sample": 12, "chunk": 2, "channel": 2, "y": 4, "x": 4}
-    assert (latents["rin0"].values == world.artifacts["offline"].array("rin0")[...]).all()
+        images, offline, report = opened("rough"), opened("offline"), opened("report")
+        models = {name: opened(name) for name in ("ddpm", "teacher", "student", "unet", "sinsemi", "sinddm")}
+    rough = world.artifacts["rough"]
+    assert isinstance(rough, ImageSet)
+    assert dict(images.sizes) == {"sample": 6, "channel": 3, "y": 9, "x": 13}
+    assert (images["images"].values == rough.images[...]).all()
+    assert (images["masks"].sum(("y", "x")).values[[0, 2]] == [0, 117]).all()
+    latent = {"latent_channel": 2, "latent_y": 4, "latent_x": 4}
+    assert dict(offline.sizes) == {"sample": 12, "chunk": 2, "channel": 1, "y": 8, "x": 8, **latent}
+    codes = offline["r_chunks"] * offline["r_chunks_scale"]  # the scales' axes are those of the codes, so they multiply by name
+    assert codes.dims == ("sample", "chunk", *latent)
+    assert (offline["rin0"].values == world.artifacts["offline"].array("rin0")[...]).all()
+    assert report["picture_0"].shape == world.artifacts["report"].array("picture_0").shape
+    for name, found in models.items():
+        artifact = world.artifacts[name]
+        assert isinstance(artifact, Model)
+        state = artifact.state()
+        assert set(found.data_vars) == set(state)
+        assert all((found[key].values == value.numpy()).all() for key, value in state.items())
+
+
+def test_a_hugging_face_data_set_is_loaded_from_the_imagefolder(world: World, tmp_path: Path) -> None:
+    images = world.artifacts["images"]
+    assert isinstance(images, ImageSet) and images.masks is not None
+    world.export("images", tmp_path / "out", "imagefolder")
+    world.export("unlabelled", tmp_path / "plain", "imagefolder")
+    script = """
+        import sys
+        from pathlib import Path
+        from datasets import load_dataset
+        import numpy as np
+        out, plain, cache, wanted = map(Path, sys.argv[1:])
+        rows = load_dataset("imagefolder", data_dir=str(out), split="train", cache_dir=str(cache / "a"))
+        assert set(rows.column_names) == {"image", "mask", "label"}, rows.column_names
+        np.savez(wanted, image=[np.asarray(r["image"]) for r in rows], mask=[np.asarray(r["mask"]) for r in rows],
+                 label=[str(r["label"]) for r in rows])
+        print(len(load_dataset("imagefolder", data_dir=str(plain), split="train", cache_dir=str(cache / "b"))))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, (tmp_path / "out", tmp_path / "plain", tmp_path / "cache"))]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HOME": str(tmp_path / "home")}
+    ran = subprocess.run([*command, str(tmp_path / "rows.npz")], env={**os.environ, **offline}, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() == "3"
+    rows = np.load(tmp_path / "rows.npz")
+    assert len(rows["label"]) == len(images)
+    order = {pixels.tobytes(): row for row, pixels in enumerate(images.images[...][:, 0])}
+    for pixels, mask, label in zip(rows["image"], rows["mask"], rows["label"], strict=True):
+        row = order[pixels.tobytes()]
+        assert label == ("clean" if row < 8 else "bridge") and (mask == 255 * images.masks[row]).all()

@@ -323,7 +323,8 @@ def fabloom_step_started(step):
     raise SystemExit("enough")
 
 @hookimpl
-def fabloom_step_finished(step, result):
+def fabloom_step_finished(step, result, manifest):
+    manifest["digest"] = manifest["curves"] = "0"
     result.metrics["score"] = 1.0
     object.__setattr__(result, "status", "failed")
     object.__setattr__(result, "exit_code", 1)

@@ -97,8 +97,8 @@ class Images(Method):
     def augment(self, ctx: Context, params: AugmentParams, *, images: ImageSet) -> ImageSet:
         """Registered variations of a few images: flips, shifts along the structure, noise; masks and domain go along.
 
-        The test set of the SinSEMI paper is `count: 50, flip_x: true, flip_y: true, paired: true, noise: 1, noise_low: 0,
-        noise_share: 0.7, rounding: truncate` on the labelled pair. Scores on such variations of two images describe those two
+        The test set released with the SinSEMI paper is, as its images show, `count: 50, flip_x: true, flip_y: true, paired: true,
+        noise: 1, noise_low: 0, noise_share: 0.7, rounding: truncate` on the labelled pair. Scores on such variations of two images describe those two
         images; the attribute `distinct_images` counts what differs at all. Raises DataError for a step beyond half the image.
         """
         from . import augment

@@ -3,7 +3,7 @@
     I(x) = sum_s w_s | F^-1[ T(f) P(f + s) ](x) |^2
 
 T is the spectrum of the object's amplitude reflectance, P the pupil (1 for |f| <= NA / wavelength), s a source point and
-w_s its weight. Mack, Fundamental Principles of Optical Lithography, 2007, ch. 2-3; Goodman, Statistical Optics, ch. 7.
+w_s its weight. Mack, Fundamental Principles of Optical Lithography, 2007, ch. 2-3; Goodman, Statistical Optics.
 
 A field holds frequencies up to R = NA / wavelength around -s, so its intensity ends at 2 R: both are computed on a coarse
 grid that holds exactly these frequencies, and taken from there to the camera's pixels by their Fourier series. Nothing is

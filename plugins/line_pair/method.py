@@ -64,7 +64,7 @@ class LinePair(Method):
     """Line/space patterns under a partially coherent microscope, half of them with a bridge, break, necking or particle.
 
     Image formation is Abbe's sum over source points (Mack, Fundamental Principles of Optical Lithography, 2007, ch. 2-3;
-    Goodman, Statistical Optics, ch. 7). The defaults are a 193 nm, NA 0.9 inspection of a 240 nm pitch at 8 pixels a period
+    Goodman, Statistical Optics). The defaults are a 193 nm, NA 0.9 inspection of a 240 nm pitch at 8 pixels a period
     with good contrast. The low contrast of published line-pair simulations (96 x 96, period 18 pixels, grey 54-80, noise
     correlated over 2 pixels) comes from
 

@@ -36,7 +36,7 @@ def roughness(rng: np.random.Generator, shape: tuple[int, int], step: float, *, 
     """Displacements [edges, rows] in nm of independent edges, stationary and periodic over the rows, which are `step` nm apart.
 
     Power spectrum S(f) = 2 sqrt(pi) G(H + 1/2) / G(H) sigma^2 xi / (1 + (2 pi f xi)^2)^(H + 1/2), which integrates to sigma^2
-    over all f (Palasantzas, Phys. Rev. B 48, 14472, 1993; Constantoudis et al., JVST B 22, 1974, 2004).
+    over all f: the model of Palasantzas, Phys. Rev. B 48, 14472, 1993, in one dimension.
     """
     frequency = fft.rfftfreq(shape[1], step)
     scale = 2 * sqrt(pi) * gamma(hurst + 0.5) / gamma(hurst) * sigma**2 * correlation

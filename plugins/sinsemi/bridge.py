@@ -35,7 +35,7 @@ class Bridge:
         return (1 - t) * x0 + t * x1 + self.sigma * (t * (1 - t)).sqrt() * z
 
     def velocity(self, x0: Tensor, x1: Tensor, t: Tensor, z: Tensor, clamp: Clamp = "signed") -> Tensor:
-        """u_t = x1 - x0 + sigma c(t) z with |c| <= 2, the target of the published network (SinSEMI eq. 2).
+        """u_t = x1 - x0 + sigma c(t) z with |c| <= 2, the target of the published network.
 
         `signed` keeps the sign of c; `positive` is the published code's +2 wherever |c| > 2, wrong for t > 0.948.
         """

@@ -100,7 +100,7 @@ def draw_batch(params: TrainParams, scales: levels.Levels, contexts: list[Tensor
 
 
 def batch_loss(params: TrainParams, bridge: Bridge, net: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-    """Mean squared error of the velocity (SinSEMI eq. 3), or of the drift.
+    """Mean squared error of the velocity, as in SinSEMI, or of the drift.
 
     The drift's target grows like 1 / sqrt(t) as t falls: below t = 0.05 its error is weighted by (t / 0.05)^2. At known ends an
     error of the velocity is half that of the drift, so both losses agree up to the factor 4.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -130,8 +131,8 @@ def fabloom_pipelines() -> list[object]:
 
 
 @hookimpl
-def fabloom_step_finished(step: PlannedStep, result: StepResult) -> None:
-    print(step.name, result.status, result.metrics)
+def fabloom_step_finished(step: PlannedStep, result: StepResult, manifest: Mapping[str, Any] | None) -> None:
+    print(step.pipeline, step.name, result.status, result.metrics, manifest["curves"] if manifest else {})
 
 
 class TestFade(MethodConformance):

@@ -20,7 +20,7 @@ PIPELINE: dict[str, Any] = {
         "clean": {"task": "line-pair.simulate", "params": {"count": 4, "defect_share": 0.0}, "seed": 1},
         "labels": {"task": "reference-difference.label", "inputs": {"images": "images", "reference": "clean"}},
         "held": {"task": "line-pair.simulate", "params": {"count": 6}, "seed": 2},
-        "model": {"task": "unet.train", "inputs": {"images": "images"}, "params": {"steps": 2, "batch": 2}},
+        "model": {"task": "unet.train", "inputs": {"images": "images"}, "params": {"steps": 12, "batch": 2}},
         "scores": {"task": "unet.evaluate", "inputs": {"images": "held", "model": "model"}, "params": {"resamples": 100, "shifts": []}},
     },
 }
@@ -40,7 +40,7 @@ def run(store: Path, *settings: str, **more: Any) -> dict[str, Any]:
     return {s.name: s for s in fabloom.run(PIPELINE, store=store, device="cpu", set=settings, **more).steps}
 
 
-def logged(folder: Path, experiment: str = "fabloom") -> list[Any]:
+def logged(folder: Path, experiment: str = "tiny") -> list[Any]:
     """MLflow's runs of an experiment, oldest first."""
     from mlflow.tracking import MlflowClient
 
@@ -48,6 +48,13 @@ def logged(folder: Path, experiment: str = "fabloom") -> list[Any]:
     found = client.get_experiment_by_name(experiment)
     assert found is not None
     return sorted(client.search_runs([found.experiment_id]), key=lambda r: (r.info.start_time, r.info.end_time))
+
+
+def curve(folder: Path, run: Any, name: str) -> list[tuple[int, float]]:
+    """(step, value) of a metric, in order."""
+    from mlflow.tracking import MlflowClient
+
+    return sorted((point.step, point.value) for point in MlflowClient(f"file:{folder}").get_metric_history(run.info.run_id, name))
 
 
 def test_each_step_that_ran_is_logged_once(tracked: Path, tmp_path: Path) -> None:
@@ -62,6 +69,9 @@ def test_each_step_that_ran_is_logged_once(tracked: Path, tmp_path: Path) -> Non
     assert runs["labels"].data.tags["fabloom.inputs"] == f"{steps['images'].key} {steps['clean'].key}"
     params = runs["images"].data.params
     assert params["count"] == "6" and params["defects.0"] == "bridge" and params["random_phase"] == "false" and int(params["seed"]) > 0
+    curves = fabloom.open_store(tmp_path / "store").manifest(steps["model"].key)["curves"]
+    assert list(curves) == ["net_0.loss"] and len(curves["net_0.loss"]) == 2
+    assert [list(point) for point in curve(tracked, runs["model"], "net_0.loss")] == curves["net_0.loss"]
     assert runs["scores"].data.metrics == numbers(steps["scores"].metrics) and len(runs["scores"].data.metrics) > 3
     assert {s.status for s in run(tmp_path / "store").values()} == {"reused"}
     assert len(logged(tracked)) == len(steps), "a reused step is not logged again"

@@ -6,7 +6,8 @@ Observers are called in the process that runs the pipeline. They see a step and 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from fabloom import hookimpl
 
@@ -25,11 +26,11 @@ def fabloom_step_started(step: PlannedStep) -> None:
 
 
 @hookimpl
-def fabloom_step_finished(step: PlannedStep, result: StepResult) -> None:
+def fabloom_step_finished(step: PlannedStep, result: StepResult, manifest: Mapping[str, Any] | None) -> None:
     """Log a step that ran or failed. One that was reused has been logged when it ran."""
     ended = time.time()
     began = _began.pop((step.name, step.key), ended)
     if result.status in ("ran", "failed"):
         from .tracking import log_step  # MLflow takes seconds to import: only where something is to be logged
 
-        log_step(step, result, began, ended)
+        log_step(step, result, manifest["curves"] if manifest else {}, began, ended)

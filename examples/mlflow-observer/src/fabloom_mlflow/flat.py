@@ -12,6 +12,11 @@ UNSAFE = re.compile(r"[^\w\-. /]", re.ASCII)
 """Characters that MLflow refuses in the name of a parameter or metric on some platform; each becomes '_'."""
 
 
+def flat(name: str) -> str:
+    """The name as MLflow takes it."""
+    return UNSAFE.sub("_", name)
+
+
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted name, value) of everything that is no mapping or list.
 
@@ -23,7 +28,7 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple):
         items = [(str(index), item) for index, item in enumerate(value)]
     else:
-        yield UNSAFE.sub("_", name), value
+        yield flat(name), value
         return
     for key, item in items:
         yield from leaves(item, f"{name}.{key}" if name else key)

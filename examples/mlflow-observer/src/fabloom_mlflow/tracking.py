@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .flat import numbers, texts
+from .flat import flat, numbers, texts
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
     from fabloom.execute import StepResult
     from fabloom.plan import PlannedStep
+
+Curves = Mapping[str, Sequence[tuple[int, float]]]
+"""(step, value) of what a training logged, by loop and name: `main.loss`."""
 
 EXPERIMENT_VARIABLE = "FABLOOM_MLFLOW_EXPERIMENT"
 DEFAULT_URI = "file:./mlruns"
@@ -29,17 +33,20 @@ SETTINGS = {
 """Set before MLflow is imported, where the environment does not say otherwise."""
 
 
-def log_step(step: PlannedStep, result: StepResult, began: float, ended: float) -> None:
-    """Write one run: parameters, numbers, tags and times. `began` and `ended` are Unix times in seconds. Raises what MLflow raises."""
+def log_step(step: PlannedStep, result: StepResult, curves: Curves, began: float, ended: float) -> None:
+    """Write one run: parameters, numbers, curves, tags and times. `began` and `ended` are Unix times in seconds.
+
+    Its experiment is named after the pipeline, unless the environment names another. Raises what MLflow raises.
+    """
     client = connect()
     run = client.create_run(
-        experiment(client, os.environ.get(EXPERIMENT_VARIABLE) or "fabloom"),
+        experiment(client, os.environ.get(EXPERIMENT_VARIABLE) or step.pipeline),
         start_time=milliseconds(began),
         run_name=step.name,
         tags=tags(step, result, ended - began),
     )
     try:
-        log_values(client, run.info.run_id, step, result, milliseconds(ended))
+        log_values(client, run.info.run_id, step, result, curves, milliseconds(ended))
         client.set_terminated(run.info.run_id, "FINISHED" if result.status == "ran" else "FAILED", milliseconds(ended))
     except BaseException:
         client.set_terminated(run.info.run_id, "KILLED", milliseconds(ended))  # the step is in the store; only its log is not whole
@@ -85,12 +92,14 @@ def tags(step: PlannedStep, result: StepResult, seconds: float) -> dict[str, str
     return {f"fabloom.{name}": value for name, value in told.items() if value}
 
 
-def log_values(client: MlflowClient, run_id: str, step: PlannedStep, result: StepResult, at: int) -> None:
-    """Log parameters (with the seed) and metrics, in portions."""
+def log_values(client: MlflowClient, run_id: str, step: PlannedStep, result: StepResult, curves: Curves, at: int) -> None:
+    """Log parameters (with the seed), metrics and the points of curves, in portions."""
     from mlflow.entities import Metric, Param
 
     params = [Param(name, value) for name, value in {"seed": str(step.seed), **texts(step.params.model_dump(mode="json"))}.items()]
     metrics = [Metric(name, value, at, 0) for name, value in numbers(result.metrics).items()]
+    for name, points in curves.items():
+        metrics += [Metric(flat(name), value, at, step_) for step_, value in points if math.isfinite(value)]
     for portion in portions(params, AT_ONCE["params"]):
         client.log_batch(run_id, params=portion)
     for portion in portions(metrics, AT_ONCE["metrics"]):
