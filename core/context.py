@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .loop import LoopStep, Stateful, run_loop
-from .progress import Emit, Event, Progress, silent
+from .progress import Emit, Messenger, silent
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ CURVE_POINTS = 400
 """Most points kept of a logged curve; beyond it every second one is dropped and the stride doubled."""
 
 
-class Context:
+class Context(Messenger):
     """Seed, device, progress, logging and the resumable loop of one step.
 
     `workdir` is scratch space that survives a kill and disappears with the commit; never store its path.
@@ -37,15 +37,14 @@ class Context:
         checkpoint_seconds: float = 60.0,
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
+        super().__init__(emit, stop_requested)
         self.staging = staging
         self.seed = seed
         self.workdir = workdir
         self.checkpoint_seconds = checkpoint_seconds
-        self.stop_requested = stop_requested
         self.loops: set[str] = set()
         self.history: dict[str, Any] = {}
         self._device = device
-        self._emit = emit
         self._generators: dict[str, torch.Generator] = {}
         self._restored: dict[str, Any] = {}
 
@@ -82,18 +81,6 @@ class Context:
         for name in list(self._generators):
             if name in self._restored:
                 self._generators[name].set_state(self._restored.pop(name))
-
-    def progress(self, total: int, *, unit: str = "it", name: str = "progress", done: int = 0) -> Progress:
-        """A counter with rate and ETA: `with ctx.progress(n) as bar: bar.advance()`."""
-        return Progress(self._emit, name, total, unit, done, self.stop_requested)
-
-    def log(self, message: str) -> None:
-        """Show a line to whoever watches the run."""
-        self._emit({"event": "log", "message": message})
-
-    def emit(self, event: Event) -> None:
-        """Send a raw event (see `core/progress.py`)."""
-        self._emit(event)
 
     def record(self, loop: str, at: int, scalars: dict[str, float]) -> None:
         """Keep scalars for the curves of the report; thinned so that a long run keeps `CURVE_POINTS` points at most."""

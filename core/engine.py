@@ -11,8 +11,9 @@ from typing import Any
 
 from .errors import FabloomError
 from .execute import ArtifactStore, Options, StepResult, failed, run_step
-from .plan import Plan, PlannedStep
-from .progress import Emit, Event, silent
+from .method import Method
+from .plan import Plan, PlannedStep, own_fault
+from .progress import Emit, Messenger, silent
 from .registry import Registry
 
 log = logging.getLogger("fabloom")
@@ -29,12 +30,13 @@ class Engine:
     stop: Callable[[], bool] = lambda: False
     processes: Any = None
 
+    def told(self, step: PlannedStep) -> Emit:
+        """Where events of `step` go."""
+        return lambda event: self.emit({"step": step.name, **event})
+
     def perform(self, step: PlannedStep) -> StepResult:
         """Run or reuse one step and tell the observers. Never raises for a step's failure: the result says it."""
-
-        def emit(event: Event) -> None:
-            self.emit({"step": step.name, **event})
-
+        emit = self.told(step)
         self._observe("fabloom_step_started", step=step)
         try:
             if self.store.has(step.key) and step.name not in self.options.redo:
@@ -73,6 +75,17 @@ def _copied(value: Any) -> Any:
 def skipped(step: PlannedStep, why: str) -> StepResult:
     """The result of a step that could not be started."""
     return StepResult.of(step, "skipped", error=why)
+
+
+def prepare(plan: Plan, engine: Engine) -> None:
+    """Have each method fetch or refuse what its steps need from outside the store. Raises EnvironmentProblem before anything ran."""
+    waiting: dict[type[Method], list[PlannedStep]] = {}
+    for step in plan.steps:
+        if step.name in engine.options.redo or not engine.store.has(step.key):
+            waiting.setdefault(step.spec.method, []).append(step)
+    for method, steps in waiting.items():
+        with own_fault(method, f"steps.{steps[0].name}", "preparing"):
+            method.prepare(steps, Messenger(engine.told(steps[0]), engine.stop))
 
 
 def run_inline(plan: Plan, engine: Engine) -> list[StepResult]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -15,6 +15,7 @@ from .params import Params
 if TYPE_CHECKING:
     from .network import Network, Pretrained
     from .plan import PlannedStep
+    from .progress import Messenger
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,6 +43,14 @@ class Method:
 
         `upstream` holds the steps of this pipeline that feed the ports, those of a list as `port[0]`, `port[1]`. Raise
         PipelineError; read no data.
+        """
+
+    @classmethod
+    def prepare(cls, steps: Sequence[PlannedStep], messenger: Messenger) -> None:
+        """Override to fetch or refuse, before any step of a run starts, what lies outside the store: pretrained weights, a licence.
+
+        `steps` are those of this method that will run. Called in the process that was asked to run the pipeline, in which torch need
+        not be imported; a later step finds what was fetched on this machine. Raise EnvironmentProblem for what cannot be had.
         """
 
     @classmethod

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from .errors import FabloomError, PipelineError, PluginError, UserError, did_you_mean
 from .keys import SCHEMA, SourceHasher, artifact_key, canonical_params, step_seed
-from .method import Port, TaskSpec
+from .method import Method, Port, TaskSpec
 from .params import Params
 from .pipeline import Pipeline, Step, validation_error
 from .registry import Registry
@@ -74,7 +74,7 @@ def make_plan(pipeline: Pipeline, registry: Registry, store: PlanStore) -> Plan:
     for name in order:
         planned[name] = _plan_step(name, pipeline, specs, planned, store)
     for step in planned.values():
-        with _own_fault(step.spec, f"steps.{step.name}"):
+        with own_fault(step.spec.method, f"steps.{step.name}", "planning"):
             step.spec.method.check(step, _feeding(pipeline.steps[step.name], planned))
     return Plan(pipeline, tuple(planned.values()))
 
@@ -121,7 +121,7 @@ def _plan_step(
     name: str, pipeline: Pipeline, specs: Mapping[str, TaskSpec], planned: Mapping[str, PlannedStep], store: PlanStore
 ) -> PlannedStep:
     step, spec = pipeline.steps[name], specs[name]
-    with _own_fault(spec, f"steps.{name}.params"):
+    with own_fault(spec.method, f"steps.{name}.params", "planning"):
         try:
             params = spec.params.model_validate(step.params)
         except ValidationError as error:
@@ -142,15 +142,15 @@ def _plan_step(
 
 
 @contextmanager
-def _own_fault(spec: TaskSpec, place: str) -> Iterator[None]:
-    """What a method's own code raises amiss while planning becomes an error that names the method."""
+def own_fault(method: type[Method], place: str, doing: str) -> Iterator[None]:
+    """What a method's own code raises amiss outside its tasks becomes an error that names the method."""
     try:
         yield
     except FabloomError:
         raise
     except Exception as error:
-        method = f"{spec.method.__module__}.{spec.method.__qualname__}"
-        raise PluginError(f"{place}: {method} fails while planning: {type(error).__name__}: {error}. Tell its author.") from error
+        named = f"{method.__module__}.{method.__qualname__}"
+        raise PluginError(f"{place}: {named} fails while {doing}: {type(error).__name__}: {error}. Tell its author.") from error
 
 
 def _with_place(error: UserError, place: str) -> tuple[str, ...]:

@@ -67,3 +67,23 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._send()
+
+
+class Messenger:
+    """Tells whoever watches the run: lines, and counters with rate and ETA."""
+
+    def __init__(self, emit: Emit = silent, stop_requested: Callable[[], bool] = lambda: False) -> None:
+        self.stop_requested = stop_requested
+        self._emit = emit
+
+    def progress(self, total: int, *, unit: str = "it", name: str = "progress", done: int = 0) -> Progress:
+        """A counter with rate and ETA: `with ctx.progress(n) as bar: bar.advance()`."""
+        return Progress(self._emit, name, total, unit, done, self.stop_requested)
+
+    def log(self, message: str) -> None:
+        """Show a line."""
+        self._emit({"event": "log", "message": message})
+
+    def emit(self, event: Event) -> None:
+        """Send a raw event (see the top of this module)."""
+        self._emit(event)

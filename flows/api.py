@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fabloom.device import check_device
-from fabloom.engine import Engine, exit_code, run_inline
+from fabloom.engine import Engine, exit_code, prepare, run_inline
 from fabloom.errors import UserError, did_you_mean
 from fabloom.execute import Options, StepResult
 from fabloom.keys import blake
@@ -105,6 +105,7 @@ def run(
     if any(not opened.has(step.key) or step.name in redo for step in plan.steps):
         check_device(device)
     performer = Engine(registry, opened, Options(device, checkpoint_seconds, tuple(redo)), emit, stop)
+    prepare(plan, performer)
     if engine == "inline":
         return finish(plan, run_inline(plan, performer), opened)
     from .settings import prefer

@@ -83,19 +83,22 @@ class LiveDisplay:
             kind = event["event"]
             if kind not in ("started", "progress", "log", "finished"):
                 return
+            if kind == "log":
+                self._say(f"{name}: {event['message']}" if name else str(event["message"]), "dim")
+                return
             known = name in self._lines
             now = time.monotonic()
             line = self._lines.setdefault(name, Line(name, began=now, told=now))
             line.task = str(event.get("task", line.task))
-            if kind == "log":
-                self._say(f"{name}: {event['message']}" if name else str(event["message"]), "dim")
-            elif kind == "progress":
+            if kind == "progress":
                 line.progress = event
                 self._tell_progress(line)
             elif kind == "finished":
                 self._finish(line, event["result"], known)
-            elif self._live is None:
-                self._say(f"{name}: started on {event.get('device', 'this machine')}")
+            else:
+                line.began, line.progress = now, None  # before it, something may have been fetched for the step
+                if self._live is None:
+                    self._say(f"{name}: started on {event.get('device', 'this machine')}")
 
     def _finish(self, line: Line, result: dict[str, Any], known: bool) -> None:
         line.task, line.status, line.progress = str(result["task"]), str(result["status"]), None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import time
@@ -18,7 +19,7 @@ from prefect.client.schemas import State
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from fabloom.engine import Engine, skipped
+from fabloom.engine import Engine, prepare, skipped
 from fabloom.errors import EnvironmentProblem
 from fabloom.execute import Options, StepResult
 from fabloom.plan import Plan, PlannedStep, make_plan
@@ -113,6 +114,7 @@ def run_pipeline(
         built = load_pipeline(pipeline, registry).override(overrides or [], given.pop("seed", None))
         store = open_store(given.pop("store", None), registry)
         session = _build(built.model_dump(), store.url, {"redo": (), **given})
+        prepare(session.plan, session.engine)
         with _closing(session):
             return _run(session)
     return _run(session)
@@ -217,12 +219,19 @@ def _start_server() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _untold(record: logging.LogRecord) -> bool:
+    """Whether a line of Prefect's says what fabloom's own display does not: how a step ended is told there, once and with what to do."""
+    return not record.getMessage().startswith(("Finished in state", "Task run failed with state"))
+
+
 def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> RunResult:
     """Run the plan as a Prefect flow from this process, with each step in a worker process of its own."""
     engine = replace(engine, processes=StepProcesses({m for step in plan.steps for m in step.spec.method.preload}))
     session = Session(engine, plan)
     named = run_pipeline.with_options(flow_run_name=plan.pipeline.name, task_runner=make_runner(runner, workers))
     _start_server()
+    for handler in logging.getLogger().handlers:  # the terminal's; the lines still go to the server
+        handler.addFilter(_untold)
     with _closing(session):
         state: State[Any] = named(plan.pipeline.model_dump(), return_state=True)
     missing = [step for step in plan.steps if step.name not in session.results]

@@ -5,7 +5,7 @@ import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, ClassVar, NoReturn
 from urllib.error import URLError
 
 import numpy as np
@@ -19,6 +19,7 @@ from fabloom.plugins.blocks import weights
 from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import NoiseSchedule
+from fabloom.progress import Messenger
 
 # weights
 
@@ -30,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     given.mkdir()
     (hub / "checkpoints").mkdir(parents=True)
     monkeypatch.setenv(weights.VARIABLE, str(given))
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(hub))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(weights.urllib.request, "urlopen", unreachable)
     return given
 
@@ -85,11 +86,16 @@ def test_missing_weights_are_fetched_whole_and_checked(folder: Path, entry: byte
     monkeypatch.setattr(weights, "TABLE", {"tiny": made})
     asked = []
 
+    class Answer(io.BytesIO):
+        """What a server sends."""
+
+        headers: ClassVar[dict[str, str]] = {"Content-Length": str(len(content))}
+
     def answer(url: str, timeout: float) -> io.BytesIO:
         asked.append(url)
-        return io.BytesIO(content)
+        return Answer(content)
 
-    class Cut(io.BytesIO):
+    class Cut(Answer):
         """A connection that breaks after some bytes."""
 
         def read(self, size: int | None = -1) -> bytes:
@@ -98,17 +104,30 @@ def test_missing_weights_are_fetched_whole_and_checked(folder: Path, entry: byte
             return super().read(10)
 
     monkeypatch.setattr(weights.urllib.request, "urlopen", lambda url, timeout: Cut(content))
+    events: list[dict[str, Any]] = []
     with pytest.raises(EnvironmentProblem, match="timed out"):
         weights.load("tiny")
     cache = folder.parent / "hub" / "checkpoints"
     assert not list(cache.iterdir())
     monkeypatch.setattr(weights.urllib.request, "urlopen", answer)
+    path, read = weights.whole("tiny", Messenger(events.append))
+    assert read == content and path.parent == cache
+    assert events[0]["message"] == f"fetching {made.url} (1 MB) into {cache}" and events[-1]["done"] == events[-1]["total"] == 1
     assert weights.load("tiny")["features.0.weight"].tolist() == weights.load("tiny")["features.0.weight"].tolist() == [1, 1, 1]
     assert asked == [made.url] and [file.name for file in cache.iterdir()] == list(made.files)
     (cache / next(iter(made.files))).unlink()
-    monkeypatch.setattr(weights.urllib.request, "urlopen", lambda url, timeout: io.BytesIO(content + b"x"))
-    with pytest.raises(EnvironmentProblem, match="damaged"):
-        weights.load("tiny")
+    for wrong in (content + b"x", content[:-1], b"<html>please log in</html>"):
+        monkeypatch.setattr(weights.urllib.request, "urlopen", lambda url, timeout, sent=wrong: Answer(sent))
+        with pytest.raises(weights.MissingWeights, match=r"could not be fetched .what came has the sha256"):
+            weights.load("tiny")
+        assert not list(cache.iterdir()), "what is not the file of the table does not stay"
+
+
+def test_the_cache_is_where_torch_hub_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for home, cache in ((None, None), (None, str(tmp_path / "cache")), (str(tmp_path / "home"), str(tmp_path / "cache"))):
+        for name, value in (("TORCH_HOME", home), ("XDG_CACHE_HOME", cache)):
+            monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+        assert [*weights._folders()][-1] == Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def test_damaged_weights_are_refused(folder: Path, entry: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+import fabloom
 from fabloom.artifacts import ImageSet, Model, Report
 from fabloom.context import Context
 from fabloom.engine import Engine, exit_code, run_inline
-from fabloom.errors import DataError, PipelineError, PluginError
+from fabloom.errors import DataError, EnvironmentProblem, PipelineError, PluginError
 from fabloom.execute import Options, StepResult
 from fabloom.method import Method, task
 from fabloom.params import Params
 from fabloom.pipeline import Pipeline
 from fabloom.plan import PlannedStep, make_plan
+from fabloom.progress import Messenger
 from fabloom.registry import Origin, Registry
 from fabloom.storage.store import Store
 from fabloom.storage.verify import verify
@@ -103,6 +105,31 @@ def test_second_run_reuses_everything(registry: Registry, store: Store) -> None:
     assert Toy.calls == ["make", "train", "train", "score"]
     assert second[-1].metrics == first[-1].metrics and first[-1].metrics["weight"] > 0
     assert not verify(store).problems and not verify(store).leftovers
+
+
+def test_methods_prepare_what_will_run_before_anything_runs(registry: Registry, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def ready(steps: Sequence[PlannedStep], messenger: Messenger) -> None:
+        asked.append([step.name for step in steps])
+        messenger.log("fetching a licence")
+        if any(step.task == "toy.score" for step in steps):
+            raise EnvironmentProblem("the licence server is down")
+
+    monkeypatch.setattr(Toy, "prepare", ready)
+    events: list[dict[str, Any]] = []
+    with pytest.raises(EnvironmentProblem, match="licence server"):
+        fabloom.run(toy(), store=store, registry=registry, device="cpu", emit=events.append)
+    assert asked == [["images", "a", "b", "report"]] and not Toy.calls
+    assert events == [{"step": "images", "event": "log", "message": "fetching a licence"}]
+    trained = Pipeline.parse({"name": "toy", "steps": {k: v.model_dump() for k, v in toy().steps.items() if k != "report"}})
+    asked.clear()
+    for redo in ((), (), ("b",)):
+        assert fabloom.run(trained, store=store, registry=registry, device="cpu", redo=redo).exit_code == 0
+    assert asked == [["images", "a", "b"], ["b"]], "what is reused needs nothing"
+    monkeypatch.setattr(Toy, "prepare", lambda steps, messenger: 1 // 0)
+    with pytest.raises(PluginError, match=r"steps.report: .*Toy fails while preparing: ZeroDivisionError"):
+        fabloom.run(toy(), store=store, registry=registry, device="cpu")
 
 
 def test_keys_follow_from_what_was_asked(registry: Registry, store: Store) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 import fabloom
 from fabloom.artifacts import ImageSet, Model, Report
 from fabloom.context import Context
-from fabloom.errors import PipelineError, PluginError
+from fabloom.errors import EnvironmentProblem, PipelineError, PluginError
 from fabloom.flows.pipelines.one_shot_leaderboard import one_shot_leaderboard, spelled
 from fabloom.method import Method, task
 from fabloom.params import Params
@@ -183,6 +183,34 @@ def test_one_shot_end_to_end(pair: Path, store: Store) -> None:
     assert done.report_path is not None
     page = done.report_path.read_text()
     assert page.index('id="report-report"') < page.index('id="report-quality"')
+
+
+def test_a_guided_pipeline_without_weights_is_refused_before_anything_runs(
+    pair: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FABLOOM_WEIGHTS_DIR", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("FABLOOM_OFFLINE", "1")
+    told: list[str] = []
+
+    def run(name: str, *settings: str) -> Any:
+        given = [f"steps.images.params.path={pair}", *settings]
+        return fabloom.run(name, store=store, set=given, device="cpu", emit=lambda event: told.append(str(event.get("message"))))
+
+    with pytest.raises(EnvironmentProblem, match=r"squeezenet1_1.*FABLOOM_OFFLINE is set.*set FABLOOM_WEIGHTS_DIR"):
+        run("one-shot-leaderboard")
+    with pytest.raises(EnvironmentProblem, match="alexnet"):
+        run("one-shot", "steps.synthetic.params.guidance={strength: 0.5, net: alex}")
+    assert not list(store.keys()), "nothing ran"
+    tiny = ["steps.model.params={steps: 2, width: 8, batch: 2}", "steps.synthetic.params={count: 8, steps: 2}"]
+    told.clear()
+    assert run("one-shot", *TINY, *tiny).exit_code == 0
+    missing = [line for line in told if "will be left out" in line]
+    assert [line.partition(" will")[0] for line in missing] == ["LPIPS squeeze", "SIFID"]
+    first = next(line for line in told if line != "None")
+    assert first == missing[0], "it is told before anything else"
+    told.clear()
+    assert {s.status for s in run("one-shot", *TINY, *tiny).steps} == {"reused"} and set(told) == {"None"}
 
 
 def test_leaderboard_end_to_end(registry: Registry, pair: Path, store: Store) -> None:

@@ -15,7 +15,8 @@ from torch import Tensor
 from fabloom.errors import EnvironmentProblem
 from fabloom.plugins import quality
 from fabloom.plugins.blocks import weights
-from fabloom.plugins.blocks.perceptual import TRUNKS, Lpips
+from fabloom.plugins.blocks.perceptual import Lpips
+from fabloom.plugins.blocks.weights import TRUNKS
 
 TOLERANCE = 2e-4
 """What `expected.json` allows."""
@@ -132,7 +133,7 @@ def test_loading_is_silent_and_leaves_the_global_generator_alone(weights_dir: Pa
 
 def test_missing_trunks_and_unknown_nets_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(weights.VARIABLE, str(tmp_path))
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setitem(weights.TABLE, "alexnet", weights.Entry({"no-such-file.pth": "00"}, "nowhere"))
     with pytest.raises(EnvironmentProblem, match=r"no-such-file.pth .*set FABLOOM_WEIGHTS_DIR"):
         Lpips.load("alex")

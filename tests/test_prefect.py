@@ -78,7 +78,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     done = subprocess.run(command, env=environment(folder), capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return {**found, "store": folder / "store", "cut": cut}
+    return {**found, "store": folder / "store", "cut": cut, "stderr": done.stderr}
 
 
 def test_the_flow_runs_and_a_second_run_is_reused_in_name_too(told: dict[str, Any]) -> None:
@@ -99,6 +99,11 @@ def test_digests_are_those_of_the_inline_engine(told: dict[str, Any], tmp_path: 
     inline = [run_step(step, store, Options(device="cpu")) for step in plan.steps]
     assert [(r.key, r.digest) for r in inline] == [(s["key"], s["digest"]) for s in told["runs"][0]]
     assert not verify(Store(told["store"])).problems
+
+
+def test_prefects_terminal_lines_do_not_repeat_what_the_result_says(told: dict[str, Any]) -> None:
+    assert told["codes"][2] != 0, "the third run failed"
+    assert "Finished in state" not in told["stderr"] and "NoneType: None" not in told["stderr"]
 
 
 def test_the_report_is_there_as_prefect_artifacts(told: dict[str, Any]) -> None:

@@ -89,7 +89,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise URLError("no route to host")
 
     monkeypatch.setattr(weights.urllib.request, "urlopen", unreachable)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
 
 @pytest.fixture

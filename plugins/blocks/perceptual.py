@@ -10,11 +10,9 @@ from typing import Literal, Self, cast
 import torch
 from torch import Tensor, nn
 
-from .weights import load
+from .weights import TRUNKS, load
 
 Net = Literal["alex", "squeeze", "vgg"]
-TRUNKS: dict[str, str] = {"alex": "alexnet", "squeeze": "squeezenet1_1", "vgg": "vgg16"}
-"""Trunk of each net, by its name in the table of weights."""
 MIN_SIDE = 32
 """Smallest image side in pixels that all trunks take."""
 

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeVar
 
 from fabloom.errors import EnvironmentProblem, did_you_mean
+from fabloom.progress import Messenger
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
 VARIABLE = "FABLOOM_WEIGHTS_DIR"
 OFFLINE = "FABLOOM_OFFLINE"
 """Set to anything but 0, nothing is fetched: what is missing is told at once instead of after a server's silence."""
 TORCHVISION = "https://download.pytorch.org/models/"
+TRUNKS: dict[str, str] = {"alex": "alexnet", "squeeze": "squeezenet1_1", "vgg": "vgg16"}
+"""Trunk of each net of LPIPS, by its name in `TABLE`."""
+SIFID_STEMS: dict[str, str] = {"sifid": "inception_v3", "sifid_nsfwjs": "inception_v3_nsfwjs"}
+"""Name of each SIFID to its weights, the comparable one first."""
+MEGABYTE = 1 << 20
 SECONDS = 10
 """A server that is silent for so long is taken for out of reach."""
 
@@ -82,14 +89,10 @@ def load(name: str) -> dict[str, Tensor]:
     Looked for in the folder FABLOOM_WEIGHTS_DIR, then in torch hub's cache, then downloaded into that cache. Raises
     MissingWeights where they cannot be had, EnvironmentProblem where they are not the file of the table.
     """
-    if name not in TABLE:
-        raise EnvironmentProblem(f"weights '{name}' are not in the table.{did_you_mean(name, TABLE)}")
+    import torch
+
+    path, content = whole(name)
     entry = TABLE[name]
-    path, expected = locate(entry) or download(entry)
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if not found.startswith(expected):
-        raise EnvironmentProblem(f"{path} is damaged or another file: sha256 {found[:12]}..., wanted {expected[:12]}.... Replace it.")
     if path.suffix == ".safetensors":
         from safetensors.torch import load as parse
 
@@ -97,6 +100,32 @@ def load(name: str) -> dict[str, Tensor]:
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
     return {key: value for key, value in state.items() if key.startswith(entry.keep)}
+
+
+def whole(name: str, messenger: Messenger | None = None) -> tuple[Path, bytes]:
+    """The file of table entry `name`, downloaded where it is not on this machine, and its content, held against its hash.
+
+    For `Method.prepare`: imports no torch, tells of a download with its pace, and raises as `load` does.
+    """
+    if name not in TABLE:
+        raise EnvironmentProblem(f"weights '{name}' are not in the table.{did_you_mean(name, TABLE)}")
+    path, expected = locate(TABLE[name]) or download(TABLE[name], messenger or Messenger())
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if not found.startswith(expected):
+        raise EnvironmentProblem(f"{path} is damaged or another file: sha256 {found[:12]}..., wanted {expected[:12]}.... Replace it.")
+    return path, content
+
+
+def first(names: Iterable[str], take: Callable[[str], T]) -> tuple[str, T]:
+    """The first of these entries that can be had, with what `take` (`load`, `whole`) gives. Raises MissingWeights where none can."""
+    problems = []
+    for name in names:
+        try:
+            return name, take(name)
+        except MissingWeights as problem:
+            problems.append(str(problem))
+    raise MissingWeights(" ".join(problems))
 
 
 def locate(entry: Entry) -> tuple[Path, str] | None:
@@ -108,14 +137,14 @@ def locate(entry: Entry) -> tuple[Path, str] | None:
     return None
 
 
-def download(entry: Entry) -> tuple[Path, str]:
+def download(entry: Entry, messenger: Messenger) -> tuple[Path, str]:
     """Fetch the original file into torch hub's cache. Raises MissingWeights that says where to put it by hand."""
     *_, folder = _folders()
     *_, (name, digits) = entry.files.items()
     why = "and they are not for download"
     if entry.url is not None:
         try:
-            _fetch(entry.url, folder / name)
+            _fetch(entry.url, folder / name, digits, messenger)
         except OSError as error:  # no network, no such host, a refusing server, no room or right to write
             why = f"and {entry.url} could not be fetched ({error})"
         else:
@@ -126,15 +155,24 @@ def download(entry: Entry) -> tuple[Path, str]:
     )
 
 
-def _fetch(url: str, path: Path) -> None:
-    """Whole or not at all: into a file beside, then renamed. The caller checks the hash."""
+def _fetch(url: str, path: Path, expected: str, messenger: Messenger) -> None:
+    """Whole or not at all: into a file beside, held against its hash, then renamed. Raises OSError."""
     if os.environ.get(OFFLINE, "0") not in ("", "0"):
         raise OSError(f"{OFFLINE} is set")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         part = Path(folder) / path.name
         with urllib.request.urlopen(url, timeout=SECONDS) as answer, part.open("wb") as file:  # noqa: S310 - https, from the table
-            shutil.copyfileobj(answer, file)
+            size = -(-int(answer.headers.get("Content-Length") or 0) // MEGABYTE)
+            messenger.log(f"fetching {url} ({size} MB) into {path.parent}")
+            digest = hashlib.sha256()
+            with messenger.progress(size, unit="MB", name="fetching weights") as bar:
+                while block := answer.read(MEGABYTE):
+                    digest.update(block)
+                    file.write(block)
+                    bar.advance()
+        if not digest.hexdigest().startswith(expected):  # a proxy's page, or a connection that was cut
+            raise OSError(f"what came has the sha256 {digest.hexdigest()[:12]}..., wanted {expected[:12]}...")
         part.replace(path)
 
 
@@ -142,4 +180,5 @@ def _folders() -> Iterator[Path]:
     given = os.environ.get(VARIABLE)
     if given:
         yield Path(given).expanduser()
-    yield Path(torch.hub.get_dir()) / "checkpoints"
+    cache = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
+    yield Path(cache).expanduser() / "hub" / "checkpoints"  # torch.hub.get_dir(), without torch

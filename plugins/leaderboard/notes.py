@@ -17,9 +17,9 @@ CANNOT = (
     "known. Hold the ratio to the reference pair against the published ratio, not the raw number.",
     "LPIPS of Table 2 can: the reference pair gives 0.84 here and 0.8 in the paper (squeeze, x 100). At this contrast it is "
     "dominated by one grey level of noise and by how well the lines are registered: flips and noise alone change it more than a defect.",
-    "Table 3 describes two images: the paper's test set is 25 + 25 flips of the pair with noise, only 21 of the pairs differ, and the "
-    "baseline was trained on variations of the same two images, so it is no upper bound. Ours is made by the same recipe with "
-    "other draws; the published masks come from differences, ours move with the image.",
+    "Table 3 describes two images: the test set released with the paper is 25 + 25 flips of the pair with noise, only 21 of the pairs "
+    "differ, and the baseline was trained on variations of the same two images, so it is no upper bound. Ours is made by the same "
+    "recipe with other draws; the published masks come from differences, ours move with the image.",
     "Under the paper's protocol an image without a defect and without an alarm scores 1: predicting nothing gives 0.50 ± 0.50. Finding "
     "every defect but those of the mirrored images gives 0.74 ± 0.42, the value that three published rows share. The columns to the "
     "right of it say what was found; 'moved' is over flips and small shifts of the same test images. Ours are trained with flips of "

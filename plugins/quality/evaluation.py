@@ -13,8 +13,8 @@ from fabloom.artifacts import ImageSet, Report, Table
 from fabloom.context import Context
 from fabloom.plugins.blocks import difference, patches
 from fabloom.plugins.blocks.difference import Real, grey
-from fabloom.plugins.blocks.perceptual import TRUNKS, Lpips
-from fabloom.plugins.blocks.weights import MissingWeights
+from fabloom.plugins.blocks.perceptual import Lpips
+from fabloom.plugins.blocks.weights import SIFID_STEMS, TRUNKS, MissingWeights
 
 from . import defects, features, notes, pictures, sifid
 from .comparison import Comparison, batched, clean_row_of, reference_row
@@ -107,7 +107,7 @@ def sifid_scores(ctx: Context, given: Comparison, summary: Summary, found: Findi
         name, stem = sifid.load(ctx.device)
     except MissingWeights as problem:
         ctx.log(str(problem))
-        found.notes.append(notes.left_out("SIFID", sifid.SOURCES["sifid"]))
+        found.notes.append(notes.left_out("SIFID", SIFID_STEMS["sifid"]))
         return
     distances = features.sifid(ctx, stem, given)
     found.metrics[name] = summary.distance(distances.values, distances.pair)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -12,10 +12,12 @@ from fabloom.context import Context
 from fabloom.errors import PipelineError
 from fabloom.method import Method, task
 from fabloom.params import Params
+from fabloom.plugins.blocks import weights
 from fabloom.plugins.blocks.labels import LabelParams
 
 if TYPE_CHECKING:
     from fabloom.plan import PlannedStep
+    from fabloom.progress import Messenger
 
 
 class EvaluateParams(Params):
@@ -70,7 +72,18 @@ class Quality(Method):
                     why = f"'{metric.name}' has another `{port}` than '{step.name}'; give both steps the same"
                     raise PipelineError(f"steps.{step.name}.inputs.{place}", why)
 
-    @task(version=1)
+    @classmethod
+    def prepare(cls, steps: Sequence[PlannedStep], messenger: Messenger) -> None:
+        """Fetch the networks of LPIPS and SIFID, and tell which scores will be left out for want of them, before hours of work."""
+        nets = dict.fromkeys(net for step in steps for net in getattr(step.params, "nets", ()))
+        wanted = {f"LPIPS {net}": [weights.TRUNKS[net]] for net in nets} | {"SIFID": list(weights.SIFID_STEMS.values())}
+        for score, names in wanted.items():
+            try:
+                weights.first(names, lambda name: weights.whole(name, messenger))
+            except weights.MissingWeights as problem:
+                messenger.log(f"{score} will be left out: {problem}")
+
+    @task(version=2)
     def evaluate(
         self, ctx: Context, params: EvaluateParams, *, images: ImageSet, reference: ImageSet, metrics: list[Report] | None = None
     ) -> Report:

@@ -18,7 +18,8 @@ STAND_IN = (
 )
 READING = (
     "A distance of 0 is a copy, not the best value. The reference pair, the defect image against the clean image of the same scene, "
-    "says how far another good image is: its ratio is 1. The paper accepts 0.63 to 1.38 for LPIPS (squeeze) and 0.83 to 1.17 for SIFID.",
+    "says how far another good image is: its ratio is 1. The paper accepts 0.5 to 1.1 for LPIPS (squeeze, x 100) "
+    "beside a pair at 0.8, and 2.0 to 2.8 for SIFID beside 2.4: ratios of 0.63 to 1.38 and of 0.83 to 1.17.",
     "LPIPS on images of low contrast is dominated by noise of one grey level and by registration: flips and noise alone change it "
     "more than a defect. Guidance by LPIPS squeeze lowers LPIPS squeeze by construction; read another trunk beside it.",
     "SIFID, sliced Wasserstein and the nearest patches compare patches wherever they lie: they are blind to layout and to copying. "

@@ -11,9 +11,6 @@ from torchvision.models.inception import BasicConv2d  # type: ignore[import-unty
 
 from fabloom.plugins.blocks import weights
 
-SOURCES = {"sifid": "inception_v3", "sifid_nsfwjs": "inception_v3_nsfwjs"}
-"""Name of the score to its weights, the comparable one first."""
-
 
 class Stem(nn.Module):
     """Inception-v3 up to its first max-pool: images [N,C,H,W] on [-1, 1], C 1 or 3, to [N,64,h,w]. Frozen, in eval mode.
@@ -72,10 +69,6 @@ def load(device: torch.device) -> tuple[str, Stem]:
 
     Raises MissingWeights where neither can be had.
     """
-    problems = []
-    for name, entry in SOURCES.items():
-        try:
-            return name, Stem(weights.load(entry)).to(device)
-        except weights.MissingWeights as problem:
-            problems.append(str(problem))
-    raise weights.MissingWeights(" ".join(problems))
+    names = {entry: name for name, entry in weights.SIFID_STEMS.items()}
+    entry, state = weights.first(names, weights.load)
+    return names[entry], Stem(state).to(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -13,10 +13,12 @@ from fabloom.errors import PipelineError
 from fabloom.method import Method, task
 from fabloom.params import Params
 from fabloom.plan import PlannedStep
+from fabloom.plugins.blocks import weights
 from fabloom.plugins.blocks.scale_params import PUBLISHED, ScaleTraining, filled
 
 if TYPE_CHECKING:
     from fabloom.network import Network
+    from fabloom.progress import Messenger
 
 PUBLISHED_TRAIN: dict[str, Any] = {**PUBLISHED, "lr": 1e-4, "prediction": "velocity", "time_unit": 1.0}
 TRAIN_PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -141,6 +143,13 @@ class SinSemi(Method):
         if isinstance(step.params, SampleParams) and step.params.guidance.strength == 0 and "reference" in step.inputs:
             why = "guidance.strength is 0, so the reference would be ignored: set a strength or drop the input"
             raise PipelineError(f"steps.{step.name}.inputs.reference", why)
+
+    @classmethod
+    def prepare(cls, steps: Sequence[PlannedStep], messenger: Messenger) -> None:
+        """Fetch the trunk of LPIPS that guidance needs."""
+        chosen = (step.params.guidance for step in steps if isinstance(step.params, SampleParams))
+        for net in dict.fromkeys(guidance.net for guidance in chosen if guidance.strength > 0):
+            weights.whole(weights.TRUNKS[net], messenger)
 
     @classmethod
     def networks(cls, model: Model) -> Mapping[str, Network]:
