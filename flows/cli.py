@@ -111,6 +111,23 @@ class StopRequest:
         return self.asked
 
 
+def _version(asked: bool) -> None:
+    """Print the version and the contract that plugins are written for, and leave."""
+    if asked:
+        from fabloom import __version__
+        from fabloom.registry import API
+
+        say(f"fabloom {__version__} (plugin contract {'.'.join(map(str, API))})")
+        raise typer.Exit
+
+
+@app.callback()
+def fabloom(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")] = False,
+) -> None:
+    """Options of the command as a whole; its help text is that of `app`."""
+
+
 @app.command()
 def run(
     pipeline: PipelineArgument,

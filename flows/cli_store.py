@@ -16,6 +16,9 @@ from .cli import JsonOption, StoreOption, WhatArgument, app, emit_json, refs, sa
 if TYPE_CHECKING:
     from fabloom.storage.store import Store
 
+SHOWN = 12
+"""Arrays that `show` lists: a network has hundreds of tensors."""
+
 RefArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the ref, as in line-pair/champion.")]
 
 
@@ -103,7 +106,10 @@ def show(what: WhatArgument, store: StoreOption = None, json_: JsonOption = Fals
         f"{manifest['made_with']}"
     )
     say(f"inputs   {asked['inputs']}\nparams   {asked['params']}\n")
-    table(["array", "dtype", "shape"], [[n, a["dtype"], str(a["shape"])] for n, a in sorted(manifest["arrays"].items())[:40]])
+    arrays = sorted(manifest["arrays"].items())
+    table(["array", "dtype", "shape"], [[n, a["dtype"], str(a["shape"])] for n, a in arrays[:SHOWN]])
+    if len(arrays) > SHOWN:
+        say(f"… and {len(arrays) - SHOWN} more; --json lists all of them")
     for name, value in attrs.items():
         text = str(value)
         say(f"{name}: {text if len(text) < 400 else text[:400] + ' …'}")

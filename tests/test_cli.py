@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -472,3 +473,35 @@ def test_an_empty_listing_says_where_it_looked_and_a_kind_that_is_none_is_refuse
     assert "There is no artifact of kind Model" in cli("artifacts", "--kind", "Model").out
     done = cli("artifacts", "--kind", "Modle")
     assert done.code == 2 and "Did you mean 'Model'?" in done.err
+
+
+def test_the_version_names_the_contract_that_plugins_are_written_for(cli: Cli) -> None:
+    done = cli("--version")
+    assert done.code == 0 and re.fullmatch(r"fabloom \d+\.\d+\.\d+ \(plugin contract 1\.\d+\)\n", done.out)
+
+
+@pytest.mark.parametrize(("name", "settings", "words"), [
+    ("notes.txt", [], "no images .*in it, only .txt"),
+    ("a.png", ["steps.images.params.defect=['bridge*']"], r"defect pattern 'bridge\*' matches no file"),
+])  # fmt: skip
+def test_a_folder_without_the_images_is_refused_while_planning(
+    cli: Cli, tmp_path: Path, name: str, settings: list[str], words: str
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / name).write_bytes(b"")
+    (tmp_path / "load.yaml").write_text("name: load\nsteps:\n  images: {task: images.load, params: {path: pictures}}\n")
+    given = [word for setting in settings for word in ("--set", setting)]
+    for command in ("plan", "run"):
+        done = cli(command, "load.yaml", *given)
+        assert done.code == 2 and re.search(f"steps.images.params: .*{words}", done.err) and not done.out
+
+
+def test_show_lists_the_first_of_many_arrays(cli: Cli, made: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    from fabloom.flows import cli_store
+
+    store, document = made
+    model = document["steps"]["model"]["key"]
+    assert "more; --json" not in cli("show", model, "--store", store).out
+    monkeypatch.setattr(cli_store, "SHOWN", 1)
+    done = cli("show", model, "--store", store)
+    assert "more; --json lists all of them" in done.out and done.code == 0

@@ -74,7 +74,9 @@ def test_commands_in_the_docs_are_accepted(command: str, tmp_path: Path) -> None
     from PIL import Image
 
     for index in range(2):
-        Image.effect_noise((32, 32), 20 + index).save(folder / "FOLDER" / "clean" / f"no_defect{index}.png")
+        Image.effect_noise((32, 32), 20 + index).save(folder / "FOLDER" / "clean" / f"no_defect{2 * index}.png")
+    (folder / "FOLDER" / "defect").mkdir()
+    Image.effect_noise((32, 32), 30).save(folder / "FOLDER" / "defect" / "bridge_defect1.png")
     (folder / "my-images").symlink_to(folder / "FOLDER")
     words = shlex.split(command)[1:]
     if "KEY" in words:

@@ -247,6 +247,9 @@ def test_every_command_and_option_that_help_shows_is_in_the_reference() -> None:
     done = subprocess.run([sys.executable, "-m", "fabloom.flows", "--help"], capture_output=True, text=True, check=True)
     assert all(f" {name} " in done.stdout for name in names([]))
     assert len(re.findall(r"^\W+[a-z]+ {2,}\w", done.stdout[done.stdout.index("Commands") :], re.M)) == len(names([]))
+    before = (ROOT / "docs/reference/cli.md").read_text().partition("\n## ")[0]
+    own = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", runner.invoke(app, ["--help"]).stdout.partition("Commands")[0]))
+    assert {"--version", "--help"} <= own and all(option in before for option in own)
     seen = 0
     for name in names([]):
         for words in [[name, inner] for inner in names([name])] or [[name]]:

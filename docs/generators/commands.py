@@ -131,6 +131,9 @@ def cli_page() -> str:
             first, *rest = inspect.cleandoc(help_).split("\n\n")
             text += "\n\n".join([first, *rest]) + "\n\n"
     text += "`--store` and `--json` work with every command. `-h` or `--help` after any command shows what stands here.\n\n"
+    from fabloom.flows.cli import fabloom as whole
+
+    text += table(["option", "default", "what it does"], option_rows("", whole))
     for name, function in sorted(commands().items()):
         text += f"## fabloom {name}\n\n```text\n{usage(name, function)}\n```\n\n{prose(function.__doc__, f'fabloom {name}')}\n\n"
         arguments = argument_rows(name, function)

@@ -13,7 +13,7 @@ from fabloom.artifacts import ImageSet
 from fabloom.context import Context
 from fabloom.errors import DataError, Interrupted
 
-from .layout import Entry, scan
+from .layout import Entry
 from .method import LoadParams
 from .reading import decode, header
 
@@ -32,7 +32,7 @@ class Loaded:
 
 def run(ctx: Context, params: LoadParams) -> ImageSet:
     """Load and write the set."""
-    entries = scan(params.path.path, params.masks.path if params.masks else None, params.clean, params.defect)
+    entries = params.entries()
     _check_headers(entries, params)
     loaded: list[Loaded] = []
     with ctx.progress(len(entries), unit="file", name="load") as bar:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
 from fabloom.artifacts import ImageSet
 from fabloom.context import Context
+from fabloom.errors import DataError, PipelineError
 from fabloom.method import Method, task
 from fabloom.params import Params, Source
+
+if TYPE_CHECKING:
+    from fabloom.plan import PlannedStep
+
+    from .layout import Entry
 
 
 class LoadParams(Params):
@@ -31,6 +38,12 @@ class LoadParams(Params):
         if self.stride is not None and self.tile is None:
             raise ValueError("stride has no meaning without tile; set tile too")
         return self
+
+    def entries(self) -> list[Entry]:
+        """The image files, by their names alone. Raises DataError for an empty or ambiguous layout and unmatched masks."""
+        from .layout import scan
+
+        return scan(self.path.path, self.masks.path if self.masks else None, self.clean, self.defect)
 
 
 class AugmentParams(Params):
@@ -81,6 +94,15 @@ class Images(Method):
     name = "images"
     preload = ("numpy", "PIL.Image", "tifffile")
 
+    @classmethod
+    def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
+        """Refuse what the names of the files show to be wrong: no images, two of one name, patterns and masks that match nothing."""
+        if isinstance(step.params, LoadParams):
+            try:
+                step.params.entries()
+            except DataError as error:
+                raise PipelineError(f"steps.{step.name}.params", str(error)) from error
+
     @task(version=1)
     def load(self, ctx: Context, params: LoadParams) -> ImageSet:
         """Read, check and write the files in the order of their names.
@@ -98,8 +120,9 @@ class Images(Method):
         """Registered variations of a few images: flips, shifts along the structure, noise; masks and domain go along.
 
         The test set released with the SinSEMI paper is, as its images show, `count: 50, flip_x: true, flip_y: true, paired: true,
-        noise: 1, noise_low: 0, noise_share: 0.7, rounding: truncate` on the labelled pair. Scores on such variations of two images describe those two
-        images; the attribute `distinct_images` counts what differs at all. Raises DataError for a step beyond half the image.
+        noise: 1, noise_low: 0, noise_share: 0.7, rounding: truncate` on the labelled pair. Scores on such variations of two
+        images describe those two images; the attribute `distinct_images` counts what differs at all. Raises DataError for a step
+        beyond half the image.
         """
         from . import augment
 
