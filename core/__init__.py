@@ -11,17 +11,20 @@ if TYPE_CHECKING:
     from .artifacts import Artifact, ImageSet, LazyArray, Model, OfflineData, Report, RowSpec, Table
     from .context import Context
     from .errors import DamagedArtifact, DataError, EnvironmentProblem, FabloomError, Interrupted, PipelineError, StepFailed, UserError
+    from .execute import StepResult
     from .hooks import hookimpl
     from .method import Method, task
     from .network import Network
     from .params import Params, Source
     from .pipeline import Pipeline, Step
+    from .plan import PlannedStep
+    from .progress import Messenger
 
 __version__ = "0.1.0"
 __all__ = [
     "Artifact", "Context", "DamagedArtifact", "DataError", "EnvironmentProblem", "FabloomError", "ImageSet", "Interrupted",
-    "LazyArray", "Method", "Model", "Network", "OfflineData", "Params", "Pipeline", "PipelineError", "Report", "RowSpec", "Source", "Step",
-    "StepFailed", "Table", "UserError", "hookimpl", "open_store", "run", "task",
+    "LazyArray", "Messenger", "Method", "Model", "Network", "OfflineData", "Params", "Pipeline", "PipelineError", "PlannedStep", "Report",
+    "RowSpec", "Source", "Step", "StepFailed", "StepResult", "Table", "UserError", "hookimpl", "open_store", "run", "task",
 ]  # fmt: skip
 
 _HOMES = {
@@ -30,11 +33,14 @@ _HOMES = {
     "errors": (
         "DamagedArtifact", "DataError", "EnvironmentProblem", "FabloomError", "Interrupted", "PipelineError", "StepFailed", "UserError",
     ),
+    "execute": ("StepResult",),
     "hooks": ("hookimpl",),
     "method": ("Method", "task"),
     "network": ("Network",),
     "params": ("Params", "Source"),
     "pipeline": ("Pipeline", "Step"),
+    "plan": ("PlannedStep",),
+    "progress": ("Messenger",),
     "flows.api": ("open_store", "run"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -166,8 +166,8 @@ def test_importing_fabloom_and_its_door_is_light() -> None:
 def test_the_public_names() -> None:
     wanted = {
         "Artifact", "Context", "DamagedArtifact", "DataError", "EnvironmentProblem", "FabloomError", "ImageSet", "Interrupted", "LazyArray",
-        "Method", "Model", "Network", "OfflineData", "Params", "Pipeline", "PipelineError", "Report", "RowSpec", "Source", "Step", "StepFailed", "Table",
-        "UserError", "hookimpl", "open_store", "run", "task",
+        "Messenger", "Method", "Model", "Network", "OfflineData", "Params", "Pipeline", "PipelineError", "PlannedStep", "Report", "RowSpec", "Source",
+        "Step", "StepFailed", "StepResult", "Table", "UserError", "hookimpl", "open_store", "run", "task",
     }  # fmt: skip
     assert set(fabloom.__all__) == wanted and fabloom.__all__ == sorted(fabloom.__all__)
     for name in fabloom.__all__:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,23 +15,26 @@ from fabloom import (
     Artifact,
     Context,
     DataError,
+    EnvironmentProblem,
     ImageSet,
+    Messenger,
     Method,
     Model,
     Params,
     Pipeline,
+    PipelineError,
+    PlannedStep,
     Report,
     RowSpec,
     Source,
     Step,
+    StepResult,
     Table,
     hookimpl,
     open_store,
     run,
     task,
 )
-from fabloom.execute import StepResult
-from fabloom.plan import PlannedStep
 from fabloom.registry import Registry
 from fabloom.testing import MemoryStore, MethodConformance, run_task, tiny_images, write_artifact
 
@@ -48,6 +52,19 @@ class Fade(Method):
 
     name = "fade"
     tags = frozenset({"one-shot"})
+
+    @classmethod
+    def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
+        if isinstance(step.params, TrainParams) and step.params.steps > 10**6:
+            raise PipelineError(f"steps.{step.name}.params.steps", "is a month of training")
+
+    @classmethod
+    def prepare(cls, steps: Sequence[PlannedStep], messenger: Messenger) -> None:
+        messenger.log(f"{len(steps)} steps of {cls.name}")
+        with messenger.progress(1, unit="file", name="table") as bar:
+            if not Path("table.csv").is_file():
+                raise EnvironmentProblem("table.csv is not here. Put it into the current folder.")
+            bar.advance()
 
     @task(version=1)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:

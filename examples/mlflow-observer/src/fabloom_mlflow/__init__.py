@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fabloom import hookimpl
 
 if TYPE_CHECKING:
-    from fabloom.execute import StepResult
-    from fabloom.plan import PlannedStep
+    from fabloom import PlannedStep, StepResult
 
 _began: dict[tuple[str, str], float] = {}
 """Unix time at which a step began, by its name and key. Steps run in parallel, each in a thread of the engine."""

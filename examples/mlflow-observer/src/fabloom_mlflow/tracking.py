@@ -13,8 +13,7 @@ from .flat import flat, numbers, texts
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from fabloom.execute import StepResult
-    from fabloom.plan import PlannedStep
+    from fabloom import PlannedStep, StepResult
 
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 """(step, value) of what a training logged, by loop and name: `main.loss`."""
