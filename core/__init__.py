@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fabloom.flows.api import open_store, run
+    from fabloom.flows.api import RunResult, open_store, run
 
     from .artifacts import Artifact, ImageSet, LazyArray, Model, OfflineData, Report, RowSpec, Table
     from .context import Context
@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Artifact", "Context", "DamagedArtifact", "DataError", "EnvironmentProblem", "FabloomError", "ImageSet", "Interrupted",
     "LazyArray", "Messenger", "Method", "Model", "Network", "OfflineData", "Params", "Pipeline", "PipelineError", "PlannedStep", "Report",
-    "RowSpec", "Source", "Step", "StepFailed", "StepResult", "Table", "UserError", "hookimpl", "open_store", "run", "task",
+    "RowSpec", "RunResult", "Source", "Step", "StepFailed", "StepResult", "Table", "UserError", "hookimpl", "open_store", "run", "task",
 ]  # fmt: skip
 
 _HOMES = {
@@ -41,7 +41,7 @@ _HOMES = {
     "pipeline": ("Pipeline", "Step"),
     "plan": ("PlannedStep",),
     "progress": ("Messenger",),
-    "flows.api": ("open_store", "run"),
+    "flows.api": ("RunResult", "open_store", "run"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -86,11 +86,20 @@ class Context(Messenger):
         """Keep scalars for the curves of the report; thinned so that a long run keeps `CURVE_POINTS` points at most."""
         for name, value in scalars.items():
             curve = self.history.setdefault(f"{loop}.{name}", {"stride": 1, "points": []})
+            curve["last"] = [at, float(value)]
             if at % curve["stride"] == 0:
-                curve["points"].append([at, float(value)])
+                curve["points"].append(curve["last"])
                 if len(curve["points"]) > CURVE_POINTS:
                     curve["stride"] *= 2
                     curve["points"] = [point for point in curve["points"] if point[0] % curve["stride"] == 0]
+
+    def curves(self) -> dict[str, list[list[float]]]:
+        """What was recorded, by loop and name: [step, value] points, thinned, and always the last one."""
+        found = {}
+        for name, curve in self.history.items():
+            points, last = curve["points"], curve["last"]
+            found[name] = points if points[-1:] == [last] else [*points, last]
+        return found
 
     def seed_globals(self) -> None:
         """Seed Python's, NumPy's and torch's global generators, for library code that uses them."""

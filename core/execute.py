@@ -5,10 +5,12 @@ hit?  ->  lock the key  ->  hit now?  ->  lease the device  ->  stage  ->  task(
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import importlib.metadata
 import platform
+import shutil
 import sys
 import time
 import traceback
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .artifacts import Artifact
+from .blame import told
 from .context import Context
 from .device import lease, threads
 from .errors import DataError, EnvironmentProblem, FabloomError, Interrupted, StepFailed
@@ -26,6 +29,11 @@ from .fingerprint import method_module, source_fingerprint
 from .keys import SourceCache, artifact_key, canonical_params
 from .plan import PlannedStep, PlanStore
 from .progress import Emit, silent
+
+LOG = "step.log"
+"""In a step's work folder: what the task and its libraries print, and the traceback of a failure."""
+SOURCE = "source"
+"""In a step's work folder: the fingerprint of the code whose checkpoints these are."""
 
 HARDWARE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
 """errno of an OSError that the machine, not the task, is to blame for."""
@@ -109,21 +117,38 @@ def run_step(
     except OSError as error:
         if error.errno in HARDWARE:
             raise EnvironmentProblem(f"step '{step.name}': {error.strerror}: {error.filename or store.url}") from error
-        raise StepFailed(step.name, _told(error)) from error
+        raise _failure(step, store, error) from error
     except FabloomError:
         raise
     except MemoryError as error:
         raise StepFailed(step.name, "out of memory; lower the batch size") from error
     except Exception as error:
-        raise StepFailed(step.name, _told(error)) from error
+        raise _failure(step, store, error) from error
     return StepResult.committed(step, "ran", manifest, time.monotonic() - began)
 
 
-def _told(error: Exception) -> str:
-    """The error, and the last line of the task's own code that led to it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" (at {Path(frames[-1].filename).name}:{frames[-1].lineno}, in {frames[-1].name})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
+def _failure(step: PlannedStep, store: ArtifactStore, error: Exception) -> StepFailed:
+    """What a task's own code raised, in a line; the traceback goes into the step's log."""
+    log = store.work(step.key) / LOG
+    with contextlib.suppress(OSError):  # a full disk must not hide the error
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as file:
+            file.writelines(traceback.format_exception(error))
+    return StepFailed(step.name, f"{told(error, step.spec.method)}; traceback in {log}")
+
+
+def _forget_other_code(step: PlannedStep, work: Path, source: str, emit: Emit) -> None:
+    """Remove what a stopped run of other code left: going on from its checkpoints would mix two programs under one key."""
+    mark = work / SOURCE
+    if mark.is_file() and mark.read_text() == source:
+        return
+    left = [path for path in work.iterdir() if path.name != LOG] if work.is_dir() else []
+    for path in left:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if left:
+        emit({"event": "log", "message": f"the code of {step.task} changed since this step was stopped: starting over"})
+    work.mkdir(parents=True, exist_ok=True)
+    mark.write_text(source)
 
 
 def _run_locked(
@@ -134,6 +159,8 @@ def _run_locked(
     count = threads()
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
+    source = _source(method_module(step.spec.method))
+    _forget_other_code(step, store.work(step.key), source, emit)
     staging: Any = store.stage(step.key)
     context = Context(
         staging=staging,
@@ -161,7 +188,7 @@ def _run_locked(
         "kind": step.spec.output.kind,
         "preimage": dict(step.preimage),
         "plugin": _plugin(step.spec.method),
-        "source": _source(method_module(step.spec.method)),
+        "source": source,
         "made_with": {
             "python": platform.python_version(),
             "torch": str(torch.__version__),
@@ -171,7 +198,7 @@ def _run_locked(
         "threads": count,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(time.monotonic() - began, 3),
-        "curves": {name: curve["points"] for name, curve in context.history.items()},
+        "curves": context.curves(),
     }
     manifest: dict[str, Any] = staging.commit(store.folder(step.key), facts)
     return manifest

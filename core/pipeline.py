@@ -142,8 +142,12 @@ def _assign(content: dict[str, Any], place: str, value: Any) -> None:
 
 
 def validation_error(error: ValidationError, model: type[BaseModel], prefix: str = "") -> PipelineError:
-    """pydantic's first complaint as a PipelineError: the place, what is wrong, and the nearest right name."""
-    first = error.errors()[0]
+    """One of pydantic's complaints as a PipelineError: the place, what is wrong, and the nearest right name.
+
+    A name that is not known comes first: it is often the misspelt one of those that are missing.
+    """
+    complaints = error.errors()
+    first = next((complaint for complaint in complaints if complaint["type"] == "extra_forbidden"), complaints[0])
     place = ".".join(str(part) for part in first["loc"] if part != "[key]")
     path = f"{prefix}.{place}" if prefix and place else prefix or place
     if first["type"] == "extra_forbidden":

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
+from .blame import told
 from .errors import FabloomError, PipelineError, PluginError, UserError, did_you_mean
 from .keys import SCHEMA, SourceHasher, artifact_key, canonical_params, step_seed
 from .method import Method, Port, TaskSpec
@@ -150,7 +151,7 @@ def own_fault(method: type[Method], place: str, doing: str) -> Iterator[None]:
         raise
     except Exception as error:
         named = f"{method.__module__}.{method.__qualname__}"
-        raise PluginError(f"{place}: {named} fails while {doing}: {type(error).__name__}: {error}. Tell its author.") from error
+        raise PluginError(f"{place}: {named} fails while {doing}: {told(error, method)}. Tell its author.") from error
 
 
 def _with_place(error: UserError, place: str) -> tuple[str, ...]:

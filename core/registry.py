@@ -108,6 +108,12 @@ class Registry:
                 registry.problems.append(PluginProblem(origin, cause, _mend_import(error, origin), (point.name,)))
                 continue
             found.append((plugin, origin))
+        known = {point.name for point in entry_points()}
+        for name in sorted((wanted or set()) - known):
+            cause = f"nothing that is installed brings it.{did_you_mean(name, known)}"
+            registry.problems.append(
+                PluginProblem(Origin(name, "FABLOOM_PLUGINS", "variable"), cause, "Install it or mend the variable", (name,))
+            )
         registry._admit(found)
         return registry
 

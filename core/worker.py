@@ -27,14 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from .errors import EnvironmentProblem, FabloomError
-from .execute import Options, StepResult, code_of, distributions, failed, run_step
+from .execute import LOG, Options, StepResult, code_of, distributions, failed, run_step
 from .keys import artifact_key, canonical_params
 from .plan import PlannedStep
 from .progress import Emit, Event
 from .registry import Registry
 
 PR_SET_PDEATHSIG = 1
-LOG = "step.log"
 
 
 class StepProcesses:

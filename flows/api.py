@@ -108,6 +108,7 @@ def run(
     prepare(plan, performer)
     if engine == "inline":
         return finish(plan, run_inline(plan, performer), opened)
+    emit({"event": "log", "message": "starting Prefect; --engine inline does without it and starts at once"})
     from .settings import prefer
 
     prefer()

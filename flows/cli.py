@@ -11,11 +11,14 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from types import FrameType
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from fabloom.errors import FabloomError
+
+if TYPE_CHECKING:
+    from fabloom.registry import Registry
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """click's error for a command line that cannot be read, from the copy of click that typer uses."""
@@ -128,6 +131,16 @@ def fabloom(
     """Options of the command as a whole; its help text is that of `app`."""
 
 
+def load_registry() -> Registry:
+    """All plugins; those that cannot be used are told on stderr, since what they bring is missing."""
+    from fabloom.registry import Registry
+
+    registry = Registry.load()
+    for problem in registry.problems:
+        typer.echo(f"plugin problem: {problem}", err=True)
+    return registry
+
+
 @app.command()
 def run(
     pipeline: PipelineArgument,
@@ -149,6 +162,7 @@ def run(
     """Run a pipeline. Finished steps are reused, a killed step goes on from its last checkpoint: just run it again."""
     from . import api
 
+    registry = load_registry()
     display: AbstractContextManager[Any] = quiet_stdout()
     if not json_:
         from .display import LiveDisplay
@@ -158,7 +172,7 @@ def run(
     with display as live:
         result = api.run(
             pipeline, set=set_ or [], store=store, seed=seed, engine=engine, runner=runner, device=device, redo=redo or [],
-            checkpoint_seconds=checkpoint, emit=live.emit if live is not None else lambda event: None, stop=stop,
+            checkpoint_seconds=checkpoint, registry=registry, emit=live.emit if live is not None else lambda event: None, stop=stop,
         )  # fmt: skip
     if json_:
         emit_json(result.as_dict())
@@ -181,11 +195,10 @@ def plan(
 ) -> None:
     """Show what is in the store and what would run, in order. Runs nothing."""
     from fabloom.plan import make_plan
-    from fabloom.registry import Registry
 
     from .api import load_pipeline, open_store
 
-    registry = Registry.load()
+    registry = load_registry()
     opened = open_store(store, registry)
     made = make_plan(load_pipeline(pipeline, registry).override(set_ or [], seed), registry, opened)
     rows = []

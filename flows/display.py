@@ -31,7 +31,7 @@ NEXT = {
     3: f"Mend the machine (see `fabloom doctor`), then {AGAIN}.",
     130: f"Stopped on request. To go on, {AGAIN}, and a step that was stopped goes on from its last checkpoint.",
 }
-OTHERWISE = f"When the cause is gone, {AGAIN}, and the failed step goes on from its last checkpoint."
+OTHERWISE = f"When the cause is gone, {AGAIN}. The failed step goes on from its last checkpoint, or starts over where its code changed."
 
 
 @dataclass

@@ -48,17 +48,22 @@ def examine(store: str | None, *, server: bool) -> list[Check]:
     checks += [check for name in registry.pipeline_names() if not (check := _guarded(f"pipeline {name}", _readable(registry, name))).ok]
     checks.append(_guarded("store", lambda: _store(store, registry)))
     checks.append(_guarded("torch and torchvision", _torch))
-    weights = os.environ.get("FABLOOM_WEIGHTS_DIR")
-    checks.append(
-        Check(
-            "weights",
-            weights is None or Path(weights).is_dir(),
-            weights or "FABLOOM_WEIGHTS_DIR is not set: LPIPS, SIFID and guided sampling look in torch hub's cache, then on the network",
-        )
-    )
+    checks.append(_weights())
     if server:
         checks.append(_guarded("prefect server", _server))
     return checks
+
+
+def _weights() -> Check:
+    """Where pretrained networks are looked for; none is needed but by LPIPS, SIFID and guided sampling."""
+    folder = os.environ.get("FABLOOM_WEIGHTS_DIR")
+    elsewhere = "LPIPS, SIFID and guided sampling look in torch hub's cache, then on the network"
+    if not folder:
+        return Check("weights", True, f"FABLOOM_WEIGHTS_DIR is not set: {elsewhere}")
+    if not Path(folder).is_dir():
+        return Check("weights", False, f"FABLOOM_WEIGHTS_DIR={folder} is no folder. Make it, mend the variable, or unset it.")
+    files = sorted(path.name for path in Path(folder).iterdir() if path.suffix in (".pth", ".safetensors"))
+    return Check("weights", True, f"{folder} holds {', '.join(files) or 'no weights'}; for others {elsewhere}")
 
 
 def _version(name: str, wanted: str) -> Check:

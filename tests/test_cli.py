@@ -505,3 +505,19 @@ def test_show_lists_the_first_of_many_arrays(cli: Cli, made: tuple[Path, dict[st
     monkeypatch.setattr(cli_store, "SHOWN", 1)
     done = cli("show", model, "--store", store)
     assert "more; --json lists all of them" in done.out and done.code == 0
+
+
+@pytest.mark.parametrize(("content", "ok", "words"), [
+    (None, False, "is no folder. Make it, mend the variable, or unset it."), ("", True, "holds no weights"), ("a.pth", True, "holds a.pth"),
+])  # fmt: skip
+def test_the_doctor_looks_into_the_folder_of_weights(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, ok: bool, words: str
+) -> None:
+    folder = tmp_path / "weights"
+    monkeypatch.setenv("FABLOOM_WEIGHTS_DIR", str(folder))
+    if content is not None:
+        folder.mkdir()
+        if content:
+            (folder / content).touch()
+    (check,) = [c for c in cli("doctor", "--json").json["checks"] if c["name"] == "weights"]
+    assert check["ok"] is ok and words in check["finding"]

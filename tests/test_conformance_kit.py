@@ -155,6 +155,8 @@ WRONG = {
     "deaf": Wrong((("                bar.advance()", "                try:\n                    bar.advance()\n                except Exception:\n                    bar.done += 1"),),
                   "test_stops_promptly[sample]", ("went on after a stop was requested", "Interrupted")),
     "signature": Wrong((("*, model: Model) -> ImageSet", "*, weights: Model) -> ImageSet"),), "test_schema", ("def Weave.sample(", "so that methods can be swapped"), ("test_",)),
+    "prepare": Wrong((('name = "weave"', 'name = "weave"\n\n    @classmethod\n    def prepare(cls, steps, messenger):\n        messenger.message("fetching")'),),
+                     "test_prepare", ("AttributeError", "wrong_prepare.py:", "EnvironmentProblem")),
     "version": Wrong((('name = "weave"', 'name = "weave"\n    api = ">=2"'),), "test_schema", ("wants contract version >=2",)),
 }  # fmt: skip
 
@@ -213,7 +215,7 @@ def of(results: Results, module: str) -> dict[str, str]:
 
 def test_the_right_plugin_passes_every_check(results: Results) -> None:
     found = of(results, "right")
-    assert len(found) == 5 + 2 * 10 and not {name: message for name, message in found.items() if message}
+    assert len(found) == 6 + 2 * 10 and not {name: message for name, message in found.items() if message}
 
 
 @pytest.mark.parametrize("name", WRONG)

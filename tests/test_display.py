@@ -156,7 +156,12 @@ def test_summary_of_a_good_run() -> None:
 
 @pytest.mark.parametrize(
     ("code", "hint"),
-    [(1, "the failed step goes on from its last checkpoint"), (2, "Mend the command"), (3, "fabloom doctor"), (130, "Stopped on request")],
+    [
+        (1, "The failed step goes on from its last checkpoint, or starts over where its code changed"),
+        (2, "Mend the command"),
+        (3, "fabloom doctor"),
+        (130, "Stopped on request"),
+    ],
 )
 def test_summary_of_a_failure_says_what_to_do(code: int, hint: str) -> None:
     console = recorded(terminal=False)

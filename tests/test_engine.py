@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ class Toy(Method):
 
     name = "toy"
     calls: list[str] = []
+    scale = 1.0
 
     @task(version=1)
     def make(self, ctx: Context, params: Count) -> ImageSet:
@@ -57,12 +60,16 @@ class Toy(Method):
             if step.index == params.fail_at:
                 raise DataError("image 3 is upside down")
             noise = torch.randn(data.shape, generator=ctx.generator("noise")) + torch.randn(()) + np.random.rand()
-            loss = net(data + noise).square().mean()
+            loss = Toy.scale * net(data + noise).square().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             step.log(loss=loss.item())
         return Model.write(ctx, net.state_dict(), {"inputs": 16})
+
+    @task(version=1)
+    def misread(self, ctx: Context, params: Params) -> Report:
+        return Report.write(ctx, json.loads("{bad"))
 
     @task(version=1)
     def score(self, ctx: Context, params: Params, *, models: list[Model]) -> Report:
@@ -130,6 +137,57 @@ def test_methods_prepare_what_will_run_before_anything_runs(registry: Registry, 
     monkeypatch.setattr(Toy, "prepare", lambda steps, messenger: 1 // 0)
     with pytest.raises(PluginError, match=r"steps.report: .*Toy fails while preparing: ZeroDivisionError"):
         fabloom.run(toy(), store=store, registry=registry, device="cpu")
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_only_checkpoints_of_the_same_code_are_gone_on_with(
+    registry: Registry, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    """A mended method must not end what the faulty one began: the key would not tell."""
+    pipeline = Pipeline.parse({"name": "toy", "steps": {k: v.model_dump() for k, v in toy().steps.items() if k in ("images", "a")}})
+    fresh = execute(pipeline, registry, Store(tmp_path / "fresh"))[-1]
+    events: list[dict[str, Any]] = []
+
+    def run(source: str, stop_at: int | None) -> StepResult:
+        events.clear()
+        monkeypatch.setattr("fabloom.execute._source", lambda module: source)
+
+        def stop() -> bool:
+            return stop_at is not None and any(event.get("name") == "main" and event["done"] >= stop_at for event in events)
+
+        monkeypatch.setattr("fabloom.progress.Progress.PERIOD", 0.0)
+        return execute(pipeline, registry, store, emit=events.append, stop=stop)[-1]
+
+    Toy.scale = 1000.0 if changed else 1.0
+    try:
+        stopped = run("before", 5)
+    finally:
+        Toy.scale = 1.0
+    assert stopped.status == "failed" and list(store.work(stopped.key).glob("ckpt-*"))
+    done = run("after" if changed else "before", None)
+    told = [event["message"] for event in events if event["event"] == "log"]
+    assert told == [
+        "the code of toy.train changed since this step was stopped: starting over" if changed else "going on from step 5 of 'main'"
+    ]
+    assert done.digest == fresh.digest and not verify(store).leftovers
+
+
+def test_a_failure_names_the_methods_own_line_and_keeps_the_traceback(registry: Registry, store: Store) -> None:
+    (failure,) = execute(Pipeline.parse({"name": "p", "steps": {"a": {"task": "toy.misread"}}}), registry, store)
+    own = next(number for number, line in enumerate(Path(__file__).read_text().splitlines(), 1) if 'json.loads("{bad")' in line)
+    assert failure.exit_code == 1 and "JSONDecodeError: Expecting property name" in failure.error
+    assert f"(at test_engine.py:{own}, in misread); traceback in " in failure.error
+    log = Path(failure.error.partition("traceback in ")[2])
+    assert log.is_relative_to(store.root) and log.read_text().startswith("Traceback (most recent call last):")
+    assert "decoder.py" in log.read_text() and "JSONDecodeError" in log.read_text().splitlines()[-1]
+
+
+def test_curves_are_thinned_and_end_at_the_last_point(registry: Registry, store: Store) -> None:
+    steps = {"images": {"task": "toy.make"}, "a": {"task": "toy.train", "inputs": {"images": "images"}, "params": {"steps": 1002}}}
+    result = execute(Pipeline.parse({"name": "p", "steps": steps}), registry, store)[-1]
+    (points,) = store.manifest(result.key)["curves"].values()
+    at = [step for step, _ in points]
+    assert len(at) <= 401 and at[-1] == 1001 and at[:3] == [0, 4, 8] and all(b - a == 4 for a, b in pairwise(at[:-1]))
 
 
 def test_keys_follow_from_what_was_asked(registry: Registry, store: Store) -> None:

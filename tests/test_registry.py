@@ -167,7 +167,7 @@ def test_fabloom_plugins_chooses_what_loads(install: Install, monkeypatch: pytes
         registry = Registry.load()
         assert "line-pair" in registry.methods, "what fabloom itself brings is always there"
         found[text] = ({"one", "two"} & set(registry.methods), len(registry.problems))
-    assert found == {"one": ({"one"}, 0), " one , two ": ({"one", "two"}, 0), "": (set(), 0), "bad": (set(), 1), "nothing": (set(), 0)}
+    assert found == {"one": ({"one"}, 0), " one , two ": ({"one", "two"}, 0), "": (set(), 0), "bad": (set(), 1), "nothing": (set(), 1)}
 
 
 def test_a_misspelt_task_in_a_pipeline_says_the_nearest_and_that_plugins_are_missing(install: Install) -> None:
@@ -310,6 +310,23 @@ def test_the_doctor_tells_of_a_name_in_fabloom_plugins_that_nothing_brings(
         run_main(monkeypatch, "doctor", "--json")
         (found[text],) = [c for c in json.loads(capsys.readouterr().out)["checks"] if c["name"] == "FABLOOM_PLUGINS"]
     assert found["one"]["ok"] and not found["oen,one"]["ok"] and "oen" in found["oen,one"]["finding"]
+
+
+def test_a_run_tells_of_plugins_that_cannot_be_used(
+    install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An observer whose hook is misspelt would otherwise be silent for weeks."""
+    install("tracker", "from fabloom import hookimpl\n\n@hookimpl\ndef fabloom_step_finish(step, result):\n    pass\n")
+    (tmp_path / "tiny.yaml").write_text("name: t\nsteps:\n  i: {task: line-pair.simulate, params: {count: 2, size: 32}}\n")
+    given = (str(tmp_path / "tiny.yaml"), "--store", str(tmp_path / "store"))
+    for command in (("plan", *given), ("run", *given, "--engine", "inline", "--device", "cpu", "--json")):
+        assert run_main(monkeypatch, *command) == 0
+        told = capsys.readouterr()
+        assert told.err.startswith("plugin problem: tracker") and "fabloom_step_finish" in told.err
+        assert "plugin problem" not in told.out
+    monkeypatch.setenv("FABLOOM_PLUGINS", "trakcer")
+    assert run_main(monkeypatch, "plan", *given) == 0
+    assert "entry point 'trakcer'): nothing that is installed brings it. Did you mean 'tracker'?" in capsys.readouterr().err
 
 
 OBSERVER = """

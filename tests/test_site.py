@@ -150,6 +150,14 @@ def test_the_search_index_knows_the_reference(site: Path) -> None:
     assert "assets/iframe-worker.js" in (site / "index.html").read_text()
 
 
+def test_what_authors_call_is_on_the_built_page(site: Path) -> None:
+    """A member that mkdocstrings does not find is left out without a warning, an inherited one for instance."""
+    page = (site / "reference" / "api.html").read_text()
+    for name in ("Context.loop", "Context.log", "Context.progress", "Context.device", "Context.generator", "Messenger.log", "Messenger.progress",
+                 "Method.check", "Method.prepare", "Method.networks", "RunResult.exit_code", "ImageSet.write", "Model.state"):  # fmt: skip
+        assert f'id="fabloom.{name}"' in page, name
+
+
 def test_a_strict_build_fails_on_a_broken_link(tmp_path: Path) -> None:
     for name in ("mkdocs.yml", "pyproject.toml", "CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, tmp_path)

@@ -11,10 +11,13 @@ from typing import Any, ClassVar
 
 import pytest
 
+from fabloom import blame
+from fabloom.errors import FabloomError
 from fabloom.fingerprint import method_module
 from fabloom.keys import SourceCache, canonical_json, canonical_params
 from fabloom.method import Method, read_tasks
 from fabloom.params import Params
+from fabloom.progress import Messenger
 from fabloom.registry import Registry, check_api
 from fabloom.storage.verify import check_artifact
 
@@ -110,6 +113,22 @@ class MethodConformance:
                 f"{wrong} ({file.name})",
                 "a task's version is in every key: it rises when equal inputs would give another output, or stores hold stale results",
                 "raise @task(version=…) of the tasks whose output changes; then, or where no output changes, run `pytest --fabloom-lock`",
+            )
+
+    def test_prepare(self, fabloom_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is done before a run raises nothing but errors that tell a user what to do."""
+        monkeypatch.setenv("FABLOOM_OFFLINE", "1")
+        steps = [fabloom_bench.step(task) for task in sorted(fabloom_bench.specs)]
+        try:
+            self.method.prepare(steps, Messenger())
+        except FabloomError:
+            return  # what it needs is not on this machine
+        except Exception as error:
+            breach(
+                self.method.name,
+                f"prepare raises {blame.told(error, self.method)}",
+                "before a run, a method fetches what its steps need or refuses with EnvironmentProblem",
+                "raise EnvironmentProblem with what is missing and where to put it; a Messenger has log(message) and progress(total)",
             )
 
     def test_params_round_trip(self, task: str, tmp_path: Path) -> None:

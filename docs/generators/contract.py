@@ -21,6 +21,20 @@ SIZES = {11: "N", 2: "K", 3: "C", 13: "H", 17: "W", 5: "L", 7: "h", 19: "w"}
 """Lengths that differ, so that a shape tells which axis is which."""
 
 
+MANIFEST = """## What `manifest` holds
+
+JSON data, as `fabloom show KEY --json` prints it; [the store](../concepts/store.md) says when it is written. What trackers want of it:
+
+| field | what it is |
+| --- | --- |
+| `curves` | `{"main.loss": [[step, value], ...]}`: what `step.log(loss=...)` of `ctx.loop` recorded, 400 points and the last at most |
+| `metrics` | the numbers of a report |
+| `preimage` | what the key is made of: task, version, params, seed, input keys |
+| `digest`, `kind`, `arrays` | what came out: hash, kind, dtype and shape of each array |
+| `seconds`, `created`, `device`, `threads`, `made_with`, `plugin` | the circumstances |
+"""
+
+
 def hooks() -> dict[str, Callable[..., Any]]:
     """Every hook specification by name."""
     return {name: function for name, function in vars(Specs).items() if name.startswith("fabloom_")}
@@ -51,7 +65,7 @@ def hooks_page() -> str:
     for kind, title in ((PlannedStep, "What `step` holds"), (StepResult, "What `result` holds")):
         text += f"## {title}\n\n{prose(kind.__doc__, kind.__name__)}\n\n"
         text += table(["field", "type"], [[code(f.name), code(annotation(f.type))] for f in fields(kind)])
-    return text
+    return text + MANIFEST
 
 
 def kinds_page() -> str:

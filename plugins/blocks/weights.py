@@ -8,6 +8,7 @@ import tempfile
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -145,7 +146,7 @@ def download(entry: Entry, messenger: Messenger) -> tuple[Path, str]:
     if entry.url is not None:
         try:
             _fetch(entry.url, folder / name, digits, messenger)
-        except OSError as error:  # no network, no such host, a refusing server, no room or right to write
+        except (OSError, HTTPException) as error:  # no network, a server that refuses or breaks off, no room or right to write
             why = f"and {entry.url} could not be fetched ({error})"
         else:
             return folder / name, digits

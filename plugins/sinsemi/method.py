@@ -147,9 +147,13 @@ class SinSemi(Method):
     @classmethod
     def prepare(cls, steps: Sequence[PlannedStep], messenger: Messenger) -> None:
         """Fetch the trunk of LPIPS that guidance needs."""
-        chosen = (step.params.guidance for step in steps if isinstance(step.params, SampleParams))
-        for net in dict.fromkeys(guidance.net for guidance in chosen if guidance.strength > 0):
-            weights.whole(weights.TRUNKS[net], messenger)
+        for step in steps:
+            if isinstance(step.params, SampleParams) and step.params.guidance.strength > 0:
+                try:
+                    weights.whole(weights.TRUNKS[step.params.guidance.net], messenger)
+                except weights.MissingWeights as problem:
+                    why = f"steps.{step.name} is guided by LPIPS, and {problem} Without guidance: guidance.strength=0."
+                    raise weights.MissingWeights(why) from problem
 
     @classmethod
     def networks(cls, model: Model) -> Mapping[str, Network]:
