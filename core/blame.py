@@ -9,7 +9,7 @@ from pathlib import Path
 from .fingerprint import method_module
 
 
-def told(error: BaseException, method: type) -> str:
+def located(error: BaseException, method: type) -> str:
     """The error with the innermost line of the method's package that led to it, or the innermost of all where none did."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if _belongs(frame.filename, method)]

@@ -30,13 +30,13 @@ class Engine:
     stop: Callable[[], bool] = lambda: False
     processes: Any = None
 
-    def told(self, step: PlannedStep) -> Emit:
+    def emit_for(self, step: PlannedStep) -> Emit:
         """Where events of `step` go."""
         return lambda event: self.emit({"step": step.name, **event})
 
     def perform(self, step: PlannedStep) -> StepResult:
         """Run or reuse one step and tell the observers. Never raises for a step's failure: the result says it."""
-        emit = self.told(step)
+        emit = self.emit_for(step)
         self._observe("fabloom_step_started", step=step)
         try:
             if self.store.has(step.key) and step.name not in self.options.redo:
@@ -48,12 +48,16 @@ class Engine:
         except (FabloomError, KeyboardInterrupt, OSError) as error:
             result = failed(step, error)
         self.emit({"event": "finished", "step": step.name, "result": result.as_dict()})
-        manifest = None
-        if result.digest:
-            with contextlib.suppress(FabloomError):  # removed meanwhile, by gc
-                manifest = self.store.manifest(step.key)
-        self._observe("fabloom_step_finished", step=step, result=result, manifest=manifest)
+        self._observe("fabloom_step_finished", step=step, result=result, manifest=self._manifest(result))
         return result
+
+    def _manifest(self, result: StepResult) -> dict[str, Any] | None:
+        """Of what the step committed, where an observer wants it; None where nothing is there."""
+        asked = any("manifest" in one.argnames for one in self.registry.hooks.hook.fabloom_step_finished.get_hookimpls())
+        if asked and result.digest:
+            with contextlib.suppress(FabloomError):  # removed meanwhile, by gc
+                return self.store.manifest(result.key)
+        return None
 
     def _observe(self, hook: str, **arguments: Any) -> None:
         """Call each observer in its own try, with copies: it can neither alter what was observed nor stop the run."""
@@ -85,7 +89,7 @@ def prepare(plan: Plan, engine: Engine) -> None:
             waiting.setdefault(step.spec.method, []).append(step)
     for method, steps in waiting.items():
         with own_fault(method, f"steps.{steps[0].name}", "preparing"):
-            method.prepare(steps, Messenger(engine.told(steps[0]), engine.stop))
+            method.prepare(steps, Messenger(engine.emit_for(steps[0]), engine.stop))
 
 
 def run_inline(plan: Plan, engine: Engine) -> list[StepResult]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .artifacts import Artifact
-from .blame import told
+from .blame import located
 from .context import Context
 from .device import lease, threads
 from .errors import DataError, EnvironmentProblem, FabloomError, Interrupted, StepFailed
@@ -134,7 +134,7 @@ def _failure(step: PlannedStep, store: ArtifactStore, error: Exception) -> StepF
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as file:
             file.writelines(traceback.format_exception(error))
-    return StepFailed(step.name, f"{told(error, step.spec.method)}; traceback in {log}")
+    return StepFailed(step.name, f"{located(error, step.spec.method)}; traceback in {log}")
 
 
 def _forget_other_code(step: PlannedStep, work: Path, source: str, emit: Emit) -> None:

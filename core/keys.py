@@ -84,6 +84,11 @@ def canonical_params(params: BaseModel, hasher: SourceHasher) -> dict[str, Any]:
     return result
 
 
+def preimage(task: str, version: int, params: Mapping[str, Any], seed: int, inputs: Mapping[str, str | list[str]]) -> dict[str, Any]:
+    """What the key of an artifact is made of: `params` in canonical form, `inputs` keys by port."""
+    return {"schema": SCHEMA, "task": task, "version": version, "params": params, "seed": seed, "inputs": inputs}
+
+
 def artifact_key(preimage: Mapping[str, Any]) -> str:
     """blake2b of the canonical JSON of {schema, task, version, params, seed, inputs}."""
     return blake(canonical_json(preimage))

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from .blame import told
+from .blame import located
 from .errors import FabloomError, PipelineError, PluginError, UserError, did_you_mean
-from .keys import SCHEMA, SourceHasher, artifact_key, canonical_params, step_seed
+from .keys import SourceHasher, artifact_key, canonical_params, preimage, step_seed
 from .method import Method, Port, TaskSpec
 from .params import Params
 from .pipeline import Pipeline, Step, validation_error
@@ -137,9 +137,9 @@ def _plan_step(
         raise PipelineError(f"steps.{name}.params", f"cannot enter a key: {error}") from error
     except OSError as error:
         raise PipelineError(f"steps.{name}.params", f"cannot read '{error.filename}': {error.strerror}") from error
-    preimage = {"schema": SCHEMA, "task": spec.full_name, "version": spec.version, "params": canonical, "seed": seed, "inputs": inputs}
+    asked = preimage(spec.full_name, spec.version, canonical, seed, inputs)
     upstream = tuple(dict.fromkeys(source for _, source in _sources(step) if not _is_stored(source)))
-    return PlannedStep(name, spec, params, inputs, upstream, seed, artifact_key(preimage), preimage, pipeline.name)
+    return PlannedStep(name, spec, params, inputs, upstream, seed, artifact_key(asked), asked, pipeline.name)
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def own_fault(method: type[Method], place: str, doing: str) -> Iterator[None]:
         raise
     except Exception as error:
         named = f"{method.__module__}.{method.__qualname__}"
-        raise PluginError(f"{place}: {named} fails while {doing}: {told(error, method)}. Tell its author.") from error
+        raise PluginError(f"{place}: {named} fails while {doing}: {located(error, method)}. Tell its author.") from error
 
 
 def _with_place(error: UserError, place: str) -> tuple[str, ...]:

@@ -96,7 +96,8 @@ class Registry:
         registry = cls()
         wanted = restriction()
         found = []
-        for point in entry_points():
+        points = entry_points()
+        for point in points:
             origin = Origin(point.name, *_distribution(point))
             if wanted is not None and origin.distribution != PROJECT and point.name not in wanted:
                 continue
@@ -108,7 +109,7 @@ class Registry:
                 registry.problems.append(PluginProblem(origin, cause, _mend_import(error, origin), (point.name,)))
                 continue
             found.append((plugin, origin))
-        known = {point.name for point in entry_points()}
+        known = {point.name for point in points}
         for name in sorted((wanted or set()) - known):
             cause = f"nothing that is installed brings it.{did_you_mean(name, known)}"
             registry.problems.append(

@@ -28,7 +28,7 @@ from typing import Any
 
 from .errors import EnvironmentProblem, FabloomError
 from .execute import LOG, Options, StepResult, code_of, distributions, failed, run_step
-from .keys import artifact_key, canonical_params
+from .keys import artifact_key, canonical_params, preimage
 from .plan import PlannedStep
 from .progress import Emit, Event
 from .registry import Registry
@@ -131,19 +131,10 @@ def _planned(request: dict[str, Any], registry: Registry, hasher: Any) -> Planne
     """The step as the caller planned it; the key is computed anew and must agree."""
     spec = registry.task(request["task"])
     params = spec.params.model_validate(request["params"])
-    preimage = {
-        "schema": 1,
-        "task": spec.full_name,
-        "version": spec.version,
-        "params": canonical_params(params, hasher),
-        "seed": request["seed"],
-        "inputs": request["inputs"],
-    }
-    if artifact_key(preimage) != request["key"]:
+    asked = preimage(spec.full_name, spec.version, canonical_params(params, hasher), request["seed"], request["inputs"])
+    if artifact_key(asked) != request["key"]:
         raise FabloomError(f"step '{request['name']}': its source files or plugins changed since it was planned. Run again.")
-    return PlannedStep(
-        request["name"], spec, params, request["inputs"], tuple(request["upstream"]), request["seed"], request["key"], preimage
-    )
+    return PlannedStep(request["name"], spec, params, request["inputs"], tuple(request["upstream"]), request["seed"], request["key"], asked)
 
 
 def serve(preload: list[str]) -> None:

@@ -115,7 +115,7 @@ def test_missing_weights_are_fetched_whole_and_checked(folder: Path, entry: byte
     cache = folder.parent / "hub" / "checkpoints"
     assert not list(cache.iterdir())
     monkeypatch.setattr(weights.urllib.request, "urlopen", answer)
-    path, read = weights.whole("tiny", Messenger(events.append))
+    path, read = weights.verified("tiny", Messenger(events.append))
     assert read == content and path.parent == cache
     assert events[0]["message"] == f"fetching {made.url} (1 MB) into {cache}" and events[-1]["done"] == events[-1]["total"] == 1
     assert weights.load("tiny")["features.0.weight"].tolist() == weights.load("tiny")["features.0.weight"].tolist() == [1, 1, 1]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from fabloom import blame
+from fabloom.blame import located
 from fabloom.errors import FabloomError
 from fabloom.fingerprint import method_module
 from fabloom.keys import SourceCache, canonical_json, canonical_params
@@ -126,7 +126,7 @@ class MethodConformance:
         except Exception as error:
             breach(
                 self.method.name,
-                f"prepare raises {blame.told(error, self.method)}",
+                f"prepare raises {located(error, self.method)}",
                 "before a run, a method fetches what its steps need or refuses with EnvironmentProblem",
                 "raise EnvironmentProblem with what is missing and where to put it; a Messenger has log(message) and progress(total)",
             )

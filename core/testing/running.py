@@ -8,7 +8,7 @@ from typing import Any
 from fabloom.artifacts import Artifact
 from fabloom.context import Context
 from fabloom.execute import ArtifactStore, Options, run_step
-from fabloom.keys import SCHEMA, artifact_key, canonical_params, step_seed
+from fabloom.keys import artifact_key, canonical_params, preimage, step_seed
 from fabloom.method import Method, read_tasks
 from fabloom.params import Params
 from fabloom.plan import PlannedStep
@@ -24,15 +24,9 @@ def plan_task(store: ArtifactStore, method: type[Method], task: str, params: Giv
     for other in specs.values():  # kinds of a plugin that is not installed are known all the same
         store.kinds.update({kind.kind: kind for kind in (other.output, *(port.kind for port in other.inputs.values()))})
     checked = spec.params.model_validate(params if isinstance(params, Mapping) else params.model_dump())
-    preimage: dict[str, Any] = {
-        "schema": SCHEMA,
-        "task": spec.full_name,
-        "version": spec.version,
-        "params": canonical_params(checked, store.hasher),
-        "seed": step_seed(0, seed, spec.full_name),
-        "inputs": dict(keys),
-    }
-    return PlannedStep(task, spec, checked, dict(keys), (), preimage["seed"], artifact_key(preimage), preimage)
+    key_seed = step_seed(0, seed, spec.full_name)
+    asked = preimage(spec.full_name, spec.version, canonical_params(checked, store.hasher), key_seed, dict(keys))
+    return PlannedStep(task, spec, checked, dict(keys), (), key_seed, artifact_key(asked), asked)
 
 
 def run_task(
@@ -59,14 +53,14 @@ def run_task(
 def write_artifact(store: ArtifactStore, write: Callable[[Context], Artifact], *, seed: int = 0) -> Artifact:
     """Commit what `write(ctx)` writes, an input for a task under test; the same function and seed give the same artifact."""
     name = f"{write.__module__}.{getattr(write, '__qualname__', type(write).__name__)}"
-    preimage = {"schema": SCHEMA, "task": name, "version": 1, "params": {}, "seed": seed, "inputs": {}}
-    key = artifact_key(preimage)
+    asked = preimage(name, 1, {}, seed, {})
+    key = artifact_key(asked)
     if not store.has(key):
         with store.lock(key, lambda pid: None, lambda: False):
             staging = store.stage(key)
             made = write(Context(staging=staging, seed=seed, workdir=store.work(key)))
             facts = {
-                "kind": made.kind, "preimage": preimage, "source": "", "plugin": {"distribution": "tests", "version": "0"},
+                "kind": made.kind, "preimage": asked, "source": "", "plugin": {"distribution": "tests", "version": "0"},
                 "made_with": {}, "device": "cpu", "threads": 1, "created": "1970-01-01T00:00:00Z", "seconds": 0.0, "curves": {},
             }  # fmt: skip
             staging.commit(store.folder(key), facts)

@@ -92,7 +92,7 @@ def load(name: str) -> dict[str, Tensor]:
     """
     import torch
 
-    path, content = whole(name)
+    path, content = verified(name)
     entry = TABLE[name]
     if path.suffix == ".safetensors":
         from safetensors.torch import load as parse
@@ -103,7 +103,7 @@ def load(name: str) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if key.startswith(entry.keep)}
 
 
-def whole(name: str, messenger: Messenger | None = None) -> tuple[Path, bytes]:
+def verified(name: str, messenger: Messenger | None = None) -> tuple[Path, bytes]:
     """The file of table entry `name`, downloaded where it is not on this machine, and its content, held against its hash.
 
     For `Method.prepare`: imports no torch, tells of a download with its pace, and raises as `load` does.
@@ -119,7 +119,7 @@ def whole(name: str, messenger: Messenger | None = None) -> tuple[Path, bytes]:
 
 
 def first(names: Iterable[str], take: Callable[[str], T]) -> tuple[str, T]:
-    """The first of these entries that can be had, with what `take` (`load`, `whole`) gives. Raises MissingWeights where none can."""
+    """The first of these entries that can be had, with what `take` (`load`, `verified`) gives. Raises MissingWeights where none can."""
     problems = []
     for name in names:
         try:

@@ -12,7 +12,6 @@ from fabloom.context import Context
 from fabloom.errors import PipelineError
 from fabloom.method import Method, task
 from fabloom.params import Params
-from fabloom.plugins.blocks import weights
 from fabloom.plugins.blocks.labels import LabelParams
 
 if TYPE_CHECKING:
@@ -75,11 +74,13 @@ class Quality(Method):
     @classmethod
     def prepare(cls, steps: Sequence[PlannedStep], messenger: Messenger) -> None:
         """Fetch the networks of LPIPS and SIFID, and tell which scores will be left out for want of them, before hours of work."""
-        nets = dict.fromkeys(net for step in steps for net in getattr(step.params, "nets", ()))
+        from fabloom.plugins.blocks import weights  # brings urllib, which `fabloom --help` must not pay for
+
+        nets = dict.fromkeys(net for step in steps if isinstance(step.params, EvaluateParams) for net in step.params.nets)
         wanted = {f"LPIPS {net}": [weights.TRUNKS[net]] for net in nets} | {"SIFID": list(weights.SIFID_STEMS.values())}
         for score, names in wanted.items():
             try:
-                weights.first(names, lambda name: weights.whole(name, messenger))
+                weights.first(names, lambda name: weights.verified(name, messenger))
             except weights.MissingWeights as problem:
                 messenger.log(f"{score} will be left out: {problem}")
 

@@ -13,7 +13,6 @@ from fabloom.errors import PipelineError
 from fabloom.method import Method, task
 from fabloom.params import Params
 from fabloom.plan import PlannedStep
-from fabloom.plugins.blocks import weights
 from fabloom.plugins.blocks.scale_params import PUBLISHED, ScaleTraining, filled
 
 if TYPE_CHECKING:
@@ -147,13 +146,18 @@ class SinSemi(Method):
     @classmethod
     def prepare(cls, steps: Sequence[PlannedStep], messenger: Messenger) -> None:
         """Fetch the trunk of LPIPS that guidance needs."""
+        from fabloom.plugins.blocks import weights  # brings urllib, which `fabloom --help` must not pay for
+
+        wanted: dict[str, str] = {}
         for step in steps:
             if isinstance(step.params, SampleParams) and step.params.guidance.strength > 0:
-                try:
-                    weights.whole(weights.TRUNKS[step.params.guidance.net], messenger)
-                except weights.MissingWeights as problem:
-                    why = f"steps.{step.name} is guided by LPIPS, and {problem} Without guidance: guidance.strength=0."
-                    raise weights.MissingWeights(why) from problem
+                wanted.setdefault(step.params.guidance.net, step.name)
+        for net, name in wanted.items():
+            try:
+                weights.verified(weights.TRUNKS[net], messenger)
+            except weights.MissingWeights as problem:
+                why = f"steps.{name} is guided by LPIPS, and {problem} Without guidance: guidance.strength=0."
+                raise weights.MissingWeights(why) from problem
 
     @classmethod
     def networks(cls, model: Model) -> Mapping[str, Network]:
