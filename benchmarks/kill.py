@@ -66,7 +66,7 @@ class Summary:
 
 def live(store: str, engine: str, out: int) -> int:
     """One run, in this process; writes every event of interest as a JSON line to the descriptor `out`."""
-    from fabloom.flows import api
+    from fabloom.flows.run import api
 
     def emit(event: dict[str, Any]) -> None:
         os.write(out, json.dumps({k: event[k] for k in ("event", "step", "done", "total") if k in event}).encode() + b"\n")
@@ -136,7 +136,7 @@ def watch(pid: int, reading: int, moment: float | None, commit: int | None, chan
 
 def torment(folder: Path, kills: int, engine: str, seed: int) -> Summary:
     """Kill runs until `kills` are done and the last run has come to its end."""
-    from fabloom.storage.store import Store
+    from fabloom.storage.backends.local import LocalStore
     from fabloom.storage.verify import verify
 
     chance = random.Random(seed)
@@ -156,7 +156,7 @@ def torment(folder: Path, kills: int, engine: str, seed: int) -> Summary:
         events, killed = watch(*begin(store, engine), moment, commit, chance)
         summary.lives += 1
         summary.started_again += len({e["step"] for e in events if e["event"] == "started"} & committed)
-        opened = Store(store)
+        opened = LocalStore(store)
         health = verify(opened)
         summary.found_damaged += len(health.problems)
         made = {opened.manifest(key)["preimage"]["task"] for key in opened.keys()}

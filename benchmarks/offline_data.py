@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from offline_schemes import Scheme, schemes
 
-from fabloom.storage.quantise import QuantiserStats, chunk_order, quantise
+from fabloom.storage.format.quantise import QuantiserStats, chunk_order, quantise
 
 BATCH = 16
 TARGETS = {
@@ -74,9 +74,9 @@ def synthetic(samples: int) -> Iterator[Latents]:
 
 def recorded(key: str, store: str, samples: int) -> Iterator[Latents]:
     """The dequantised latents of a real artifact, dithered by up to half an LSB: bare codes would lie on our own grid and cost nothing."""
-    from fabloom.storage.store import Store
+    from fabloom.storage.backends.local import LocalStore
 
-    artifact: Any = Store(store).get(key)
+    artifact: Any = LocalStore(store).get(key)
     reader, generator = artifact.reader(), torch.Generator().manual_seed(0)
 
     def latents(codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:

@@ -69,14 +69,14 @@ def open_files(folder: Path) -> Reader:
 
 
 def _spec(name: str, values: Any) -> Any:
-    from fabloom.artifacts import RowSpec
+    from fabloom.kinds import RowSpec
 
     return RowSpec(str(values.dtype), values.shape[1:], compress=name not in NOISE)
 
 
 def ours(threads: int) -> tuple[Callable[[Path, Columns], None], Callable[[Path], Reader]]:
     def write(folder: Path, columns: Columns) -> None:
-        from fabloom.storage.arrays import create_array, create_group, write_shard
+        from fabloom.storage.format.arrays import create_array, create_group, write_shard
 
         create_group(folder, {})
         for name, values in columns.items():
@@ -86,7 +86,7 @@ def ours(threads: int) -> tuple[Callable[[Path, Columns], None], Callable[[Path]
                 write_shard(folder / name, start // BLOCK, values[start : start + BLOCK], spec, BLOCK, threads)
 
     def open_reader(folder: Path) -> Reader:
-        from fabloom.storage.rows import Rows, StoredArray
+        from fabloom.storage.format.rows import Rows, StoredArray
 
         return Rows({path.name: StoredArray(path, None) for path in sorted(folder.iterdir()) if path.is_dir()}, threads).read
 
@@ -100,7 +100,7 @@ def through_zarr(pipeline: str) -> tuple[Callable[[Path, Columns], None], Callab
     def write(folder: Path, columns: Columns) -> None:
         import zarr
 
-        from fabloom.storage.arrays import create_array
+        from fabloom.storage.format.arrays import create_array
 
         for name, values in columns.items():
             create_array(folder / name, _spec(name, values), len(values), BLOCK)

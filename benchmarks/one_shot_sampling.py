@@ -22,8 +22,8 @@ import torch
 import fabloom
 from fabloom.plugins.blocks.one_shot import streams
 from fabloom.plugins.blocks.scale_training import anchors, lattice_of, zooms_of
-from fabloom.plugins.sinsemi.method import SampleParams
-from fabloom.plugins.sinsemi.sampling import Sampler, Trained
+from fabloom.plugins.one_shot.sinsemi.params import SampleParams
+from fabloom.plugins.one_shot.sinsemi.sampling import Sampler, Trained
 
 FEW, MANY = (10, 12, 20), 300
 STRENGTHS = (0.0, 0.1, 0.5, 1.0)

@@ -30,10 +30,10 @@ from fabloom.plugins.blocks.one_shot import Picture, streams
 from fabloom.plugins.blocks.patches import sliced_wasserstein
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
 from fabloom.plugins.blocks.scale_training import anchors, course, find_lattice, zooms_of
-from fabloom.plugins.sinsemi import levels, training
-from fabloom.plugins.sinsemi.bridge import Bridge
-from fabloom.plugins.sinsemi.method import SampleParams, TrainParams
-from fabloom.plugins.sinsemi.sampling import Sampler, Trained
+from fabloom.plugins.one_shot.sinsemi import levels, training
+from fabloom.plugins.one_shot.sinsemi.bridge import Bridge
+from fabloom.plugins.one_shot.sinsemi.params import SampleParams, TrainParams
+from fabloom.plugins.one_shot.sinsemi.sampling import Sampler, Trained
 
 CPU = torch.device("cpu")
 BRIDGE = Bridge(0.35)

@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 import torch
 
-from fabloom.plugins.denoising_circuits.networks import Circuit, CircuitConfig
-from fabloom.plugins.denoising_circuits.student import OneStep
+from fabloom.plugins.one_step.denoising_circuits.networks import Circuit, CircuitConfig
+from fabloom.plugins.one_step.denoising_circuits.student import OneStep
 
 TIMED_STEPS = 3
 UNET = {

@@ -6,18 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fabloom.flows.api import RunResult, open_store, run
+    from fabloom.flows.run.api import open_store, run
+    from fabloom.flows.run.result import RunResult
 
-    from .artifacts import Artifact, ImageSet, LazyArray, Model, OfflineData, Report, RowSpec, Table
-    from .context import Context
     from .errors import DamagedArtifact, DataError, EnvironmentProblem, FabloomError, Interrupted, PipelineError, StepFailed, UserError
-    from .execute import StepResult
     from .hooks import hookimpl
-    from .method import Method, task
+    from .kinds import Artifact, ImageSet, LazyArray, Model, OfflineData, Report, RowSpec, Table
+    from .method import Context, Method, PlannedStep, StepResult, task
     from .network import Network
     from .params import Params, Source
     from .pipeline import Pipeline, Step
-    from .plan import PlannedStep
     from .progress import Messenger
 
 __version__ = "0.1.0"
@@ -28,20 +26,18 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "artifacts": ("Artifact", "ImageSet", "LazyArray", "Model", "OfflineData", "Report", "RowSpec", "Table"),
-    "context": ("Context",),
     "errors": (
         "DamagedArtifact", "DataError", "EnvironmentProblem", "FabloomError", "Interrupted", "PipelineError", "StepFailed", "UserError",
     ),
-    "execute": ("StepResult",),
     "hooks": ("hookimpl",),
-    "method": ("Method", "task"),
+    "kinds": ("Artifact", "ImageSet", "LazyArray", "Model", "OfflineData", "Report", "RowSpec", "Table"),
+    "method": ("Context", "Method", "PlannedStep", "StepResult", "task"),
     "network": ("Network",),
     "params": ("Params", "Source"),
     "pipeline": ("Pipeline", "Step"),
-    "plan": ("PlannedStep",),
     "progress": ("Messenger",),
-    "flows.api": ("RunResult", "open_store", "run"),
+    "flows.run.api": ("open_store", "run"),
+    "flows.run.result": ("RunResult",),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from .artifacts import Artifact
-    from .execute import StepResult
-    from .method import Method
-    from .plan import PlannedStep
+    from fabloom.kinds import Artifact
+    from fabloom.method import Method, PlannedStep, StepResult
 
 PROJECT = "fabloom"
 hookspec = pluggy.HookspecMarker(PROJECT)

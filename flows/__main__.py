@@ -1,5 +1,5 @@
 """`python -m fabloom.flows` is the `fabloom` command."""
 
-from .cli import main
+from fabloom.flows.cli.main import main
 
 main()

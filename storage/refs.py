@@ -7,9 +7,8 @@ import re
 from pathlib import Path
 
 from fabloom.errors import DamagedArtifact, UserError, did_you_mean
-from fabloom.keys import canonical_json
-
-from .manifest import write_durably
+from fabloom.hashing import canonical_json
+from fabloom.storage.commit.manifest import write_durably
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*(/[A-Za-z0-9][A-Za-z0-9_.\-]*)*")
 

@@ -13,25 +13,25 @@ from typing import Any
 import pytest
 
 from fabloom import testing
-from fabloom.artifacts import Artifact
+from fabloom.kinds import Artifact
 from fabloom.method import Method
 from fabloom.params import Params
-from fabloom.storage.store import Store
+from fabloom.storage.backends.local import LocalStore
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("FABLOOM_THREADS", "1")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "store")
 
 
 RunTask = Callable[..., Artifact]
 
 
 @pytest.fixture
-def run_task(store: Store) -> RunTask:
+def run_task(store: LocalStore) -> RunTask:
     """`run_task(MethodClass, "task", {params}, seed=0, **inputs)` gives the committed artifact; `store=` uses another store."""
 
     def run(method: type[Method], task: str, params: Params | dict[str, Any] | None = None, *, seed: int = 0, **inputs: Any) -> Artifact:

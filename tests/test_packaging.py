@@ -17,7 +17,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from fabloom.flows.doctor import FIXED
+from fabloom.flows.cli.doctor import FIXED
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -57,16 +57,14 @@ def test_the_wheel_holds_exactly_the_modules_of_the_tree(wheel: zipfile.ZipFile)
         wheel_name(p) for folder in FOLDERS.values() for p in (ROOT / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts
     }
     assert inside == tree
-    assert {"fabloom/py.typed", "fabloom/testing/conformance.py", "fabloom/flows/scaffold/template/pyproject.toml"} <= inside
+    assert {"fabloom/py.typed", "fabloom/testing/method/conformance.py", "fabloom/flows/scaffold/template/pyproject.toml"} <= inside
     assert "fabloom/flows/pipelines/one-step.yaml" in inside and len(inside) > 50
     assert {name.partition("/")[0] for name in inside} == {"fabloom"}, "generic names never reach site-packages"
 
 
 def test_the_wheel_works_where_there_is_no_checkout(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path / "site")
-    code = (
-        "import fabloom, fabloom.flows.cli as c, fabloom.registry as r; print(fabloom.__file__); print(*r.Registry.load().pipeline_names())"
-    )
+    code = "import fabloom, fabloom.flows.cli.main as c, fabloom.registry as r; print(fabloom.__file__); print(*r.Registry.load().pipeline_names())"
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -79,9 +77,12 @@ def test_the_metadata(wheel: zipfile.ZipFile) -> None:
     found = Parser().parsestr(text)
     assert found["Name"] == "fabloom" and found["Requires-Python"] == ">=3.11"
     points = wheel.read(next(n for n in wheel.namelist() if n.endswith("entry_points.txt"))).decode()
-    assert "fabloom = fabloom.flows.cli:main" in points
-    for line in ("methods = fabloom.plugins", "pipelines = fabloom.flows.pipelines", "store = fabloom.storage.local"):
+    assert "fabloom = fabloom.flows.cli.main:main" in points
+    for line in ("sinsemi = fabloom.plugins.one_shot.sinsemi", "pipelines = fabloom.flows.pipelines", "store = fabloom.storage.backends"):
         assert line in points
+    declared = PROJECT["project"]["entry-points"]["fabloom.plugins"]
+    methods = {f"fabloom.{'.'.join(p.parent.relative_to(ROOT).parts)}" for p in (ROOT / "plugins").rglob("method.py")}
+    assert methods == {home for home in declared.values() if home.startswith("fabloom.plugins.")}, "an entry point for each method"
 
 
 def pins() -> dict[str, str]:

@@ -15,16 +15,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .conformance import MethodConformance
-    from .memory import MemoryStore
+    from .method.conformance import MethodConformance
     from .running import run_task, write_artifact
+    from .store.memory import MemoryStore
     from .tiny import tiny_images, tiny_model, tiny_offline, tiny_report
 
 __all__ = ["MemoryStore", "MethodConformance", "run_task", "tiny_images", "tiny_model", "tiny_offline", "tiny_report", "write_artifact"]
 
 _HOMES = {
-    "conformance": ("MethodConformance",),
-    "memory": ("MemoryStore",),
+    "method.conformance": ("MethodConformance",),
+    "store.memory": ("MemoryStore",),
     "running": ("run_task", "write_artifact"),
     "tiny": ("tiny_images", "tiny_model", "tiny_offline", "tiny_report"),
 }

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from fabloom.storage.store import Store
-
-    from .bench import Bench
-    from .memory import MemoryStore
+    from fabloom.storage.backends.local import LocalStore
+    from fabloom.testing.method.bench import Bench
+    from fabloom.testing.store.memory import MemoryStore
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,17 +25,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
-def fabloom_store(tmp_path: Path) -> Store:
+def fabloom_store(tmp_path: Path) -> LocalStore:
     """An empty store in a temporary folder."""
-    from fabloom.storage.store import Store
+    from fabloom.storage.backends.local import LocalStore
 
-    return Store(tmp_path / "store")
+    return LocalStore(tmp_path / "store")
 
 
 @pytest.fixture
 def fabloom_memory_store() -> Iterator[MemoryStore]:
     """An empty store in memory."""
-    from .memory import MemoryStore
+    from fabloom.testing.store.memory import MemoryStore
 
     yield MemoryStore()
 
@@ -44,7 +43,7 @@ def fabloom_memory_store() -> Iterator[MemoryStore]:
 @pytest.fixture(scope="class")
 def fabloom_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """Where `MethodConformance` runs the tasks of its method, shared by the tests of a class."""
-    from .bench import Bench
+    from fabloom.testing.method.bench import Bench
 
     suite = request.cls()
     return Bench(suite.method, suite.task_params, suite.inputs, suite.seconds, tmp_path_factory.mktemp(suite.method.name))

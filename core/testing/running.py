@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fabloom.artifacts import Artifact
-from fabloom.context import Context
-from fabloom.execute import ArtifactStore, Options, run_step
-from fabloom.keys import artifact_key, canonical_params, preimage, step_seed
-from fabloom.method import Method, read_tasks
+from fabloom.kinds import Artifact
+from fabloom.kinds.store import Store
+from fabloom.method import Context, Method, Options, PlannedStep, read_tasks
 from fabloom.params import Params
-from fabloom.plan import PlannedStep
+from fabloom.planning.keys import artifact_key, canonical_params, preimage, step_seed
+from fabloom.running.execute import run_step
 
 Given = Mapping[str, Any] | Params
 Inputs = Mapping[str, Artifact | Sequence[Artifact] | None]
 
 
-def plan_task(store: ArtifactStore, method: type[Method], task: str, params: Given, seed: int, keys: Mapping[str, Any]) -> PlannedStep:
+def plan_task(store: Store, method: type[Method], task: str, params: Given, seed: int, keys: Mapping[str, Any]) -> PlannedStep:
     """The task as a step of its own; `keys` are the keys of its inputs by port. Raises KeyError for a task that is not there."""
     specs = read_tasks(method)
     spec = specs[task]
@@ -30,7 +29,7 @@ def plan_task(store: ArtifactStore, method: type[Method], task: str, params: Giv
 
 
 def run_task(
-    store: ArtifactStore,
+    store: Store,
     method: type[Method],
     task: str,
     params: Given | None = None,
@@ -50,7 +49,7 @@ def run_task(
     return store.get(step.key)
 
 
-def write_artifact(store: ArtifactStore, write: Callable[[Context], Artifact], *, seed: int = 0) -> Artifact:
+def write_artifact(store: Store, write: Callable[[Context], Artifact], *, seed: int = 0) -> Artifact:
     """Commit what `write(ctx)` writes, an input for a task under test; the same function and seed give the same artifact."""
     name = f"{write.__module__}.{getattr(write, '__qualname__', type(write).__name__)}"
     asked = preimage(name, 1, {}, seed, {})

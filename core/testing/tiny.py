@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fabloom.artifacts import ImageSet, Model, OfflineData, Report, Table, offline_specs
+from fabloom.kinds import ImageSet, Model, OfflineData, Report, Table, offline_specs
 
 if TYPE_CHECKING:
-    from fabloom.context import Context
+    from fabloom.method import Context
 
 
 def tiny_images(ctx: Context) -> ImageSet:

@@ -16,7 +16,7 @@ from typer.models import ArgumentInfo, OptionInfo
 
 import fabloom.flows
 from fabloom import errors
-from fabloom.flows.settings import PREFERRED
+from fabloom.flows.run.prefect.settings import PREFERRED
 
 from .markdown import NOTE, cell, code, described, prose, table, type_text
 
@@ -47,7 +47,7 @@ def apps() -> Iterator[tuple[str, typer.Typer, str]]:
     for module in pkgutil.iter_modules(fabloom.flows.__path__):
         if module.name.startswith("cli"):
             importlib.import_module(f"fabloom.flows.{module.name}")
-    from fabloom.flows.cli import app
+    from fabloom.flows.cli.main import app
 
     yield "", app, str(app.info.help)
     for group in app.registered_groups:
@@ -131,7 +131,7 @@ def cli_page() -> str:
             first, *rest = inspect.cleandoc(help_).split("\n\n")
             text += "\n\n".join([first, *rest]) + "\n\n"
     text += "`--store` and `--json` work with every command. `-h` or `--help` after any command shows what stands here.\n\n"
-    from fabloom.flows.cli import fabloom as whole
+    from fabloom.flows.cli.main import fabloom as whole
 
     text += table(["option", "default", "what it does"], option_rows("", whole))
     for name, function in sorted(commands().items()):

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from fabloom.artifacts import BUILTIN_KINDS, Artifact, offline_specs
-from fabloom.context import Context
-from fabloom.execute import StepResult
 from fabloom.hooks import Specs
-from fabloom.plan import PlannedStep
+from fabloom.kinds import BUILTIN_KINDS, Artifact, offline_specs
+from fabloom.method import Context, PlannedStep, StepResult
 from fabloom.registry import API, GROUP
 
 from .markdown import NOTE, cell, code, described, prose, table
@@ -116,8 +114,8 @@ def written_arrays() -> dict[str, dict[str, tuple[str, str]]]:
     import numpy as np
     import torch
 
-    from fabloom.artifacts import ImageSet, Model, OfflineData, Report
-    from fabloom.storage.store import Store
+    from fabloom.kinds import ImageSet, Model, OfflineData, Report
+    from fabloom.storage.backends.local import LocalStore
 
     domain = np.arange(11, dtype="int8") % 2
     masks = np.zeros((11, 13, 17), "uint8")
@@ -141,7 +139,7 @@ def written_arrays() -> dict[str, dict[str, tuple[str, str]]]:
 
     found: dict[str, dict[str, tuple[str, str]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(folder)
+        store = LocalStore(folder)
         for index, write in enumerate((images, model, data, report)):
             key = f"{index:040x}"
             context = Context(staging=store.stage(key), seed=0, workdir=store.work(key))

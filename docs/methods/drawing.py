@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
-from fabloom.artifacts import ImageSet, Report
+from fabloom.kinds import ImageSet, Report
 from fabloom.plugins.blocks.sheets import coloured, stretched, tiled
 
 Sheet = NDArray[np.uint8]

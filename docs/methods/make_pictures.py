@@ -22,7 +22,7 @@ from typing import Any
 import drawing
 
 import fabloom
-from fabloom.artifacts import Artifact
+from fabloom.kinds import Artifact
 from fabloom.pipeline import Pipeline
 
 FOLDER = Path(__file__).parent / "pictures"

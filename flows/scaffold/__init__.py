@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fabloom.errors import UserError
-from fabloom.fingerprint import method_module
+from fabloom.method.blame import method_module
 from fabloom.registry import Registry
 
 TEMPLATE = Path(__file__).parent / "template"
@@ -67,7 +67,7 @@ def renamed(text: str, name: str) -> str:
 
 def write_lock(folder: Path, name: str) -> None:
     """`tests/fabloom.lock` of the new package, which must be importable for it."""
-    from fabloom.testing import lock
+    from fabloom.testing.method import lock
 
     with importable(folder / "src", package := name.replace("-", "_")):
         method = importlib.import_module(f"{package}.method")

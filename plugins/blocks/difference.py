@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from fabloom.artifacts import ImageSet
 from fabloom.errors import DataError
+from fabloom.kinds import ImageSet
 
 from .components import keep
 from .labels import LabelParams

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fabloom.artifacts import ImageSet
-from fabloom.context import Context
 from fabloom.errors import DataError, Interrupted
+from fabloom.kinds import ImageSet
+from fabloom.method import Context
 
 
 @dataclass(frozen=True)

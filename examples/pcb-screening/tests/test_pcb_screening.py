@@ -12,7 +12,7 @@ from fabloom_pcb_screening.building import pcb_screening_one_shot
 from PIL import Image
 
 from fabloom import Pipeline, PipelineError, UserError, open_store, run
-from fabloom.plan import Plan, make_plan
+from fabloom.planning.plan import Plan, make_plan
 from fabloom.registry import Registry
 from fabloom.testing import MemoryStore
 

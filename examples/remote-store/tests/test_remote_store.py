@@ -16,9 +16,10 @@ from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[impor
 import fabloom
 from fabloom import ImageSet
 from fabloom.errors import DamagedArtifact, EnvironmentProblem, UserError
-from fabloom.keys import blake, canonical_json
-from fabloom.storage.manifest import tree_digest
-from fabloom.storage.verify import size, unreferenced, verify
+from fabloom.hashing import blake, canonical_json
+from fabloom.storage.commit.manifest import tree_digest
+from fabloom.storage.gc import size, unreferenced
+from fabloom.storage.verify import verify
 
 URL = "remote+memory://lab/runs"
 PIPELINE = {"name": "tiny", "steps": {"images": {"task": "line-pair.simulate", "params": {"count": 4}}}}

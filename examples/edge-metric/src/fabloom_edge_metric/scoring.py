@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fabloom import Context, DataError, ImageSet, Interrupted, Report, Table
-from fabloom.plugins.quality import ReferencePair, metric_report
+from fabloom.plugins.judge.quality import ReferencePair, metric_report
 
 from .method import ScoreParams
 from .spectrum import Real, band_edges, distance, spectrum

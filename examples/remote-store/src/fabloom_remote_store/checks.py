@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fabloom.errors import DamagedArtifact
-from fabloom.keys import artifact_key
-from fabloom.storage.manifest import tree_digest
+from fabloom.planning.keys import artifact_key
+from fabloom.storage.commit.manifest import tree_digest
 
 KEY = re.compile(r"[0-9a-f]{40}")
 PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,254}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fabloom.storage.manifest import write_durably
+from fabloom.storage.commit.manifest import write_durably
 from fabloom.storage.refs import NAME, Refs
 
 from .checks import check_history

@@ -17,13 +17,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from fabloom.artifacts import Artifact
 from fabloom.errors import DamagedArtifact, UserError
-from fabloom.keys import blake, canonical_json
-from fabloom.storage.locks import locked
-from fabloom.storage.manifest import DATA, DIFFERS, NAME, read_manifest, sync_folders, write_durably
-from fabloom.storage.staging import StagedArtifact
-from fabloom.storage.store import Store
+from fabloom.hashing import blake, canonical_json
+from fabloom.kinds import Artifact
+from fabloom.storage.backends.local import LocalStore
+from fabloom.storage.backends.locks import locked
+from fabloom.storage.commit.manifest import DATA, DIFFERS, NAME, read_manifest, sync_folders, write_durably
+from fabloom.storage.commit.staging import StagedArtifact
 from fabloom.storage.verify import check_artifact
 
 from .checks import KEY, REMEDY, check_key, check_manifest
@@ -52,7 +52,7 @@ class RemoteStaged(StagedArtifact):
         return self._publish(self.key)
 
 
-class RemoteStore(Store):
+class RemoteStore(LocalStore):
     """A store at `remote+URL`. What is committed is what the remote holds; the local folder may be deleted at any time."""
 
     def __init__(self, url: str, cache: Path | None = None) -> None:

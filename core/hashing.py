@@ -1,0 +1,46 @@
+"""The one hash of keys and digests, and JSON whose bytes are unique."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def blake(data: bytes) -> str:
+    """blake2b-160 of `data` in hexadecimal, the one hash of keys and digests."""
+    return hashlib.blake2b(data, digest_size=20).hexdigest()
+
+
+def blake_file(path: Path) -> str:
+    """blake2b-160 of a file's content, read in 1 MiB pieces."""
+    digest = hashlib.blake2b(digest_size=20)
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """Sorted, compact UTF-8 JSON. Raises TypeError for anything whose JSON form is not unique and exact."""
+    _reject_ambiguous(value, "$")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _reject_ambiguous(value: Any, path: str) -> None:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if not isinstance(name, str):
+                raise TypeError(f"{path}: key {name!r} is {type(name).__name__}; canonical JSON wants text keys")
+            _reject_ambiguous(item, f"{path}.{name}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _reject_ambiguous(item, f"{path}[{index}]")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise TypeError(f"{path}: {value} has no canonical form")
+    elif not (value is None or type(value) in (bool, int, str)):
+        raise TypeError(f"{path}: {type(value).__name__} has no canonical form")

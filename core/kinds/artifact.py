@@ -1,0 +1,130 @@
+"""`Artifact`, the base of all kinds, over the small protocols by which a store hands it out and takes it in.
+
+An artifact is immutable. A task receives committed artifacts and returns one that it wrote with `Kind.write(ctx, ...)`;
+the engine commits it when the task returns. Arrays are lazy: slicing gives numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class RowSpec:
+    """One array of a row-wise artifact: the dtype and the shape of a row, without N.
+
+    `compress` is off for data that zstd cannot shrink (noise, scales). `dims` names the axes after the first, so that xarray
+    knows which arrays share them; left out, each axis gets a name of its own.
+    """
+
+    dtype: str
+    shape: tuple[int, ...] = ()
+    compress: bool = True
+    dims: tuple[str, ...] = ()
+
+
+class LazyArray(Protocol):
+    """An array in the store: shape and dtype are known, slicing reads and returns numpy."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any) -> NDArray[Any]: ...
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]: ...
+
+
+class RowReader(Protocol):
+    """The fast path: many random rows of several arrays at once, decoded in threads."""
+
+    def read(self, rows: Sequence[int] | NDArray[Any]) -> dict[str, NDArray[Any]]: ...
+
+
+class RowWriter(Protocol):
+    """Writes the rows of several arrays in order, in whole row blocks; finished blocks survive a kill.
+
+    `start` is the first row that is still missing, 0 in a fresh artifact.
+    """
+
+    start: int
+    block: int
+    count: int
+
+    def append(self, rows: Mapping[str, NDArray[Any]]) -> None: ...
+    def close(self) -> None: ...
+
+
+class Reader(Protocol):
+    """A committed artifact as the store hands it out."""
+
+    key: str
+    digest: str
+
+    @property
+    def attrs(self) -> Mapping[str, Any]: ...
+    def names(self) -> list[str]: ...
+    def array(self, name: str) -> LazyArray | None: ...
+    def rows(self, names: Sequence[str], threads: int = 2) -> RowReader: ...
+
+
+class Staging(Protocol):
+    """An artifact being written; invisible until the engine commits it."""
+
+    key: str
+    attrs: dict[str, Any]
+
+    def put(self, name: str, value: NDArray[Any], attrs: Mapping[str, Any] | None = None) -> None: ...
+    def rows(self, count: int, block: int, arrays: Mapping[str, RowSpec]) -> RowWriter: ...
+    def as_reader(self) -> Reader: ...
+
+
+class Writing(Protocol):
+    """What a kind needs of the context that it is written with."""
+
+    @property
+    def staging(self) -> Staging: ...
+
+
+class Artifact:
+    """Base of all kinds. `key` says what was asked for, `digest` what came out."""
+
+    kind: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.kind = cls.__name__
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    @property
+    def key(self) -> str:
+        """Hash of what was asked for: task, version, params, seed and input keys."""
+        return self._reader.key
+
+    @property
+    def digest(self) -> str:
+        """Hash of what came out; empty until the artifact is committed."""
+        return self._reader.digest
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """JSON attributes of the artifact."""
+        return self._reader.attrs
+
+    def array(self, name: str) -> LazyArray:
+        """The array `name`. Raises KeyError with the names that exist."""
+        found = self._reader.array(name)
+        if found is None:
+            raise KeyError(f"{self.kind} {self.key[:12]} has no array '{name}', only {self._reader.names()}")
+        return found
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.key[:12]})"

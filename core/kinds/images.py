@@ -1,0 +1,132 @@
+"""Images with masks, domains and labels: `ImageSet`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from fabloom.errors import DataError
+
+from .artifact import Artifact, LazyArray, RowSpec, Writing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def _blocks(batches: Iterable[Any], block: int) -> Iterator[NDArray[Any]]:
+    """Re-batch arrays of any length into blocks of `block` rows; the last may be short."""
+    import numpy as np
+
+    held: list[NDArray[Any]] = []
+    rows = 0
+    for batch in batches:
+        held.append(np.asarray(batch))
+        rows += len(held[-1])
+        while rows >= block:
+            joined = np.concatenate(held)
+            yield joined[:block]
+            held = [joined[block:]]
+            rows -= block
+    if rows:
+        yield np.concatenate(held)
+
+
+class ImageSet(Artifact):
+    """Images uint8 [N,C,H,W] with optional masks uint8 [N,H,W] in {0,1}, domain int8 [N] (0 clean, 1 defect) and labels int16 [N]."""
+
+    BLOCK: ClassVar[int] = 1024
+
+    @property
+    def images(self) -> LazyArray:
+        """uint8 [N,C,H,W]."""
+        return self.array("images")
+
+    @property
+    def masks(self) -> LazyArray | None:
+        """uint8 [N,H,W], 1 on a defect; None where the set has no masks."""
+        return self._reader.array("masks")
+
+    @property
+    def domain(self) -> LazyArray | None:
+        """int8 [N], 0 clean and 1 defect; None where unknown."""
+        return self._reader.array("domain")
+
+    @property
+    def labels(self) -> LazyArray | None:
+        """int16 [N], an index into `class_names`; None where the set has no classes."""
+        return self._reader.array("labels")
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes that `labels` counts."""
+        return list(self.attrs.get("class_names", []))
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    @classmethod
+    def write(
+        cls,
+        ctx: Writing,
+        images: NDArray[np.uint8] | Iterable[NDArray[np.uint8]],
+        *,
+        masks: NDArray[np.uint8] | None = None,
+        domain: NDArray[np.int8] | None = None,
+        labels: NDArray[np.int16] | None = None,
+        class_names: Sequence[str] | None = None,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Write a set. `images` is uint8 [N,C,H,W], or batches [B,C,H,W] of it from an iterable.
+
+        Where masks are given without a domain, the domain is derived (1 where a mask has a pixel). Raises DataError for
+        a wrong dtype or shape, an empty set, mask values outside {0,1}, and masks that contradict the domain.
+        """
+        import numpy as np
+
+        # one pass of batches is held: N must be known before the first block is laid out
+        stack = images if isinstance(images, np.ndarray) else list(_blocks(images, cls.BLOCK))
+        pixels = stack if isinstance(stack, np.ndarray) else (np.concatenate(stack) if stack else np.empty(0, np.uint8))
+        columns = {"images": cls._checked("images", pixels, np.uint8, 4, None)}
+        count, _, height, width = pixels.shape
+        if masks is not None:
+            columns["masks"] = cls._checked("masks", masks, np.uint8, 3, (count, height, width))
+            if masks.max(initial=0) > 1:
+                raise DataError(f"masks hold values up to {int(masks.max())}; a mask is 0 or 1")
+            drawn: NDArray[np.int8] = masks.reshape(count, -1).max(1).astype(np.int8)
+            if domain is None:
+                domain = drawn
+            elif (np.asarray(domain) != drawn).any():
+                row = int(np.flatnonzero(np.asarray(domain) != drawn)[0])
+                raise DataError(f"image {row}: domain says {int(domain[row])} but its mask says {int(drawn[row])}")
+        if domain is not None:
+            columns["domain"] = cls._checked("domain", domain, np.int8, 1, (count,))
+            if not np.isin(domain, (0, 1)).all():
+                raise DataError("domain holds values other than 0 (clean) and 1 (defect)")
+        if labels is not None:
+            columns["labels"] = cls._checked("labels", labels, np.int16, 1, (count,))
+            names = list(class_names or [])
+            if not names or labels.min() < 0 or labels.max() >= len(names):
+                raise DataError(f"labels run to {int(labels.max())} but class_names holds {len(names)} names")
+        dims = {"images": ("channel", "y", "x"), "masks": ("y", "x")}
+        specs = {name: RowSpec(str(a.dtype), a.shape[1:], dims=dims.get(name, ())) for name, a in columns.items()}
+        writer = ctx.staging.rows(count, cls.BLOCK, specs)
+        for start in range(writer.start, count, cls.BLOCK):
+            writer.append({name: a[start : start + cls.BLOCK] for name, a in columns.items()})
+        writer.close()
+        ctx.staging.attrs.update(attrs or {})
+        if class_names is not None:
+            ctx.staging.attrs["class_names"] = list(class_names)
+        return cls(ctx.staging.as_reader())
+
+    @staticmethod
+    def _checked(name: str, value: Any, dtype: Any, ndim: int, shape: tuple[int, ...] | None) -> NDArray[Any]:
+        import numpy as np
+
+        array = np.asarray(value)
+        if array.dtype != dtype:
+            raise DataError(f"{name} must be {np.dtype(dtype)}, not {array.dtype}")
+        if array.ndim != ndim or 0 in array.shape or (shape is not None and array.shape != shape):
+            wanted = shape if shape is not None else ("N,C,H,W" if ndim == 4 else f"{ndim} axes")
+            raise DataError(f"{name} must have shape {wanted} with no empty axis, not {array.shape}")
+        return array

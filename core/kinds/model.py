@@ -1,0 +1,53 @@
+"""Weights and a config: `Model`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from fabloom.errors import DataError
+
+from .artifact import Artifact, Writing
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Model(Artifact):
+    """Weights, one array a tensor named by its parameter path, and a JSON config. Never a pickle."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What is needed to build the network again."""
+        return dict(self.attrs["config"])
+
+    def state(self, prefix: str = "") -> dict[str, torch.Tensor]:
+        """All tensors (CPU), or those whose name starts with `prefix`, with it taken off."""
+        import torch
+
+        tensors = {}
+        for name in self._reader.names():
+            if not name.startswith(prefix):
+                continue
+            value = torch.from_numpy(self.array(name)[...].copy())
+            if name in self.attrs["bfloat16"]:
+                value = value.view(torch.bfloat16)
+            tensors[name[len(prefix) :]] = value
+        return tensors
+
+    @classmethod
+    def write(cls, ctx: Writing, state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Self:
+        """Write a state dict (name to tensor) and its config. Raises DataError for a non-finite weight."""
+        import torch
+
+        halves = []
+        for name, tensor in state.items():
+            value = tensor.detach().cpu().contiguous()
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise DataError(f"weight '{name}' holds NaN or infinity: the training diverged. Lower the learning rate.")
+            if value.dtype == torch.bfloat16:
+                halves.append(name)
+                value = value.view(torch.uint16)
+            ctx.staging.put(name, value.numpy())
+        ctx.staging.attrs.update({"config": dict(config), "bfloat16": sorted(halves)})
+        return cls(ctx.staging.as_reader())

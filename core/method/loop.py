@@ -1,0 +1,158 @@
+"""`ctx.loop`: the one training loop. It restores, checkpoints, shows progress, logs scalars and honours a stop.
+
+A checkpoint holds the state of everything the loop was given, every random generator and the step number; a run that was
+killed goes on from it and gives the same result as one that was not (on the CPU; see docs/concepts.md).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from fabloom.errors import Interrupted
+from fabloom.progress import Emit, Progress
+
+KEPT = 2
+"""Checkpoints kept for each loop: the newest, and the one before it in case the newest is torn."""
+
+
+class Stateful(Protocol):
+    """Anything that can be checkpointed."""
+
+    def state_dict(self) -> Any: ...
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
+class Resumable(Protocol):
+    """What the loop asks of the context that it runs in."""
+
+    workdir: Path
+    checkpoint_seconds: float
+    loops: set[str]
+    history: dict[str, Any]
+
+    @property
+    def emit(self) -> Emit: ...
+    def stop_requested(self) -> bool: ...
+    def log(self, message: str) -> None: ...
+    def record(self, loop: str, at: int, scalars: dict[str, float]) -> None: ...
+    def generator_states(self) -> Mapping[str, Any]: ...
+    def restore_generators(self, states: dict[str, Any]) -> None: ...
+
+
+class LoopStep:
+    """One turn of the loop."""
+
+    def __init__(self, context: Resumable, loop: str, index: int) -> None:
+        self.index = index
+        self._context, self._loop = context, loop
+
+    def log(self, **scalars: float) -> None:
+        """Record scalars of this step for the display and the curves of the report."""
+        self._context.record(self._loop, self.index, scalars)
+
+
+def run_loop(context: Resumable, steps: int, name: str, stateful: dict[str, Stateful]) -> Iterator[LoopStep]:
+    """Yield the steps that are still to do, checkpointing `stateful` on the way."""
+    if not name.isidentifier() or name in context.loops:
+        raise ValueError(f"ctx.loop(name={name!r}): each loop of a task needs its own name, an identifier")
+    context.loops.add(name)
+    start = _restore(context, name, stateful)
+    saved_at = time.monotonic()
+    with Progress(context.emit, name, steps, "step", start) as bar:
+        for index in range(start, steps):
+            yield LoopStep(context, name, index)
+            bar.advance()
+            stop = context.stop_requested()
+            if stop or index + 1 == steps or time.monotonic() - saved_at >= context.checkpoint_seconds:
+                _save(context, name, index + 1, stateful)
+                saved_at = time.monotonic()
+            if stop:
+                raise Interrupted(f"stopped after step {index + 1} of {steps} of '{name}'. Run the same command again to go on.")
+
+
+def _file(context: Resumable, name: str, step: int) -> Path:
+    return context.workdir / f"ckpt-{name}-{step:09d}.pt"
+
+
+def _saved(context: Resumable, name: str) -> list[Path]:
+    return sorted(context.workdir.glob(f"ckpt-{name}-*.pt"))
+
+
+def _save(context: Resumable, name: str, step: int, stateful: dict[str, Stateful]) -> None:
+    import torch
+
+    content = {
+        "step": step,
+        "state": {key: item.state_dict() for key, item in stateful.items()},
+        "generators": context.generator_states(),
+        "global": _global_states(),
+        "history": context.history,
+    }
+    path = _file(context, name, step)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    for old in _saved(context, name)[:-KEPT]:
+        old.unlink(missing_ok=True)
+
+
+def _restore(context: Resumable, name: str, stateful: dict[str, Stateful]) -> int:
+    """Load the newest readable checkpoint and return its step, 0 where there is none."""
+    saved = _saved(context, name)
+    if not saved:
+        return 0
+    import torch
+
+    for path in reversed(saved):
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            context.log(f"checkpoint {path.name} cannot be read ({error}); trying the one before it")
+            continue
+        for key, item in stateful.items():
+            item.load_state_dict(content["state"][key])
+        context.restore_generators(content["generators"])
+        _restore_global(content["global"])
+        context.history.clear()
+        context.history.update(content["history"])
+        context.log(f"going on from step {content['step']} of '{name}'")
+        return int(content["step"])
+    return 0
+
+
+def _global_states() -> dict[str, Any]:
+    import numpy as np
+    import torch
+
+    version, words, gauss = random.getstate()
+    legacy: Any = np.random.get_state(legacy=True)
+    kind, keys, position, has_gauss, cached = legacy
+    states: dict[str, Any] = {
+        "python": [version, list(words), gauss],
+        "numpy": [kind, torch.from_numpy(keys.astype("int64")), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_initialized():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def _restore_global(states: dict[str, Any]) -> None:
+    import numpy as np
+    import torch
+
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    kind, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype("uint32"), position, has_gauss, cached))
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])

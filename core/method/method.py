@@ -1,0 +1,119 @@
+"""The nouns of a method: `Method`, its tasks as `TaskSpec` with their `Port`s, and a `PlannedStep`, a task about to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fabloom.kinds import Artifact, Model
+from fabloom.params import Params
+
+if TYPE_CHECKING:
+    from fabloom.network import Network, Pretrained
+    from fabloom.progress import Messenger
+
+CONVENTIONAL: dict[str, tuple[dict[str, str], str]] = {
+    "train": ({"images": "ImageSet"}, "Model"),
+    "sample": ({"model": "Model"}, "ImageSet"),
+    "record": ({"teacher": "Model"}, "OfflineData"),
+    "distill": ({"teacher": "Model", "offline": "OfflineData"}, "Model"),
+}
+"""Ports that a task of this name must have, so that methods can be swapped by one word in a pipeline."""
+
+
+class Method:
+    """A named family of tasks. Subclass it, set `name`, and mark tasks with `@task`."""
+
+    name: ClassVar[str]
+    api: ClassVar[str] = ">=1,<2"
+    tags: ClassVar[frozenset[str]] = frozenset()
+    preload: ClassVar[tuple[str, ...]] = ("torch", "torch._dynamo")
+    """Modules that the warm worker imports before it forks a step of this method; optimizers pull in `torch._dynamo` (3 s)."""
+
+    @classmethod
+    def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
+        """Override to refuse, while planning, what only the step and its neighbours together show to be wrong.
+
+        `upstream` holds the steps of this pipeline that feed the ports, those of a list as `port[0]`, `port[1]`. Raise
+        PipelineError; read no data.
+        """
+
+    @classmethod
+    def prepare(cls, steps: Sequence[PlannedStep], messenger: Messenger) -> None:
+        """Override to fetch or refuse, before any step of a run starts, what lies outside the store: pretrained weights, a licence.
+
+        `steps` are those of this method that will run. Called in the process that was asked to run the pipeline, in which torch need
+        not be imported; a later step finds what was fetched on this machine. Raise EnvironmentProblem for what cannot be had.
+        """
+
+    @classmethod
+    def networks(cls, model: Model) -> Mapping[str, Network]:
+        """Override to say what `fabloom export --format onnx` and `torch-export` write of a model of this method.
+
+        One graph for each entry, named as its file: small letters, digits, dots, hyphens. Empty: there is nothing to export as a graph.
+        """
+        return {}
+
+    @classmethod
+    def pretrained(cls, model: Model) -> Mapping[str, Pretrained]:
+        """Override to say what `fabloom export --format diffusers` writes: for each folder an object with `save_pretrained`.
+
+        The folder `.` is a whole pipeline. Empty: no class of diffusers holds such a model.
+        """
+        return {}
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input of a task: its kind, whether it takes a list, whether it may be left out."""
+
+    kind: type[Artifact]
+    many: bool = False
+    optional: bool = False
+
+    def __str__(self) -> str:
+        text = f"list[{self.kind.kind}]" if self.many else self.kind.kind
+        return f"{text} | None" if self.optional else text
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task as the registry knows it, read from its signature."""
+
+    method: type[Method]
+    name: str
+    version: int
+    params: type[Params]
+    inputs: dict[str, Port]
+    output: type[Artifact]
+    function: Callable[..., Artifact]
+    doc: str
+
+    @property
+    def full_name(self) -> str:
+        """`<method>.<task>`."""
+        return f"{self.method.name}.{self.name}"
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """One step, ready to run: `inputs` are keys by port, `upstream` the steps of this pipeline it waits for.
+
+    `pipeline` is the name of the pipeline that it was planned for; it tells observers, and is in no key.
+    """
+
+    name: str
+    spec: TaskSpec
+    params: Params
+    inputs: Mapping[str, str | list[str]]
+    upstream: tuple[str, ...]
+    seed: int
+    key: str
+    preimage: Mapping[str, Any]
+    pipeline: str = ""
+
+    @property
+    def task(self) -> str:
+        """`<method>.<task>`."""
+        return self.spec.full_name

@@ -1,0 +1,1 @@
+"""From a pipeline to a plan: everything is known before anything runs."""

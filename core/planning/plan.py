@@ -1,0 +1,154 @@
+"""A pipeline resolved: tasks found, types checked, parameters validated, every key known before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+
+from pydantic import ValidationError
+
+from fabloom.errors import PipelineError, UserError, did_you_mean
+from fabloom.kinds.store import Store
+from fabloom.method import PlannedStep, Port, TaskSpec
+from fabloom.method.blame import own_fault
+from fabloom.pipeline import Pipeline, Step, validation_error
+from fabloom.registry import Registry
+
+from .keys import artifact_key, canonical_params, preimage, step_seed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All steps in an order in which they can run."""
+
+    pipeline: Pipeline
+    steps: tuple[PlannedStep, ...]
+
+    def step(self, name: str) -> PlannedStep:
+        """The step of that name. Raises UserError with the nearest name."""
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise UserError(f"there is no step '{name}'.{did_you_mean(name, (s.name for s in self.steps))}")
+
+
+def make_plan(pipeline: Pipeline, registry: Registry, store: Store) -> Plan:
+    """Resolve a pipeline. Raises PipelineError with the place and the fix; runs and writes nothing."""
+    specs = {name: registry.task(step.task, f"steps.{name}.task") for name, step in pipeline.steps.items()}
+    order = _order(pipeline)
+    planned: dict[str, PlannedStep] = {}
+    for name in order:
+        planned[name] = _plan_step(name, pipeline, specs, planned, store)
+    for step in planned.values():
+        with own_fault(step.spec.method, f"steps.{step.name}", "planning"):
+            step.spec.method.check(step, _feeding(pipeline.steps[step.name], planned))
+    return Plan(pipeline, tuple(planned.values()))
+
+
+def _sources(step: Step) -> list[tuple[str, str]]:
+    """(port, source) of every input, lists flattened."""
+    return [(port, s) for port, source in step.inputs.items() for s in ([source] if isinstance(source, str) else source)]
+
+
+def _feeding(step: Step, planned: Mapping[str, PlannedStep]) -> dict[str, PlannedStep]:
+    """The planned steps behind the ports; those of a list as `port[0]`, `port[1]`."""
+    found = {}
+    for port, source in step.inputs.items():
+        named = {port: source} if isinstance(source, str) else {f"{port}[{index}]": one for index, one in enumerate(source)}
+        found.update({place: planned[one] for place, one in named.items() if one in planned})
+    return found
+
+
+def _is_stored(source: str) -> bool:
+    return source.startswith(("ref:", "key:"))
+
+
+def _order(pipeline: Pipeline) -> list[str]:
+    graph: dict[str, list[str]] = {}
+    for name, step in pipeline.steps.items():
+        graph[name] = []
+        for port, source in _sources(step):
+            if _is_stored(source):
+                continue
+            if source not in pipeline.steps:
+                raise PipelineError(f"steps.{name}.inputs.{port}", f"there is no step '{source}'.{did_you_mean(source, pipeline.steps)}")
+            graph[name].append(source)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise PipelineError("steps", f"the steps form a cycle: {' -> '.join(reversed(error.args[1]))}") from error
+    done: list[str] = []
+    while len(done) < len(graph):  # the order of the file wherever the arrows allow it
+        done.append(next(n for n, needs in graph.items() if n not in done and all(need in done for need in needs)))
+    return done
+
+
+def _plan_step(
+    name: str, pipeline: Pipeline, specs: Mapping[str, TaskSpec], planned: Mapping[str, PlannedStep], store: Store
+) -> PlannedStep:
+    step, spec = pipeline.steps[name], specs[name]
+    with own_fault(spec.method, f"steps.{name}.params", "planning"):
+        try:
+            params = spec.params.model_validate(step.params)
+        except ValidationError as error:
+            raise validation_error(error, spec.params, f"steps.{name}.params") from error
+    inputs = _inputs(name, step, spec, planned, store)
+    seed = step_seed(pipeline.seed, step.seed, spec.full_name)
+    try:
+        canonical = canonical_params(params, store.hasher)
+    except UserError as error:
+        raise type(error)(*_with_place(error, f"steps.{name}.params")) from error
+    except TypeError as error:
+        raise PipelineError(f"steps.{name}.params", f"cannot enter a key: {error}") from error
+    except OSError as error:
+        raise PipelineError(f"steps.{name}.params", f"cannot read '{error.filename}': {error.strerror}") from error
+    asked = preimage(spec.full_name, spec.version, canonical, seed, inputs)
+    upstream = tuple(dict.fromkeys(source for _, source in _sources(step) if not _is_stored(source)))
+    return PlannedStep(name, spec, params, inputs, upstream, seed, artifact_key(asked), asked, pipeline.name)
+
+
+def _with_place(error: UserError, place: str) -> tuple[str, ...]:
+    return (place, str(error)) if isinstance(error, PipelineError) else (f"{place}: {error}",)
+
+
+def _inputs(name: str, step: Step, spec: TaskSpec, planned: Mapping[str, PlannedStep], store: Store) -> dict[str, str | list[str]]:
+    place = f"steps.{name}.inputs"
+    for port in step.inputs:
+        if port not in spec.inputs:
+            raise PipelineError(f"{place}.{port}", f"{spec.full_name} has no input of that name.{did_you_mean(port, spec.inputs)}")
+    keys: dict[str, str | list[str]] = {}
+    for port, wanted in spec.inputs.items():
+        if port not in step.inputs:
+            if not wanted.optional:
+                raise PipelineError(f"{place}.{port}", f"is missing: {spec.full_name} needs {wanted}{_candidates(wanted, planned)}")
+            continue
+        source = step.inputs[port]
+        if isinstance(source, list) != wanted.many:
+            raise PipelineError(f"{place}.{port}", f"expects {'a list of steps' if wanted.many else 'one step'} ({wanted})")
+        if isinstance(source, list):
+            keys[port] = [_input_key(f"{place}.{port}", s, wanted, planned, store) for s in source]
+        else:
+            keys[port] = _input_key(f"{place}.{port}", source, wanted, planned, store)
+    return keys
+
+
+def _candidates(port: Port, planned: Mapping[str, PlannedStep]) -> str:
+    names = [s.name for s in planned.values() if issubclass(s.spec.output, port.kind)]
+    return f"; steps that give one: {', '.join(names)}" if names else ""
+
+
+def _input_key(place: str, source: str, port: Port, planned: Mapping[str, PlannedStep], store: Store) -> str:
+    if not _is_stored(source):
+        upstream = planned[source]
+        if not issubclass(upstream.spec.output, port.kind):
+            raise PipelineError(place, f"expects {port.kind.kind}, but '{source}' gives {upstream.spec.output.kind} ({upstream.task})")
+        return upstream.key
+    try:
+        key = store.resolve(source)
+        kind = store.manifest(key)["kind"]
+    except UserError as error:
+        raise PipelineError(place, str(error)) from error
+    if kind != port.kind.kind:
+        raise PipelineError(place, f"expects {port.kind.kind}, but '{source}' is {kind}")
+    return key

@@ -1,0 +1,109 @@
+"""From a plan to results: the part that every engine shares, and the inline engine, which needs nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fabloom.errors import FabloomError
+from fabloom.kinds.store import Store
+from fabloom.method import Method, Options, PlannedStep, StepResult
+from fabloom.method.blame import own_fault
+from fabloom.planning.plan import Plan
+from fabloom.progress import Emit, Messenger, silent
+from fabloom.registry import Registry
+
+from .execute import failed, run_step
+
+log = logging.getLogger("fabloom")
+
+
+@dataclass
+class Engine:
+    """Performs steps against a store. `processes` isolates them in workers (see `executors/processes.py`); None runs them here."""
+
+    registry: Registry
+    store: Store
+    options: Options = field(default_factory=Options)
+    emit: Emit = silent
+    stop: Callable[[], bool] = lambda: False
+    processes: Any = None
+
+    def emit_for(self, step: PlannedStep) -> Emit:
+        """Where events of `step` go."""
+        return lambda event: self.emit({"step": step.name, **event})
+
+    def perform(self, step: PlannedStep) -> StepResult:
+        """Run or reuse one step and tell the observers. Never raises for a step's failure: the result says it."""
+        emit = self.emit_for(step)
+        self._observe("fabloom_step_started", step=step)
+        try:
+            if self.store.has(step.key) and step.name not in self.options.redo:
+                result = StepResult.committed(step, "reused", self.store.manifest(step.key))
+            elif self.processes is not None:
+                result = self.processes.run(step, self.store.url, self.options, emit, self.stop)
+            else:
+                result = run_step(step, self.store, self.options, emit, self.stop)
+        except (FabloomError, KeyboardInterrupt, OSError) as error:
+            result = failed(step, error)
+        self.emit({"event": "finished", "step": step.name, "result": result.as_dict()})
+        self._observe("fabloom_step_finished", step=step, result=result, manifest=self._manifest(result))
+        return result
+
+    def _manifest(self, result: StepResult) -> dict[str, Any] | None:
+        """Of what the step committed, where an observer wants it; None where nothing is there."""
+        asked = any("manifest" in one.argnames for one in self.registry.hooks.hook.fabloom_step_finished.get_hookimpls())
+        if asked and result.digest:
+            with contextlib.suppress(FabloomError):  # removed meanwhile, by gc
+                return self.store.manifest(result.key)
+        return None
+
+    def _observe(self, hook: str, **arguments: Any) -> None:
+        """Call each observer in its own try, with copies: it can neither alter what was observed nor stop the run."""
+        for implementation in getattr(self.registry.hooks.hook, hook).get_hookimpls():
+            try:
+                implementation.function(**{name: _copied(arguments[name]) for name in implementation.argnames})
+            except (Exception, SystemExit):
+                log.exception("observer %s of plugin %s failed", hook, implementation.plugin_name)
+
+
+def _copied(value: Any) -> Any:
+    """Nothing of the copy is shared but the classes of the method."""
+    if not isinstance(value, PlannedStep):
+        return copy.deepcopy(value)
+    params = value.params.model_copy(deep=True)
+    return replace(value, params=params, inputs=copy.deepcopy(value.inputs), preimage=copy.deepcopy(value.preimage))
+
+
+def skipped(step: PlannedStep, why: str) -> StepResult:
+    """The result of a step that could not be started."""
+    return StepResult.of(step, "skipped", error=why)
+
+
+def prepare(plan: Plan, engine: Engine) -> None:
+    """Have each method fetch or refuse what its steps need from outside the store. Raises EnvironmentProblem before anything ran."""
+    waiting: dict[type[Method], list[PlannedStep]] = {}
+    for step in plan.steps:
+        if step.name in engine.options.redo or not engine.store.has(step.key):
+            waiting.setdefault(step.spec.method, []).append(step)
+    for method, steps in waiting.items():
+        with own_fault(method, f"steps.{steps[0].name}", "preparing"):
+            method.prepare(steps, Messenger(engine.emit_for(steps[0]), engine.stop))
+
+
+def run_inline(plan: Plan, engine: Engine) -> list[StepResult]:
+    """Run the steps one after another in this process; after a failure the rest is skipped."""
+    results: list[StepResult] = []
+    for step in plan.steps:
+        bad = next((r for r in results if r.status == "failed"), None)
+        results.append(skipped(step, f"step '{bad.name}' failed") if bad else engine.perform(step))
+    return results
+
+
+def exit_code(results: Sequence[StepResult]) -> int:
+    """0 if every step ran or was reused, else the code of the first failure."""
+    return next((r.exit_code or 1 for r in results if r.status == "failed"), 0)

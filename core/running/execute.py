@@ -1,0 +1,183 @@
+"""Running one planned step, in this process: lock, lease, run, commit. Everything an engine needs is here.
+
+hit?  ->  lock the key  ->  hit now?  ->  lease the device  ->  stage  ->  task(ctx, params, inputs)  ->  commit
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import importlib.metadata
+import platform
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fabloom.errors import DataError, EnvironmentProblem, FabloomError, Interrupted, StepFailed
+from fabloom.kinds.store import Store
+from fabloom.method import Context, Options, PlannedStep, StepResult
+from fabloom.method.blame import located, method_module
+from fabloom.planning.fingerprint import source_fingerprint
+from fabloom.planning.keys import artifact_key, canonical_params
+from fabloom.planning.sources import SourceCache
+from fabloom.progress import Emit, silent
+
+from .device import lease, threads
+
+LOG = "step.log"
+"""In a step's work folder: what the task and its libraries print, and the traceback of a failure."""
+SOURCE = "source"
+"""In a step's work folder: the fingerprint of the code whose checkpoints these are."""
+
+HARDWARE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
+"""errno of an OSError that the machine, not the task, is to blame for."""
+
+
+def run_step(
+    step: PlannedStep, store: Store, options: Options, emit: Emit = silent, stop: Callable[[], bool] = lambda: False
+) -> StepResult:
+    """Run one step to its commit, or find it done. Raises FabloomError; anything a task raises becomes StepFailed."""
+    began = time.monotonic()
+    redo = step.name in options.redo
+    if store.has(step.key) and not redo:
+        return StepResult.committed(step, "reused", store.manifest(step.key))
+
+    def waiting(pid: str) -> None:
+        emit({"event": "log", "message": f"waiting for process {pid}, which is making the same artifact"})
+
+    try:
+        with store.lock(step.key, waiting, stop) as held:
+            if not held:
+                raise Interrupted("stopped while waiting for another process")
+            if store.has(step.key) and not redo:
+                return StepResult.committed(step, "reused", store.manifest(step.key))
+            store.set_aside(step.key)  # what is to be redone, or a folder that lost its manifest
+            with lease(options.device, emit) as device:
+                manifest = _run_locked(step, store, options, emit, stop, device, began)
+    except OSError as error:
+        if error.errno in HARDWARE:
+            raise EnvironmentProblem(f"step '{step.name}': {error.strerror}: {error.filename or store.url}") from error
+        raise _failure(step, store, error) from error
+    except FabloomError:
+        raise
+    except MemoryError as error:
+        raise StepFailed(step.name, "out of memory; lower the batch size") from error
+    except Exception as error:
+        raise _failure(step, store, error) from error
+    return StepResult.committed(step, "ran", manifest, time.monotonic() - began)
+
+
+def _failure(step: PlannedStep, store: Store, error: Exception) -> StepFailed:
+    """What a task's own code raised, in a line; the traceback goes into the step's log."""
+    log = store.work(step.key) / LOG
+    with contextlib.suppress(OSError):  # a full disk must not hide the error
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as file:
+            file.writelines(traceback.format_exception(error))
+    return StepFailed(step.name, f"{located(error, step.spec.method)}; traceback in {log}")
+
+
+def _forget_other_code(step: PlannedStep, work: Path, source: str, emit: Emit) -> None:
+    """Remove what a stopped run of other code left: going on from its checkpoints would mix two programs under one key."""
+    mark = work / SOURCE
+    if mark.is_file() and mark.read_text() == source:
+        return
+    left = [path for path in work.iterdir() if path.name != LOG] if work.is_dir() else []
+    for path in left:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if left:
+        emit({"event": "log", "message": f"the code of {step.task} changed since this step was stopped: starting over"})
+    work.mkdir(parents=True, exist_ok=True)
+    mark.write_text(source)
+
+
+def _run_locked(
+    step: PlannedStep, store: Store, options: Options, emit: Emit, stop: Callable[[], bool], device: str, began: float
+) -> dict[str, Any]:
+    import torch
+
+    count = threads()
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+    source = _source(method_module(step.spec.method))
+    _forget_other_code(step, store.work(step.key), source, emit)
+    staging: Any = store.stage(step.key)
+    context = Context(
+        staging=staging,
+        seed=step.seed,
+        workdir=store.work(step.key),
+        device=device,
+        emit=emit,
+        checkpoint_seconds=options.checkpoint_seconds,
+        stop_requested=stop,
+    )
+    context.seed_globals()
+    inputs: dict[str, Any] = {
+        port: [store.get(k) for k in key] if isinstance(key, list) else store.get(key) for port, key in step.inputs.items()
+    }
+    emit({"event": "started", "task": step.task, "device": device})
+    result = step.spec.function(step.spec.method(), context, step.params, **inputs)
+    if not isinstance(result, step.spec.output):
+        raise StepFailed(step.name, f"{step.task} must return {step.spec.output.kind}, not {type(result).__name__}")
+    if result.key != step.key:  # an input, handed on: what is staged is empty
+        kind = step.spec.output.kind
+        raise StepFailed(step.name, f"{step.task} returned an artifact that it did not write; end with `return {kind}.write(ctx, …)`")
+    if artifact_key({**step.preimage, "params": canonical_params(step.params, SourceCache())}) != step.key:
+        raise DataError(f"step '{step.name}': the files it reads changed while it ran. Run it again when they are at rest.")
+    facts = {
+        "kind": step.spec.output.kind,
+        "preimage": dict(step.preimage),
+        "plugin": _plugin(step.spec.method),
+        "source": source,
+        "made_with": {
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "platform": f"{sys.platform}-{platform.machine()}",
+        },
+        "device": device,
+        "threads": count,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": round(time.monotonic() - began, 3),
+        "curves": context.curves(),
+    }
+    manifest: dict[str, Any] = staging.commit(store.folder(step.key), facts)
+    return manifest
+
+
+def _plugin(method: Any) -> dict[str, str]:
+    """Distribution and version that a method comes from."""
+    package = method.__module__.partition(".")[0]
+    for name in distributions().get(package, ()):
+        return {"distribution": name, "version": importlib.metadata.version(name)}
+    return {"distribution": package, "version": "unknown"}
+
+
+@functools.cache
+def distributions() -> Mapping[str, list[str]]:
+    """Distributions by top-level package; asking reads the metadata of everything that is installed."""
+    return importlib.metadata.packages_distributions()
+
+
+@functools.cache
+def _source(module: str) -> str:
+    """Fingerprint of the code that made an artifact; what is loaded does not change while this process lives."""
+    return source_fingerprint(module)
+
+
+def failed(step: PlannedStep, error: BaseException) -> StepResult:
+    """The result of a step that raised."""
+    return StepResult.of(step, "failed", error=str(error) or type(error).__name__, exit_code=code_of(error))
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code of an error: its own, 3 where the machine is to blame, 130 for an interruption, else 1."""
+    if isinstance(error, FabloomError):
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in HARDWARE:
+        return EnvironmentProblem.exit_code
+    return Interrupted.exit_code if isinstance(error, KeyboardInterrupt) else 1

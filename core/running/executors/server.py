@@ -1,0 +1,162 @@
+"""The step server: a process with torch imported but no CUDA, which forks a worker for every step. Started by `processes`."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fabloom.errors import FabloomError
+from fabloom.method import Options, PlannedStep, StepResult
+from fabloom.planning.keys import artifact_key, canonical_params, preimage
+from fabloom.progress import Emit, Event
+from fabloom.registry import Registry
+from fabloom.running.execute import LOG, code_of, distributions, run_step
+
+PR_SET_PDEATHSIG = 1
+
+
+def _planned(request: dict[str, Any], registry: Registry, hasher: Any) -> PlannedStep:
+    """The step as the caller planned it; the key is computed anew and must agree."""
+    spec = registry.task(request["task"])
+    params = spec.params.model_validate(request["params"])
+    asked = preimage(spec.full_name, spec.version, canonical_params(params, hasher), request["seed"], request["inputs"])
+    if artifact_key(asked) != request["key"]:
+        raise FabloomError(f"step '{request['name']}': its source files or plugins changed since it was planned. Run again.")
+    return PlannedStep(request["name"], spec, params, request["inputs"], tuple(request["upstream"]), request["seed"], request["key"], asked)
+
+
+def serve(preload: list[str]) -> None:
+    """The server: fork a worker for every descriptor that arrives, report each one's end, leave when the caller does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = socket.socket(fileno=0)
+    with _leaving_with_caller(control):  # importing torch takes seconds
+        for module in preload:
+            importlib.import_module(module)
+        registry = Registry.load()
+        distributions()  # 0.3 s that each step would spend anew
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(writer)
+    children: dict[int, socket.socket] = {}
+    while True:
+        ready, _, _ = select.select([control.fileno(), reader], [], [])
+        if reader in ready:
+            os.read(reader, 512)
+            _reap(children)
+        if control.fileno() in ready:
+            message, handles, _, _ = socket.recv_fds(control, 1, 1)
+            if not message:
+                os._exit(0)  # the workers die with this process
+            own = socket.socket(fileno=handles[0])
+            parent = os.getpid()
+            child = os.fork()
+            if child == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for other in children.values():
+                    other.close()
+                control.close()
+                _work(own, registry, parent)
+            children[child] = own
+
+
+@contextlib.contextmanager
+def _leaving_with_caller(control: socket.socket) -> Iterator[None]:
+    """End this process as soon as the caller is gone, while its main thread is busy. No thread is left for a fork to trip over."""
+    done = threading.Event()
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(control.fileno(), 0)  # hang-up is always reported
+        while not done.is_set():
+            if poll.poll(100):
+                os._exit(0)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _reap(children: dict[int, socket.socket]) -> None:
+    for child in list(children):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            own = children.pop(child)
+            with contextlib.suppress(OSError):  # the caller may be gone already
+                own.sendall(json.dumps({"event": "exit", "status": os.waitstatus_to_exitcode(status)}).encode() + b"\n")
+            own.close()
+
+
+def _work(own: socket.socket, registry: Registry, parent: int) -> None:
+    """A worker: read the request, run the step, send the result, and never return."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    lines = own.makefile("r", encoding="utf-8")
+    request = json.loads(lines.readline())
+    stopped = threading.Event()
+
+    def listen() -> None:
+        for _ in lines:
+            stopped.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    guard = threading.Lock()
+
+    def send(event: Event) -> None:
+        with guard:
+            own.sendall(json.dumps(event).encode() + b"\n")
+
+    code = 0
+    try:
+        send({"event": "result", "result": _attempt(request, registry, send, stopped.is_set).as_dict()})
+    except BaseException as error:
+        print(f"step worker: {error!r}", file=sys.stderr)
+        code = 1
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _attempt(request: dict[str, Any], registry: Registry, send: Emit, stop: Callable[[], bool]) -> StepResult:
+    wanted = request["step"]
+    step: PlannedStep | None = None
+    try:
+        store = registry.open_store(request["store"])
+        log = Path(store.work(wanted["key"]))
+        log.mkdir(parents=True, exist_ok=True)
+        with (log / LOG).open("ab") as out:  # what a library prints must not tear the caller's display
+            os.dup2(out.fileno(), 1)
+            os.dup2(out.fileno(), 2)
+        step = _planned(wanted, registry, store.hasher)
+        options = Options(**{**request["options"], "redo": tuple(request["options"]["redo"])})
+        result = run_step(step, store, options, send, stop)
+        if result.status == "reused":  # somebody else made it meanwhile; leave no empty work folder behind
+            with contextlib.suppress(OSError):
+                (log / LOG).unlink(missing_ok=True)
+                log.rmdir()
+        return result
+    except Exception as error:
+        kind = step.spec.output.kind if step else ""
+        return StepResult(wanted["name"], wanted["task"], kind, wanted["key"], "failed", error=str(error), exit_code=code_of(error))
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1:])

@@ -1,0 +1,125 @@
+"""What an artifact of a built-in kind must hold, checked on what was really committed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fabloom.errors import FabloomError
+from fabloom.kinds import Artifact, ImageSet, LazyArray, Model, OfflineData, Report
+
+if TYPE_CHECKING:
+    from fabloom.storage.commit.reader import ArtifactReader
+
+
+def problems(artifact: Artifact) -> list[str]:
+    """What is wrong with the artifact, in words; empty where all is well. Reads every array."""
+    found = [f"attribute {where}" for where in _unplain(dict(artifact.attrs), "")]
+    reader: ArtifactReader = artifact._reader  # type: ignore[assignment]
+    for name in reader.names():
+        array = artifact.array(name)
+        if array.dtype.kind not in "biufSU" or array.dtype.hasobject:
+            found.append(f"array '{name}' is {array.dtype}: numbers are wanted, an object array is a pickle")
+    if not found:
+        for kind, check in KINDS.items():
+            if isinstance(artifact, kind):
+                try:
+                    found += check(artifact)
+                except (KeyError, FabloomError) as error:
+                    found.append(str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error))
+    return found
+
+
+def _unplain(value: Any, where: str) -> Iterator[str]:
+    """Places that are not plain JSON, or not finite."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        if isinstance(value, dict):
+            for name, item in value.items():
+                yield from _unplain(item, f"{where}.{name}".lstrip("."))
+        else:
+            yield f"'{where}' is {value!r}: {error}"
+
+
+def _array(name: str, array: LazyArray, dtype: str, shape: tuple[int | None, ...]) -> Iterator[str]:
+    """A dtype and a shape, None where any length will do but 0."""
+    if str(array.dtype) != dtype:
+        yield f"array '{name}' is {array.dtype}, wanted {dtype}"
+    if len(array.shape) != len(shape) or any(n == 0 or (w is not None and n != w) for n, w in zip(array.shape, shape, strict=False)):
+        yield f"array '{name}' has shape {array.shape}, wanted ({', '.join('any' if n is None else str(n) for n in shape)})"
+
+
+def images(artifact: ImageSet) -> Iterator[str]:
+    """uint8 [N,C,H,W]; masks in {0,1}; domain in {0,1} and agreeing; labels that class_names counts."""
+    import numpy as np
+
+    yield from _array("images", artifact.images, "uint8", (None,) * 4)
+    if len(artifact.images.shape) != 4:
+        return
+    count, _, height, width = artifact.images.shape
+    masks, domain, labels = artifact.masks, artifact.domain, artifact.labels
+    if masks is not None:
+        wrong = list(_array("masks", masks, "uint8", (count, height, width)))
+        yield from wrong
+        if not wrong and masks[...].max(initial=0) > 1:
+            yield "masks hold values other than 0 and 1"
+    if domain is not None:
+        wrong = list(_array("domain", domain, "int8", (count,)))
+        yield from wrong
+        if not wrong and not np.isin(domain[...], (0, 1)).all():
+            yield "domain holds values other than 0 (clean) and 1 (defect)"
+        elif not wrong and masks is not None and masks.shape[0] == count and (masks[...].reshape(count, -1).max(1) != domain[...]).any():
+            yield "masks and domain contradict each other: an image has a mask exactly where its domain is 1"
+    if labels is not None:
+        wrong = list(_array("labels", labels, "int16", (count,)))
+        yield from wrong
+        if not wrong and not ((labels[...] >= 0) & (labels[...] < len(artifact.class_names))).all():
+            yield f"labels run from {labels[...].min()} to {labels[...].max()}, class_names has {len(artifact.class_names)}"
+
+
+def model(artifact: Model) -> Iterator[str]:
+    """A config, at least one tensor, all of them finite."""
+    if not isinstance(artifact.attrs["config"], Mapping):
+        yield "attribute 'config' is no dictionary"
+    state = artifact.state()
+    if not state:
+        yield "the model has no tensor"
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            yield f"weight '{name}' holds NaN or infinity"
+
+
+def offline(artifact: OfflineData) -> Iterator[str]:
+    """The arrays of DESIGN section 4, of one N, K and L."""
+    x0, codes = artifact.array("x0"), artifact.array("r_chunks")
+    if len(x0.shape) != 4 or len(codes.shape) != 5:
+        yield f"x0 has shape {x0.shape}, wanted N,C,H,W; r_chunks {codes.shape}, wanted N,K,L,h,w"
+        return
+    count, chunks, *latent = codes.shape
+    wanted = {
+        "x_T": ("float16", x0.shape),
+        "x0": ("float16", (count, *x0.shape[1:])),
+        "rin0": ("int8", (count, *latent)),
+        "rin0_scale": ("float32", (count, latent[0])),
+        "r_chunks": ("int8", codes.shape),
+        "r_chunks_scale": ("float32", (count, chunks, latent[0])),
+        "sample_id": ("int64", (count,)),
+    }
+    for name, (dtype, shape) in wanted.items():
+        yield from _array(name, artifact.array(name), dtype, tuple(shape))
+
+
+def report(artifact: Report) -> Iterator[str]:
+    """Metrics, tables whose rows are as wide as their head, uint8 pictures."""
+    yield from (f"metric {where}" for where in _unplain(artifact.metrics, ""))
+    for title, table in artifact.tables.items():
+        if any(len(row) != len(table.columns) for row in table.rows):
+            yield f"table '{title}' has rows that are not {len(table.columns)} wide"
+    for title, pixels in artifact.pictures.items():
+        if str(pixels.dtype) != "uint8" or pixels.ndim != 3:
+            yield f"picture '{title}' is {pixels.dtype} {pixels.shape}, wanted uint8 [H,W,C]"
+
+
+KINDS: dict[type[Artifact], Callable[[Any], Iterator[str]]] = {ImageSet: images, Model: model, OfflineData: offline, Report: report}

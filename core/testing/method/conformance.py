@@ -1,0 +1,315 @@
+"""`MethodConformance`: subclass it, name your method, and every promise of the contract is a test."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from fabloom.errors import FabloomError
+from fabloom.hashing import canonical_json
+from fabloom.method import Method, read_tasks
+from fabloom.method.blame import located, method_module
+from fabloom.params import Params
+from fabloom.planning.keys import canonical_params
+from fabloom.planning.sources import SourceCache
+from fabloom.progress import Messenger
+from fabloom.registry import Registry, check_api
+from fabloom.storage.verify import check_artifact
+
+from . import checks, lock, source
+from .bench import Bench, Input, breach, told
+from .sandbox import Outcome
+
+PROMPT = 10.0
+"""Seconds within which a task that shows no progress must be over, since it cannot be stopped."""
+
+
+class MethodConformance:
+    """Everything the contract promises of a method. Each task runs in processes of its own, on the CPU, with one thread.
+
+    `params` gives tiny parameters by task; what is left out has its default. `inputs` says what a port gets: the name of another
+    task of the method, a function of a context that writes an artifact (see `fabloom.testing.tiny_images`), or a list of those;
+    without it a Model comes from `train`, OfflineData from `record`, and other ports get the tiny artifact of their kind.
+    """
+
+    method: ClassVar[type[Method]]
+    params: ClassVar[Mapping[str, Mapping[str, Any] | Params]] = {}
+    inputs: ClassVar[Mapping[str, Mapping[str, Input]]] = {}
+    seconds: ClassVar[float] = 120.0
+    """A single run of a task may take so long."""
+    also: ClassVar[tuple[str, ...]] = ()
+    """Modules beside the method's own package whose change alters results; the lock covers them too."""
+    lock_file: ClassVar[Path | None] = None
+    """Where the lock is; `fabloom.lock` beside the test file where left out."""
+
+    def task_params(self, task: str, folder: Path) -> Mapping[str, Any]:
+        """Parameters of `task`. Override it where one names files: write them into `folder`, which may be there already."""
+        given = self.params.get(task, {})
+        return given if isinstance(given, Mapping) else given.model_dump()
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """One test for each task."""
+        if "task" in metafunc.fixturenames:
+            try:
+                names = sorted(read_tasks(self.method))
+            except (TypeError, ValueError):  # test_schema tells
+                names = []
+            metafunc.parametrize("task", names)
+
+    def test_schema(self) -> None:
+        """Name, contract version and signatures are as `fabloom` wants them at registration."""
+        name = getattr(self.method, "name", None)
+        if not isinstance(name, str) or not name or "." in name:
+            breach(self.method.__name__, f"its name is {name!r}", "a method has a name, without a dot", 'write  name = "my-method"')
+        wrong = _registration(self.method)
+        if wrong:
+            breach(str(name), wrong, "what is registered has a contract version, signatures and a name that fabloom can use",
+                   "change what the message names; docs: 'Hooks', 'Tasks' and 'Stability'")  # fmt: skip
+        for spec in read_tasks(self.method).values():
+            canonical_json(json.loads(json.dumps(spec.params.model_json_schema())))
+
+    def test_importing_it_is_light(self) -> None:
+        """`fabloom tasks`, `plan` and `--help` import every method: none of torch, Prefect, diffusers, zarr at module level."""
+        loaded, lines = source.heavy_imports(self.method.__module__, (method_module(self.method),))
+        if loaded:
+            breach(
+                self.method.name,
+                f"importing {self.method.__module__} loads {', '.join(loaded)}{f': {listed(lines)}' if lines else ''}",
+                "a method's module imports none of torch, prefect, diffusers, zarr at module level: every `fabloom --help` pays for it",
+                "move those imports into the task's function, or into a sibling module that the function imports",
+            )
+
+    def test_source_has_no_pickle(self) -> None:
+        """No pickler is imported, no weights_only=False, no allow_pickle=True."""
+        found = source.pickling((method_module(self.method),))
+        if found:
+            breach(
+                self.method.name,
+                listed(found),
+                "nothing is pickled or unpickled: loading a pickle runs whatever code it holds",
+                "keep tensors with Model.write, numbers in attributes; read foreign weights with safetensors or weights_only=True",
+            )
+
+    def test_lock(self, request: pytest.FixtureRequest) -> None:
+        """A changed source has a changed version, or somebody has said that results are the same."""
+        file = self.lock_file or Path(inspect.getfile(type(self))).with_name(lock.NAME)
+        found = lock.Locked.of(self.method, (method_module(self.method), *self.also))
+        if request.config.getoption("--fabloom-lock"):
+            lock.write(file, self.method.name, found)
+            return
+        known = lock.read(file).get(self.method.name)
+        wrong = lock.disagreement(known, found)
+        if wrong and known is None:
+            breach(self.method.name, f"{wrong} ({file.name})", "the lock says what a task's version was when the source looked like this",
+                   "run `pytest --fabloom-lock` once, and commit the file beside the tests")  # fmt: skip
+        if wrong:
+            breach(
+                self.method.name,
+                f"{wrong} ({file.name})",
+                "a task's version is in every key: it rises when equal inputs would give another output, or stores hold stale results",
+                "raise @task(version=…) of the tasks whose output changes; then, or where no output changes, run `pytest --fabloom-lock`",
+            )
+
+    def test_prepare(self, fabloom_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is done before a run raises nothing but errors that tell a user what to do."""
+        monkeypatch.setenv("FABLOOM_OFFLINE", "1")
+        steps = [fabloom_bench.step(task) for task in sorted(fabloom_bench.specs)]
+        try:
+            self.method.prepare(steps, Messenger())
+        except FabloomError:
+            return  # what it needs is not on this machine
+        except Exception as error:
+            breach(
+                self.method.name,
+                f"prepare raises {located(error, self.method)}",
+                "before a run, a method fetches what its steps need or refuses with EnvironmentProblem",
+                "raise EnvironmentProblem with what is missing and where to put it; a Messenger has log(message) and progress(total)",
+            )
+
+    def test_params_round_trip(self, task: str, tmp_path: Path) -> None:
+        """Parameters survive JSON: workers, deployments and manifests get them that way."""
+        spec = read_tasks(self.method)[task]
+        params = spec.params.model_validate(self.task_params(task, tmp_path))
+        text = params.model_dump_json()
+        wrong, back, keys = "", params, [b"", b""]
+        try:
+            back = spec.params.model_validate_json(text)
+            keys = [canonical_json(canonical_params(p, SourceCache())) for p in (params, back)]
+        except (ValueError, TypeError) as error:
+            wrong = str(error)
+        if wrong:
+            breach(
+                spec.full_name, f"{spec.params.__name__} {text} cannot be read back: {wrong}", ROUND_TRIP, "use plain pydantic types only"
+            )
+        if back != params or keys[0] != keys[1]:
+            breach(spec.full_name, f"{spec.params.__name__} {text} comes back as {back.model_dump_json()}", ROUND_TRIP, ROUND_TRIP_FIX)
+
+    def test_output(self, task: str, fabloom_bench: Bench) -> None:
+        """What is committed is of the declared kind, with the arrays, dtypes and shapes of that kind."""
+        spec, artifact = fabloom_bench.specs[task], fabloom_bench.committed(task, tell=True)
+        wrong = checks.problems(artifact)
+        count = getattr(fabloom_bench.step(task).params, "count", None)
+        if task == "sample" and isinstance(count, int) and not wrong and artifact.array("images").shape[0] != count:
+            wrong = [f"{artifact.array('images').shape[0]} images where params.count asks for {count}"]
+        if wrong:
+            breach(
+                spec.full_name,
+                listed(wrong),
+                f"a {spec.output.kind} holds what docs/reference/kinds.md says; others read it without looking",
+                f"write it with {spec.output.kind}.write, which checks, instead of ctx.staging",
+            )
+
+    def test_same_seed_same_digest(self, task: str, fabloom_bench: Bench) -> None:
+        """The same key gives the same bytes, in another process, with another hash seed, with a checkpoint at every step."""
+        outcome, files = fabloom_bench.again(task)
+        if outcome.digest != fabloom_bench.reference(task).digest:
+            breach(
+                fabloom_bench.name(task),
+                f"two runs with the same seed, parameters and inputs differ in {', '.join(files[:6])}" if files else told(outcome),
+                "equal keys give equal digests: randomness comes from ctx.seed, and no time, path, host or process is stored",
+                "draw from ctx.generator(name) (torch) or a generator seeded with ctx.seed; sort sets before iterating",
+            )
+
+    def test_another_seed_gives_another_sample(self, fabloom_bench: Bench) -> None:
+        """`sample` is not fixed to one seed."""
+        task = "sample"
+        if task not in fabloom_bench.specs:
+            pytest.skip(f"{self.method.name} has no task 'sample'")
+        fabloom_bench.committed(task)
+        outcome = fabloom_bench.run(task, seed=1)
+        if outcome.digest == fabloom_bench.reference(task).digest:
+            breach(
+                fabloom_bench.name(task),
+                "another seed gives the same images",
+                "samples are drawn from ctx.seed",
+                "use ctx.generator(), no fixed seed",
+            )
+
+    def test_inputs_are_untouched(self, task: str, fabloom_bench: Bench) -> None:
+        """Artifacts are immutable: neither their files nor their attributes change."""
+        outcome = fabloom_bench.reference(task)
+        changed = {port: ["its attributes in memory"] for port in outcome.attrs_changed}
+        for port, keys in fabloom_bench.step(task).inputs.items():
+            for key in keys if isinstance(keys, list) else [keys]:
+                if found := check_artifact(fabloom_bench.store.folder(key)):
+                    changed[port] = found
+        if changed:
+            breach(
+                fabloom_bench.name(task),
+                "; ".join(f"input '{port}' was changed: {', '.join(what)}" for port, what in changed.items()),
+                "inputs are committed artifacts that other steps use too",
+                "copy what you alter (slicing gives numpy arrays of your own), and write only through Kind.write(ctx, …)",
+            )
+
+    def test_no_network(self, task: str, fabloom_bench: Bench) -> None:
+        """A task talks to nobody."""
+        self._refused(task, fabloom_bench, "network", "a task reaches no network: it works in a year and behind a firewall",
+                      "take data as a parameter of type Source, weights from a table with hashes or from an input")  # fmt: skip
+
+    def test_no_writes_outside(self, task: str, fabloom_bench: Bench) -> None:
+        """A task writes into ctx.workdir and its artifact only."""
+        litter = fabloom_bench.reference(task).litter
+        if litter:
+            breach(fabloom_bench.name(task), f"left {', '.join(litter[:5])} in the current folder", WRITES, WRITES_FIX)
+        self._refused(task, fabloom_bench, "write", WRITES, WRITES_FIX)
+
+    def test_no_pickle(self, task: str, fabloom_bench: Bench) -> None:
+        """A task neither writes nor reads a pickle while it runs, its libraries included."""
+        self._refused(task, fabloom_bench, "pickle", "nothing is pickled or unpickled: loading a pickle runs whatever code it holds",
+                      "checkpoints are made by ctx.loop; keep tensors with Model.write, read weights with safetensors")  # fmt: skip
+
+    def test_progress_reaches_its_total(self, task: str, fabloom_bench: Bench) -> None:
+        """Every progress ends at its total, neither short of it nor beyond."""
+        outcome = fabloom_bench.reference(task)
+        rule = "a progress counts to its total: rate and ETA are computed from it"
+        if outcome.overdue:
+            breach(
+                fabloom_bench.name(task),
+                f"did not end within {self.seconds:g} s",
+                rule,
+                "end the loop, or raise `seconds` of the test class",
+            )
+        self._refused(
+            task,
+            fabloom_bench,
+            "progress",
+            rule,
+            "give ctx.progress the number of units that really come, and advance by those that are done",
+        )
+        last = {e["name"]: e for e in outcome.events if e["event"] == "progress"}
+        short = [f"'{e['name']}' ends at {e['done']} of {e['total']} {e['unit']}" for e in last.values() if e["done"] != e["total"]]
+        if short and not outcome.error:
+            breach(fabloom_bench.name(task), "; ".join(short), rule, "advance by what was done, and count what is skipped as done (done=…)")
+
+    def test_killed_and_resumed_equals_uninterrupted(self, task: str, fabloom_bench: Bench) -> None:
+        """SIGKILL half-way, run again: the digest is that of the uninterrupted run."""
+        fabloom_bench.committed(task)
+        counted = fabloom_bench.again(task)[0].points
+        point = next((p for p in ("checkpoint", "block") if counted.get(p, 0) > 1), "return")
+        with fabloom_bench.anew(task):
+            killed = fabloom_bench.run(task, die=(point, max(1, counted.get(point, 1) // 2)))
+            assert killed.status == -signal.SIGKILL, f"the run was to be killed at a {point}: {told(killed)}"
+            self._same(task, fabloom_bench, fabloom_bench.run(task), f"killed at a {point} and run again")
+
+    def test_stops_promptly(self, task: str, fabloom_bench: Bench) -> None:
+        """A stop is honoured at the next sign of progress."""
+        fabloom_bench.committed(task)
+        rule = "a stop is honoured within seconds: Ctrl-C and a preempted machine wait for it"
+        with fabloom_bench.anew(task):
+            outcome = fabloom_bench.run(task, stop=True)
+            advanced = [e for e in outcome.events if e["event"] == "progress" and e["done"] > 0]
+            if advanced and not outcome.error.startswith("Interrupted"):
+                breach(fabloom_bench.name(task), "went on after a stop was requested", rule,
+                       "let Interrupted through: no bare `except Exception` around advance")  # fmt: skip
+            if not advanced and not outcome.error and outcome.seconds > PROMPT:
+                breach(fabloom_bench.name(task), f"showed no progress for {outcome.seconds:.0f} s, and so could not be stopped", rule,
+                       "use ctx.loop or ctx.progress, or look at ctx.stop_requested()")  # fmt: skip
+
+    def _same(self, task: str, fabloom_bench: Bench, outcome: Outcome, how: str) -> None:
+        if outcome.digest != fabloom_bench.reference(task).digest:
+            files = fabloom_bench.differing(task) if outcome.digest else []
+            breach(
+                fabloom_bench.name(task),
+                f"{how}, it gives another result: {', '.join(files[:6])} differ" if files else f"{how}, it fails: {told(outcome)}",
+                "a run that was killed goes on from its checkpoint and ends bit for bit like one that was not (CPU)",
+                "give ctx.loop everything that has state (net, optimizer, scheduler, ema), and draw from ctx.generator inside the loop",
+            )
+
+    def _refused(self, task: str, fabloom_bench: Bench, kind: str, rule: str, fix: str) -> None:
+        found = [detail for what, detail in fabloom_bench.reference(task).forbidden if what == kind]
+        if found:
+            breach(fabloom_bench.name(task), f"{DID[kind]} {listed(list(dict.fromkeys(found))[:5])}", rule, fix)
+
+
+DID = {"network": "reached for the network:", "write": "wrote", "pickle": "pickled or unpickled:", "progress": "counted wrongly:"}
+
+
+def listed(lines: Sequence[str]) -> str:
+    """One finding as it is, several on lines of their own."""
+    return lines[0] if len(lines) == 1 else "".join(f"\n    {line}" for line in lines)
+
+
+def _registration(method: type[Method]) -> str:
+    """Why fabloom would not register the method, or registers another of its name; '' where all is well."""
+    try:
+        check_api(method.api)
+        read_tasks(method)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    registry = Registry.load()
+    other = registry.methods.get(method.name)
+    if other is not None and other is not method:
+        return f"the name '{method.name}' is taken by {registry.origins[method.name]}"
+    return ""
+
+
+ROUND_TRIP = "parameters are JSON and back the same: workers, deployments, keys and manifests rely on it"
+ROUND_TRIP_FIX = "make validators idempotent, serialise every field under its own name, and use plain pydantic types"
+WRITES = "a task writes to ctx.workdir and through Kind.write only: a killed step must leave nothing behind elsewhere"
+WRITES_FIX = "put scratch files into ctx.workdir, results into the artifact"

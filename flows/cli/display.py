@@ -1,0 +1,199 @@
+"""What the terminal shows of a run: one live line a step, or plain lines where nobody watches, then a summary.
+
+Everything goes to stderr, since stdout belongs to `--json` and to pipes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from fabloom.method import StepResult
+from fabloom.progress import Event
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
+
+PLAIN_PERIOD = 30.0
+"""Seconds between two progress lines of a step where there is no terminal."""
+
+SYMBOLS = {"running": ("▸", "cyan"), "ran": ("✓", "green"), "reused": ("=", "blue"), "failed": ("✗", "red"), "skipped": ("–", "dim")}
+AGAIN = "run the same command again: finished steps are reused"
+NEXT = {
+    2: f"Mend the command, the pipeline or the data, then {AGAIN}.",
+    3: f"Mend the machine (see `fabloom doctor`), then {AGAIN}.",
+    130: f"Stopped on request. To go on, {AGAIN}, and a step that was stopped goes on from its last checkpoint.",
+}
+OTHERWISE = f"When the cause is gone, {AGAIN}. The failed step goes on from its last checkpoint, or starts over where its code changed."
+
+
+@dataclass
+class Line:
+    """What is known of one step."""
+
+    name: str
+    began: float
+    told: float
+    task: str = ""
+    status: str = "running"
+    seconds: float | None = None
+    progress: Event | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the step began, or that it took."""
+        return time.monotonic() - self.began if self.seconds is None else self.seconds
+
+
+class LiveDisplay:
+    """A context manager whose `emit` takes the events of `core/progress.py`, from any thread. `summary` follows after the end."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        from rich.console import Console
+
+        self._console = console or Console(stderr=True, highlight=False)
+        self._lines: dict[str, Line] = {}
+        self._lock = threading.RLock()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
+            from rich.live import Live
+
+            self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=8)
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def emit(self, event: Event) -> None:
+        """Show an event. Kinds that are not known are passed over, so that a plugin may send its own."""
+        with self._lock:
+            name = str(event.get("step", ""))
+            kind = event["event"]
+            if kind not in ("started", "progress", "log", "finished"):
+                return
+            if kind == "log":
+                self._say(f"{name}: {event['message']}" if name else str(event["message"]), "dim")
+                return
+            known = name in self._lines
+            now = time.monotonic()
+            line = self._lines.setdefault(name, Line(name, began=now, told=now))
+            line.task = str(event.get("task", line.task))
+            if kind == "progress":
+                line.progress = event
+                self._tell_progress(line)
+            elif kind == "finished":
+                self._finish(line, event["result"], known)
+            else:
+                line.began, line.progress = now, None  # before it, something may have been fetched for the step
+                if self._live is None:
+                    self._say(f"{name}: started on {event.get('device', 'this machine')}")
+
+    def _finish(self, line: Line, result: dict[str, Any], known: bool) -> None:
+        line.task, line.status, line.progress = str(result["task"]), str(result["status"]), None
+        line.seconds = float(result["seconds"]) or (line.elapsed if known else 0.0)
+        if self._live is None:
+            took = f" in {clock(line.seconds)}" if line.status in ("ran", "failed") else ""
+            self._say(f"{line.name}: {line.status}{took}")
+
+    def _tell_progress(self, line: Line) -> None:
+        """At most one line every `PLAIN_PERIOD` seconds, where there is no live display."""
+        if self._live is None and line.progress is not None and time.monotonic() - line.told >= PLAIN_PERIOD:
+            line.told = time.monotonic()
+            told = ", ".join(part for part in describe(line.progress) if part)
+            self._say(f"{line.name}: {line.progress['name']} {told}")
+
+    def _say(self, message: str, style: str = "") -> None:
+        """One line above the live lines. Text is never markup: messages come from third parties."""
+        from rich.text import Text
+
+        self._console.print(Text(printable(message), style), soft_wrap=True)
+
+    def _render(self) -> Table:
+        """The live lines."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 1))
+        for _ in range(7):
+            grid.add_column(no_wrap=True, overflow="ellipsis")
+        with self._lock:
+            for line in self._lines.values():
+                if not line.name:
+                    continue
+                symbol, style = SYMBOLS.get(line.status, SYMBOLS["running"])
+                bar: ProgressBar | Text = Text("")
+                counted = pace = ""
+                if line.progress is not None:
+                    bar = ProgressBar(max(line.progress["total"], 1), line.progress["done"], width=20)
+                    counted, pace = describe(line.progress)
+                elif line.status != "running":
+                    counted = line.status
+                elapsed = clock(line.elapsed) if line.status in ("running", "ran", "failed") else ""
+                grid.add_row(
+                    Text(symbol, style), Text(printable(line.name), "bold"), Text(printable(line.task), "dim"),
+                    bar, Text(counted), Text(elapsed, "dim"), Text(pace, "dim"),
+                )  # fmt: skip
+        return grid
+
+    def summary(self, results: Sequence[StepResult], report_path: Path | None) -> None:
+        """Steps with status, seconds and short key; failures in full and what to do next; the path of the report."""
+        from rich.table import Table
+        from rich.text import Text
+
+        width = self._console.width if self._console.is_terminal else max(self._console.width, 120)
+        grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for column in ("", "step", "task", "status", "took", "key"):
+            grid.add_column(column, justify="right" if column == "took" else "left", overflow="fold")
+        for r in results:
+            symbol, style = SYMBOLS.get(r.status, SYMBOLS["skipped"])
+            took = clock(r.seconds) if r.status == "ran" else ""
+            cells = (symbol, r.name, r.task, r.status, took, r.key[:12])
+            grid.add_row(*(Text(printable(cell), style if place in (0, 3) else "") for place, cell in enumerate(cells)))
+        self._console.print(grid, width=width)
+        for r in results:
+            if r.status == "failed":
+                self._say("")
+                self._say(f"{r.name} failed: {r.error}" if r.name not in r.error else r.error, "red")
+                self._say(NEXT.get(r.exit_code, OTHERWISE))
+        if report_path is not None:
+            self._say("")
+            self._say(f"Report: {report_path}", "bold")
+
+
+def describe(progress: Event) -> tuple[str, str]:
+    """('400/2,000 steps', '12.3/s, 2:10 left') of a progress event."""
+    counted = f"{progress['done']:,}/{progress['total']:,} {progress['unit']}"
+    rate, eta = progress.get("rate") or 0.0, progress.get("eta")
+    pace = "" if rate <= 0 else f"{rate:.3g}/s" if rate >= 0.1 else f"{1 / rate:.3g} s each"
+    if pace and eta is not None and progress["done"] < progress["total"]:
+        pace += f", {clock(eta)} left"
+    return printable(counted), pace
+
+
+def clock(seconds: float) -> str:
+    """'0.4 s', '34 s', '2:10', '3:20:00'."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def printable(text: str) -> str:
+    """Without the control characters by which a message could move the cursor or recolour the terminal."""
+    return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)

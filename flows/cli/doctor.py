@@ -1,0 +1,117 @@
+"""`fabloom doctor`: is this installation able to work?"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+
+from fabloom.flows.run.api import open_store
+from fabloom.registry import Registry, entry_points, restriction
+from fabloom.running.device import COUNT_CUDA, threads
+
+FIXED = {
+    "prefect": ">=3.8.8,<4", "fastapi": ">=0.139,<0.151", "sqlalchemy": ">=2.0,<2.1", "torch": ">=2.6", "torchvision": ">=0.21",
+    "diffusers": ">=0.35", "pluggy": ">=1.5", "pydantic": ">=2.10", "zarr": ">=3.1.5", "zstandard": ">=0.23", "lpips": ">=0.1.4",
+    "segmentation-models-pytorch": ">=0.5",
+}  # fmt: skip
+"""Versions that work together; fastapi and sqlalchemy outside these break Prefect's server and scheduler."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; `ok` is False where something must be mended."""
+
+    name: str
+    ok: bool
+    finding: str
+
+
+def examine(store: str | None, *, server: bool) -> list[Check]:
+    """All checks, in the order in which trouble usually comes."""
+    checks = [Check("python", True, f"{platform.python_version()} on {platform.platform()}, {threads()} threads")]
+    checks += [_version(name, wanted) for name, wanted in FIXED.items()]
+    registry = Registry.load()
+    checks.append(Check("plugins", not registry.problems, f"{len(registry.plugins)} loaded, {len(registry.problems)} with problems"))
+    if (wanted := restriction()) is not None:
+        strangers = sorted(wanted - {point.name for point in entry_points()})
+        told = f"names {', '.join(strangers)}, which nothing installed brings" if strangers else ", ".join(sorted(wanted)) or "none"
+        checks.append(Check("FABLOOM_PLUGINS", not strangers, told))
+    checks += [Check(f"plugin {p.origin.entry_point}", False, str(p)) for p in registry.problems]
+    checks += [check for name in registry.pipeline_names() if not (check := _guarded(f"pipeline {name}", _readable(registry, name))).ok]
+    checks.append(_guarded("store", lambda: _store(store, registry)))
+    checks.append(_guarded("torch and torchvision", _torch))
+    checks.append(_weights())
+    if server:
+        checks.append(_guarded("prefect server", _server))
+    return checks
+
+
+def _weights() -> Check:
+    """Where pretrained networks are looked for; none is needed but by LPIPS, SIFID and guided sampling."""
+    folder = os.environ.get("FABLOOM_WEIGHTS_DIR")
+    elsewhere = "LPIPS, SIFID and guided sampling look in torch hub's cache, then on the network"
+    if not folder:
+        return Check("weights", True, f"FABLOOM_WEIGHTS_DIR is not set: {elsewhere}")
+    if not Path(folder).is_dir():
+        return Check("weights", False, f"FABLOOM_WEIGHTS_DIR={folder} is no folder. Make it, mend the variable, or unset it.")
+    files = sorted(path.name for path in Path(folder).iterdir() if path.suffix in (".pth", ".safetensors"))
+    return Check("weights", True, f"{folder} holds {', '.join(files) or 'no weights'}; for others {elsewhere}")
+
+
+def _version(name: str, wanted: str) -> Check:
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, False, f"not installed; wanted {wanted}")
+    fits = SpecifierSet(wanted).contains(found, prereleases=True)
+    return Check(name, fits, found if fits else f"{found} is installed, {wanted} is wanted")
+
+
+def _guarded(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except Exception as error:
+        return Check(name, False, f"{type(error).__name__}: {error}")
+
+
+def _readable(registry: Registry, name: str) -> Callable[[], str]:
+    return lambda: registry.pipeline(name).name
+
+
+def _store(url: str | None, registry: Registry) -> str:
+    opened = open_store(url, registry)
+    free = shutil.disk_usage(opened.root).free / 1e9
+    return f"{opened.root}: {sum(1 for _ in opened.keys())} artifacts, {free:.0f} GB free"
+
+
+def _torch() -> str:
+    import subprocess
+    import sys
+
+    code = f"import torchvision; {COUNT_CUDA}"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise RuntimeError(answer.stderr.strip().splitlines()[-1])
+    return f"import together, {answer.stdout} CUDA devices"
+
+
+def _server() -> str:
+    from fabloom.flows.run.prefect.settings import prefer
+
+    prefer()
+    from prefect import flow
+
+    @flow(name="fabloom-doctor")
+    def probe() -> int:
+        return 42
+
+    if probe() != 42:
+        raise RuntimeError("a trivial flow gave a wrong answer")
+    return "started and ran a flow"

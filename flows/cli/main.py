@@ -1,0 +1,365 @@
+"""The `fabloom` command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from fabloom.errors import FabloomError
+
+if TYPE_CHECKING:
+    from fabloom.registry import Registry
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""click's error for a command line that cannot be read, from the copy of click that typer uses."""
+
+app = typer.Typer(
+    name="fabloom",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Generative models for semiconductor inspection, as pipelines that can be believed.
+
+    A few images of a structure go in; a trained generator, labelled synthetic defects and a *measured* segmenter come out.
+
+    Start with `fabloom run one-step`, then `fabloom pipelines`, `fabloom tasks denoising-circuits.train`, `fabloom plan PIPELINE`.
+
+    Exit codes: 0 fine, 1 a step failed, 2 mend the command, pipeline or data, 3 the machine is at fault, 130 interrupted.
+    """,
+)
+refs = typer.Typer(no_args_is_help=True, help="Mutable names for artifacts, such as line-pair/champion.")
+app.add_typer(refs, name="ref")
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", metavar="URL", envvar="FABLOOM_STORE", help="Folder of artifacts. Default: ./.fabloom")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; messages go to stderr.")]
+PipelineArgument = Annotated[
+    str, typer.Argument(metavar="PIPELINE", help="A registered name (see `fabloom pipelines`) or the path of a YAML file.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PLACE=VALUE",
+        help="Override, as in steps.teacher.params.steps=200, or 'steps.*_samples.params.count=50' for all of such names. Repeatable.",
+    ),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of the whole pipeline.")]
+WhatArgument = Annotated[str, typer.Argument(metavar="KEY|REF", help="A key, the first 6 or more of its characters, or a ref.")]
+
+
+def say(text: str = "") -> None:
+    """One line on stdout."""
+    typer.echo(text)
+
+
+def emit_json(value: Any) -> None:
+    """The one JSON document of `--json`."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """What tasks, libraries and child processes print goes to stderr, so that stdout holds the one JSON document."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def table(columns: list[str], rows: list[list[str]]) -> None:
+    """A plain table on stdout; on a terminal the last column is folded to fit. Without rich, which takes longer than a plan."""
+    lines = [columns, *([" ".join(cell.split()) for cell in row] for row in rows)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    indent = sum(widths[:-1]) + 2 * len(widths[:-1])
+    room = max(shutil.get_terminal_size().columns - indent, 24) if sys.stdout.isatty() else max(widths[-1], 1)
+    for index, cells in enumerate(lines):
+        head = "".join(cell.ljust(width + 2) for cell, width in zip(cells[:-1], widths, strict=False))
+        text = ("\n" + " " * indent).join(textwrap.wrap(cells[-1], room, break_on_hyphens=False) or [""])
+        say(typer.style((head + text).rstrip(), bold=index == 0))
+
+
+class StopRequest:
+    """SIGINT and SIGTERM ask a run to stop at its next checkpoint; a second one ends it at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        typer.echo("\nStopping at the next checkpoint. Press Ctrl-C again to stop at once.", err=True)
+
+    def __call__(self) -> bool:
+        return self.asked
+
+
+def _version(asked: bool) -> None:
+    """Print the version and the contract that plugins are written for, and leave."""
+    if asked:
+        from fabloom import __version__
+        from fabloom.registry import API
+
+        say(f"fabloom {__version__} (plugin contract {'.'.join(map(str, API))})")
+        raise typer.Exit
+
+
+@app.callback()
+def fabloom(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")] = False,
+) -> None:
+    """Options of the command as a whole; its help text is that of `app`."""
+
+
+def load_registry() -> Registry:
+    """All plugins; those that cannot be used are told on stderr, since what they bring is missing."""
+    from fabloom.registry import Registry
+
+    registry = Registry.load()
+    for problem in registry.problems:
+        typer.echo(f"plugin problem: {problem}", err=True)
+    return registry
+
+
+@app.command()
+def run(
+    pipeline: PipelineArgument,
+    set_: SetOption = None,
+    store: StoreOption = None,
+    seed: SeedOption = None,
+    engine: Annotated[
+        Literal["prefect", "inline"],
+        typer.Option(help="prefect: a flow, each step in its own process. inline: in this process, without Prefect."),
+    ] = "prefect",
+    runner: Annotated[Literal["threads", "dask", "ray"], typer.Option(help="Prefect task runner.")] = "threads",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    redo: Annotated[
+        list[str] | None, typer.Option("--redo", metavar="STEP", help="Make this step's artifact again although it is there. Repeatable.")
+    ] = None,
+    checkpoint: Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints inside a step.")] = 30.0,
+    json_: JsonOption = False,
+) -> None:
+    """Run a pipeline. Finished steps are reused, a killed step goes on from its last checkpoint: just run it again."""
+    from fabloom.flows.run import api
+
+    registry = load_registry()
+    display: AbstractContextManager[Any] = quiet_stdout()
+    if not json_:
+        from .display import LiveDisplay
+
+        display = LiveDisplay()
+    stop = StopRequest()
+    with display as live:
+        result = api.run(
+            pipeline, set=set_ or [], store=store, seed=seed, engine=engine, runner=runner, device=device, redo=redo or [],
+            checkpoint_seconds=checkpoint, registry=registry, emit=live.emit if live is not None else lambda event: None, stop=stop,
+        )  # fmt: skip
+    if json_:
+        emit_json(result.as_dict())
+    elif live is not None:
+        live.summary(result.steps, result.report_path)
+    for step in result.steps:
+        if step.status == "failed" and json_:
+            typer.echo(step.error, err=True)
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def plan(
+    pipeline: PipelineArgument,
+    set_: SetOption = None,
+    store: StoreOption = None,
+    seed: SeedOption = None,
+    strict: Annotated[bool, typer.Option(help="Also warn where a method's source changed but its version did not.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Show what is in the store and what would run, in order. Runs nothing."""
+    from fabloom.flows.run.api import load_pipeline, open_store
+    from fabloom.planning.plan import make_plan
+
+    registry = load_registry()
+    opened = open_store(store, registry)
+    made = make_plan(load_pipeline(pipeline, registry).override(set_ or [], seed), registry, opened)
+    rows = []
+    for step in made.steps:
+        state = "reuse" if opened.has(step.key) else "run"
+        note = ""
+        if strict and state == "reuse":
+            from fabloom.method.blame import method_module
+            from fabloom.planning.fingerprint import source_fingerprint
+
+            if opened.manifest(step.key)["source"] != source_fingerprint(method_module(step.spec.method)):
+                note = "source changed, version not bumped"
+        rows.append({"step": step.name, "task": step.task, "kind": step.spec.output.kind, "key": step.key, "state": state, "note": note})
+    if json_:
+        emit_json({"pipeline": made.pipeline.name, "steps": {r.pop("step"): r for r in rows}})
+        return
+    table(
+        ["step", "task", "gives", "key", "would", "note"],
+        [[r["step"], r["task"], r["kind"], r["key"][:12], r["state"], r["note"]] for r in rows],
+    )
+    waiting = sum(r["state"] == "run" for r in rows)
+    say(f"\n{waiting} of {len(rows)} steps would run." if waiting else "\nEverything is in the store; nothing would run.")
+
+
+@app.command()
+def pipelines(store: StoreOption = None, json_: JsonOption = False) -> None:
+    """List the registered pipelines."""
+    from fabloom.registry import Registry
+
+    registry = Registry.load()
+    known = {}
+    for name in registry.pipeline_names():
+        try:
+            known[name] = registry.pipeline(name).model_dump()
+        except FabloomError as error:
+            known[name] = {"description": f"cannot be read: {error}", "steps": {}}
+    if json_:
+        emit_json(known)
+    else:
+        table(["pipeline", "steps", "description"], [[n, str(len(p["steps"])), p["description"].strip()] for n, p in known.items()])
+
+
+@app.command()
+def tasks(
+    name: Annotated[str | None, typer.Argument(help="A task, to see its parameters; or a method.")] = None,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """List the tasks, or show one with its inputs and parameters."""
+    from fabloom.registry import Registry
+
+    registry = Registry.load()
+    chosen = registry.tasks
+    if name is not None:
+        chosen = {n: s for n, s in registry.tasks.items() if name in (n, s.method.name)} or {name: registry.task(name, "tasks")}
+    if json_:
+        emit_json({
+            n: {
+                "inputs": {p: str(port) for p, port in s.inputs.items()},
+                "output": s.output.kind,
+                "params": s.params.model_json_schema(),
+                "version": s.version,
+            }
+            for n, s in sorted(chosen.items())
+        })  # fmt: skip
+        return
+    if name is None or name not in chosen:
+        rows = [
+            [n, ", ".join(f"{p}: {port}" for p, port in s.inputs.items()), s.output.kind, s.doc.split("\n")[0]]
+            for n, s in sorted(chosen.items())
+        ]
+        table(["task", "inputs", "gives", "what it does"], rows)
+        return
+    spec = chosen[name]
+    say(f"{name} (version {spec.version})\n\n{spec.doc}\n")
+    say("inputs:  " + (", ".join(f"{p}: {port}" for p, port in spec.inputs.items()) or "none"))
+    say(f"gives:   {spec.output.kind}\n")
+    properties = spec.params.model_json_schema().get("properties", {})
+    fields = spec.params.model_fields
+    table(
+        ["parameter", "default", "what it is"],
+        [
+            [n, "required" if fields[n].is_required() else repr(fields[n].get_default(call_default_factory=True)), p.get("description", "")]
+            for n, p in properties.items()
+        ],
+    )
+
+
+@app.command()
+def plugins(store: StoreOption = None, json_: JsonOption = False) -> None:
+    """List the plugins, and what is wrong with those that could not be loaded."""
+    from fabloom.registry import Registry
+
+    registry = Registry.load()
+    if json_:
+        emit_json({
+            "plugins": [
+                vars(o) | {"methods": sorted(m for m in registry.methods if registry.origins[m] == o)} for o in registry.plugins
+            ],
+            "problems": [{**vars(p.origin), "cause": p.cause, "fix": p.fix, "names": list(p.names)} for p in registry.problems],
+        })  # fmt: skip
+        return
+    rows = [
+        [o.entry_point, f"{o.distribution} {o.version}", ", ".join(sorted(m for m in registry.methods if registry.origins[m] == o))]
+        for o in registry.plugins
+    ]
+    table(["plugin", "from", "methods"], rows)
+    for problem in registry.problems:
+        say(f"\nproblem: {problem}")
+
+
+@app.command()
+def doctor(
+    store: StoreOption = None,
+    json_: JsonOption = False,
+    server: Annotated[bool, typer.Option(help="Also start Prefect's server and run a flow (half a minute).")] = False,
+) -> None:
+    """Check the installation: versions, plugins, store, devices, weights, and on request Prefect's server."""
+    from .doctor import examine
+
+    checks = examine(store, server=server)
+    if json_:
+        emit_json({"checks": [vars(c) for c in checks]})
+    else:
+        table(["", "check", "finding"], [["ok" if c.ok else "PROBLEM", c.name, c.finding] for c in checks])
+    raise typer.Exit(0 if all(c.ok for c in checks) else 3)
+
+
+def main() -> None:
+    """Entry point: errors become one line and an exit code."""
+    from . import store as cli_store  # noqa: F401  they add their commands
+
+    try:
+        code = app(standalone_mode=False, prog_name="fabloom")  # gives the code of a typer.Exit back
+    except FabloomError as error:
+        typer.echo(f"fabloom: {error}", err=True)
+        sys.exit(error.exit_code)
+    except UsageError as error:
+        _tell_usage(error)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        from fabloom.running.execute import code_of
+
+        if code_of(error) == 1:
+            raise
+        typer.echo(f"fabloom: {error.strerror}: {error.filename}. Mend the disk or its permissions.", err=True)
+        sys.exit(code_of(error))
+    if code == 130:
+        typer.echo("fabloom: interrupted. Run the same command again to go on.", err=True)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell_usage(error: Any) -> None:
+    """A command line that cannot be read, in one line; the help itself where no argument was given."""
+    command = error.ctx.command_path if error.ctx is not None else "fabloom"
+    message = error.format_message()
+    if message and "\n" not in message.strip():
+        typer.echo(f"fabloom: {message} See `{command} --help`.", err=True)
+    elif error.ctx is not None:
+        typer.echo(error.ctx.get_help(), err=True)

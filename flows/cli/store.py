@@ -1,0 +1,277 @@
+"""The commands that look at a store: artifacts, show, lineage, verify, gc, export, ref."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fabloom.errors import FabloomError, UserError, did_you_mean
+from fabloom.progress import silent
+
+from .main import JsonOption, StoreOption, WhatArgument, app, emit_json, refs, say, table
+
+if TYPE_CHECKING:
+    from fabloom.storage.backends.local import LocalStore
+
+SHOWN = 12
+"""Arrays that `show` lists: a network has hundreds of tensors."""
+
+RefArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the ref, as in line-pair/champion.")]
+
+
+def open_store(url: str | None) -> LocalStore:
+    """The store of `--store`. What plans and runs is imported only now, so that `--help` stays light."""
+    from fabloom.flows.run import api
+
+    return api.open_store(url)
+
+
+def _short(manifest: dict[str, Any]) -> str:
+    """What an artifact holds, in a few words."""
+    arrays = manifest["arrays"]
+    if manifest["kind"] == "Model":
+        count = 0
+        for entry in arrays.values():
+            size = 1
+            for side in entry["shape"]:
+                size *= side
+            count += size
+        return f"{len(arrays)} tensors, {count:,} values"
+    return (
+        ", ".join(f"{n} {entry['dtype']} {entry['shape']}" for n, entry in sorted(arrays.items())[:3])
+        or f"{len(manifest['metrics'])} metrics"
+    )
+
+
+@app.command()
+def artifacts(
+    kind: Annotated[str | None, typer.Option(help="Only this kind, e.g. Model.")] = None,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """List what the store holds, newest first."""
+    opened = open_store(store)
+    if kind is not None and kind not in (*opened.kinds, "damaged"):
+        raise UserError(f"--kind: there is no kind '{kind}'.{did_you_mean(kind, opened.kinds)}")
+    found = []
+    for key in opened.keys():
+        try:
+            manifest = opened.manifest(key)
+        except FabloomError as error:
+            manifest = {
+                "key": key,
+                "kind": "damaged",
+                "digest": "",
+                "created": "",
+                "preimage": {"task": str(error)},
+                "arrays": {},
+                "metrics": {},
+            }
+        if kind in (None, manifest["kind"]):
+            found.append(manifest)
+    found.sort(key=lambda m: m["created"], reverse=True)
+    if json_:
+        emit_json(
+            [
+                {"key": m["key"], "kind": m["kind"], "task": m["preimage"]["task"], "digest": m["digest"], "created": m["created"]}
+                for m in found
+            ]
+        )
+    else:
+        table(
+            ["key", "kind", "task", "made", "holds"],
+            [[m["key"][:12], m["kind"], m["preimage"]["task"], m["created"], _short(m)] for m in found],
+        )
+        if not found:
+            what = f"no artifact of kind {kind}" if kind else "no artifact"
+            say(f"\nThere is {what} in {opened.url}. Another store? Give its place with --store or FABLOOM_STORE.")
+
+
+@app.command()
+def show(what: WhatArgument, store: StoreOption = None, json_: JsonOption = False) -> None:
+    """Show one artifact: what was asked, what came out."""
+    opened = open_store(store)
+    manifest = opened.manifest(opened.resolve(what))
+    attrs = dict(opened.get(manifest["key"]).attrs)
+    if json_:
+        emit_json({**manifest, "attrs": attrs})
+        return
+    asked = manifest["preimage"]
+    say(f"{manifest['kind']} {manifest['key']}\ndigest   {manifest['digest']}\ntask     {asked['task']} (version {asked['version']})")
+    say(
+        f"made     {manifest['created']} in {manifest['seconds']} s on {manifest['device']}, {manifest['threads']} threads, "
+        f"{manifest['made_with']}"
+    )
+    say(f"inputs   {asked['inputs']}\nparams   {asked['params']}\n")
+    arrays = sorted(manifest["arrays"].items())
+    table(["array", "dtype", "shape"], [[n, a["dtype"], str(a["shape"])] for n, a in arrays[:SHOWN]])
+    if len(arrays) > SHOWN:
+        say(f"… and {len(arrays) - SHOWN} more; --json lists all of them")
+    for name, value in attrs.items():
+        text = str(value)
+        say(f"{name}: {text if len(text) < 400 else text[:400] + ' …'}")
+
+
+@app.command()
+def lineage(what: WhatArgument, store: StoreOption = None, json_: JsonOption = False) -> None:
+    """Walk back from an artifact to everything it was made from."""
+    opened = open_store(store)
+    walked = opened.lineage(opened.resolve(what))
+    if json_:
+        emit_json(
+            {
+                key: {"task": m["preimage"]["task"], "kind": m["kind"], "digest": m["digest"], "inputs": m["preimage"]["inputs"]}
+                for key, m in walked.items()
+            }
+        )
+        return
+    rows = [
+        [
+            m["preimage"]["task"],
+            m["kind"],
+            key[:12],
+            m["digest"][:12],
+            ", ".join(f"{p}={str(k)[:12]}" for p, k in m["preimage"]["inputs"].items()),
+        ]
+        for key, m in walked.items()
+    ]
+    table(["task", "kind", "key", "digest", "from"], rows)
+
+
+@app.command()
+def verify(
+    what: Annotated[str | None, typer.Argument(metavar="[KEY|REF]", help="One artifact; all of them by default.")] = None,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Hash every committed byte and compare. Exit 1 if anything is damaged."""
+    from fabloom.storage.verify import verify as check
+
+    opened = open_store(store)
+    health = check(opened, opened.resolve(what) if what else None)
+    if json_:
+        emit_json(vars(health))
+    else:
+        for key, problems in health.problems.items():
+            say(f"damaged {key[:12]}: " + "; ".join(problems))
+        for warning in health.warnings:
+            say(f"warning: {warning}")
+        for leftover in health.leftovers:
+            say(f"leftover {leftover} (from a run that did not end; running again uses it, `fabloom gc` removes it)")
+        say(f"{health.checked} artifacts checked, {len(health.problems)} damaged.")
+        if health.problems:
+            say("Make a damaged one again with `fabloom run PIPELINE --redo STEP`.")
+    raise typer.Exit(1 if health.problems else 0)
+
+
+@app.command()
+def gc(
+    unreferenced: Annotated[bool, typer.Option("--unreferenced", help="Also artifacts that no ref reaches.")] = False,
+    older_than: Annotated[
+        float, typer.Option("--older-than", metavar="DAYS", min=0.0, help="With --unreferenced: only those made more than DAYS ago.")
+    ] = 30.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Really remove artifacts.")] = False,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Remove what dead runs left, and old report pages; with --unreferenced also artifacts, after showing them."""
+    from fabloom.storage.gc import size, sweep
+    from fabloom.storage.gc import unreferenced as find
+
+    opened = open_store(store)
+    keys = find(opened, older_than) if unreferenced else []
+    paths, freed = sweep(opened)
+    for key in keys if yes else ():
+        freed += size(opened.folder(key))
+        opened.set_aside(key)
+    if json_:
+        emit_json({"removed": [str(p) for p in paths], "artifacts": keys, "artifacts_removed": bool(keys and yes), "bytes": freed})
+        return
+    for key in keys:
+        say(f"{'removed' if yes else 'would remove'} {key[:12]}")
+    say(
+        f"{freed / 1e6:.1f} MB freed, {len(paths)} leftovers removed."
+        + ("" if yes or not keys else " Add --yes to remove the artifacts listed.")
+    )
+
+
+@app.command()
+def export(
+    what: WhatArgument,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet, or an empty one.")],
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="ImageSet: png (default), coco, imagefolder. Model: safetensors (default), diffusers, onnx, torch-export. "
+            "Report: json (default). Every kind: zarr, a copy of what the store holds.",
+        ),
+    ] = None,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Write an artifact as files that other software opens: all of them, or none where something goes wrong.
+
+    **png**: clean/, defect/ and masks/, the layout that `images.load` reads. **coco**: images/ and annotations.json, an instance for
+    each connected defect. **imagefolder**: train/ with metadata.jsonl for Hugging Face datasets. **safetensors**: tensors and config.
+    **diffusers**: loads with from_pretrained. **onnx**, **torch-export**: a graph of each network for any number of images, compared
+    with the model when it is written; networks.json says what goes in and comes out. docs/interoperability.md shows how to load each.
+    """
+    from fabloom.flows.export.job import export_artifact
+    from fabloom.flows.run import api
+    from fabloom.registry import Registry
+
+    from .main import quiet_stdout
+
+    registry = Registry.load()
+    opened = api.open_store(store, registry)
+    key = opened.resolve(what)
+    display: AbstractContextManager[Any] = quiet_stdout()
+    if not json_:
+        from .display import LiveDisplay
+
+        display = LiveDisplay()
+    with display as live:
+        emit = silent if live is None else lambda event: live.emit({**event, "step": f"export {key[:12]}"})
+        written = export_artifact(opened, key, folder, format_, registry=registry, emit=emit)
+    if json_:
+        emit_json({"folder": str(folder), "files": written})
+    else:
+        say(f"{len(written)} files in {folder}")
+
+
+@refs.command("list")
+def ref_list(store: StoreOption = None, json_: JsonOption = False) -> None:
+    """List the refs."""
+    opened = open_store(store)
+    known = {name: opened.refs.get(name) for name in opened.refs.names()}
+    if json_:
+        emit_json(known)
+    else:
+        table(["ref", "key"], [[name, key[:12]] for name, key in known.items()])
+
+
+@refs.command("set")
+def ref_set(name: RefArgument, key: WhatArgument, store: StoreOption = None, json_: JsonOption = False) -> None:
+    """Point a ref at an artifact."""
+    opened = open_store(store)
+    full = opened.resolve(key)
+    opened.refs.set(name, full)
+    if json_:
+        emit_json({name: full})
+    else:
+        say(f"{name} -> {full[:12]}")
+
+
+@refs.command("rollback")
+def ref_rollback(name: RefArgument, store: StoreOption = None, json_: JsonOption = False) -> None:
+    """Point a ref back at what it pointed at before."""
+    key = open_store(store).refs.rollback(name)
+    if json_:
+        emit_json({name: key})
+    else:
+        say(f"{name} -> {key[:12]}")

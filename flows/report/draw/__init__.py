@@ -1,0 +1,1 @@
+"""Drawings and markup of the page, as plain text."""

@@ -1,0 +1,171 @@
+"""Pixels for the page: PNG data URIs, sheets of samples with the outlines of their masks, heat maps."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fabloom.errors import DataError
+from fabloom.kinds import ImageSet, LazyArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SHOWN = 32
+"""Images of a sheet, unless there are many sheets."""
+
+TILE = 128
+"""Most pixels of an image's side on a sheet; larger images are averaged down."""
+
+SURVEY_ROWS, SURVEY_BYTES = 1024, 1 << 26
+"""Most images, and bytes, that a figure about a whole set looks at."""
+
+HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
+"""Anchors of the 'inferno' colour map."""
+
+
+def png_data_uri(pixels: NDArray[np.uint8]) -> str:
+    """`data:image/png;base64,…` of uint8 [H,W] or [H,W,C] with C of 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA)."""
+    from PIL import Image
+
+    array = np.asarray(pixels)
+    flat = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if flat.dtype != np.uint8 or 0 in flat.shape or not (flat.ndim == 2 or (flat.ndim == 3 and flat.shape[2] in (2, 3, 4))):
+        raise DataError(f"a picture is uint8 [H,W] or [H,W,C] with 1 to 4 channels, not {array.dtype} {array.shape}")
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(flat)).save(out, "PNG", compress_level=6)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Samples side by side: a picture of width x height pixels, and the outlines of the masks as an SVG path (or '')."""
+
+    uri: str
+    width: int
+    height: int
+    outlines: str
+    shown: int
+    grey: tuple[int, int]
+    shrunk: int
+
+
+def sample_sheet(images: LazyArray, masks: LazyArray | None, columns: int, most: int = SHOWN) -> Sheet:
+    """The first `most` of images [N,C,H,W], stretched together from their 0.5 to 99.5 percentile, on a transparent ground."""
+    count = min(most, len(images))
+    columns = min(columns, count)
+    factor = -(-max(images.shape[2:]) // TILE)
+    tiles = np.stack([_shrink(_displayed(images[row]), factor).mean((1, 3)) for row in range(count)])
+    low, high = (int(v) for v in np.percentile(tiles, (0.5, 99.5)))
+    stretched = np.clip((tiles - low) * (255.0 / max(high - low, 1)), 0, 255).round().astype(np.uint8)
+    opaque = np.full((*tiles.shape[:3], 1), 255, np.uint8)
+    sheet = _lay_out(np.concatenate([stretched, opaque], 3), columns)
+    path = ""
+    if masks is not None:
+        drawn = np.stack([_shrink(masks[row][None].transpose(1, 2, 0), factor).max((1, 3)) for row in range(count)])
+        path = outlines(_lay_out(drawn, columns)[..., 0])
+    return Sheet(png_data_uri(sheet), sheet.shape[1], sheet.shape[0], path, count, (low, high), factor)
+
+
+def _displayed(image: NDArray[Any]) -> NDArray[Any]:
+    """[C,H,W] as [H,W,1 or 3]: of any other number of channels the first."""
+    return image.transpose(1, 2, 0) if len(image) == 3 else image[0][..., None]
+
+
+def _shrink(image: NDArray[Any], factor: int) -> NDArray[Any]:
+    """View of [H,W,C] as [h,factor,w,factor,C], cropped to whole blocks, ready to be reduced over axes 1 and 3."""
+    height, width, channels = image.shape
+    down, across = min(factor, height), min(factor, width)
+    h, w = height // down, width // across
+    return image[: h * down, : w * across].reshape(h, down, w, across, channels)
+
+
+def _lay_out(tiles: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Tiles [n,h,w,c] in rows of `columns`, with a gap of zeros between them."""
+    count, height, width, channels = tiles.shape
+    gap = max(2, max(height, width) // 16)
+    rows = -(-count // columns)
+    sheet = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), np.uint8)
+    for index, tile in enumerate(tiles):
+        y, x = index // columns * (height + gap), index % columns * (width + gap)
+        sheet[y : y + height, x : x + width] = tile
+    return sheet
+
+
+def outlines(mask: NDArray[np.uint8]) -> str:
+    """The borders between 0 and 1 of a mask [H,W], along the edges of its pixels, as an SVG path."""
+    padded = np.pad(mask > 0, 1)
+    parts = [f"M{x} {y}h{length}" for y, x, length in _runs((padded[1:] != padded[:-1])[:, 1:-1])]
+    parts += [f"M{x} {y}v{length}" for x, y, length in _runs((padded[:, 1:] != padded[:, :-1])[1:-1].T)]
+    return "".join(parts)
+
+
+def _runs(edges: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
+    """(line, start, length) of the runs of True along the second axis."""
+    change = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    starts, ends = np.argwhere(change == 1), np.argwhere(change == -1)
+    return [(int(line), int(start), int(end - start)) for (line, start), (_, end) in zip(starts, ends, strict=True)]
+
+
+def survey(array: LazyArray) -> NDArray[np.int64]:
+    """Evenly spread row numbers of an array, as many as one may look at."""
+    row_bytes = max(1, int(np.prod(array.shape[1:])) * array.dtype.itemsize)
+    count = max(1, min(len(array), SURVEY_ROWS, SURVEY_BYTES // row_bytes))
+    return np.unique(np.linspace(0, len(array) - 1, count).round().astype(np.int64))
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Where the defects are: the mean of masks as a picture, its largest value, and how many masks were looked at."""
+
+    uri: str
+    width: int
+    height: int
+    peak: float
+    masks: int
+
+
+def heat_map(masks: LazyArray) -> HeatMap:
+    """The mean of masks [N,H,W], from 0 to its largest value."""
+    rows = survey(masks)
+    mean = masks[rows].mean(0, dtype=np.float64)
+    peak = float(mean.max())
+    mean = _shrink(mean[..., None], -(-max(mean.shape) // (2 * TILE))).mean((1, 3))[..., 0]
+    place = mean / max(float(mean.max()), 1e-12)
+    stops = np.linspace(0, 1, len(HEAT))
+    colours = np.stack([np.interp(place, stops, channel) for channel in np.array(HEAT).T], -1)
+    return HeatMap(png_data_uri(colours.round().astype(np.uint8)), colours.shape[1], colours.shape[0], peak, len(rows))
+
+
+def statistics(images: ImageSet) -> dict[str, Any]:
+    """Count, size, share of defects, classes, and the grey levels of the images looked at."""
+    pixels = images.images
+    count, channels, height, width = pixels.shape
+    facts: dict[str, Any] = {"images": count, "size": f"{width} × {height} pixels, {channels} channel{'s' * (channels > 1)}"}
+    if images.domain is not None:
+        domain = images.domain[:]
+        facts["with a defect"] = f"{int((domain == 1).sum()):,} ({(domain == 1).mean():.1%})"
+    if images.labels is not None and images.class_names:
+        counts = np.bincount(images.labels[:], minlength=len(images.class_names))
+        facts["classes"] = ", ".join(f"{name} {int(many):,}" for name, many in zip(images.class_names, counts, strict=False))
+    rows = survey(pixels)
+    seen = np.zeros(256, np.int64)
+    for row in rows.tolist():
+        seen += np.bincount(pixels[row].reshape(-1), minlength=256)
+    levels, share = np.arange(256), seen / seen.sum()
+    mean = float(levels @ share)
+    deviation = float(((levels - mean) ** 2 @ share) ** 0.5)
+    low, high = levels[seen > 0][[0, -1]].tolist()
+    facts["grey levels"] = f"{low} to {high}, mean {mean:.1f}, deviation {deviation:.1f}"
+    if len(rows) < count:
+        facts["grey levels"] += f" (of {len(rows):,} images, evenly spread)"
+    if images.masks is not None:
+        drawn = images.masks[survey(images.masks)]
+        area = drawn.reshape(len(drawn), -1).sum(1, dtype=np.int64)
+        if area.any():
+            facts["defect area"] = f"{int(area[area > 0].min())} to {int(area.max())} pixels, median {float(np.median(area[area > 0])):.0f}"
+    return facts

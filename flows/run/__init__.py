@@ -1,0 +1,1 @@
+"""Running a pipeline: the Python door, and Prefect."""

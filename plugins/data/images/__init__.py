@@ -1,0 +1,14 @@
+"""Images from files: formats, folder layouts, masks, validation before anything is written."""
+
+from __future__ import annotations
+
+from fabloom.hooks import hookimpl
+from fabloom.method import Method
+
+
+@hookimpl
+def fabloom_methods() -> list[type[Method]]:
+    """The method of this room."""
+    from .method import Images
+
+    return [Images]

@@ -1,0 +1,77 @@
+"""Variations of a few registered images that keep the structure's lines where they are.
+
+Flips and shifts act on image, mask and domain together. Shifts are cyclic and along a direction in which the structure repeats,
+so that the lines of every variation lie on those of the unshifted image; a label made against a reference stays valid.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fabloom.errors import DataError
+from fabloom.kinds import ImageSet
+from fabloom.method import Context
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .params import AugmentParams
+
+
+def augment(ctx: Context, params: AugmentParams, images: ImageSet) -> ImageSet:
+    """Write `count` variations, image i drawn from (seed, i); source images are taken in turn so that each is used equally."""
+    pixels = images.images[...]
+    masks = images.masks[...] if images.masks is not None else None
+    domain = images.domain[...] if images.domain is not None else None
+    labels = images.labels[...] if images.labels is not None else None
+    height, width = pixels.shape[2:]
+    if params.shift_x_step > width // 2 or params.shift_y_step > height // 2:
+        raise DataError(f"shift steps ({params.shift_x_step}, {params.shift_y_step}) must be at most half of the {width}x{height} image")
+    sources = np.arange(params.count) % len(pixels)
+    out = np.empty((params.count, *pixels.shape[1:]), np.uint8)
+    out_masks = np.empty((params.count, height, width), np.uint8) if masks is not None else None
+    with ctx.progress(params.count, unit="image", name="augment") as bar:
+        for index, source in enumerate(sources):
+            place = stream(ctx, index // len(pixels) if params.paired else index, 0)
+            flips, shift = geometry(params, place, height, width)
+            varied = np.roll(np.flip(pixels[source], flips), shift, (-2, -1))
+            out[index] = noisy(params, varied, stream(ctx, index, 1))
+            if out_masks is not None and masks is not None:
+                out_masks[index] = np.roll(np.flip(masks[source], flips), shift, (-2, -1))
+            bar.advance()
+    return ImageSet.write(
+        ctx,
+        out,
+        masks=out_masks,
+        domain=domain[sources] if domain is not None else None,
+        labels=labels[sources] if labels is not None else None,
+        class_names=images.class_names if labels is not None else None,
+        attrs={"augmented_from": images.key, "source_images": len(pixels), "distinct_images": len({image.tobytes() for image in out})},
+    )
+
+
+def stream(ctx: Context, index: int, purpose: int) -> np.random.Generator:
+    """Random numbers of one variation, or of one turn of the source images, for one purpose."""
+    return np.random.default_rng([ctx.seed & 0xFFFFFFFF, ctx.seed >> 32, index, purpose])
+
+
+def geometry(params: AugmentParams, draw: np.random.Generator, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, int]]:
+    """(axes to flip, pixels to roll down and right)."""
+    flips = tuple(axis for axis, wanted in ((-1, params.flip_x), (-2, params.flip_y)) if wanted and draw.random() < 0.5)
+    down, right = (
+        int(draw.integers(size // step)) * step if step else 0
+        for size, step in ((height, params.shift_y_step), (width, params.shift_x_step))
+    )
+    return flips, (down, right)
+
+
+def noisy(params: AugmentParams, image: NDArray[np.uint8], draw: np.random.Generator) -> NDArray[np.uint8]:
+    """The image [C,H,W] with its own white noise, back in whole grey levels."""
+    if not params.noise or draw.random() >= params.noise_share:
+        return image
+    deviation = params.noise if params.noise_low is None else draw.uniform(params.noise_low, params.noise)
+    levels = image + draw.normal(0, deviation, image.shape)
+    whole = np.rint(levels) if params.rounding == "nearest" else np.trunc(levels)
+    return np.clip(whole, 0, 255).astype(np.uint8)

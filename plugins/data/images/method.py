@@ -1,0 +1,65 @@
+"""`images`: a user's own image files as an `ImageSet`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from fabloom.errors import DataError, PipelineError
+from fabloom.kinds import ImageSet
+from fabloom.method import Context, Method, task
+
+from .params import AugmentParams, LoadParams
+
+if TYPE_CHECKING:
+    from fabloom.method import PlannedStep
+
+
+class Images(Method):
+    """PNG, JPEG, BMP, TIFF and NPY files.
+
+    Layouts: one file; a flat folder; `clean/` and `defect/` folders, which give the domain. Masks (0 and one other value) are
+    matched by name without suffix, from `masks/` or the `masks` parameter. File names are never interpreted unless `clean` or
+    `defect` say how. The headers of all files are checked before a pixel is decoded, and all pixels before a row is written.
+
+    Grey levels: an 8-bit set stays as it is. Integers of 16 and 32 bits and floats map linearly to 0..255 with one (low, high),
+    the extremes of the whole set, kept as `grey_low` and `grey_high`. Palettes are resolved, EXIF orientation is ignored
+    (pixels stay where the sensor saw them), and transparent pixels are composited over black, with a note in the log.
+    """
+
+    name = "images"
+    preload = ("numpy", "PIL.Image", "tifffile")
+
+    @classmethod
+    def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
+        """Refuse what the names of the files show to be wrong: no images, two of one name, patterns and masks that match nothing."""
+        if isinstance(step.params, LoadParams):
+            try:
+                step.params.entries()
+            except DataError as error:
+                raise PipelineError(f"steps.{step.name}.params", str(error)) from error
+
+    @task(version=1)
+    def load(self, ctx: Context, params: LoadParams) -> ImageSet:
+        """Read, check and write the files in the order of their names.
+
+        Raises DataError that names the file for: no images, two files of one name, mixed sizes, channels or depths,
+        unreadable, truncated, animated or multi-page files, images above `max_pixels`, pickled arrays, NaN and infinity, a
+        constant set, and masks that do not fit.
+        """
+        from . import loading
+
+        return loading.run(ctx, params)
+
+    @task(version=2)
+    def augment(self, ctx: Context, params: AugmentParams, *, images: ImageSet) -> ImageSet:
+        """Registered variations of a few images: flips, shifts along the structure, noise; masks and domain go along.
+
+        The test set released with the SinSEMI paper is, as its images show, `count: 50, flip_x: true, flip_y: true, paired: true,
+        noise: 1, noise_low: 0, noise_share: 0.7, rounding: truncate` on the labelled pair. Scores on such variations of two
+        images describe those two images; the attribute `distinct_images` counts what differs at all. Raises DataError for a step
+        beyond half the image.
+        """
+        from . import augment
+
+        return augment.augment(ctx, params, images)

@@ -1,0 +1,1 @@
+"""Diffusion models on their own: teachers, priors."""

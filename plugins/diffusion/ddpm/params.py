@@ -1,0 +1,85 @@
+"""Parameters of `ddpm`: what its tasks take, with defaults and presets."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from fabloom.params import Params
+
+TIMESTEPS = 1000
+"""Time values of every model, as published; a sampler takes as few of them as it likes."""
+
+
+class Network(Params):
+    """Shape of the `UNet2DModel`. `preset` fills in what is left out."""
+
+    preset: Literal["small", "cifar10"] = Field(
+        "small",
+        description="small: channels 16, 32, 64, one block, norm_groups 8, attention in the middle (636,465 parameters for 1 channel); "
+        "cifar10: the published 128, 256, 256, 256, two blocks, attention at 16 x 16 (35,746,307 parameters for 3 channels)",
+    )
+    channels: tuple[int, ...] | None = Field(None, min_length=1, description="width of each level; all but the first halve the image")
+    layers: int | None = Field(None, ge=1, description="residual blocks a level")
+    attention: tuple[int, ...] | None = Field(None, description="levels with self-attention, counted from the image, 0 first")
+    head_channels: int | None = Field(None, ge=1, description="width of an attention head; None is one head over all channels")
+    norm_groups: int | None = Field(None, ge=1, description="groups of the group norms; must divide every width")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout in the residual blocks (published 0.1 for CIFAR-10)")
+
+
+class TrainParams(Params):
+    """Training. The defaults suit some hundred 32 x 32 images on a CPU."""
+
+    network: Network = Field(Network(), description="shape of the U-Net")
+    steps: int = Field(2000, ge=0, description="optimizer steps (published 800,000 for CIFAR-10)")
+    batch: int = Field(32, ge=1, description="images an optimizer step (published 128)")
+    micro_batch: int | None = Field(None, ge=1, description="images held at once; gradients add up to those of the whole batch")
+    lr: float = Field(1e-3, gt=0, description="learning rate after the warm-up (published 2e-4)")
+    warmup: int = Field(100, ge=0, description="steps over which the learning rate rises from 0 (published 5000)")
+    decay: Literal["constant", "cosine"] = Field("cosine", description="course of the learning rate after the warm-up (published constant)")
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW decay")
+    grad_clip: float = Field(1.0, gt=0, description="largest gradient norm (published 1)")
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the weight average, after its warm-up (published 0.9999)")
+    prediction: Literal["epsilon", "v_prediction", "sample"] = Field(
+        "v_prediction", description="what the network predicts: noise, velocity or clean image (published epsilon)"
+    )
+    schedule: Literal["linear", "scaled_linear", "cosine"] = Field("linear", description="noise schedule (published linear)")
+    beta_start: float = Field(1e-4, gt=0, lt=1, description="first beta of linear and scaled_linear")
+    beta_end: float = Field(0.02, gt=0, lt=1, description="last beta of linear and scaled_linear")
+    min_snr: float | None = Field(5.0, gt=0, description="gamma of min-SNR loss weights (Hang et al. 2023); None weighs all times equally")
+    classes: Literal["none", "labels", "domain"] = Field("none", description="condition on the set's labels or on clean/defect")
+    label_dropout: float = Field(0.1, ge=0, le=1, description="share of labels hidden in training, for classifier-free guidance")
+    flip_x: bool = Field(False, description="mirror half of the images left-right; only where that is another valid image")
+    flip_y: bool = Field(False, description="mirror half of the images top-bottom")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the network under bfloat16 autocast")
+
+    @model_validator(mode="after")
+    def _betas(self) -> Self:
+        if self.beta_start >= self.beta_end:
+            raise ValueError(f"beta_start={self.beta_start} must be below beta_end={self.beta_end}")
+        return self
+
+
+class SampleParams(Params):
+    """Sampling."""
+
+    count: int = Field(1000, ge=1, description="images")
+    batch: int = Field(128, ge=1, description="images computed at once")
+    scheduler: Literal["ddpm", "ddim", "dpm++", "euler", "euler-ancestral"] = Field(
+        "dpm++", description="dpm++: DPM-Solver++ of order 2 (Lu et al. 2022); ddpm and euler-ancestral draw noise at every step"
+    )
+    steps: int = Field(20, ge=1, le=TIMESTEPS, description="network evaluations an image (ddpm: published 1000)")
+    clip: bool = Field(True, description="clip the predicted clean image to the grey range at every step")
+    labels: tuple[str, ...] = Field((), description="classes to draw, by name, in turn; empty draws all classes in turn")
+    guidance_scale: float = Field(1.0, ge=0, description="classifier-free guidance: 1 none, 0 ignores the class, above 1 exaggerates it")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the network under bfloat16 autocast")
+
+    @model_validator(mode="after")
+    def _whole_strides(self) -> Self:
+        if self.scheduler == "ddim" and TIMESTEPS % self.steps:
+            near = [n for n in range(1, TIMESTEPS + 1) if TIMESTEPS % n == 0]
+            below, above = max(n for n in near if n < self.steps), min(n for n in near if n > self.steps)
+            raise ValueError(f"ddim strides evenly through {TIMESTEPS} times: steps={self.steps} must divide it; "
+                             f"take {below} or {above}, or another scheduler")  # fmt: skip
+        return self

@@ -1,0 +1,142 @@
+"""From noise to images with a scheduler of diffusers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+)
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fabloom.errors import DataError, Interrupted, did_you_mean
+from fabloom.kinds import ImageSet, Model
+from fabloom.method import Context
+from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.noise import NoiseSchedule, Prediction
+
+from .diffusion import Network, clean_image, guided, noise_schedule, velocity_of
+from .networks import evaluate, load
+from .params import TIMESTEPS, SampleParams
+
+SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "ddpm": (DDPMScheduler, {"clip_sample": False}),
+    "ddim": (DDIMScheduler, {"clip_sample": False}),
+    "dpm++": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+    "euler": (EulerDiscreteScheduler, {}),
+    "euler-ancestral": (EulerAncestralDiscreteScheduler, {}),
+}
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A network with all that says how to walk from noise to images. `beta_schedule` is diffusers' name."""
+
+    network: Network
+    prediction: Prediction
+    beta_schedule: Any
+    beta_start: float
+    beta_end: float
+    null: int
+    params: SampleParams
+
+    def scheduler(self) -> Any:
+        """A fresh diffusers scheduler: they count their steps. 'trailing' starts at the noisiest time (Lin et al. 2023)."""
+        kind, options = SCHEDULERS[self.params.scheduler]
+        made = kind(
+            num_train_timesteps=TIMESTEPS,
+            beta_schedule=self.beta_schedule,
+            beta_start=self.beta_start,
+            beta_end=self.beta_end,
+            prediction_type="v_prediction",
+            timestep_spacing="trailing",
+            **options,
+        )
+        made.set_timesteps(self.params.steps)
+        return made
+
+    @torch.no_grad()
+    def draw(
+        self, generators: list[torch.Generator], shape: tuple[int, ...], labels: Tensor | None, device: torch.device,
+        watch: Callable[[], None] = lambda: None,
+    ) -> Tensor:  # fmt: skip
+        """x_0 [B,*shape] float32 on the CPU, one image for each generator. `watch` is called before every step."""
+        schedule = noise_schedule(self.beta_schedule, self.beta_start, self.beta_end)
+        scheduler = self.scheduler()
+        x = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device) * float(scheduler.init_noise_sigma)
+        for time in scheduler.timesteps:
+            watch()
+            scaled = scheduler.scale_model_input(x, time)
+            t = torch.full((len(x),), round(float(time)), device=device)
+            v = self.velocity(schedule, scaled, t, labels)
+            x = scheduler.step(v, time, x, generator=generators, return_dict=False)[0]
+        return x.float().cpu()
+
+    def velocity(self, schedule: NoiseSchedule, x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
+        """The guided, clipped prediction as a velocity, which is what the schedulers are told to expect."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.params.precision == "bf16"):
+            output = guided(self.network, x, t, labels, self.null, self.params.guidance_scale).float()
+        x0 = clean_image(schedule, self.prediction, x, output, t)
+        return velocity_of(schedule, x, x0.clamp(-1, 1) if self.params.clip else x0, t)
+
+
+def image_generator(seed: int, index: int) -> torch.Generator:
+    """The stream of image `index`: its start and all noise it meets, whatever the batch."""
+    digest = hashlib.blake2b(f"ddpm/{seed}/{index}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
+    """The task `sample`."""
+    config = model.config
+    unet = load(model, ctx.device)
+    classes = drawn_classes(params, config)
+    sampler = Sampler(
+        lambda x, t, labels: evaluate(unet, x, t, labels), config["prediction_type"], config["schedule"], config["beta_start"],
+        config["beta_end"], len(config["classes"]), params,
+    )  # fmt: skip
+    numbers = None if not classes else np.resize(np.array(classes, np.int16), params.count)
+    columns: dict[str, Any] = {}
+    if numbers is not None and config["class_source"] == "domain":
+        columns["domain"] = numbers.astype(np.int8)
+    elif numbers is not None:
+        columns |= {"labels": numbers, "class_names": config["classes"]}
+    return ImageSet.write(ctx, batches(ctx, sampler, config, numbers), **columns)
+
+
+def drawn_classes(params: SampleParams, config: dict[str, Any]) -> list[int]:
+    """Class numbers to draw in turn; empty for a model without classes. Raises DataError for a class that is not the model's."""
+    names: list[str] = config["classes"]
+    if not names and (params.labels or params.guidance_scale != 1):
+        raise DataError("this model knows no classes: leave out labels and guidance_scale, or train with classes=labels or domain")
+    for label in params.labels:
+        if label not in names:
+            raise DataError(f"the model has no class '{label}'.{did_you_mean(label, names)}")
+    return [names.index(label) for label in params.labels or names]
+
+
+def batches(ctx: Context, sampler: Sampler, config: dict[str, Any], numbers: NDArray[np.int16] | None) -> Iterator[NDArray[np.uint8]]:
+    """uint8 images, batch by batch."""
+    params, grey = sampler.params, GreyMap(*config["grey"])
+
+    def watch() -> None:
+        if ctx.stop_requested():
+            raise Interrupted("stopped while sampling. Run the same command again to start over.")
+
+    with ctx.progress(params.count, unit="image", name="sample") as bar:
+        for start in range(0, params.count, params.batch):
+            index = range(start, min(start + params.batch, params.count))
+            labels = None if numbers is None else torch.from_numpy(numbers[start : index.stop]).long().to(ctx.device)
+            x0 = sampler.draw([image_generator(ctx.seed, i) for i in index], tuple(config["image"]), labels, ctx.device, watch)
+            yield grey.inverse(x0.clamp(-1, 1)).numpy()
+            bar.advance(len(index))

@@ -1,1 +1,0 @@
-"""Images from files: formats, folder layouts, masks, validation before anything is written."""

@@ -1,0 +1,1 @@
+"""What says whether it helped: labels, segmenters, scores, tables."""

@@ -1,0 +1,105 @@
+"""The task `compare`: read the reports, and lay their figures beside the published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fabloom.errors import DataError
+from fabloom.kinds import ImageSet, Report
+from fabloom.method import Context
+
+from . import pictures, tables
+from .notes import notes
+from .params import CompareParams
+from .scores import Quality, Segmentation, read_quality, read_segmentation
+from .tables import AblationRow, Row
+
+SAME = 0.01
+"""IoU by which one predictor may differ between two evaluations of it."""
+
+
+def compare(
+    ctx: Context,
+    params: CompareParams,
+    reference: ImageSet,
+    samples: Sequence[ImageSet],
+    quality: Sequence[Report],
+    segmentation: Sequence[Report],
+    ablations: Sequence[Report],
+) -> Report:
+    """Write the report."""
+    controls = one_baseline(segmentation)
+    rows = [
+        Row(entry, read_quality(q), read_segmentation(s, "model"))
+        for entry, q, s in zip(params.entries, quality, segmentation, strict=True)
+    ]
+    settings = [AblationRow(s, read_quality(report)) for s, report in zip(params.settings, ablations, strict=True)]
+    found = {
+        tables.COUNTS: tables.counts(rows),
+        tables.DISTANCES: tables.distances(rows),
+        tables.SEGMENTATION: tables.segmentation(rows, controls["baseline"], controls["nothing"]),
+        **tables.ablations(settings),
+    }
+    metrics: dict[str, Any] = {row.entry.title: flat(row.segmenter) | flat_quality(row.quality) for row in rows}
+    metrics |= {name: flat(scores) for name, scores in controls.items()}
+    return Report.write(ctx, metrics, tables=found, pictures=panels(params, reference, samples), notes=notes(rows, settings))
+
+
+def one_baseline(reports: Sequence[Report]) -> dict[str, Segmentation]:
+    """Baseline and nothing, which all reports must have measured on the same test set. Raises DataError where they differ."""
+    found = {name: [read_segmentation(report, name) for report in reports] for name in ("baseline", "nothing")}
+    for name, scores in found.items():
+        for report, given in zip(reports, scores, strict=True):
+            if not alike(given, scores[0]):
+                raise DataError(
+                    f"reports {reports[0].key[:12]} and {report.key[:12]} score '{name}' differently: "
+                    "evaluate all methods on one test set and against one baseline"
+                )
+    return {name: scores[0] for name, scores in found.items()}
+
+
+def alike(a: Segmentation, b: Segmentation) -> bool:
+    """Whether two scores are of one predictor on one test set; a device may differ in the last bits, and by a pixel."""
+    pairs = ((first.value, second.value) for first, second in ((a.paper, b.paper), (a.defect, b.defect), (a.moved, b.moved)))
+    return all(x == y if x is None or y is None else abs(x - y) < SAME for x, y in pairs)
+
+
+def flat(scores: Segmentation) -> dict[str, Any]:
+    """Metrics of one predictor."""
+    known = {
+        "iou_defect": scores.defect,
+        "iou": scores.paper,
+        "iou_defect_moved": scores.moved,
+        "detection_rate_moved": scores.detection,
+        "false_alarm_rate_moved": scores.false_alarms,
+    }
+    return {name: value for metric, e in known.items() for name, value in ((metric, e.value), (f"{metric}_ci", [e.low, e.high]))}
+
+
+def flat_quality(quality: Quality) -> dict[str, Any]:
+    """Metrics of one set of images."""
+    found: dict[str, Any] = {"defects_per_image": quality.count.value, "defects_per_image_ci": [quality.count.low, quality.count.high]}
+    ratios: Mapping[str, Any] = {f"lpips_{net}_ratio": d.ratio for net, d in quality.lpips.items()}
+    for name, e in {"sifid_ratio": quality.sifid.ratio, **ratios}.items():
+        if e.value is not None:
+            found |= {name: e.value, f"{name}_ci": [e.low, e.high]}
+    return found | {"copy_share": quality.copies}
+
+
+def panels(params: CompareParams, reference: ImageSet, sets: Sequence[ImageSet]) -> dict[str, NDArray[np.uint8]]:
+    """The figure panels of the paper: samples, and where the defects are."""
+    names = [entry.title for entry in params.entries]
+    low, high = (int(v) for v in (reference.images[...].min(), reference.images[...].max()))
+    drawn = {
+        f"Samples (rows: {', '.join(names)}; the first of each row is the real image; contrast of the real image, {low} to {high})":
+        pictures.samples(reference, sets, params.shown)
+    }  # fmt: skip
+    maps, peaks = pictures.locations({"real": reference, **dict(zip(names, sets, strict=True))})
+    if maps is not None:
+        told = ", ".join(f"{name} {peak:.0%}" for name, peak in peaks.items())
+        drawn[f"Where the defects are (share of the labels that cover a pixel, each from 0 to its peak: {told})"] = maps
+    return drawn

@@ -1,0 +1,119 @@
+"""What is compared: generated images, the reference image, and a clean image of the same scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fabloom.errors import DataError, Interrupted
+from fabloom.kinds import ImageSet
+from fabloom.method import Context
+from fabloom.plugins.blocks.difference import Real
+from fabloom.plugins.blocks.perceptual import MIN_SIDE
+
+from .params import EvaluateParams
+
+BATCH = 16
+"""Images that a network sees at once."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """uint8 images [N,C,H,W], the reference [1,C,H,W], and the clean image [1,C,H,W] of the reference pair or None."""
+
+    images: NDArray[np.uint8]
+    reference: NDArray[np.uint8]
+    clean: NDArray[np.uint8] | None
+
+    @classmethod
+    def of(cls, params: EvaluateParams, images: ImageSet, reference: ImageSet) -> Comparison:
+        """Read and check. Equal channels are collapsed, so that grey and replicated grey compare. Raises DataError."""
+        size, wanted = images.images.shape[2:], reference.images.shape[2:]
+        if size != wanted:
+            raise DataError(f"images are {size[0]} x {size[1]} but the reference is {wanted[0]} x {wanted[1]}; they must have one size")
+        if min(size) < MIN_SIDE:
+            raise DataError(f"images of {size[0]} x {size[1]} are too small to be scored: a side must have {MIN_SIDE} pixels or more")
+        if 2 * params.reach > min(size):
+            raise DataError(f"reach: {params.reach} is more than half of {size[0]} x {size[1]} pixels; give {min(size) // 2} or less")
+        row, clean_row = reference_row(reference, params.reference_row), clean_row_of(reference, params.clean_row)
+        pixels, goal = collapsed(np.asarray(images.images)), collapsed(np.asarray(reference.images[row : row + 1]))
+        clean = None if clean_row is None else collapsed(np.asarray(reference.images[clean_row : clean_row + 1]))
+        for name, other in (("the reference", goal), ("the clean image", clean)):
+            if other is not None and other.shape[1] != pixels.shape[1]:
+                raise DataError(f"images have {pixels.shape[1]} channels but {name} has {other.shape[1]} (equal channels count as one)")
+        if goal.min() == goal.max():
+            raise DataError(f"the reference, row {row} of set {reference.key[:12]}, is constant: nothing can be compared with it")
+        return cls(pixels, goal, clean)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the reference in grey levels."""
+        return float(self.reference.std())
+
+    def normal(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Pixels in standard deviations of the reference from its mean, float32."""
+        return torch.from_numpy(((pixels - self.reference.mean()) / self.deviation).astype(np.float32))
+
+    def anchors(self, seed: int) -> dict[str, NDArray[np.uint8]]:
+        """What a score is read against: the clean image, the mirrored reference, and noise of its mean and deviation."""
+        draw = np.random.default_rng(seed)
+        noise = draw.normal(self.reference.mean(), self.deviation, self.reference.shape)
+        found = {"mirrored_reference": self.reference[..., ::-1].copy(), "noise": np.clip(np.rint(noise), 0, 255).astype(np.uint8)}
+        return found if self.clean is None else {"clean_reference": self.clean, **found}
+
+
+def reference_row(reference: ImageSet, chosen: int | None) -> int:
+    """The chosen row, else the only image with a defect (domain 1), else the only image. Raises DataError."""
+    if chosen is not None:
+        return _checked(reference, chosen, "reference_row")
+    domain = reference.domain
+    rows = range(len(reference)) if domain is None else np.flatnonzero(domain[...] == 1).tolist()
+    if len(rows) == 1:
+        return int(rows[0])
+    held = "does not say which have a defect" if domain is None else f"{len(rows)} of them with a defect (domain 1)"
+    raise DataError(
+        f"generated images are compared with one image; reference {reference.key[:12]} holds {len(reference)} images, {held}. "
+        "Choose one with `reference_row: ROW`, or load it with the `defect` and `clean` patterns of images.load"
+    )
+
+
+def clean_row_of(reference: ImageSet, chosen: int | None) -> int | None:
+    """The chosen row, else the first clean image (domain 0); None where there is none."""
+    if chosen is not None:
+        return _checked(reference, chosen, "clean_row")
+    rows = [] if reference.domain is None else np.flatnonzero(reference.domain[...] == 0).tolist()
+    return int(rows[0]) if rows else None
+
+
+def _checked(reference: ImageSet, row: int, field: str) -> int:
+    if row >= len(reference):
+        raise DataError(f"{field}: row {row} is not in set {reference.key[:12]} of {len(reference)} images (rows count from 0)")
+    return row
+
+
+def collapsed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[N,C,H,W] with one channel where all channels of all images are equal."""
+    return pixels[:, :1] if (pixels == pixels[:, :1]).all() else pixels
+
+
+def unit(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """uint8 to float32 on [-1, 1]."""
+    return torch.from_numpy(pixels / np.float32(127.5) - np.float32(1)).to(device)
+
+
+def batched(ctx: Context, name: str, pixels: NDArray[np.uint8], score: Callable[[NDArray[np.uint8]], Tensor]) -> Real:
+    """`score` [n,..] of every batch of images, put together; with progress. Raises Interrupted on a stop."""
+    found = []
+    with torch.no_grad(), ctx.progress(len(pixels), unit="image", name=name) as bar:
+        for start in range(0, len(pixels), BATCH):
+            if ctx.stop_requested():
+                raise Interrupted(f"stopped while scoring ({name}). Run the same command again to start over.")
+            part = pixels[start : start + BATCH]
+            found.append(score(part).double().cpu().numpy())
+            bar.advance(len(part))
+    return np.concatenate(found)

@@ -1,0 +1,166 @@
+"""The task `evaluate`: every score of the generated images, beside the reference pair's and beside anchors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fabloom.kinds import ImageSet, Report, Table
+from fabloom.method import Context
+from fabloom.plugins.blocks import difference, patches
+from fabloom.plugins.blocks.difference import Real, grey
+from fabloom.plugins.blocks.perceptual import Lpips
+from fabloom.plugins.blocks.weights import SIFID_STEMS, TRUNKS, MissingWeights
+
+from . import defects, features, notes, pictures, sifid
+from .comparison import Comparison, batched, clean_row_of, reference_row
+from .copies import least_difference, noise_floor
+from .joining import BEST, Joined, read_metrics
+from .params import EvaluateParams
+from .scores import Metrics, Summary
+
+
+@dataclass
+class Findings:
+    """What goes into the report, and by which distance images are called near."""
+
+    metrics: Metrics
+    notes: list[str] = field(default_factory=list)
+    tables: dict[str, Table] = field(default_factory=dict)
+    pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    nearness: tuple[str, Real] | None = None
+
+
+def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, reference: ImageSet, metrics: Sequence[Report]) -> Report:
+    """The task `evaluate`."""
+    given = Comparison.of(params, images, reference)
+    rows = reference_row(reference, params.reference_row), clean_row_of(reference, params.clean_row)
+    joined = read_metrics(metrics, images, reference, *rows)
+    summary = Summary(ctx.seed, params.resamples, params.confidence)
+    found = Findings({"images": len(given.images)})
+    defect_scores(params, given, images, reference, summary, found)
+    lpips_scores(ctx, params, given, summary, found)
+    sifid_scores(ctx, given, summary, found)
+    patch_scores(ctx, given, summary, found)
+    copy_scores(params, given, found)
+    joined_scores(joined, summary, found)
+    found.pictures |= pictures.samples(given, params.shown)
+    if found.nearness is not None:
+        found.pictures |= pictures.extremes(given, *found.nearness)
+    return Report.write(
+        ctx, found.metrics, tables=found.tables, pictures=found.pictures, notes=[*found.notes, *notes.READING, notes.intervals(params)]
+    )
+
+
+def defect_scores(
+    params: EvaluateParams, given: Comparison, images: ImageSet, reference: ImageSet, summary: Summary, found: Findings
+) -> None:
+    """Defects by difference to the clean image; nothing without one."""
+    if given.clean is None:
+        found.notes.append(notes.NO_CLEAN)
+        return
+    # several clean images: their median has less noise; the pair's clean image stays one acquisition
+    several = params.clean_row is None and reference.domain is not None
+    clean = difference.clean_reference(reference) if several else grey(given.clean)
+    middle = np.median(clean, axis=0)
+    rule = difference.make_rule(params.labels, images, clean)
+    own = defects.Defects.find(grey(given.reference), middle, rule)
+    all_found = defects.Defects.find(grey(given.images), middle, rule)
+    lines = all_found.by_line(middle)
+    found.metrics["defects"] = defects.metrics(all_found, own, lines, summary)
+    found.tables |= defects.tables(all_found, lines)
+    found.pictures |= pictures.locations(all_found.centres, len(given.images), middle)
+    found.notes.append(notes.counting(rule, int(own.counts[0])))
+
+
+def lpips_scores(ctx: Context, params: EvaluateParams, given: Comparison, summary: Summary, found: Findings) -> None:
+    """LPIPS to the reference and among the images, for every net whose weights are there; the deviation of a pixel."""
+    varied: Metrics = {"pixel_sd": float(given.images.std(0, dtype=np.float64).mean()) / given.deviation}
+    for net in dict.fromkeys(params.nets):
+        try:
+            model = Lpips.load(net, ctx.device)
+        except MissingWeights as problem:
+            ctx.log(str(problem))
+            found.notes.append(notes.left_out(f"LPIPS {net}", TRUNKS[net]))
+            continue
+        distances, among = features.lpips(ctx, model, given, params.neighbours)
+        found.metrics[f"lpips_{net}"] = summary.distance(distances.values, distances.pair)
+        first = found.nearness is None
+        if first:
+            found.nearness = f"LPIPS {net}", distances.values
+            found.notes.append(notes.diversity(net, params.neighbours))
+        if among is not None:
+            name = "lpips" if first else f"lpips_{net}"
+            varied |= summary.mean(name, among)
+            if distances.pair:
+                varied[f"{name}_ratio"] = varied[name] / distances.pair
+    found.metrics["diversity"] = varied
+
+
+def sifid_scores(ctx: Context, given: Comparison, summary: Summary, found: Findings) -> None:
+    """SIFID under the name of the weights it was computed with; nothing without weights."""
+    try:
+        name, stem = sifid.load(ctx.device)
+    except MissingWeights as problem:
+        ctx.log(str(problem))
+        found.notes.append(notes.left_out("SIFID", SIFID_STEMS["sifid"]))
+        return
+    distances = features.sifid(ctx, stem, given)
+    found.metrics[name] = summary.distance(distances.values, distances.pair)
+    if name != "sifid":
+        found.notes.append(notes.STAND_IN)
+
+
+def patch_scores(ctx: Context, given: Comparison, summary: Summary, found: Findings) -> None:
+    """Sliced Wasserstein and nearest patches, beside anchors measured alike."""
+    goal = given.normal(given.reference)
+
+    def score(pixels: NDArray[np.uint8]) -> torch.Tensor:
+        images = given.normal(pixels)
+        return torch.stack([patches.sliced_wasserstein(images, goal), *patches.nearest(images, goal)], 1)
+
+    values = dict(zip(("sliced_wasserstein", "coherence", "completeness"), batched(ctx, "patches", given.images, score).T, strict=True))
+    generated: Metrics = {}
+    for name, column in values.items():
+        generated |= summary.mean(name, column)
+    anchors = {name: dict(zip(values, score(pixels)[0].tolist(), strict=True)) for name, pixels in given.anchors(ctx.seed).items()}
+    pair = anchors.get("clean_reference", {}).get("sliced_wasserstein")
+    found.metrics["sliced_wasserstein"] = summary.distance(values["sliced_wasserstein"], pair)
+    found.metrics["patches"] = {"generated": generated, **anchors}
+    if found.nearness is None:
+        found.nearness = "sliced Wasserstein distance", values["sliced_wasserstein"]
+
+
+def copy_scores(params: EvaluateParams, given: Comparison, found: Findings) -> None:
+    """How close the closest images are to the reference, in multiples of what a second acquisition would be."""
+    reference = grey(given.reference)[0]
+    floor = noise_floor(reference, None if given.clean is None else grey(given.clean)[0])
+    ratios = least_difference(grey(given.images), reference, params.reach) / floor
+    found.metrics["copies"] = {
+        "copy_share": float((ratios < params.copy_below).mean()),
+        "smallest_ratio": float(ratios.min()),
+        "median_ratio": float(np.median(ratios)),
+        "noise_floor": floor,
+    }
+    found.notes.append(notes.copying(params, floor, known=given.clean is not None))
+
+
+def joined_scores(joined: Sequence[Joined], summary: Summary, found: Findings) -> None:
+    """Metrics of other plugins: the same resamples and intervals, a group of their name, a row of a table, a note."""
+    rows: list[list[object]] = []
+    for one in joined:
+        head = one.head
+        scores = summary.score(one.values, head.pair)
+        found.metrics[head.name] = {**scores, **({"anchors": head.anchors} if head.anchors else {})}
+        low, high = scores["raw_ci"] or (None, None)
+        rows.append(
+            [head.name, scores["raw"], low, high, scores["sd"], head.pair, scores.get("ratio"), head.unit, BEST[head.higher_is_better]]
+        )
+        found.notes.append(notes.joined(one))
+    if rows:
+        columns = ("metric", "mean", "low", "high", "sd", "reference pair", "ratio", "unit", "best")
+        found.tables["Metrics of other plugins"] = Table(columns, rows)

@@ -1,0 +1,14 @@
+"""Defect masks from the difference to a clean reference image."""
+
+from __future__ import annotations
+
+from fabloom.hooks import hookimpl
+from fabloom.method import Method
+
+
+@hookimpl
+def fabloom_methods() -> list[type[Method]]:
+    """The method of this room."""
+    from .method import ReferenceDifference
+
+    return [ReferenceDifference]

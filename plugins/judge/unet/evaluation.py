@@ -1,0 +1,167 @@
+"""The task `evaluate`: predict, score, resample, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fabloom.errors import DataError
+from fabloom.kinds import ImageSet, Model, Report
+from fabloom.method import Context
+from fabloom.plugins.blocks.grey import GreyMap
+
+from . import presentation
+from .intervals import Interval, difference, interval, resampled, verdict, with_trainings
+from .metrics import Marks, Ratio, Real, iou_sd, over_moves, scores
+from .moves import IDENTITY, Move, moves
+from .networks import load
+from .params import EvaluateParams
+from .prediction import predict
+from .training import SEEN, fingerprints
+
+STREAM = "bootstrap"
+VARYING = ("iou", "iou_defect", "iou_defect_moved")
+"""Scores whose deviation between trainings is a metric."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Images uint8 [N,C,H,W], exact masks uint8 [N,H,W], the number of the distinct image that each is [N], and how to move them."""
+
+    pixels: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    groups: NDArray[np.int64]
+    moves: tuple[Move, ...]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One predictor: the masks [N,H,W] of its first training, its marks by move, scores, bootstrap samples, intervals."""
+
+    found: NDArray[np.bool_]
+    marks: Mapping[str, Marks]
+    ratios: Mapping[str, Ratio]
+    samples: Mapping[str, Real]
+    intervals: Mapping[str, Interval]
+
+    @property
+    def trainings(self) -> int:
+        """Number of networks that the scores are means over."""
+        return len(self.ratios["iou"].each)
+
+
+def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, model: Model, baseline: Model | None) -> Report:
+    """Score all predictors on the same images and the same resamples, and say whether the model helped."""
+    test = read(params, images)
+    models = {"model": model} if baseline is None else {"model": model, "baseline": baseline}
+    for name, given in models.items():
+        check(name, given, images, test.pixels)
+    start = ctx.generator(STREAM).get_state()
+    predictors = {}
+    total = len(test.moves) * sum(given.config["repeats"] for given in models.values())
+    with ctx.progress(total, unit="pass", name="predict") as bar:
+        for name, given in models.items():
+            found, marks = marked(ctx, params, given, test, bar.advance)
+            predictors[name] = scored(ctx, params, name, found, marks, test, start)
+    nothing = np.zeros(test.truth.shape, bool)
+    still = {move.name: Marks.stacked([Marks.of(nothing, move.of(test.truth), params.min_area)]) for move in test.moves}
+    predictors["nothing"] = scored(ctx, params, "nothing", nothing, still, test, start)
+    gaps = {} if baseline is None else compare(params, predictors)
+    size = sizes(test)
+    metrics: dict[str, Any] = {**size, **{name: summary(name, p) for name, p in predictors.items()}}
+    if gaps:
+        metrics["difference"] = {**flat(gaps), "verdict": verdict(gaps["iou"])}
+    return Report.write(
+        ctx,
+        metrics,
+        tables=presentation.tables(images, predictors),
+        pictures=presentation.pictures(params, test.pixels, test.truth, predictors),
+        notes=presentation.notes(params, images, size, predictors, gaps),
+    )
+
+
+def read(params: EvaluateParams, images: ImageSet) -> HeldOut:
+    """The test set. Raises DataError where it has no masks, or is too small for a shift."""
+    if images.masks is None:
+        raise DataError(f"test set {images.key[:12]} has no masks; evaluation needs exact ones")
+    pixels, truth = np.asarray(images.images), np.asarray(images.masks)
+    _, groups = np.unique(fingerprints(pixels), return_inverse=True)
+    return HeldOut(pixels, truth, groups, moves(params.shifts, *truth.shape[1:]))
+
+
+def sizes(test: HeldOut) -> dict[str, int]:
+    """How many images of which sort."""
+    defects = int(test.truth.reshape(len(test.truth), -1).any(1).sum())
+    distinct = int(test.groups.max()) + 1
+    return {"images": len(test.truth), "distinct_images": distinct, "defect_images": defects, "clean_images": len(test.truth) - defects}
+
+
+def check(name: str, model: Model, images: ImageSet, pixels: NDArray[np.uint8]) -> None:
+    """Raise DataError for a model of other images, and for one that was trained on a test image."""
+    config = model.config
+    if config.get("role") != "unet":
+        raise DataError(f"{name} {model.key[:12]} is no segmenter (role '{config.get('role')}'); give one of unet.train")
+    if "repeats" not in config:
+        raise DataError(f"{name} {model.key[:12]} was written by an older unet.train; run its training step again")
+    if config["image"][0] != pixels.shape[1]:
+        raise DataError(f"{name} {model.key[:12]} takes {config['image'][0]} channels, test set {images.key[:12]} has {pixels.shape[1]}")
+    shared = np.isin(fingerprints(pixels), model.state(SEEN)[""].numpy()).sum()
+    if shared:
+        raise DataError(
+            f"{shared} of {len(pixels)} test images were used to train '{name}' {model.key[:12]}: the score would be memory, not skill. "
+            "Give the test step another seed, or other files."
+        )
+
+
+def marked(
+    ctx: Context, params: EvaluateParams, model: Model, test: HeldOut, advance: Callable[[], None]
+) -> tuple[NDArray[np.bool_], dict[str, Marks]]:
+    """Masks of the first training on the images as they are, and the marks [R,N] of all trainings by move."""
+    config = model.config
+    grey, first = GreyMap(*config["grey"]), np.empty(0, bool)
+    parts: dict[str, list[Marks]] = {move.name: [] for move in test.moves}
+    for net in load(model, ctx.device):
+        for move in test.moves:
+            pixels, truth = move.of(test.pixels), move.of(test.truth)
+            found = predict(net, pixels, grey, config["depth"], ctx.device, threshold=params.threshold, batch=params.batch)
+            parts[move.name].append(Marks.of(found, truth, params.min_area))
+            if not first.size:
+                first = found
+            advance()
+    return first, {name: Marks.stacked(trainings) for name, trainings in parts.items()}
+
+
+def scored(
+    ctx: Context, params: EvaluateParams, name: str, found: NDArray[np.bool_], marks: Mapping[str, Marks], test: HeldOut, start: Any
+) -> Scored:
+    """Scores of one predictor with their intervals; all predictors start from one state of the stream, so differences are paired."""
+    draw = ctx.generator(STREAM)
+    draw.set_state(start)
+    ratios = scores(marks[IDENTITY.name]) | over_moves(list(marks.values()))
+    samples = with_trainings(ratios, resampled(ratios, test.groups, params.resamples, draw), ctx.generator(f"trainings_{name}"))
+    return Scored(found, marks, ratios, samples, {n: interval(r.value, samples[n], params.confidence) for n, r in ratios.items()})
+
+
+def compare(params: EvaluateParams, predictors: Mapping[str, Scored]) -> dict[str, Interval]:
+    """Model minus baseline."""
+    ours, theirs = predictors["model"], predictors["baseline"]
+    return difference(ours.ratios, theirs.ratios, (ours.samples, theirs.samples), params.confidence)
+
+
+def summary(name: str, predictor: Scored) -> dict[str, Any]:
+    """All numbers of a predictor."""
+    found = flat(predictor.intervals) | {"iou_sd": iou_sd(predictor.marks[IDENTITY.name])}
+    if name != "nothing":
+        found["trainings"] = predictor.trainings
+    if predictor.trainings > 1:
+        found |= {f"{score}_training_sd": predictor.ratios[score].training_sd for score in VARYING}
+    return found
+
+
+def flat(intervals: Mapping[str, Interval]) -> dict[str, Any]:
+    """`iou`, `iou_ci` (its low and high end) and so on."""
+    return {name: value for score, i in intervals.items() for name, value in ((score, i.value), (f"{score}_ci", [i.low, i.high]))}

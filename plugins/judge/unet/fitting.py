@@ -1,0 +1,153 @@
+"""One training: the recipe, the loop, and which weights are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+
+from fabloom.method import Context
+from fabloom.plugins.blocks.grey import GreyMap
+
+from .augmentation import augment
+from .metrics import image_iou
+from .networks import logits
+from .params import Augment, TrainParams
+
+LOG_EVERY = 10
+DECAY_EPOCHS, DECAY = 20, 0.1
+"""The published learning rate is multiplied by `DECAY` after every `DECAY_EPOCHS` epochs."""
+PATIENCE = 20
+"""Epochs without a smaller validation loss after which a training by epochs stops."""
+WATCH_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`TrainParams` with nothing left out; exactly one of `steps` and `epochs` is a number."""
+
+    encoder: str
+    depth: int
+    decoder_channels: tuple[int, ...]
+    steps: int | None
+    epochs: int | None
+    batch: int
+    lr: float
+    weight_decay: float
+    dice_weight: float
+    augment: Augment
+    accept_clean: bool
+    limit: int | None
+    validation: float
+
+    @classmethod
+    def of(cls, params: TrainParams) -> Self:
+        """The preset of `params` with what it overrides."""
+        filled = params.filled()
+        return cls(**{field.name: filled[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 [N,C,H,W], masks uint8 [N,H,W], and the rows that train and that only watch."""
+
+    images: Tensor
+    masks: Tensor
+    train: Tensor
+    watch: Tensor
+
+
+class Best:
+    """The weights of the smallest validation loss so far, and how many epochs ago that was; checkpointed with the loop."""
+
+    def __init__(self) -> None:
+        self.loss = float("inf")
+        self.age = 0
+        self.weights: dict[str, Tensor] = {}
+
+    def offer(self, loss: float, net: nn.Module) -> None:
+        """Keep the weights of `net` if its loss is smaller than any before."""
+        if loss < self.loss:
+            self.loss, self.age = loss, 0
+            self.weights = {name: value.detach().clone() for name, value in net.state_dict().items()}
+        else:
+            self.age += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs."""
+        return {"loss": self.loss, "age": self.age, "weights": self.weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.loss, self.age, self.weights = state["loss"], state["age"], dict(state["weights"])
+
+
+def segmentation_loss(out: Tensor, masks: Tensor, dice_weight: float) -> Tensor:
+    """dice_weight * Dice + (1 - dice_weight) * binary cross-entropy of logits [B,H,W]; Dice is pooled over the batch."""
+    target = masks.to(out.dtype)
+    entropy = nn.functional.binary_cross_entropy_with_logits(out, target)
+    if not dice_weight:
+        return entropy
+    dice: Tensor = smp.losses.DiceLoss("binary")(out[:, None], target[:, None])
+    return dice_weight * dice + (1 - dice_weight) * entropy
+
+
+def fit(ctx: Context, recipe: Recipe, net: nn.Module, split: Split, grey: GreyMap, repeat: int) -> None:
+    """Train `net` in place; by epochs the weights of the smallest validation loss are put back at the end."""
+    turn = -(-len(split.train) // recipe.batch)
+    total = recipe.epochs * turn if recipe.epochs else recipe.steps or 0
+    if not total:
+        return
+    optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    rate = schedule(recipe, optimizer, total, turn)
+    draw, best = ctx.generator(f"batches_{repeat}"), Best()
+    watch_every = turn if recipe.epochs else max(total // 10, 1)
+    net.train()
+    for step in ctx.loop(total, name=f"net_{repeat}", net=net, optimizer=optimizer, rate=rate, best=best):
+        if best.age >= PATIENCE:
+            break
+        rows = batch_rows(recipe, split.train, step.index % turn, draw)
+        x, y = augment(grey.forward(split.images[rows]), split.masks[rows], recipe.augment, draw)
+        loss = segmentation_loss(logits(net, x.to(ctx.device), recipe.depth), y.to(ctx.device), recipe.dice_weight)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        rate.step()
+        if step.index % LOG_EVERY == 0:
+            step.log(loss=float(loss.detach()))
+        if len(split.watch) and (step.index + 1) % watch_every == 0:
+            watched, iou = watch(ctx, recipe, net, split, grey)
+            step.log(validation_loss=watched, validation_iou=iou)
+            if recipe.epochs:
+                best.offer(watched, net)
+    if best.weights:
+        net.load_state_dict(best.weights)
+
+
+def schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, total: int, turn: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """One cycle over all steps, or the published staircase by epochs of `turn` steps."""
+    if recipe.epochs:
+        return torch.optim.lr_scheduler.StepLR(optimizer, DECAY_EPOCHS * turn, DECAY)
+    warm_up = 0.2 if total == 10 else 0.1  # a warm-up of exactly one step has no slope, and torch divides by zero
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=max(total, 2), pct_start=warm_up, cycle_momentum=False)
+
+
+def batch_rows(recipe: Recipe, rows: Tensor, turn: int, draw: torch.Generator) -> Tensor:
+    """Rows of a step: drawn with replacement, so that a handful of images fills a batch; by epochs the next in order."""
+    if recipe.epochs:
+        return rows[turn * recipe.batch : (turn + 1) * recipe.batch]
+    return rows[torch.randint(len(rows), (recipe.batch,), generator=draw)]
+
+
+@torch.no_grad()
+def watch(ctx: Context, recipe: Recipe, net: nn.Module, split: Split, grey: GreyMap) -> tuple[float, float]:
+    """(loss, mean IoU) on the validation images as they are; batch statistics stay those of the training images."""
+    net.eval()
+    parts = [logits(net, grey.forward(split.images[rows]).to(ctx.device), recipe.depth).cpu() for rows in split.watch.split(WATCH_BATCH)]
+    net.train()
+    out, masks = torch.cat(parts), split.masks[split.watch]
+    return float(segmentation_loss(out, masks, recipe.dice_weight)), float(image_iou((out > 0).numpy(), masks.numpy()).mean())

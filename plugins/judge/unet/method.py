@@ -1,0 +1,62 @@
+"""`unet`: trains a U-Net that finds defects, and says honestly how well it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from fabloom.kinds import ImageSet, Model, Report
+from fabloom.method import Context, Method, task
+
+from .params import EvaluateParams, TrainParams
+
+if TYPE_CHECKING:
+    from fabloom.network import Network
+
+
+class UNet(Method):
+    """U-Net (Ronneberger et al. 2015) of segmentation-models-pytorch with a small encoder, always from random weights.
+
+    Use it twice in a pipeline: once on synthetic images, once on the real ones (`limit` for a handful of them, `augment` for
+    plain variations). `evaluate` scores both on the same test images, so that the difference says what the synthesis was worth.
+    """
+
+    name = "unet"
+    preload = ("torch", "torch._dynamo", "segmentation_models_pytorch")
+
+    @classmethod
+    def networks(cls, model: Model) -> Mapping[str, Network]:
+        """`segmenter-0` and so on, one for each training: image to logits."""
+        from . import exporting
+
+        return exporting.networks(model)
+
+    @task(version=2)
+    def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:
+        """Train on images with masks, `repeats` times from different random streams; the model holds all of the networks.
+
+        The published preset departs from the released script where that is at fault: validation runs in evaluation mode,
+        without gradients and without noise. Raises DataError for a set without masks or without a single defect pixel, and
+        for an encoder that does not exist or does not fit. The grey range and a hash of every image used are kept in the model.
+        """
+        from . import training
+
+        return training.train(ctx, params, images)
+
+    @task(version=2)
+    def evaluate(self, ctx: Context, params: EvaluateParams, *, images: ImageSet, model: Model, baseline: Model | None = None) -> Report:
+        """Score `model`, `baseline` and 'no defect anywhere' on held-out images with exact masks, under two protocols.
+
+        The paper's: `iou` is the mean over images of intersection / union, 1 where both masks are empty, with `iou_sd`, the
+        population deviation over images. A set that is half clean gives 0.50 +- 0.50 to a network that finds nothing, and
+        0.74 +- 0.42 to one that misses the mirrored half of the defects.
+        The honest one: defect images alone (`iou_defect`, `detection_rate`), alarms on clean images (`false_alarm_rate`), pooled
+        IoU, and the same over flips and shifts of the test images (`iou_defect_moved` and so on; a table has them one by one).
+
+        Scores are means over the trainings of a model. Intervals are percentiles over resamples of the distinct test images;
+        where a model holds several trainings they also contain the choice of training (Student's t, wide for three). The
+        paired difference says whether the model helped. Raises DataError where a test image was trained on.
+        """
+        from . import evaluation
+
+        return evaluation.evaluate(ctx, params, images, model, baseline)

@@ -1,0 +1,130 @@
+"""Parameters of `unet`: what its tasks take, with defaults and presets."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from fabloom.params import Params
+
+
+class Augment(Params):
+    """Random changes to every training image; geometry changes image and mask together."""
+
+    flip_x: bool = Field(True, description="mirror half of the images left-right, masks with them")
+    flip_y: bool = Field(True, description="mirror half of the images top-bottom, masks with them")
+    shift: int = Field(0, ge=0, description="shift by up to this many pixels each way, the border mirrored in; bends no line but the seam")
+    gain: float = Field(0.05, ge=0, lt=1, description="contrast is multiplied by 1 +- this, drawn for each image")
+    offset: float = Field(0.05, ge=0, lt=1, description="brightness moves by +- this share of half the grey range, drawn for each image")
+    noise: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="white noise; standard deviation drawn for each image, up to this share of half the grey range",
+    )
+
+
+PUBLISHED_ENCODER = "milesial"
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {
+        "encoder": "tu-regnetx_002", "depth": 3, "decoder_channels": (64, 32, 16), "steps": 300, "epochs": None, "batch": 32,
+        "lr": 3e-3, "weight_decay": 1e-4, "dice_weight": 0.5, "augment": Augment(), "validation": 0.1,
+    },
+    "published": {
+        "encoder": PUBLISHED_ENCODER, "depth": 4, "decoder_channels": (256, 128, 64, 64), "steps": None, "epochs": 100, "batch": 1,
+        "lr": 1e-5, "weight_decay": 0.0, "dice_weight": 0.0, "validation": 0.05,
+        "augment": Augment(flip_x=False, flip_y=False, gain=0, offset=0, noise=1 / 255),
+    },
+}  # fmt: skip
+"""What a preset puts in the place of fields that are left out."""
+
+
+class TrainParams(Params):
+    """Segmenter. A field that is left out takes the value of the preset.
+
+    `small` reaches its plateau on some hundred 32 x 32 images in half a minute of one CPU core. `published` is the recipe of
+    SinSEMI: the 17,261,825-parameter U-Net, grey / 255, batches in the order of the set, x0.1 every 20 epochs, the weights of
+    the smallest validation loss, stop after 20 epochs without a smaller one; 0.3 CPU seconds a 96 x 96 image.
+    """
+
+    preset: Literal["small", "published"] = Field("small", description="small: minutes on a CPU; published: the recipe of SinSEMI")
+    repeats: int = Field(
+        1, ge=1, description="independent trainings (weights, batches, held-out images) kept in one model; 3 or more for statistical claims"
+    )
+    encoder: str | None = Field(
+        None,
+        description="encoder of segmentation-models-pytorch, `tu-NAME` of timm, or milesial (the published network); "
+        "small tu-regnetx_002, published milesial",
+    )
+    depth: int | None = Field(None, ge=3, le=5, description="times that the encoder halves the image; small 3, milesial 4")
+    decoder_channels: tuple[int, ...] | None = Field(
+        None, description="widths of the decoder, coarsest first, one for each halving; small (64, 32, 16)"
+    )
+    steps: int | None = Field(
+        None,
+        ge=0,
+        description="optimizer steps on random batches, one learning-rate cycle; 0 gives the untrained network, an anchor; small 300",
+    )
+    epochs: int | None = Field(
+        None, ge=1, description="at most this many passes in the order of the set, instead of `steps`; keeps the best; published 100"
+    )
+    batch: int | None = Field(None, ge=1, description="images a step; small 32, drawn with replacement; published 1")
+    lr: float | None = Field(None, gt=0, description="largest learning rate; small 3e-3, published 1e-5")
+    weight_decay: float | None = Field(None, ge=0, description="AdamW decay; small 1e-4, published 0, which is Adam")
+    dice_weight: float | None = Field(
+        None, ge=0, le=1, description="loss = dice_weight * Dice + (1 - dice_weight) * binary cross-entropy; small 0.5, published 0"
+    )
+    augment: Augment | None = Field(
+        None, description="random changes to training images, instead of the preset's; published: noise of up to 1 grey level alone"
+    )
+    accept_clean: bool = Field(
+        False, description="train also where no image has a defect, so that a comparison goes on; the network then learns to find none"
+    )
+    limit: int | None = Field(None, ge=2, description="use the first images only, clean and defect in the proportion of the set")
+    validation: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="share of the images that is held out to watch the training: small 0.1, of each domain at random; "
+        "with epochs the last of the set (published 0.05), where no image is left the last weights are kept",
+    )
+
+    def filled(self) -> dict[str, Any]:
+        """All fields, with the preset's values in the place of those that are left out."""
+        given = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+        if self.steps is not None or self.epochs is not None:
+            given |= {"steps": self.steps, "epochs": self.epochs}
+        recipe = PRESETS[self.preset] | {"limit": None} | given
+        if recipe["encoder"] == PUBLISHED_ENCODER:
+            recipe |= {name: PRESETS["published"][name] for name in ("depth", "decoder_channels")}
+        return recipe
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("give steps (random batches) or epochs (passes in the order of the set), not both")
+        recipe = self.filled()
+        if recipe["encoder"] == PUBLISHED_ENCODER:
+            if self.depth is not None or self.decoder_channels is not None:
+                raise ValueError(f"the widths of {PUBLISHED_ENCODER} are fixed; leave out depth and decoder_channels")
+        elif len(recipe["decoder_channels"]) != recipe["depth"]:
+            raise ValueError(
+                f"decoder_channels names {len(recipe['decoder_channels'])} widths; depth={recipe['depth']} needs {recipe['depth']}"
+            )
+        return self
+
+
+class EvaluateParams(Params):
+    """How predictions are scored."""
+
+    threshold: float = Field(0.5, gt=0, lt=1, description="a pixel is a defect where its probability is above this")
+    min_area: int = Field(4, ge=1, description="fewest pixels of a predicted component that raises an alarm; IoU counts every pixel")
+    batch: int = Field(256, ge=1, description="images predicted at once")
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples of the test images")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of the intervals")
+    shifts: tuple[PositiveInt, ...] = Field(
+        (1, 4),
+        description="pixels by which test images are also moved right and down, the border mirrored in; empty: flips alone",
+    )
+    shown: int = Field(8, ge=1, description="images in a row of the pictures")

@@ -1,0 +1,113 @@
+"""Training segmenters: which images, how many times, what is kept."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fabloom.errors import DataError
+from fabloom.kinds import ImageSet, Model
+from fabloom.method import Context
+from fabloom.plugins.blocks.grey import GreyMap
+
+from .fitting import Recipe, Split, fit
+from .networks import build, prefix
+from .params import TrainParams
+
+UNIT = GreyMap(-255.0, 255.0)
+"""Grey / 255, the input of the published recipe."""
+
+
+def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
+    """The task `train`. Each training has streams of its own; what it starts from does not depend on the ones before it."""
+    recipe = Recipe.of(params)
+    pixels, masks, rows = prepare(recipe, images)
+    grey = UNIT if params.preset == "published" else GreyMap.fit(pixels[rows])
+    domain = masks.reshape(len(masks), -1).max(1) > 0
+    state: dict[str, torch.Tensor] = {}
+    for repeat in range(params.repeats):
+        train_rows, watch_rows = parted(recipe, rows, domain, ctx.generator(f"split_{repeat}"))
+        split = Split(*(torch.from_numpy(a) for a in (pixels, masks, train_rows, watch_rows)))
+        torch.manual_seed(int(torch.randint(2**62, (), generator=ctx.generator(f"weights_{repeat}"))))
+        net = build(recipe.encoder, recipe.depth, recipe.decoder_channels, pixels.shape[1]).to(ctx.device)
+        fit(ctx, recipe, net, split, grey, repeat)
+        state |= {f"{prefix(repeat)}{name}": value for name, value in net.state_dict().items()}
+    config = {
+        "role": "unet",
+        "repeats": params.repeats,
+        "encoder": recipe.encoder,
+        "depth": recipe.depth,
+        "decoder_channels": list(recipe.decoder_channels),
+        "grey": [grey.low, grey.high],
+        "image": list(pixels.shape[1:]),
+        "images": {"train": len(train_rows), "validation": len(watch_rows)},
+    }
+    seen = torch.from_numpy(np.sort(fingerprints(pixels[rows])))
+    return Model.write(ctx, state | {SEEN: seen}, config)
+
+
+SEEN = "train_digest_rows"
+"""Tensor of a model: sorted fingerprints of the images that it was trained or watched on."""
+
+
+def fingerprints(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """64-bit blake2b of each image's shape and bytes [N]; two different images collide with a chance of 2^-64."""
+    head = str(images.shape[1:]).encode()
+    rows = [hashlib.blake2b(head + image.tobytes(), digest_size=8).digest() for image in images]
+    return np.frombuffer(b"".join(rows), np.int64)
+
+
+def prepare(recipe: Recipe, images: ImageSet) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
+    """Images [N,C,H,W], masks [N,H,W] and the rows to use, checked. Raises DataError before anything is built."""
+    if images.masks is None:
+        raise DataError(f"training set {images.key[:12]} has no masks; label it first (reference-difference.label, or a set with masks)")
+    masks = np.asarray(images.masks)
+    height, width = masks.shape[1:]
+    if recipe.augment.shift >= min(height, width):
+        raise DataError(f"augment.shift={recipe.augment.shift} must stay below the side of images of {height} x {width}")
+    smallest = 1 if recipe.epochs else recipe.batch
+    if smallest * -(-height // 2**recipe.depth) * -(-width // 2**recipe.depth) < 2:
+        cure = "take larger images or lower depth" if recipe.epochs else "raise batch to 2 or lower depth"
+        raise DataError(f"depth={recipe.depth} leaves one pixel of a {height} x {width} image; {cure}")
+    return np.asarray(images.images), masks, first(masks.reshape(len(masks), -1).max(1) > 0, recipe.limit)
+
+
+def parted(
+    recipe: Recipe, rows: NDArray[np.int64], domain: NDArray[np.bool_], draw: torch.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(training, validation) rows. Raises DataError where no training image has a defect."""
+    if recipe.epochs is None:
+        kept, held = holdout(rows, domain, recipe.validation, draw)
+    else:
+        last = len(rows) - int(recipe.validation * len(rows))
+        kept, held = rows[:last], rows[last:]
+    if not domain[kept].any() and not recipe.accept_clean:
+        raise DataError(f"no image of the {len(kept)} training images has a defect pixel: there is nothing to learn. "
+                        "Look at the labels, raise `limit`, or set `accept_clean` to train a network that finds nothing.")  # fmt: skip
+    return kept, held
+
+
+def first(domain: NDArray[np.bool_], limit: int | None) -> NDArray[np.int64]:
+    """Rows of the first `limit` images, clean and defect in the proportion of the set, at least one of each that there is."""
+    if limit is None or limit >= len(domain):
+        return np.arange(len(domain))
+    defects, clean = np.flatnonzero(domain), np.flatnonzero(~domain)
+    wanted = round(limit * len(defects) / len(domain))
+    wanted = min(max(wanted, min(1, len(defects))), limit - min(1, len(clean)))
+    return np.sort(np.concatenate([defects[:wanted], clean[: limit - wanted]]))
+
+
+def holdout(
+    rows: NDArray[np.int64], domain: NDArray[np.bool_], share: float, draw: torch.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(training, validation) rows; `share` of each domain, rounded down, is held out at random."""
+    held = []
+    for value in (False, True):
+        group = rows[domain[rows] == value]
+        order = torch.randperm(len(group), generator=draw).numpy()
+        held.append(group[order[: int(share * len(group))]])
+    watch = np.sort(np.concatenate(held))
+    return np.setdiff1d(rows, watch), watch

@@ -1,0 +1,67 @@
+"""`sinddm`: one image in, images of any size with its patches out (a diffusion model over the scales of a pyramid)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fabloom.errors import PipelineError
+from fabloom.kinds import ImageSet, Model
+from fabloom.method import Context, Method, PlannedStep, task
+
+from .params import TIMES, SampleParams, TrainParams
+
+if TYPE_CHECKING:
+    from fabloom.network import Network
+
+
+class SinDdm(Method):
+    """SinDDM: a denoising diffusion model of one image's pyramid (Kulikov et al. 2023).
+
+    A fully convolutional network learns to take away noise at the coarsest scale, and noise and blur at every finer scale, where
+    generation starts from the upsampled result of the scale before. Only patch statistics are learnt.
+    """
+
+    name = "sinddm"
+    tags = frozenset({"one-shot"})
+    ablations: ClassVar[dict[str, list[dict[str, Any]]]] = {"steps": [{"steps": 10}, {"steps": 20}, {"steps": 50}, {"steps": TIMES}]}
+
+    @classmethod
+    def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
+        """Refuse what a composite, which is repaired at the finest scale alone, would not use."""
+        if isinstance(step.params, SampleParams) and "composite" in step.inputs:
+            unused = [name for name in ("regions", "extra_scales", "size", "start") if getattr(step.params, name)]
+            if unused:
+                why = "a composite is repaired at the finest scale in its own size, where this is not used: leave it out"
+                raise PipelineError(f"steps.{step.name}.params.{unused[0]}", why)
+
+    @classmethod
+    def networks(cls, model: Model) -> Mapping[str, Network]:
+        """One evaluation at one scale: `scale-network`."""
+        from . import exporting
+
+        return exporting.networks(model)
+
+    @task(version=1)
+    def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:
+        """Train on one image of the set.
+
+        The model keeps the averaged weights, the image itself and its pyramid's sizes. Equal channels are collapsed to one;
+        colour stays colour. Raises DataError for a set that leaves a choice, a constant image, an image too small for a pyramid,
+        and a lattice anchor where the image has no periodic structure.
+        """
+        from . import training
+
+        return training.train(ctx, params, images)
+
+    @task(version=1)
+    def sample(self, ctx: Context, params: SampleParams, *, model: Model, composite: ImageSet | None = None) -> ImageSet:
+        """Generate images of any size, or harmonise composites.
+
+        `composite` holds images with something pasted in, and masks of it: sample i repairs composite i (from the start again
+        where there are fewer) and keeps it unchanged away from its mask. Raises DataError for regions outside the images, and for
+        composites of another size or channel count or without masks.
+        """
+        from . import sampling
+
+        return sampling.sample(ctx, params, model, composite)

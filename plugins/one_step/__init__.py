@@ -1,0 +1,1 @@
+"""Images in one evaluation of a network."""

@@ -1,0 +1,164 @@
+"""Student against recurrence on fresh noise, beside controls that must fail, and the recurrence against its DDIM targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from fabloom.errors import DataError
+from fabloom.kinds import ImageSet, Model, Report, Table
+from fabloom.method import Context
+from fabloom.plugins.blocks.difference import clean_reference, make_rule
+from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.labels import LabelParams
+from fabloom.plugins.blocks.noise import NoiseSchedule
+
+from .losses import ddim_step
+from .networks import Circuit
+from .params import CompareParams
+from .recurrence import autocast, labels, readout, starting_noise
+from .sampling import generate, generator_of
+from .training import load_circuit
+
+SHOWN_STEPS = 8
+NOTES = (
+    "mse_ratio is the mean square difference to the recurrence over that of two recurrences from different noise: 0 is a perfect student, "
+    "1 is no better than another draw. unexplained_variance divides by the variance about the mean image instead (twice as strict).",
+    "Controls: 'shuffled' pairs student images with the wrong noise, 'mean image' answers the reference's mean for every noise, "
+    "'pure noise' answers x_T itself. Each must be clearly worse than the student.",
+    "relative_consistency divides |z_k - z*_k|^2 by what R = identity would reach, |z*_k - z*_0|^2: below 1 the recurrence follows.",
+)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The recurrence from x_T: images [N,C,H,W] in [-1, 1], some readouts on the way, and the consistency beside identity's, by step."""
+
+    images: Tensor
+    strip: list[Tensor]
+    consistency: list[float]
+    identity: list[float]
+
+
+def compare(ctx: Context, params: CompareParams, teacher: Model, student: Model, reference: ImageSet) -> Report:
+    """The task `compare`."""
+    check(teacher, student, reference)
+    grey = GreyMap(*teacher.config["grey"])
+    seed = ctx.seed if params.noise_seed is None else params.noise_seed
+    noise = starting_noise(seed, range(params.count), tuple(teacher.config["image"]))
+    circuit = load_circuit(teacher, ctx.device)
+    schedule = NoiseSchedule.make(circuit.config.timesteps, teacher.config["schedule"])
+    one_step = generator_of(student, ctx.device)
+    walk = follow(ctx, params, circuit, schedule, noise)
+    found = torch.cat(list(generate(one_step, noise, ctx.device, params.precision, params.batch)))
+    pixels = np.asarray(reference.images)
+    mean = grey.forward(pixels).clamp(-1, 1).mean(0, keepdim=True).expand_as(found)
+    answers = {"student": found, "shuffled": found.roll(1, 0), "mean image": mean, "pure noise": noise.clamp(-1, 1)}
+    rows = judge(answers, walk.images, grey, reference)
+    metrics = {
+        **rows["student"],
+        "controls": {name.replace(" ", "_"): row for name, row in rows.items() if name != "student"},
+        "relative_consistency": _mean([c / max(i, 1e-12) for c, i in zip(walk.consistency, walk.identity, strict=True)]),
+        "relative_consistency_end": walk.consistency[-1] / max(walk.identity[-1], 1e-12),
+        "samples": params.count,
+    }
+    columns = ("answer", *rows["student"])
+    steps = [(k + 1, c, i, c / max(i, 1e-12)) for k, (c, i) in enumerate(zip(walk.consistency, walk.identity, strict=True))]
+    tables = {
+        "student against recurrence": Table(columns, [(name, *row.values()) for name, row in rows.items()]),
+        "consistency by step": Table(("step", "consistency", "identity R", "ratio"), steps),
+    }
+    shown = min(params.shown, params.count)
+    pictures = {
+        "same noise: recurrence above, one-step student below": sheet(grey, [walk.images[:shown], found[:shown]]),
+        "x_0 read out along the recurrence, one row a sample": sheet(grey, list(torch.stack(walk.strip, 1)[:shown])),
+    }
+    return Report.write(ctx, metrics, tables=tables, pictures=pictures, notes=NOTES)
+
+
+def check(teacher: Model, student: Model, reference: ImageSet) -> None:
+    """Refuse what cannot be compared, before anything runs."""
+    for name, model, role in (("teacher", teacher, "teacher"), ("student", student, "student")):
+        if model.config.get("role") != role:
+            raise DataError(f"input '{name}' is no denoising-circuits {role} but a '{model.config.get('role')}'")
+    if student.config["teacher"] != teacher.key:
+        raise DataError(f"the student was distilled from model {student.config['teacher'][:12]}, not from {teacher.key[:12]}")
+    if list(reference.images.shape[1:]) != list(teacher.config["image"]):
+        raise DataError(f"reference images are {reference.images.shape[1:]}, the models make {tuple(teacher.config['image'])}")
+
+
+@torch.no_grad()
+def follow(ctx: Context, params: CompareParams, circuit: Circuit, schedule: NoiseSchedule, noise: Tensor) -> Walk:
+    """Walk the recurrence and the DDIM chain side by side, batch by batch, without keeping the latents."""
+    at = labels(circuit.config.timesteps)
+    seen = {round(i * len(at) / SHOWN_STEPS) for i in range(SHOWN_STEPS + 1)}
+    walks = []
+    with ctx.progress(len(noise), unit="sample", name="recurrence") as bar:
+        for x in noise.split(params.batch):
+            with autocast(ctx.device, params.precision):
+                walks.append(_follow_batch(circuit, schedule, x.to(ctx.device), at, seen))
+            bar.advance(len(x))
+    shares = [len(x) / len(noise) for x in noise.split(params.batch)]
+    return Walk(
+        torch.cat([w.images for w in walks]),
+        [torch.cat(frames) for frames in zip(*(w.strip for w in walks), strict=True)],
+        [sum(s * c for s, c in zip(shares, step, strict=True)) for step in zip(*(w.consistency for w in walks), strict=True)],
+        [sum(s * c for s, c in zip(shares, step, strict=True)) for step in zip(*(w.identity for w in walks), strict=True)],
+    )
+
+
+def _follow_batch(circuit: Circuit, schedule: NoiseSchedule, x: Tensor, at: list[int], seen: set[int]) -> Walk:
+    label = torch.full((len(x),), at[0], device=x.device)
+    start = target = z = circuit.rin(x, label)
+    strip = [circuit.x0_head(z, label)]
+    consistency, identity = [], []
+    for done, _ in enumerate(at, start=1):
+        x = ddim_step(schedule, x, circuit.v_head(target, label), label)
+        z = circuit.step(z, label)
+        label = label - 1
+        target = circuit.rin(x, label)
+        consistency.append(float(mse_loss(z, target)))
+        identity.append(float(mse_loss(start, target)))
+        if done in seen:
+            strip.append(circuit.x0_head(z, label))
+    return Walk(readout(circuit, z).float().clamp(-1, 1).cpu(), [s.float().clamp(-1, 1).cpu() for s in strip], consistency, identity)
+
+
+def judge(answers: dict[str, Tensor], wanted: Tensor, grey: GreyMap, reference: ImageSet) -> dict[str, dict[str, float]]:
+    """Error ratios and agreement on the presence of a defect, for the student and each control."""
+    clean = clean_reference(reference)
+    rule = make_rule(LabelParams(), reference, clean)
+
+    def defects(images: Tensor) -> NDArray[np.bool_]:
+        levels = grey.inverse(images).numpy().mean(1, dtype=np.float64)
+        return np.array([rule.mask(level)[1] > 0 for level in levels])
+
+    variance = float(wanted.var(0).mean())
+    truth = defects(wanted)
+    rows = {}
+    for name, images in answers.items():
+        error, verdict = float(mse_loss(images, wanted)), defects(images)
+        rows[name] = {
+            "mse_ratio": error / max(2 * variance, 1e-12),
+            "unexplained_variance": error / max(variance, 1e-12),
+            "defect_agreement": float((verdict == truth).mean()),
+            "defect_share": float(verdict.mean()),
+            "defect_share_recurrence": float(truth.mean()),
+        }
+    return rows
+
+
+def sheet(grey: GreyMap, rows: list[Tensor]) -> NDArray[np.uint8]:
+    """Rows of images [n,C,H,W] as one picture [H,W,C] with a pixel of white between."""
+    framed = [torch.nn.functional.pad(grey.inverse(row), (0, 1, 0, 1), value=255) for row in rows]
+    picture: NDArray[np.uint8] = torch.cat([torch.cat(list(row), -1) for row in framed], -2).permute(1, 2, 0).numpy()
+    return picture
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

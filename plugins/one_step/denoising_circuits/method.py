@@ -1,0 +1,85 @@
+"""`denoising-circuits`: a recurrence in latent space as teacher, its quantised trajectories, and a one-step student.
+
+One lifts noise once into a latent, walks the whole denoising trajectory there by small residual steps, and reads the image out at
+the end. The end is the start plus the sum of all steps, so a student may predict the start and a few partial sums in one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from fabloom.errors import PipelineError
+from fabloom.kinds import ImageSet, Model, OfflineData, Report
+from fabloom.method import Context, Method, task
+
+from .params import CompareParams, DistillParams, RecordParams, SampleParams, TrainParams
+
+if TYPE_CHECKING:
+    from fabloom.method import PlannedStep
+    from fabloom.network import Network
+
+
+class DenoisingCircuits(Method):
+    """Denoising circuits: a latent recurrence distilled through its recorded residuals into one step."""
+
+    name = "denoising-circuits"
+    tags = frozenset({"one-step"})
+    preload = ("torch", "torch._dynamo", "diffusers")
+
+    @classmethod
+    def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
+        """Refuse more chunks than the teacher has steps, and simulated images that the U-Net's levels cannot halve."""
+        teacher, images = upstream.get("teacher"), upstream.get("images")
+        if isinstance(step.params, RecordParams) and teacher is not None and isinstance(teacher.params, TrainParams):
+            steps = teacher.params.timesteps - 1 + step.params.apply_t0
+            if step.params.chunks > steps:
+                why = f"{step.params.chunks} chunks of {steps} recurrent steps: at most {steps}, or raise timesteps of '{teacher.name}'"
+                raise PipelineError(f"steps.{step.name}.params.chunks", why)
+        if isinstance(step.params, TrainParams) and "base" not in step.inputs and step.params.base_path is None and images is not None:
+            size, unit = getattr(images.params, "size", None), step.params.patch * 2 ** (len(step.params.base.channels) - 1)
+            if size is not None and size % unit:
+                why = f"'{images.name}' makes images of {size} pixels, which patch and levels cannot halve: use a multiple of {unit}"
+                raise PipelineError(f"steps.{step.name}.params.base.channels", why)
+
+    @classmethod
+    def networks(cls, model: Model) -> Mapping[str, Network]:
+        """A student: `one-step`, noise to image. A teacher: `start`, `step` and `readout`."""
+        from . import exporting
+
+        return exporting.networks(model)
+
+    @task(version=1)
+    def train(self, ctx: Context, params: TrainParams, *, images: ImageSet, base: Model | None = None) -> Model:
+        """Train Rin, R, Rout and X0out on a base U-Net that is given, loaded or trained first."""
+        from . import training
+
+        return training.train(ctx, params, images, base)
+
+    @task(version=1)
+    def record(self, ctx: Context, params: RecordParams, *, teacher: Model) -> OfflineData:
+        """Run the recurrence from seeded noise and store start, chunk residuals and image, quantised."""
+        from . import recording
+
+        return recording.record(ctx, params, teacher)
+
+    @task(version=1)
+    def distill(self, ctx: Context, params: DistillParams, *, teacher: Model, offline: OfflineData) -> Model:
+        """Train a one-step student on the recorded trajectories."""
+        from . import distillation
+
+        return distillation.distill(ctx, params, teacher, offline)
+
+    @task(version=1)
+    def sample(self, ctx: Context, params: SampleParams, *, model: Model) -> ImageSet:
+        """Images of a teacher or a student; equal noise seeds share x_T."""
+        from . import sampling
+
+        return sampling.sample(ctx, params, model)
+
+    @task(version=1)
+    def compare(self, ctx: Context, params: CompareParams, *, teacher: Model, student: Model, reference: ImageSet) -> Report:
+        """How well the student agrees with the recurrence, beside negative controls that must fail."""
+        from . import comparison
+
+        return comparison.compare(ctx, params, teacher, student, reference)

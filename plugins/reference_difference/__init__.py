@@ -1,1 +1,0 @@
-"""Defect masks from the difference to a clean reference image."""

@@ -1,1 +1,0 @@
-"""SinDDM: a multi-scale denoising diffusion model of one image."""

@@ -1,1 +1,0 @@
-"""`unet`: a defect segmenter, trained on labelled images and scored on a held-out set."""

@@ -1,0 +1,1 @@
+"""How bytes become an artifact: staged, journalled, hashed, and committed by one rename."""

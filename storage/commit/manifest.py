@@ -1,0 +1,77 @@
+"""The manifest: the one file that says an artifact exists, what was asked, and what every byte of it hashes to.
+
+Stored as canonical JSON with a hash of itself, so that a flipped bit in the manifest is found as surely as one in the data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fabloom.errors import DamagedArtifact, EnvironmentProblem
+from fabloom.hashing import blake, canonical_json
+from fabloom.planning.keys import SCHEMA
+
+NAME = "manifest.json"
+DATA = "data.zarr"
+DIFFERS = "differs.json"
+"""In the work folder of a key: what a second committer made that was not what the first one committed."""
+
+
+def tree_digest(files: Mapping[str, tuple[int, str]]) -> str:
+    """The artifact's digest: blake2b over the sorted (path, size, hash) of everything under `data.zarr/`."""
+    return blake(canonical_json(sorted([path, size, digest] for path, (size, digest) in files.items())))
+
+
+def write_manifest(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `folder/manifest.json` durably and return what was written."""
+    body = {**content, "schema": SCHEMA}
+    body["self"] = blake(canonical_json(body))
+    write_durably(folder / NAME, canonical_json(body))
+    return body
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read and check a manifest. Raises DamagedArtifact, or EnvironmentProblem where a newer fabloom wrote it."""
+    path = folder / NAME
+    data = path.read_bytes()
+    try:
+        body: dict[str, Any] = json.loads(data)
+        claimed = body.pop("self")
+        sound = isinstance(body["schema"], int) and blake(canonical_json(body)) == claimed
+        body["self"] = claimed
+        if not sound or canonical_json(body) != data or body["key"] != folder.name:
+            raise ValueError("its own hash does not match")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedArtifact(
+            f"artifact {folder.name[:12]}: {NAME} is damaged ({error}). Run `fabloom run … --redo STEP` to make it again."
+        ) from error
+    if body["schema"] > SCHEMA:
+        raise EnvironmentProblem(
+            f"artifact {folder.name[:12]} has store schema {body['schema']}; this fabloom knows {SCHEMA}. Upgrade fabloom."
+        )
+    return body
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace `path` with `data` in one atomic, fsynced step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folders([path.parent])
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """fsync directories, so that the names in them survive a power cut."""
+    for folder in folders:
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

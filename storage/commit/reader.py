@@ -1,0 +1,92 @@
+"""Reading an artifact: every file is held against the manifest before it is believed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fabloom.errors import DamagedArtifact
+from fabloom.hashing import blake
+
+if TYPE_CHECKING:
+    from fabloom.storage.format.rows import Rows, StoredArray
+
+GROUP = "zarr.json"
+
+
+class ArtifactReader:
+    """Implements `fabloom.artifacts.Reader`. `files` is the manifest's table, or None for an artifact still being written.
+
+    Metadata files are hashed when they are opened, data files are compared by size, and each chunk carries a crc32c.
+    """
+
+    def __init__(
+        self, key: str, digest: str, attrs: Mapping[str, Any] | None, folder: Path, files: Mapping[str, Sequence[Any]] | None
+    ) -> None:
+        self.key, self.digest = key, digest
+        self.folder = folder
+        self._attrs, self._files = attrs, files
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """JSON attributes of the zarr group."""
+        if self._attrs is None:
+            self._attrs = json.loads(self._checked(GROUP)).get("attributes", {})
+        return self._attrs
+
+    def names(self) -> list[str]:
+        """Names of the arrays."""
+        if self._files is None:
+            return sorted(path.name for path in self.folder.iterdir() if path.is_dir())
+        return sorted({name.partition("/")[0] for name in self._files if name != GROUP})
+
+    def array(self, name: str) -> StoredArray | None:
+        """The array, or None where the artifact has none of that name."""
+        from fabloom.storage.format.rows import StoredArray
+
+        if name not in self.names():
+            return None
+        if self._files is None:
+            return StoredArray(self.folder / name, None)
+        self._checked(f"{name}/{GROUP}")
+        return StoredArray(self.folder / name, self._check_size)
+
+    def rows(self, names: Sequence[str], threads: int = 2) -> Rows:
+        """Fast random access to rows of several arrays."""
+        from fabloom.storage.format.rows import Rows
+
+        arrays = {}
+        for name in names:
+            array = self.array(name)
+            if array is None:
+                raise KeyError(f"artifact {self.key[:12]} has no array '{name}', only {self.names()}")
+            arrays[name] = array
+        return Rows(arrays, threads)
+
+    def _entry(self, name: str) -> tuple[int, str]:
+        if self._files is None or name not in self._files:
+            raise DamagedArtifact(f"artifact {self.key[:12]}: '{name}' is not in its manifest")
+        size, digest = self._files[name]
+        return int(size), str(digest)
+
+    def _checked(self, name: str) -> bytes:
+        size, digest = self._entry(name)
+        path = self.folder / name
+        data = path.read_bytes() if path.is_file() else None
+        if data is None or len(data) != size or blake(data) != digest:
+            what = "is missing" if data is None else "differs from what was committed"
+            raise DamagedArtifact(
+                f"artifact {self.key[:12]}: '{name}' {what}. Run `fabloom verify {self.key[:12]}`, then `fabloom run … --redo STEP`."
+            )
+        return data
+
+    def _check_size(self, path: Path) -> None:
+        name = path.relative_to(self.folder).as_posix()
+        size, _ = self._entry(name)
+        if not path.is_file() or path.stat().st_size != size:
+            raise DamagedArtifact(
+                f"artifact {self.key[:12]}: '{name}' is missing or has another size than committed. "
+                f"Run `fabloom verify {self.key[:12]}`, then `fabloom run … --redo STEP`."
+            )

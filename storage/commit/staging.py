@@ -1,0 +1,245 @@
+"""An artifact while it is written: staged files, the journal that lets finished row blocks survive a kill, and the commit.
+
+staging/<key>/data.zarr/      the arrays; belongs to the holder of the key's lock
+work/<key>/journal.jsonl      one line a finished, fsynced row block: its files with sizes and hashes
+objects/<k2>/<key>/           appears by one rename, whole
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fabloom.errors import DamagedArtifact
+from fabloom.hashing import blake, blake_file, canonical_json
+from fabloom.kinds import RowSpec
+from fabloom.storage.format.arrays import StoredArray, create_array, create_group, write_shard, write_tensor
+
+from .manifest import DATA, DIFFERS, NAME, read_manifest, sync_folders, tree_digest, write_durably, write_manifest
+from .reader import ArtifactReader
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,254}")
+JOURNAL = "journal.jsonl"
+
+
+class StagedRows:
+    """A `RowWriter`: collects rows into whole blocks, writes each as one shard an array, and journals it."""
+
+    def __init__(self, staged: StagedArtifact, count: int, block: int, arrays: Mapping[str, RowSpec]) -> None:
+        self.count, self.block, self.specs = count, block, dict(arrays)
+        self._staged = staged
+        self._held: dict[str, list[NDArray[Any]]] = {name: [] for name in self.specs}
+        self._buffered = 0
+        done = staged.declare(count, block, self.specs)
+        for name, spec in self.specs.items():
+            create_array(staged.folder(name), spec, count, block)
+        self.start = min(done * block, count)
+        self._written = self.start
+
+    def append(self, rows: Mapping[str, NDArray[Any]]) -> None:
+        """Add rows [B, ...] of every array, in order; any B."""
+        import numpy as np
+
+        if set(rows) != set(self.specs):
+            raise ValueError(f"rows of {sorted(self.specs)} are wanted together, not of {sorted(rows)}")
+        lengths = {len(value) for value in rows.values()}
+        if len(lengths) != 1 or self._written + self._buffered + max(lengths) > self.count:
+            raise ValueError(f"unequal row counts {lengths}, or more rows than the {self.count} declared")
+        for name, value in rows.items():
+            spec = self.specs[name]
+            array = np.asarray(value)
+            if array.shape[1:] != spec.shape or str(array.dtype) != spec.dtype:
+                raise ValueError(f"'{name}': rows are {spec.dtype} {spec.shape}, not {array.dtype} {array.shape[1:]}")
+            self._held[name].append(array)
+        self._buffered += max(lengths)
+        while self._buffered >= self.block:
+            self._flush(self.block)
+
+    def _flush(self, rows: int) -> None:
+        import numpy as np
+
+        files = []
+        for name, spec in self.specs.items():
+            joined = self._held[name][0] if len(self._held[name]) == 1 else np.concatenate(self._held[name])
+            self._held[name] = [joined[rows:]]
+            files.append(write_shard(self._staged.folder(name), self._written // self.block, joined[:rows], spec, self.block))
+        self._staged.journal(files)
+        self._written += rows
+        self._buffered -= rows
+
+    def close(self) -> None:
+        """Write the last, possibly short block. Raises ValueError if rows are missing."""
+        if self._buffered:
+            self._flush(self._buffered)
+        if self._written != self.count:
+            raise ValueError(f"{self._written} of the {self.count} declared rows were written")
+
+    @property
+    def missing(self) -> int:
+        """Rows that are declared but not on disk yet."""
+        return self.count - self._written
+
+
+class StagedArtifact:
+    """Implements `fabloom.artifacts.Staging` on a local folder. Create it only while holding the key's lock."""
+
+    def __init__(self, key: str, staging: Path, work: Path) -> None:
+        self.key = key
+        self.attrs: dict[str, Any] = {}
+        self.root, self.work = staging, work
+        self._hashes: dict[str, tuple[int, str]] = {}
+        self._rows: StagedRows | None = None
+        work.mkdir(parents=True, exist_ok=True)
+        (staging / DATA).mkdir(parents=True, exist_ok=True)
+        self._journal = self._recover()
+
+    def folder(self, name: str) -> Path:
+        """Where array `name` lives; refuses names that are not plain file names."""
+        if not SAFE_NAME.fullmatch(name) or name == "zarr.json":
+            raise ValueError(f"'{name}' is no safe array name: letters, digits, '_', '.', '-' only")
+        return self.root / DATA / name
+
+    def _recover(self) -> list[bytes]:
+        """Keep the row blocks that the journal vouches for, remove all else, and return the journal's good lines."""
+        path = self.work / JOURNAL
+        lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # a torn last line has no newline
+        kept: list[bytes] = lines[:1]
+        for line in lines[1:]:
+            try:
+                files = {str(name): (int(size), str(digest)) for name, size, digest in json.loads(line)}
+            except (ValueError, TypeError):
+                break
+            if not all(self._vouched(name, *entry) for name, entry in files.items()):
+                break
+            self._hashes.update(files)
+            kept.append(line)
+        self._clear()
+        return kept
+
+    def declare(self, count: int, block: int, specs: Mapping[str, RowSpec]) -> int:
+        """Begin the journal of this layout and return how many of its blocks are done; blocks of another layout are dropped."""
+        layout = blake(canonical_json([count, block, {n: [s.dtype, s.shape, s.compress, s.dims] for n, s in specs.items()}]))
+        head = canonical_json(layout)
+        if self._journal[:1] != [head]:
+            self._drop_rows()
+            self._journal = [head]
+        write_durably(self.work / JOURNAL, b"".join(line + b"\n" for line in self._journal))
+        return len(self._journal) - 1
+
+    def _drop_rows(self) -> None:
+        """Remove recovered blocks that nobody goes on with."""
+        for name in {name.partition("/")[0] for name in self._hashes}:
+            shutil.rmtree(self.root / DATA / name)
+        self._hashes.clear()
+
+    def _vouched(self, name: str, size: int, digest: str) -> bool:
+        file = self.root / DATA / name
+        return file.is_file() and file.stat().st_size == size and blake_file(file) == digest
+
+    def _clear(self) -> None:
+        """Remove every staged file that no journal line vouches for, also a manifest that a kill left half-written."""
+        data = self.root / DATA
+        for path in sorted(self.root.rglob("*"), reverse=True):
+            if path.is_dir() and not path.is_symlink():
+                if path != data and not any(path.iterdir()):
+                    path.rmdir()
+            elif not path.is_relative_to(data) or path.relative_to(data).as_posix() not in self._hashes:
+                path.unlink()
+
+    def journal(self, files: list[Path]) -> None:
+        """Record fsynced files as done, durably."""
+        entries = []
+        for file in files:
+            name = file.relative_to(self.root / DATA).as_posix()
+            self._hashes[name] = (file.stat().st_size, blake_file(file))
+            entries.append([name, *self._hashes[name]])
+            sync_folders([file.parent])
+        with (self.work / JOURNAL).open("ab") as out:
+            out.write(canonical_json(entries) + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
+
+    def rows(self, count: int, block: int, arrays: Mapping[str, RowSpec]) -> StagedRows:
+        """Declare row-wise arrays of `count` rows, written and resumed in blocks of `block`."""
+        if count < 1 or block < 1 or not arrays:
+            raise ValueError(f"{count} rows in blocks of {block} of {len(arrays)} arrays: each must be at least 1")
+        if self._rows is not None:
+            raise ValueError("the rows of an artifact are declared once, all arrays together")
+        self._rows = StagedRows(self, count, block, arrays)
+        return self._rows
+
+    def put(self, name: str, value: NDArray[Any], attrs: Mapping[str, Any] | None = None) -> None:
+        """Write a whole array of any shape."""
+        write_tensor(self.folder(name), value, attrs)
+
+    def as_reader(self) -> ArtifactReader:
+        """What is staged, readable like a committed artifact by the task that wrote it."""
+        return ArtifactReader(self.key, "", self.attrs, self.root / DATA, None)
+
+    def commit(self, target: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Digest everything, write the manifest last, rename into place. Returns the manifest.
+
+        Where the artifact is there already (a second committer, on a file system whose locks do not reach), it stays and is returned.
+        """
+        if self._rows is None:
+            self._drop_rows()
+        elif self._rows.missing:
+            raise ValueError(f"{self._rows.missing} of the {self._rows.count} declared rows are missing; close the writer")
+        data = self.root / DATA
+        create_group(data, self.attrs)
+        files: dict[str, tuple[int, str]] = {}
+        for path in sorted(data.rglob("*")):
+            if path.is_file():
+                name = path.relative_to(data).as_posix()
+                files[name] = self._hashes.get(name) or (path.stat().st_size, blake_file(path))
+                if name not in self._hashes:
+                    with path.open("rb") as file:
+                        os.fsync(file.fileno())
+        sync_folders(path for path in [data, *data.rglob("*")] if path.is_dir())
+        arrays = {}
+        reader = self.as_reader()
+        for name in reader.names():
+            array = StoredArray(self.folder(name), None)
+            arrays[name] = {"shape": list(array.shape), "dtype": str(array.dtype)}
+        manifest = write_manifest(
+            self.root,
+            {
+                **facts,
+                "key": self.key,
+                "digest": tree_digest(files),
+                "files": {name: list(entry) for name, entry in files.items()},
+                "arrays": arrays,
+                "metrics": self.attrs.get("metrics", {}),
+            },
+        )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.root.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return self._second(target, manifest)
+        sync_folders([target.parent.parent, target.parent, self.root.parent])
+        shutil.rmtree(self.work, ignore_errors=True)
+        return manifest
+
+    def _second(self, target: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Somebody else has committed this key: keep theirs, and note a difference for `verify` to show."""
+        if not (target / NAME).is_file():
+            raise DamagedArtifact(f"artifact {self.key[:12]} is there without its {NAME}. Run again to make it anew.")
+        first = read_manifest(target)
+        shutil.rmtree(self.root)
+        if first["digest"] == manifest["digest"]:
+            shutil.rmtree(self.work, ignore_errors=True)
+        else:
+            write_durably(self.work / DIFFERS, canonical_json({"committed": first["digest"], "dropped": manifest["digest"]}))
+        return first

@@ -1,0 +1,264 @@
+"""Steps in worker processes: equal to inline, survived by the caller, gone with the caller."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fabloom.method import Options, StepResult
+from fabloom.pipeline import Pipeline
+from fabloom.planning.plan import Plan, make_plan
+from fabloom.registry import Registry
+from fabloom.running.engine import Engine, run_inline
+from fabloom.running.execute import run_step
+from fabloom.running.executors.processes import StepProcesses
+from fabloom.storage.backends import locks
+from fabloom.storage.backends.local import LocalStore
+from fabloom.storage.verify import verify
+
+INSTALLED = Path(__file__).parents[3] / "installed"
+CPU = Options(device="cpu", checkpoint_seconds=0.05)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(INSTALLED))
+        patch.setenv("PYTHONPATH", str(INSTALLED))
+        yield
+
+
+@pytest.fixture(scope="module")
+def registry(installed: None) -> Registry:
+    return Registry.load()
+
+
+@pytest.fixture(scope="module")
+def processes(installed: None) -> Iterator[StepProcesses]:
+    made = StepProcesses(["torch", "torch._dynamo"])
+    yield made
+    made.close()
+
+
+def fade(registry: Registry, store: LocalStore, **model: Any) -> Plan:
+    return make_plan(
+        registry.pipeline("fade").override([f"steps.model.params.{n}={json.dumps(v)}" for n, v in model.items()]), registry, store
+    )
+
+
+def isolated(plan: Plan, registry: Registry, store: LocalStore, processes: StepProcesses, **more: Any) -> list[StepResult]:
+    return run_inline(plan, Engine(registry, store, CPU, processes=processes, **more))
+
+
+def test_nothing_is_started_when_everything_is_reused(registry: Registry, store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = fade(registry, store)
+    for step in plan.steps:
+        run_step(step, store, CPU)
+
+    def refuse(*arguments: Any, **more: Any) -> None:
+        raise AssertionError("a process was started")
+
+    idle = StepProcesses(["torch"])
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    assert [r.status for r in isolated(plan, registry, store, idle)] == ["reused"] * 4
+    idle.close()
+
+
+def test_an_isolated_step_gives_what_an_inline_one_gives(
+    registry: Registry, store: LocalStore, tmp_path: Path, processes: StepProcesses
+) -> None:
+    events: list[dict[str, Any]] = []
+    apart = isolated(fade(registry, store), registry, store, processes, emit=events.append)
+    assert [r.status for r in apart] == ["ran"] * 4, [r.error for r in apart]
+    other = LocalStore(tmp_path / "inline")
+    here = [run_step(step, other, CPU) for step in fade(registry, other).steps]
+    assert [(r.key, r.digest, r.metrics) for r in apart] == [(r.key, r.digest, r.metrics) for r in here]
+    assert {"started", "progress", "log", "finished"} <= {e["event"] for e in events} and {e["step"] for e in events} == {
+        "images",
+        "model",
+        "offline",
+        "report",
+    }
+    assert not verify(store).problems and not verify(store).leftovers
+
+
+def test_a_killed_task_is_named_and_a_rerun_goes_on(registry: Registry, store: LocalStore, processes: StepProcesses) -> None:
+    plan = fade(registry, store, die=True, pause=0.02)
+    died = isolated(plan, registry, store, processes)
+    assert [r.status for r in died] == ["ran", "failed", "skipped", "skipped"]
+    assert "SIGKILL" in died[1].error and "out of memory" in died[1].error and died[1].exit_code == 1
+    events: list[dict[str, Any]] = []
+    assert [r.status for r in isolated(plan, registry, store, processes, emit=events.append)] == ["reused", "ran", "ran", "ran"]
+    assert any("going on from step" in e.get("message", "") for e in events)
+    # the same steps without the death have another key, but what was learnt must be the same
+    quiet = isolated(fade(registry, store, pause=0.02), registry, store, processes)
+    whole = store.get(quiet[1].key).array("weight")[...]
+    assert (store.get(plan.step("model").key).array("weight")[...] == whole).all()
+
+
+def test_a_stop_ends_in_a_checkpoint_with_130_and_the_rerun_equals_the_whole(
+    registry: Registry, store: LocalStore, tmp_path: Path, processes: StepProcesses
+) -> None:
+    plan = fade(registry, store, pause=0.05)
+    stopping = threading.Event()
+
+    def emit(event: dict[str, Any]) -> None:
+        if event["event"] == "progress" and event["step"] == "model" and event["done"] >= 3:
+            stopping.set()
+
+    stopped = isolated(plan, registry, store, processes, emit=emit, stop=stopping.is_set)
+    assert [r.status for r in stopped] == ["ran", "failed", "skipped", "skipped"] and stopped[1].exit_code == 130
+    assert list(store.work(plan.step("model").key).glob("ckpt-main-*.pt"))
+    again = isolated(plan, registry, store, processes)
+    other = LocalStore(tmp_path / "whole")
+    assert [r.digest for r in again] == [run_step(step, other, CPU).digest for step in fade(registry, other, pause=0.05).steps]
+
+
+def test_errors_keep_their_code_on_the_way_back(registry: Registry, store: LocalStore, processes: StepProcesses, tmp_path: Path) -> None:
+    content = {"name": "p", "steps": {"a": {"task": "images.load", "params": {"path": str(tmp_path / "pngs")}}}}
+    (tmp_path / "pngs").mkdir()
+    (tmp_path / "pngs" / "a.png").write_bytes(b"no picture")
+    plan = make_plan(Pipeline.parse(content), registry, store)
+    (bad,) = isolated(plan, registry, store, processes)
+    assert bad.status == "failed" and bad.exit_code == 2 and "a.png" in bad.error
+    plan = fade(registry, store)
+    for room in ("staging", "work", "locks"):
+        assert (store.root / room).is_dir()
+    changed = plan.step("images").__class__(**{**plan.step("images").__dict__, "key": "0" * 40})
+    (bad,) = isolated(Plan(plan.pipeline, (changed,)), registry, store, processes)
+    assert bad.status == "failed" and "changed since it was planned" in bad.error
+
+
+def test_a_server_that_dies_is_told_and_replaced(registry: Registry, store: LocalStore) -> None:
+    mine = StepProcesses([])
+    plan = fade(registry, store)
+    first = mine.run(plan.step("images"), store.url, CPU, lambda e: None, lambda: False)
+    assert first.status == "ran"
+    assert mine._server is not None
+    mine._server.kill()
+    mine._server.wait()
+    assert mine.run(plan.step("images"), store.url, CPU, lambda e: None, lambda: False).status == "reused"
+    mine.close()
+    broken = StepProcesses(["no_such_module_anywhere"])
+    lost = broken.run(fade(registry, LocalStore(store.root.with_name("x"))).step("images"), store.url, CPU, lambda e: None, lambda: False)
+    assert lost.status == "failed" and "server" in lost.error
+    broken.close()
+
+
+CALLER = """
+import sys
+from fabloom.running.engine import Engine, run_inline
+from fabloom.method import Options
+from fabloom.planning.plan import make_plan
+from fabloom.registry import Registry
+from fabloom.storage.backends.local import LocalStore
+from fabloom.running.executors.processes import StepProcesses
+from fabloom.flows.cli.main import StopRequest
+
+stop = StopRequest()
+registry, store = Registry.load(), LocalStore(sys.argv[1])
+plan = make_plan(registry.pipeline("fade").override(sys.argv[2:]), registry, store)
+processes = StepProcesses(["torch", "torch._dynamo"])
+def emit(event):
+    print(event["event"], event["step"], event.get("done", ""), flush=True)
+results = run_inline(plan, Engine(registry, store, Options(device="cpu", checkpoint_seconds=0.1), emit, stop, processes))
+processes.close()
+sys.exit(max(r.exit_code for r in results))
+"""
+
+
+def call(store: LocalStore, *settings: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", CALLER, str(store.root), *settings]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
+
+
+def follow(child: subprocess.Popen[str], until: Callable[[str], bool]) -> None:
+    assert child.stdout is not None
+    for line in child.stdout:
+        if until(line.strip()):
+            return
+    raise AssertionError("the caller ended too early")
+
+
+def family(child: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(child.pid).children(recursive=True)
+
+
+def wait_for(done: Callable[[], bool], seconds: float) -> float:
+    began = time.monotonic()
+    while not done():
+        assert time.monotonic() - began < seconds, "it took too long"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def test_when_only_the_caller_is_killed_all_go_with_it_and_a_rerun_goes_on_at_once(
+    registry: Registry, store: LocalStore, tmp_path: Path, processes: StepProcesses
+) -> None:
+    plan = fade(registry, store, pause=0.1)
+    key = plan.step("model").key
+    processes.run(plan.step("images"), store.url, CPU, lambda e: None, lambda: False)
+    child = call(store, "steps.model.params.pause=0.1")
+    follow(child, lambda line: line.startswith("progress model") and int(line.split()[-1]) >= 4)
+    others = family(child)
+    assert len(others) == 2 and len({os.getpgid(p.pid) for p in others} | {os.getpgid(child.pid)}) == 1
+    assert locks.is_held(store.root / "locks" / f"{key}.lock")
+    child.kill()
+    child.wait()
+    wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in others), 2.0)
+    assert not locks.is_held(store.root / "locks" / f"{key}.lock")
+    began = time.monotonic()
+    seen: dict[str, float] = {}
+
+    def emit(event: dict[str, Any]) -> None:
+        seen.setdefault(event["event"], time.monotonic() - began)
+
+    resumed = processes.run(plan.step("model"), store.url, CPU, emit, lambda: False)
+    assert resumed.status == "ran" and seen["started"] < 2.0, seen
+    other = LocalStore(tmp_path / "whole")
+    assert [run_step(s, other, CPU).digest for s in fade(registry, other, pause=0.1).steps[:2]][1] == resumed.digest
+
+
+def test_a_caller_killed_while_the_server_still_imports_leaves_nobody(store: LocalStore) -> None:
+    child = call(store)
+    wait_for(lambda: len(family(child)) >= 1, 20.0)
+    others = family(child)
+    time.sleep(0.3)  # torch is being imported
+    child.kill()
+    child.wait()
+    wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in others), 2.0)
+    assert not list(store.keys())
+
+
+def test_ctrl_c_to_the_whole_group_stops_at_a_checkpoint_with_130(registry: Registry, store: LocalStore) -> None:
+    child = call(store, "steps.model.params.pause=0.1")
+    follow(child, lambda line: line.startswith("progress model") and int(line.split()[-1]) >= 2)
+    others = family(child)
+    os.killpg(child.pid, signal.SIGINT)
+    follow(child, lambda line: line.startswith("finished model"))
+    assert child.wait(timeout=10) == 130
+    wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in others), 2.0)
+    key = fade(registry, store, pause=0.1).step("model").key
+    assert list(store.work(key).glob("ckpt-main-*.pt")) and len(list(store.keys())) == 1 and not verify(store).problems
+
+
+def test_two_callers_on_one_store_make_each_step_once(registry: Registry, store: LocalStore) -> None:
+    settings = ["steps.model.params.pause=0.05", "steps.offline.params.pause=0.1"]
+    children = [call(store, *settings) for _ in range(2)]
+    told = [child.communicate(timeout=120)[0].splitlines() for child in children]
+    assert [child.returncode for child in children] == [0, 0]
+    started = sorted(line.split()[1] for lines in told for line in lines if line.startswith("started"))
+    assert started == ["images", "model", "offline", "report"]
+    health = verify(store)
+    assert health.checked == 4 and not health.problems and not health.warnings and not health.leftovers

@@ -1,0 +1,193 @@
+"""The documents tell the truth: their Python runs, their commands exist and work, their tables name what is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fabloom.hooks import Specs
+from fabloom.pipeline import Pipeline
+from fabloom.registry import Registry
+
+ROOT = Path(__file__).parents[2]
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+"""Its commands build on each other; they have a test of their own."""
+PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").rglob("*.md") if page != TUTORIAL)]
+FABLOOM = [sys.executable, "-m", "fabloom.flows"]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    return [(page.name, code) for page in PAGES for code in re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)]
+
+
+def commands() -> list[str]:
+    found = []
+    for page in PAGES:
+        text = page.read_text().replace("\\\n", " ")
+        found += [line.strip().removeprefix("$ ") for line in re.findall(r"^(?: {4}|\$ )(?:\$ )?fabloom .*$", text, re.M)]
+    return sorted({line.split("  #")[0].strip() for line in found})
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "FABLOOM_STORE": str(folder / "store"), "FABLOOM_THREADS": "1", "COLUMNS": "200"}
+
+
+def test_the_readme_example_is_the_example_file() -> None:
+    shown = re.search(r"<!-- example: (\S+) -->\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert shown is not None
+    assert (ROOT / shown[1]).read_text() == shown[2]
+
+
+def test_python_blocks_run_in_order(tmp_path: Path) -> None:
+    codes = [code for page, code in blocks("python") if "hookimpl" not in code and "Method" not in code]
+    assert len(codes) >= 3
+    # a page may go on with the store that an earlier one made
+    codes.sort(key=lambda code: "fabloom.run(" not in code)
+    for code in codes:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{code}\n{done.stderr}"
+
+
+def test_yaml_blocks_are_pipelines(tmp_path: Path) -> None:
+    found = [code for _, code in blocks("yaml") if code.lstrip().startswith("name:")]
+    assert found
+    for code in found:
+        path = tmp_path / "pipeline.yaml"
+        path.write_text(code)
+        Pipeline.load(path)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_in_the_docs_are_accepted(command: str, tmp_path: Path) -> None:
+    """`run` is checked as `plan`, which takes the same pipeline and settings; what needs an artifact gets one."""
+    folder = tmp_path / "work"
+    (folder / "FOLDER" / "clean").mkdir(parents=True)
+    from PIL import Image
+
+    for index in range(2):
+        Image.effect_noise((32, 32), 20 + index).save(folder / "FOLDER" / "clean" / f"no_defect{2 * index}.png")
+    (folder / "FOLDER" / "defect").mkdir()
+    Image.effect_noise((32, 32), 30).save(folder / "FOLDER" / "defect" / "bridge_defect1.png")
+    (folder / "my-images").symlink_to(folder / "FOLDER")
+    words = shlex.split(command)[1:]
+    if "KEY" in words:
+        tiny = "name: t\nsteps: {i: {task: line-pair.simulate, params: {count: 2, size: 32}}}"
+        (folder / "t.yaml").write_text(tiny)
+        made = run(["run", "t.yaml", "--engine", "inline", "--json"], folder)
+        assert made.returncode == 0, made.stderr
+        words = [re.findall(r'"key": "(\w+)"', made.stdout)[0] if w == "KEY" else w for w in words]
+    if words[0] == "run":
+        words = ["plan", *words[1:]]
+    words = ["one-step" if w == "PIPELINE" else w for w in words if w not in ("…",)]
+    if "STEP" in words:
+        words = words[: words.index("--redo")]
+    done = run(words, folder)
+    assert done.returncode == 0, done.stderr
+
+
+def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*FABLOOM, *words], cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
+
+
+def test_every_hook_is_documented() -> None:
+    text = (ROOT / "docs" / "concepts.md").read_text()
+    for name in (n for n in vars(Specs) if n.startswith("fabloom_")):
+        assert f"`{name}(" in text, f"docs/concepts.md does not tell of {name}"
+
+
+def test_every_built_in_loads_and_every_pipeline_type_checks(tmp_path: Path) -> None:
+    registry = Registry.load()
+    assert not [p for p in registry.problems if p.origin.distribution == "fabloom"]
+    assert {"one-step", "line-pair-real", "line-pair-real-gpu", "one-shot", "one-shot-leaderboard"} <= set(registry.pipeline_names())
+
+
+# the tutorial, from its first command to its last
+
+
+class Reader:
+    """Does what the tutorial says, in a folder of its own: commands, changes, files; and keeps what the commands said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.top = self.at = folder
+        self.site = folder / "site"
+        self.said: list[str] = []
+        self.failing = False
+        """The next run of the tests must fail: a change was made that the tutorial calls wrong."""
+
+    def start(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+        paths = [str(self.top / "my-weave" / "src"), str(self.site)]  # the sources first, as an editable installation has it
+        env = {**environment(self.top), "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.run(words, cwd=self.at, env=env, capture_output=True, text=True, check=False)
+
+    def command(self, line: str) -> None:
+        words = shlex.split(line)
+        if words[0] == "cd":
+            self.at = (self.at / words[1]).resolve()
+            return
+        done = self.start(self.argv(words))
+        self.said.append(done.stdout + done.stderr)
+        wrong = self.failing and words[0] == "pytest"
+        assert (done.returncode != 0) is wrong, f"{line}\n{done.stdout}\n{done.stderr}"
+        self.failing = self.failing and not wrong
+
+    def argv(self, words: list[str]) -> list[str]:
+        """The command as this test runs it: the same, but for an installation beside the environment and a smaller choice of tests."""
+        match words:
+            case ["fabloom", "run", "one-shot-leaderboard", *rest]:
+                return [*FABLOOM, "plan", "one-shot-leaderboard", *rest]
+            case ["fabloom", "run", *rest]:
+                return [*FABLOOM, "run", *rest, "--engine", "inline"]
+            case ["fabloom", *rest]:
+                return [*FABLOOM, *rest]
+            case ["pip", "install", "-e", what]:
+                assert what == "./my-weave[test]"
+                source = self.top / "source"  # a build leaves its traces in a copy
+                shutil.copytree(self.top / "my-weave", source)
+                options = ["--quiet", "--offline", "--no-deps", "--no-build-isolation", "--python", sys.executable]
+                return [sys.executable, "-m", "uv", "pip", "install", *options, "--target", str(self.site), str(source)]
+            case ["pytest", *rest]:
+                chosen = [] if "-k" in rest else ["-k", "lock or (killed_and_resumed and train)"]
+                return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, *rest]
+            case ["python", *rest]:
+                return [sys.executable, *rest]
+        raise AssertionError(f"the tutorial's test does not know how to run {words}")
+
+    def change(self, name: str, text: str) -> None:
+        (self.top / name).write_text(text)
+        done = subprocess.run(
+            ["git", "apply", "--verbose", str(self.top / name)], cwd=self.top, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        self.failing = name == "average.diff"
+
+
+@pytest.mark.timeout(600)
+def test_the_tutorial_works_from_its_first_command_to_its_last(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    text = TUTORIAL.read_text()
+    for language, title, body in re.findall(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", text, re.M | re.S):
+        if language == "console":
+            for line in body.replace("\\\n", " ").splitlines():
+                reader.command(line.removeprefix("$ "))
+        elif language == "diff":
+            reader.change(title, body)
+        elif language == "python":
+            (reader.top / title).write_text(body)
+        elif body.startswith("my-weave: "):  # what the tests said of the wrong change
+            missing = [line for line in body.splitlines() if line not in reader.said[-1]]
+            assert not missing, f"{missing}\n{reader.said[-1]}"
+    assert not reader.failing
+    before, after = (float(said.split()[4]) for said in reader.said if said.startswith("mean image: off by"))
+    assert after < 0.75 * before
+    leaderboard = reader.said[-1]
+    assert "my-weave_segmentation" in leaderboard
+    assert "steps would run" in leaderboard

@@ -1,0 +1,194 @@
+"""The Prefect engine, without any network: states, artifacts, digests, failure and Ctrl-C. Few runs, since each costs a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fabloom.method import Options
+from fabloom.planning.plan import make_plan
+from fabloom.registry import Registry
+from fabloom.running.execute import run_step
+from fabloom.storage.backends.local import LocalStore
+from fabloom.storage.verify import verify
+
+INSTALLED = Path(__file__).parents[2] / "installed"
+
+TWICE = """
+import asyncio, json, os, socket, sys
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+import fabloom
+assert not any(name.partition(".")[0] in ("prefect", "torch", "zarr") for name in sys.modules)
+first = fabloom.run("fade", store=sys.argv[1], engine="prefect", device="cpu")
+second = fabloom.run("fade", store=sys.argv[1], engine="prefect", device="cpu")
+failed = fabloom.run("fade", store=sys.argv[1], engine="prefect", device="cpu", set=["steps.model.params.die=true"])
+assert "torch" not in sys.modules, "the caller imported torch"
+
+import prefect.server.api.server
+from prefect import get_client
+from fabloom.flows import run_pipeline
+assert run_pipeline.name == "fabloom"
+
+async def ask():
+    async with get_client() as client:
+        flows = sorted(await client.read_flow_runs(), key=lambda r: r.start_time)
+        tasks = await client.read_task_runs()
+        artifacts = await client.read_artifacts()
+        return {
+            "flows": [(f.name, f.state.name) for f in flows],
+            "tasks": [[(t.name, t.state.name) for t in sorted(tasks, key=lambda t: t.start_time or t.expected_start_time) if t.flow_run_id == f.id] for f in flows],
+            "artifacts": [(a.type, a.key, a.data) for a in artifacts],
+        }
+
+def outside():
+    try:
+        socket.create_connection(("192.0.2.1", 80), timeout=1).close()
+    except OSError as error:
+        return type(error).__name__ + str(error.errno)
+    return "reached"
+
+runs = [[s.as_dict() for s in r.steps] for r in (first, second, failed)]
+print(json.dumps({"runs": runs, "codes": [r.exit_code for r in (first, second, failed)], "report": first.report,
+                  "api": asyncio.run(ask()), "outside": outside()}))
+"""
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(INSTALLED), "PREFECT_HOME": str(folder / "prefect"), "NO_PROXY": "*"}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What three runs in one process without a network say: a whole one, one that reuses it, and one with a step that dies."""
+    folder = tmp_path_factory.mktemp("prefect")
+    command = [sys.executable, "-c", TWICE, str(folder / "store")]
+    probe = ["unshare", "-n", "sh", "-c", "ip link set lo up || ifconfig lo up"]
+    cut = shutil.which("unshare") is not None and subprocess.run(probe, capture_output=True, check=False).returncode == 0
+    if cut:
+        command = ["unshare", "-n", "sh", "-c", '(ip link set lo up || ifconfig lo up) 2>/dev/null; exec "$@"', "sh", *command]
+    done = subprocess.run(command, env=environment(folder), capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {**found, "store": folder / "store", "cut": cut, "stderr": done.stderr}
+
+
+def test_the_flow_runs_and_a_second_run_is_reused_in_name_too(told: dict[str, Any]) -> None:
+    assert told["codes"] == [0, 0, 1]
+    assert [[s["status"] for s in run] for run in told["runs"]] == [["ran"] * 4, ["reused"] * 4, ["reused", "failed", "skipped", "skipped"]]
+    assert told["api"]["flows"] == [["fade", "Completed"], ["fade", "Completed"], ["fade", "Failed"]]
+    names = ["images", "model", "offline", "report"]
+    assert told["api"]["tasks"][0] == [[name, "Completed"] for name in names]
+    assert told["api"]["tasks"][1] == [[name, "Reused"] for name in names]
+    assert dict(told["api"]["tasks"][2]) == {"images": "Reused", "model": "Failed", "offline": "NotReady", "report": "NotReady"}
+    assert "SIGKILL" in told["runs"][2][1]["error"]
+
+
+def test_digests_are_those_of_the_inline_engine(told: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(INSTALLED))
+    registry, store = Registry.load(), LocalStore(tmp_path / "inline")
+    plan = make_plan(registry.pipeline("fade"), registry, store)
+    inline = [run_step(step, store, Options(device="cpu")) for step in plan.steps]
+    assert [(r.key, r.digest) for r in inline] == [(s["key"], s["digest"]) for s in told["runs"][0]]
+    assert not verify(LocalStore(told["store"])).problems
+
+
+def test_prefects_terminal_lines_do_not_repeat_what_the_result_says(told: dict[str, Any]) -> None:
+    assert told["codes"][2] != 0, "the third run failed"
+    assert "Finished in state" not in told["stderr"] and "NoneType: None" not in told["stderr"]
+
+
+def test_the_report_is_there_as_prefect_artifacts(told: dict[str, Any]) -> None:
+    artifacts = {(kind, key): data for kind, key, data in told["api"]["artifacts"]}
+    assert ("markdown", "fabloom-report") in artifacts
+    assert any("fade-" in str(data) for (kind, key), data in artifacts.items() if key == "fabloom-page")
+    assert f"{told['report']['codes']}"[:2] in str(artifacts["markdown", "fabloom-report"]).replace(",", "").replace(" ", "")
+
+
+def test_no_network_is_needed(told: dict[str, Any]) -> None:
+    if not told["cut"]:
+        pytest.skip("cutting the network off needs root and unshare")
+    assert told["outside"] != "reached"
+
+
+def test_ctrl_c_in_the_terminal_stops_at_a_checkpoint_with_130(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    command = [
+        sys.executable,
+        "-m",
+        "fabloom.flows",
+        "run",
+        "fade",
+        "--store",
+        str(store),
+        "--device",
+        "cpu",
+        "--json",
+        "--checkpoint",
+        "0.2",
+    ]
+    command += ["--set", "steps.model.params.pause=0.2", "--set", "steps.model.params.steps=400"]
+    child = subprocess.Popen(
+        command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(store.glob("work/*/ckpt-main-*.pt")):
+        assert child.poll() is None and time.monotonic() < deadline, child.communicate()
+        time.sleep(0.1)
+    os.killpg(child.pid, signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, (out, err)
+    assert [s["status"] for s in json.loads(out)["steps"].values()] == ["ran", "failed", "skipped", "skipped"]
+    assert "Stopping at the next checkpoint" in err and "Traceback" not in err
+    assert list(store.glob("work/*/ckpt-main-*.pt")) and not verify(LocalStore(store)).problems
+
+
+STARTER = """
+import time
+from fabloom.flows.flow import _start_server
+from prefect.server.api.server import SubprocessASGIServer
+_start_server()
+_start_server()
+print(SubprocessASGIServer().server_process.pid, SubprocessASGIServer().watchdog.pid, flush=True)
+time.sleep(100)
+"""
+
+
+def test_prefects_server_does_not_outlive_a_killed_caller(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", STARTER], env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    others = [psutil.Process(int(pid)) for pid in child.stdout.readline().split()]
+    assert len(others) == 2
+    child.kill()
+    child.wait(timeout=30)
+    _, alive = psutil.wait_procs(others, timeout=5)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_report_that_was_skipped_is_not_published_in_place_of_one_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from fabloom import Report, testing
+    from fabloom.flows.run.prefect import flow
+    from fabloom.flows.run.result import RunResult
+    from fabloom.method import StepResult
+    from fabloom.running.engine import Engine
+
+    store = LocalStore(tmp_path / "store")
+    made = testing.write_artifact(store, testing.tiny_report)
+    assert isinstance(made, Report)
+    there = StepResult("first", "t.t", "Report", made.key, "ran", digest=made.digest)
+    plan: Any = None
+    result = RunResult("r", plan, [there, StepResult("second", "t.t", "Report", "0" * 40, "skipped")], {}, tmp_path / "page.html")
+    published: list[str] = []
+    monkeypatch.setattr(flow, "create_markdown_artifact", lambda text, **named: published.append(text))
+    monkeypatch.setattr(flow, "create_link_artifact", lambda link, **named: published.append(link))
+    flow._publish(result, Engine(Registry.load(), store))
+    assert len(published) == 2 and "score" in published[0]

@@ -1,0 +1,562 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from fabloom.errors import DataError, Interrupted
+from fabloom.kinds import ImageSet, Model, Report
+from fabloom.method import Context, Method, task
+from fabloom.params import Params
+from fabloom.plugins.judge.unet import evaluation, fitting, intervals, metrics, milesial, moves, networks, pictures, training
+from fabloom.plugins.judge.unet.augmentation import augment, mirrored, shifted
+from fabloom.plugins.judge.unet.method import UNet
+from fabloom.plugins.judge.unet.params import Augment, EvaluateParams, TrainParams
+
+STILL = {"flip_x": False, "flip_y": False, "gain": 0, "offset": 0}
+
+
+class BlobParams(Params):
+    count: int = 64
+    size: int = 24
+    channels: int = 1
+    defect_share: float = 0.5
+    with_masks: bool = True
+    with_labels: bool = False
+
+
+class Blobs(Method):
+    """Bright discs on noise."""
+
+    name = "blobs"
+
+    @task(version=1)
+    def simulate(self, ctx: Context, params: BlobParams) -> ImageSet:
+        draw = np.random.default_rng(ctx.seed)
+        grey = draw.normal(100, 8, (params.count, params.channels, params.size, params.size))
+        y, x = np.mgrid[: params.size, : params.size]
+        masks = np.zeros((params.count, params.size, params.size), np.uint8)
+        for row in range(round(params.count * params.defect_share)):
+            cy, cx = draw.uniform(3, params.size - 3, 2)
+            masks[row] = (y - cy) ** 2 + (x - cx) ** 2 <= draw.uniform(4, 12)
+            grey[row] += 70 * masks[row]
+        images = grey.round().clip(0, 255).astype(np.uint8)
+        labels = {"labels": masks.max((1, 2)).astype(np.int16), "class_names": ["clean", "disc"]} if params.with_labels else {}
+        return ImageSet.write(ctx, images, masks=masks if params.with_masks else None, **labels)
+
+
+@pytest.fixture
+def blobs(run_task: Any) -> ImageSet:
+    return run_task(Blobs, "simulate", {"with_labels": True})
+
+
+TINY = {"decoder_channels": (16, 8, 8), "steps": 80, "batch": 16}
+
+
+def random_masks(seed: int, count: int = 40, share: float = 0.3) -> np.ndarray:
+    """Masks of which some are empty, some full."""
+    masks = np.random.default_rng(seed).random((count, 6, 7)) < share
+    masks[:8] = False
+    masks[8:11] = True
+    return masks
+
+
+# metrics
+
+
+def brute_force(found: np.ndarray, truth: np.ndarray) -> tuple[list[float], list[float]]:
+    iou, dice = [], []
+    for a, b in zip(found, truth, strict=True):
+        first, second = {tuple(p) for p in np.argwhere(a)}, {tuple(p) for p in np.argwhere(b)}
+        iou.append(len(first & second) / len(first | second) if first | second else 1.0)
+        dice.append(2 * len(first & second) / (len(first) + len(second)) if first or second else 1.0)
+    return iou, dice
+
+
+def test_iou_and_dice_agree_with_sets_of_pixels_and_with_smp() -> None:
+    import segmentation_models_pytorch as smp
+
+    found, truth = random_masks(1), np.roll(random_masks(2), 4, axis=0)
+    iou, dice = brute_force(found, truth)
+    np.testing.assert_allclose(metrics.image_iou(found, truth), iou)
+    np.testing.assert_allclose(metrics.Marks.of(found, truth, 1).dice, dice)
+    stats = smp.metrics.get_stats(torch.tensor(found)[:, None].long(), torch.tensor(truth)[:, None].long(), mode="binary")
+    scored = metrics.scores(metrics.Marks.of(found, truth, 1))
+    assert scored["iou"].value == pytest.approx(smp.metrics.iou_score(*stats, reduction="micro-imagewise", zero_division=1.0).item())
+    assert scored["iou_pooled"].value == pytest.approx(smp.metrics.iou_score(*stats, reduction="micro").item())
+    assert scored["dice_pooled"].value == pytest.approx(smp.metrics.f1_score(*stats, reduction="micro").item())
+
+
+@pytest.mark.parametrize(("found", "truth", "iou"), [(0, 0, 1.0), (0, 1, 0.0), (1, 0, 0.0), (1, 1, 1.0)])
+def test_empty_and_full_masks(found: int, truth: int, iou: float) -> None:
+    shape = (3, 5, 5)
+    assert metrics.image_iou(np.full(shape, found, np.uint8), np.full(shape, truth, np.uint8)).tolist() == [iou] * 3
+
+
+def test_predicting_nothing_scores_the_share_of_clean_images() -> None:
+    truth = np.zeros((10, 4, 4), np.uint8)
+    truth[:5, 1:3, 1:3] = 1
+    scored = metrics.scores(metrics.Marks.of(np.zeros(truth.shape, bool), truth, 1))
+    assert scored["iou"].value == 0.5
+    assert (scored["iou_defect"].value, scored["detection_rate"].value, scored["false_alarm_rate"].value) == (0, 0, 0)
+
+
+def test_scores_without_clean_or_defect_images_are_undefined() -> None:
+    full, empty = np.ones((4, 3, 3), np.uint8), np.zeros((4, 3, 3), np.uint8)
+    assert metrics.scores(metrics.Marks.of(full > 0, full, 1))["false_alarm_rate"].value is None
+    scored = metrics.scores(metrics.Marks.of(empty > 0, empty, 1))
+    assert scored["iou_defect"].value is None
+    samples = intervals.resampled(scored, np.arange(4), 100, torch.Generator())
+    assert intervals.interval(None, samples["iou_defect"], 0.95) == intervals.Interval(None, None, None)
+
+
+def test_alarms_need_a_connected_component_and_hits_touch_the_truth() -> None:
+    found, truth = np.zeros((4, 6, 6), bool), np.zeros((4, 6, 6), np.uint8)
+    found[0, 0, 0] = found[0, 5, 5] = True  # two specks of one pixel
+    found[1, [0, 1, 2], [0, 1, 2]] = True  # three pixels, joined at corners
+    found[2, :2, :2], truth[2, 1:4, 1:4] = True, 1  # touches
+    found[3, :2, :2], truth[3, 4:, 4:] = True, 1  # large, but elsewhere
+    alarms, hits = metrics.events(found, truth, 3)
+    assert (alarms.tolist(), hits.tolist()) == ([0, 1, 1, 1], [0, 0, 1, 0])
+
+
+def test_random_masks_score_far_below_the_truth() -> None:
+    truth = random_masks(3)
+    assert metrics.scores(metrics.Marks.of(truth, truth, 1))["iou_defect"].value == 1
+    assert metrics.scores(metrics.Marks.of(np.roll(truth, 13, axis=0), truth, 1))["iou_defect"].value < 0.5
+
+
+def test_bootstrap_intervals_cover_the_mean_as_often_as_they_say() -> None:
+    draw, numbers = torch.Generator().manual_seed(0), np.random.default_rng(0)
+    inside, trials = 0, 300
+    for _ in range(trials):
+        ratio = metrics.Ratio(numbers.random(60), np.ones(60))
+        found = intervals.interval(ratio.value, intervals.resampled({"m": ratio}, np.arange(60), 300, draw)["m"], 0.9)
+        inside += found.low <= 0.5 <= found.high
+    # three standard errors of a share of 0.9, and a percentile interval of 60 values is a little short
+    assert 0.83 < inside / trials < 0.96
+
+
+def test_bootstrap_width_matches_the_standard_error_of_the_mean() -> None:
+    values = np.random.default_rng(1).random(400)
+    samples = intervals.resampled({"m": metrics.Ratio(values, np.ones(400))}, np.arange(400), 2000, torch.Generator().manual_seed(1))["m"]
+    assert samples.std() == pytest.approx(values.std() / 20, rel=0.06)
+
+
+def test_differences_are_paired_and_judged() -> None:
+    base = np.random.default_rng(2).random(50)
+    ratios = {gain: {"iou": metrics.Ratio(base + gain, np.ones(50))} for gain in (0.0, 0.02, -0.02)}
+    samples = {gain: intervals.resampled(r, np.arange(50), 200, torch.Generator().manual_seed(3)) for gain, r in ratios.items()}
+    judged = {}
+    for gain in ratios:
+        gap = intervals.difference(ratios[gain], ratios[0.0], (samples[gain], samples[0.0]), 0.95)["iou"]
+        assert gap.low == pytest.approx(gain) and gap.high == pytest.approx(gain)
+        judged[gain] = intervals.verdict(gap)
+    assert judged == {0.0: "no difference shown", 0.02: "helped", -0.02: "hurt"}
+    # unpaired resamples of the same small gain would not show it
+    other = intervals.resampled(ratios[0.0], np.arange(50), 200, torch.Generator().manual_seed(4))
+    unpaired = intervals.difference(ratios[0.02], ratios[0.0], (samples[0.02], other), 0.95)["iou"]
+    assert intervals.verdict(unpaired) == "no difference shown"
+
+
+def test_copies_of_an_image_are_no_new_evidence() -> None:
+    values = np.random.default_rng(5).random(30)
+    twice, ones = np.repeat(values, 2), np.ones(60)
+    single = intervals.resampled({"m": metrics.Ratio(values, ones[:30])}, np.arange(30), 200, torch.Generator().manual_seed(0))["m"]
+    known = intervals.resampled({"m": metrics.Ratio(twice, ones)}, np.repeat(np.arange(30), 2), 200, torch.Generator().manual_seed(0))["m"]
+    taken = intervals.resampled({"m": metrics.Ratio(twice, ones)}, np.arange(60), 200, torch.Generator().manual_seed(0))["m"]
+    np.testing.assert_allclose(known, single)
+    assert taken.std() < 0.85 * single.std()
+
+
+def test_intervals_contain_the_choice_of_training() -> None:
+    draw, numbers, trials = torch.Generator().manual_seed(0), np.random.default_rng(0), 300
+    inside, false = {"images": 0, "trainings": 0}, {"images": 0, "trainings": 0}
+    for _ in range(trials):
+        seen = numbers.normal(0, 0.1, 40)
+        ratios, samples = [], {"images": [], "trainings": []}
+        start = draw.get_state()
+        for _predictor in range(2):
+            draw.set_state(start)
+            trained = numbers.normal(0, 0.05, (3, 1)) + numbers.normal(0, 0.02, (3, 40))
+            ratios.append({"m": metrics.Ratio(0.5 + seen + trained, np.ones((3, 40)))})
+            samples["images"].append(intervals.resampled(ratios[-1], np.arange(40), 300, draw))
+        for ratio, plain in zip(ratios, samples["images"], strict=True):
+            samples["trainings"].append(intervals.with_trainings(ratio, plain, draw))
+        for way, (first, second) in samples.items():
+            found = intervals.interval(ratios[0]["m"].value, first["m"], 0.9)
+            inside[way] += found.low <= 0.5 <= found.high
+            gap = intervals.difference(ratios[0], ratios[1], (first, second), 0.9)["m"]
+            false[way] += intervals.verdict(gap) != "no difference shown"
+    # three standard errors of a share of 0.9; the interval is meant to err on the wide side
+    assert 0.85 < inside["trainings"] / trials < 0.995 and false["trainings"] / trials < 0.15
+    assert inside["images"] / trials < 0.8 and false["images"] / trials > 0.5
+
+
+def test_one_training_adds_nothing_to_an_interval() -> None:
+    ratio = {"m": metrics.Ratio(np.random.default_rng(0).random(20), np.ones(20))}
+    plain = intervals.resampled(ratio, np.arange(20), 100, torch.Generator())
+    assert np.array_equal(intervals.with_trainings(ratio, plain, torch.Generator())["m"], plain["m"])
+    assert ratio["m"].training_sd is None
+
+
+def test_scores_are_means_over_trainings() -> None:
+    truth = random_masks(1)
+    parts = [metrics.Marks.of(np.roll(truth, shift, 0), truth, 1) for shift in (0, 4, 9)]
+    together, apart = metrics.scores(metrics.Marks.stacked(parts)), [metrics.scores(part) for part in parts]
+    for name, ratio in together.items():
+        values = [a[name].value for a in apart]
+        assert ratio.value == pytest.approx(np.mean(values)) and ratio.training_sd == pytest.approx(np.std(values, ddof=1))
+
+
+# moves of the test images
+
+
+def test_moves_take_image_and_mask_along() -> None:
+    masks = random_masks(8).astype(np.uint8)
+    made = {move.name: move for move in moves.moves((1, 3, 1), 6, 7)}
+    assert list(made) == ["identity", "flip_x", "flip_y", "flip_xy", "shift_1", "shift_3"]
+    for move in made.values():
+        assert np.array_equal(move.of(masks[:, None])[:, 0], move.of(masks))
+    assert np.array_equal(made["flip_xy"].of(masks), masks[:, ::-1, ::-1])
+    padded = np.pad(masks, ((0, 0), (3, 3), (3, 3)), mode="reflect")
+    assert np.array_equal(made["shift_3"].of(masks), padded[:, :6, :7])
+    with pytest.raises(DataError, match="must stay below the side"):
+        moves.moves((6,), 6, 7)
+
+
+class OneSided(torch.nn.Module):
+    """Finds the bright block, but only where the marker of the structure is in the left half."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        level = (x + 1) * 127.5
+        known = (level[..., : x.shape[-1] // 2] > 245).flatten(1).any(1)
+        return ((level > 175) & (level < 245) & known[:, None, None, None]).float() * 2 - 1
+
+
+class Blocks(Method):
+    name = "blocks"
+
+    @task(version=1)
+    def make(self, ctx: Context, params: BlobParams) -> ImageSet:
+        """25 images with a block of 100 pixels, of which 93 are bright, and 25 without; the first `count` defect images are mirrored."""
+        images = np.random.default_rng(0).integers(40, 60, (50, 1, 32, 32)).astype(np.uint8)
+        masks = np.zeros((50, 32, 32), np.uint8)
+        masks[:25, 10:20, 12:22] = 1
+        images[:25, 0, 10:20, 12:22] = 200
+        images[:25, 0, 10, 12:19] = 150
+        images[..., 5] = 250
+        images[: params.count], masks[: params.count] = images[: params.count, ..., ::-1], masks[: params.count, :, ::-1]
+        return ImageSet.write(ctx, images, masks=masks)
+
+
+@pytest.fixture
+def one_sided(run_task: Any, blobs: ImageSet, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Evaluates the one-sided network on 25 + 25 images with so many mirrored defects."""
+    config_of = run_task(UNet, "train", TINY | {"steps": 0}, images=blobs)
+    monkeypatch.setattr(evaluation, "load", lambda model, device: iter([OneSided()]))
+    monkeypatch.setattr(evaluation, "GreyMap", lambda low, high: training.GreyMap(0.0, 255.0))
+
+    def run(mirrored_defects: int) -> Report:
+        test = run_task(Blocks, "make", {"count": mirrored_defects})
+        return run_task(UNet, "evaluate", {"resamples": 100}, images=test, model=config_of)
+
+    return run
+
+
+def test_the_papers_protocol_hides_the_mirrored_half_and_the_honest_one_shows_it(one_sided: Any) -> None:
+    report = one_sided(12)
+    nothing, model = report.metrics["nothing"], report.metrics["model"]
+    assert (nothing["iou"], nothing["iou_sd"]) == (0.5, 0.5)
+    # 25 clean images right, 13 defects at 0.93, 12 missed: the figure that four methods of the paper share
+    assert (round(model["iou"], 3), round(model["iou_sd"], 3)) == (0.742, 0.418)
+    assert model["iou_defect"] == pytest.approx(0.93 * 13 / 25) and model["detection_rate"] == 13 / 25
+    assert model["false_alarm_rate"] == 0 and model["detection_rate_every_move"] == 0
+    rows = {row[0]: row[1:] for row in report.tables["3 Honest protocol, by flip and shift of the test images"].rows}
+    assert rows["identity"][1:] == [0.52, 0, 0] and rows["flip_x"][1:] == [0.48, 0, 1] and rows["flip_y"][3] == 0
+    assert any("flip_x in 100%, flip_xy in 100%" in note for note in report.notes)
+    first = report.tables["1 The paper's protocol: all images, IoU 1 for empty on empty"]
+    assert [row[:2] for row in first.rows] == [["model", "0.742 ± 0.418"], ["nothing", "0.500 ± 0.500"]]
+
+
+def test_a_test_set_of_one_orientation_looks_perfect_until_it_is_flipped(one_sided: Any) -> None:
+    report = one_sided(0)
+    model = report.metrics["model"]
+    assert model["iou"] == pytest.approx(0.965) and model["detection_rate"] == 1
+    rows = {row[0]: row[1:] for row in report.tables["3 Honest protocol, by flip and shift of the test images"].rows}
+    assert [rows[move][1] for move in ("identity", "flip_x", "flip_y", "flip_xy", "shift_1", "shift_4")] == [1, 0, 1, 0, 1, 1]
+    assert model["iou_defect_moved"] == pytest.approx(0.93 * 4 / 6) and model["iou_defect_moved_ci"][0] == pytest.approx(0.93 * 4 / 6)
+    assert report.metrics["distinct_images"] == 50
+
+
+# augmentation, splits
+
+
+def test_geometry_moves_image_and_mask_together() -> None:
+    masks = torch.from_numpy(random_masks(5)).to(torch.uint8)
+    images = masks[:, None].float() * 2 - 1
+    x, y = augment(images, masks, Augment(**STILL | {"flip_x": True, "flip_y": True}, shift=3), torch.Generator().manual_seed(0))
+    assert torch.equal(x[:, 0] > 0, y > 0) and y.dtype == masks.dtype
+    assert not torch.equal(y, masks)
+
+
+def test_augmentation_off_changes_nothing_and_grey_changes_leave_masks() -> None:
+    masks = torch.from_numpy(random_masks(6)).to(torch.uint8)
+    images = torch.rand(40, 2, 6, 7)
+    x, y = augment(images, masks, Augment(**STILL), torch.Generator())
+    assert torch.equal(x, images) and torch.equal(y, masks)
+    x, y = augment(images, masks, Augment(**STILL | {"gain": 0.2, "offset": 0.1}, noise=0.1), torch.Generator())
+    assert not torch.equal(x, images) and torch.equal(y, masks)
+
+
+def test_noise_has_its_own_deviation_for_each_image() -> None:
+    images = torch.zeros(400, 1, 20, 20)
+    noisy, _ = augment(images, torch.zeros(400, 20, 20, dtype=torch.uint8), Augment(**STILL, noise=0.2), torch.Generator().manual_seed(0))
+    spread = noisy.flatten(1).std(1).numpy()
+    assert spread.mean() == pytest.approx(0.1, rel=0.1) and spread.std() == pytest.approx(0.2 / np.sqrt(12), rel=0.1)
+
+
+def test_shift_is_a_shift_with_mirrored_border() -> None:
+    assert mirrored(torch.arange(-3, 8), 5).tolist() == [3, 2, 1, 0, 1, 2, 3, 4, 3, 2, 1]
+    image = torch.arange(30.0).reshape(1, 1, 5, 6).repeat(200, 1, 1, 1)
+    moved = shifted(image, 1, torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(image[:1], (1, 1, 1, 1), mode="reflect")[0, 0]
+    wanted = {tuple(padded[dy : dy + 5, dx : dx + 6].flatten().tolist()) for dy in range(3) for dx in range(3)}
+    assert {tuple(m.flatten().tolist()) for m in moved} == wanted
+
+
+def test_limit_and_holdout_keep_the_shares() -> None:
+    domain = np.arange(40) % 4 == 0
+    for limit in (2, 3, 8, 20):
+        rows = training.first(domain, limit)
+        assert len(rows) == limit and domain[rows].sum() == max(1, round(limit / 4))
+    assert training.first(domain, 8).tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert training.first(np.array([False] * 5), 3).tolist() == [0, 1, 2]
+    train, watch = training.holdout(np.arange(40), domain, 0.2, torch.Generator())
+    assert sorted([*train, *watch]) == list(range(40)) and (len(watch), domain[watch].sum()) == (8, 2)
+
+
+def test_loss_falls_from_wrong_to_right_and_blends() -> None:
+    masks = torch.from_numpy(random_masks(7)).float()
+    right, wrong = (masks * 2 - 1) * 6, (1 - masks * 2) * 6
+    for weight in (0.0, 0.5, 1.0):
+        assert fitting.segmentation_loss(right, masks, weight) < 0.02 < 0.5 < fitting.segmentation_loss(wrong, masks, weight)
+    logit = torch.randn(masks.shape, generator=torch.Generator().manual_seed(0))
+    parts = [fitting.segmentation_loss(logit, masks, w).item() for w in (0.0, 1.0, 0.25)]
+    assert parts[2] == pytest.approx(0.75 * parts[0] + 0.25 * parts[1])
+    p = torch.sigmoid(logit)
+    assert parts[1] == pytest.approx(1 - (2 * (p * masks).sum() / (p.sum() + masks.sum())).item(), rel=1e-5)
+
+
+# network
+
+
+def test_any_image_size_is_padded_and_cut() -> None:
+    net = networks.build("tu-regnetx_002", 3, (16, 8, 8), 2).eval()
+    assert networks.logits(net, torch.zeros(2, 2, 19, 30), 3).shape == (2, 19, 30)
+    x = torch.rand(1, 2, 16, 24)
+    torch.testing.assert_close(networks.logits(net, x, 3), net(x)[:, 0])
+
+
+def test_unknown_encoder_gives_a_hint() -> None:
+    with pytest.raises(DataError, match="Did you mean 'resnet18'"):
+        networks.build("resnet81", 3, (16, 8, 8), 1)
+    with pytest.raises(ValidationError, match="depth=4 needs 4"):
+        TrainParams(depth=4)
+
+
+def test_panel_shows_truth_and_prediction() -> None:
+    from fabloom.plugins.blocks.grey import GreyMap
+
+    images, truth = np.full((2, 1, 48, 48), 100, np.uint8), np.zeros((2, 48, 48), np.uint8)
+    truth[0, 10:20, 10:20] = 1
+    shown = pictures.panel(images, truth, [np.roll(truth, 20, 1) > 0], GreyMap(0, 200))
+    assert shown.shape == (2 * 96 + 4, 2 * 96 + 4, 3) and shown.dtype == np.uint8
+    colours = {tuple(c) for c in shown[100:].reshape(-1, 3)}
+    assert pictures.TRUE in colours and len(colours) == 4  # grey, red over grey, outline, gap
+
+
+# tasks
+
+
+def test_a_trained_network_beats_the_untrained_one_on_held_out_images(run_task: Any, blobs: ImageSet) -> None:
+    test = run_task(Blobs, "simulate", {"count": 40, "with_labels": True}, seed=1)
+    model = run_task(UNet, "train", TINY, images=blobs)
+    anchor = run_task(UNet, "train", TINY | {"steps": 0}, images=blobs)
+    report: Report = run_task(UNet, "evaluate", {"resamples": 200}, images=test, model=model, baseline=anchor)
+    scored = report.metrics
+    assert scored["model"]["iou_defect"] > 0.5 > scored["baseline"]["iou_defect"]
+    assert scored["nothing"]["iou"] == 0.5 and scored["images"] == 40
+    assert scored["difference"]["verdict"] == "helped" and scored["difference"]["iou_ci"][0] > 0
+    assert scored["model"]["iou_ci"][0] <= scored["model"]["iou"] <= scored["model"]["iou_ci"][1]
+    assert any("helped" in note for note in report.notes) and any("0.50 ± 0.50" in note for note in report.notes)
+    assert [row[:2] for row in report.tables["5 By class"].rows] == [["clean", 20], ["disc", 20]]
+    assert len(report.pictures) == 4
+    swapped = run_task(UNet, "evaluate", {"resamples": 200}, images=test, model=anchor, baseline=model)
+    assert swapped.metrics["difference"]["verdict"] == "hurt"
+    assert swapped.metrics["difference"]["iou"] == pytest.approx(-scored["difference"]["iou"])
+    alone = run_task(UNet, "evaluate", {"resamples": 200, "batch": 7}, images=test, model=model)
+    assert "difference" not in alone.metrics and alone.metrics["model"]["iou"] == pytest.approx(scored["model"]["iou"], abs=0.01)
+
+
+def test_images_that_were_trained_on_are_refused(run_task: Any, blobs: ImageSet) -> None:
+    model = run_task(UNet, "train", TINY | {"steps": 0, "limit": 10}, images=blobs)
+    with pytest.raises(DataError, match="10 of 64 test images were used to train 'model'"):
+        run_task(UNet, "evaluate", {}, images=blobs, model=model)
+    assert model.state("train_digest_rows")[""].shape == (10,)
+
+
+def test_a_stopped_training_goes_on_to_the_same_model(run_task: Any, blobs: ImageSet, tmp_path: Path) -> None:
+    from fabloom.storage.backends.local import LocalStore
+
+    small = TINY | {"steps": 3, "batch": 4, "repeats": 2, "augment": {"noise": 0.1, "shift": 2}}
+    whole: Model = run_task(UNet, "train", small, images=blobs)
+    other = LocalStore(tmp_path / "other")
+    again = run_task(Blobs, "simulate", {"with_labels": True}, store=other)
+    # in the first training, and then in the second
+    for steps in (1, 3):
+        calls = iter(range(100))
+        with pytest.raises(Interrupted):
+            run_task(UNet, "train", small, images=again, store=other, stop=lambda calls=calls, steps=steps: next(calls) >= steps)
+    resumed: Model = run_task(UNet, "train", small, images=again, store=other)
+    assert resumed.digest == whole.digest and whole.config["repeats"] == 2
+    first, second = whole.state("net.0."), whole.state("net.1.")
+    assert first.keys() == second.keys() and not torch.equal(first["segmentation_head.0.weight"], second["segmentation_head.0.weight"])
+    # the first of two trainings is what a single one gives, so that more trainings can be compared with it
+    alone = run_task(UNet, "train", small | {"repeats": 1}, images=blobs).state("net.0.")
+    assert all(torch.equal(alone[name], value) for name, value in first.items())
+
+
+def test_several_trainings_are_scored_one_by_one_and_together(run_task: Any, blobs: ImageSet) -> None:
+    test = run_task(Blobs, "simulate", {"count": 20}, seed=1)
+    model = run_task(UNet, "train", TINY | {"steps": 12, "repeats": 2}, images=blobs)
+    anchor = run_task(UNet, "train", TINY | {"steps": 0}, images=blobs)
+    report: Report = run_task(UNet, "evaluate", {"resamples": 100, "shifts": []}, images=test, model=model, baseline=anchor)
+    table = report.tables["4 By training"]
+    assert [row[:2] for row in table.rows] == [["model", "1"], ["model", "2"], ["model", "sd"], ["baseline", "1"]]
+    scored, column = report.metrics["model"], table.columns.index("iou_defect")
+    values = [row[column] for row in table.rows[:2]]
+    assert values[0] != values[1] and scored["iou_defect"] == pytest.approx(np.mean(values), abs=1e-4)
+    assert scored["iou_defect_training_sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-4) and scored["trainings"] == 2
+    assert any("single training of the baseline is not covered" in note for note in report.notes)
+    assert len(report.tables["3 Honest protocol, by flip and shift of the test images"].rows) == 4
+
+
+# the published recipe
+
+
+def test_the_published_network_has_the_published_size_and_takes_odd_images() -> None:
+    net = milesial.Milesial(1).eval()
+    assert sum(p.numel() for p in net.parameters()) == 17_261_825
+    assert net(torch.zeros(1, 1, 19, 34)).shape == (1, 1, 19, 34)
+    assert isinstance(networks.build("milesial", 4, (), 1), milesial.Milesial)
+
+
+def test_a_preset_fills_what_is_left_out() -> None:
+    published = fitting.Recipe.of(TrainParams(preset="published"))
+    assert (published.encoder, published.batch, published.lr, published.epochs, published.steps) == ("milesial", 1, 1e-5, 100, None)
+    assert published.augment.noise * 255 == pytest.approx(1) and not published.augment.flip_x and published.dice_weight == 0
+    small = fitting.Recipe.of(TrainParams(lr=0.1))
+    assert (small.encoder, small.steps, small.lr) == ("tu-regnetx_002", 300, 0.1)
+    assert fitting.Recipe.of(TrainParams(epochs=3)).steps is None
+    assert fitting.Recipe.of(TrainParams(preset="published", steps=5)).epochs is None
+    with pytest.raises(ValidationError, match="not both"):
+        TrainParams(steps=5, epochs=2)
+    with pytest.raises(ValidationError, match="are fixed"):
+        TrainParams(preset="published", depth=4)
+    assert training.UNIT.forward(np.array([0, 51, 255], np.uint8)).tolist() == pytest.approx([0, 0.2, 1], abs=1e-6)
+
+
+LIKE_PUBLISHED = {"preset": "published", "encoder": "tu-regnetx_002", "depth": 3, "decoder_channels": (16, 8, 8), "validation": 0.25}
+
+
+def test_epochs_go_in_order_and_keep_the_weights_of_the_smallest_validation_loss(run_task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = run_task(Blobs, "simulate", {"count": 8, "defect_share": 0.75})
+    seen, weights, losses = [], [], iter([3.0, 1.0, 2.0, 2.0, 0.0])
+
+    def watched(ctx: Any, recipe: Any, net: Any, split: Any, grey: Any) -> tuple[float, float]:
+        weights.append(net.state_dict()["segmentation_head.0.weight"].clone())
+        assert (split.train.tolist(), split.watch.tolist()) == ([0, 1, 2, 3, 4, 5], [6, 7])
+        return next(losses), 0.0
+
+    plain = fitting.batch_rows
+    monkeypatch.setattr(fitting, "watch", watched)
+    monkeypatch.setattr(fitting, "PATIENCE", 2)
+    monkeypatch.setattr(fitting, "batch_rows", lambda *given: seen.append(plain(*given).tolist()) or plain(*given))
+    model: Model = run_task(UNet, "train", LIKE_PUBLISHED | {"epochs": 9, "batch": 4, "lr": 1e-3}, images=images)
+    assert len(weights) == 4 and seen == [[0, 1, 2, 3], [4, 5]] * 4
+    assert torch.equal(model.state("net.0.")["segmentation_head.0.weight"], weights[1]) and not torch.equal(weights[1], weights[3])
+    assert model.config["grey"] == [-255, 255]
+
+
+def test_validation_leaves_the_batch_statistics_alone(run_task: Any) -> None:
+    from fabloom.plugins.blocks.grey import GreyMap
+
+    net = networks.build("tu-regnetx_002", 3, (16, 8, 8), 1)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    masks = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (6, 16, 16))).to(torch.uint8)
+    split = fitting.Split(masks[:, None] * 200, masks, torch.arange(3), torch.arange(3, 6))
+
+    class Where:
+        device = torch.device("cpu")
+
+    loss, iou = fitting.watch(Where(), fitting.Recipe.of(TrainParams()), net, split, GreyMap(0, 255))  # type: ignore[arg-type]
+    assert loss > 0 and 0 <= iou <= 1 and net.training
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_the_learning_rate_falls_tenfold_every_twenty_epochs() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([weight], lr=1.0)
+    rate = fitting.schedule(fitting.Recipe.of(TrainParams(epochs=50)), optimizer, 150, 3)
+    rates = []
+    for _ in range(150):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        rate.step()
+    assert rates[59] == 1 and rates[60] == pytest.approx(0.1) and rates[149] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("blob", "given", "message"),
+    [
+        ({"with_masks": False}, {}, "has no masks"),
+        ({"defect_share": 0.0}, {}, "nothing to learn"),
+        ({}, {"augment": {"shift": 24}}, "must stay below"),
+        ({"size": 8, "defect_share": 1.0}, {"batch": 1}, "raise batch to 2"),
+        ({"size": 8}, {"steps": None, "epochs": 1}, "take larger images or lower depth"),
+        ({}, {"encoder": "resnet81"}, "Did you mean"),
+    ],
+)
+def test_bad_training_input_is_refused(run_task: Any, blob: dict[str, Any], given: dict[str, Any], message: str) -> None:
+    images = run_task(Blobs, "simulate", {"count": 4} | blob)
+    with pytest.raises(DataError, match=message):
+        run_task(UNet, "train", TINY | given, images=images)
+
+
+def test_a_set_without_defects_is_accepted_on_request_and_teaches_to_find_none(run_task: Any) -> None:
+    clean = run_task(Blobs, "simulate", {"count": 8, "defect_share": 0.0})
+    model = run_task(UNet, "train", TINY | {"accept_clean": True, "steps": 60}, images=clean)
+    mixed = run_task(Blobs, "simulate", {"count": 8, "defect_share": 0.5}, seed=5)
+    metrics = run_task(UNet, "evaluate", EvaluateParams(), images=mixed, model=model).metrics
+    assert metrics["model"]["iou_defect"] == 0 and metrics["model"]["iou"] == metrics["nothing"]["iou"] == 0.5
+
+
+def test_evaluation_refuses_other_channels_and_other_models(run_task: Any, blobs: ImageSet) -> None:
+    colour = run_task(Blobs, "simulate", {"count": 4, "channels": 3})
+    model = run_task(UNet, "train", TINY | {"steps": 1}, images=colour)
+    with pytest.raises(DataError, match=r"takes 3 channels, test set .* has 1"):
+        run_task(UNet, "evaluate", EvaluateParams(), images=blobs, model=model)
+    bare = run_task(Blobs, "simulate", {"count": 4, "channels": 3, "with_masks": False}, seed=2)
+    with pytest.raises(DataError, match="needs exact ones"):
+        run_task(UNet, "evaluate", {}, images=bare, model=model)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 20])
+def test_few_steps_train_whatever_their_number(run_task: Any, blobs: ImageSet, steps: int) -> None:
+    model = run_task(UNet, "train", TINY | {"steps": steps, "batch": 2}, images=blobs)
+    assert isinstance(model, Model)

@@ -1,0 +1,161 @@
+"""Our own methods against the kit that third parties get, first of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fabloom import Context, ImageSet, Report
+from fabloom.plugins.data.images.method import Images
+from fabloom.plugins.data.line_pair.method import LinePair
+from fabloom.plugins.diffusion.ddpm.method import Ddpm
+from fabloom.plugins.judge.leaderboard.method import Leaderboard
+from fabloom.plugins.judge.quality.method import Quality
+from fabloom.plugins.judge.reference_difference.method import ReferenceDifference
+from fabloom.plugins.judge.unet.method import UNet
+from fabloom.plugins.one_shot.sinddm.method import SinDdm
+from fabloom.plugins.one_shot.sinsemi.method import SinSemi
+from fabloom.plugins.one_step.denoising_circuits.method import DenoisingCircuits
+from fabloom.registry import Registry
+from fabloom.testing import MethodConformance, tiny_images
+
+
+class OurOwn(MethodConformance):
+    also = ("fabloom.plugins.blocks",)
+
+
+def lines(ctx: Context) -> ImageSet:
+    """One image of vertical lines, 48 x 48."""
+    x = np.arange(48)
+    draw = np.random.default_rng(ctx.seed)
+    image = 100 + 40 * np.cos(2 * np.pi * (x + 0.5) / 9) + draw.normal(0, 2, (1, 1, 48, 48))
+    return ImageSet.write(ctx, image.round().astype(np.uint8))
+
+
+def pair(ctx: Context) -> ImageSet:
+    """A defect image and a clean one of the same lines, 40 x 40."""
+    x = np.arange(40)
+    draw = np.random.default_rng(ctx.seed)
+    pixels = 100 + 40 * np.cos(2 * np.pi * (x + 0.5) / 10) + draw.normal(0, 2, (2, 1, 40, 40))
+    masks = np.zeros((2, 40, 40), np.uint8)
+    masks[0, 12:18, 20:26] = 1
+    pixels[0, 0][masks[0] == 1] = 150
+    return ImageSet.write(ctx, pixels.round().clip(0, 255).astype(np.uint8), masks=masks)
+
+
+def clean(ctx: Context) -> ImageSet:
+    """The clean half of the kit's tiny images."""
+    lines = np.where(np.arange(32) % 8 < 4, 160.0, 90.0)
+    pixels = lines + np.random.default_rng(ctx.seed).normal(0, 4, (6, 1, 32, 32))
+    return ImageSet.write(ctx, pixels.round().clip(0, 255).astype(np.uint8), domain=np.zeros(6, np.int8))
+
+
+def small(ctx: Context) -> ImageSet:
+    """Twelve images of lines, 16 x 16, every second with a defect."""
+    draw = np.random.default_rng(ctx.seed)
+    pixels = np.where(np.arange(16) % 4 < 2, 180, 60) + draw.integers(0, 6, (12, 1, 16, 16))
+    pixels[1::2, :, 4:8, 4:8] = 240
+    return ImageSet.write(ctx, pixels.astype(np.uint8), domain=(np.arange(12) % 2).astype(np.int8))
+
+
+def score(ctx: Context) -> Report:
+    """What quality.evaluate says of a method."""
+    distance = {"raw": 0.01, "raw_ci": [0.009, 0.011], "sd": 0.002, "ratio": 1.0, "pair": 0.01, "ratio_ci": [0.9, 1.1]}
+    found = {"count": 0.9, "count_ci": [0.8, 1.0], "share_one": 0.7, "lines": 4, "off_reference_share": 0.05}
+    return Report.write(ctx, {"lpips_squeeze": distance, "defects": found, "copies": {"copy_share": 0.0}})
+
+
+def segmenter(ctx: Context) -> Report:
+    """What unet.evaluate says of the U-Net trained on its images."""
+    means = {"iou": 0.8, "iou_defect": 0.6, "iou_defect_moved": 0.5, "detection_rate_moved": 0.9, "false_alarm_rate_moved": 0.1}
+    scores = means | {f"{name}_ci": [value - 0.1, value + 0.1] for name, value in means.items()} | {"iou_sd": 0.2}
+    return Report.write(ctx, {"model": scores, "baseline": scores, "nothing": scores})
+
+
+class TestLinePair(OurOwn):
+    method = LinePair
+    params = {"simulate": {"count": 6, "size": 32}}
+
+
+class TestImages(OurOwn):
+    method = Images
+    params = {"augment": {"count": 5, "flip_x": True, "noise": 2.0}}
+
+    def task_params(self, task: str, folder: Path) -> Mapping[str, Any]:
+        if task != "load":
+            return super().task_params(task, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for index in range(3):
+            pixels = np.random.default_rng(index).integers(0, 255, (16, 16)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+        return {"path": str(folder)}
+
+
+class TestDdpm(OurOwn):
+    method = Ddpm
+    params = {
+        "train": {"steps": 4, "batch": 4, "network": {"channels": [8, 16], "norm_groups": 4}, "classes": "domain"},
+        "sample": {"count": 3, "steps": 2, "batch": 2},
+    }
+    inputs = {"train": {"images": small}}
+
+
+class TestDenoisingCircuits(OurOwn):
+    method = DenoisingCircuits
+    params = {
+        "train": {
+            "timesteps": 5, "patch": 2, "latent_channels": 8, "head_width": 8, "batch": 4,
+            "base": {"channels": [8, 16], "steps": 4, "batch": 4},
+            "stages": [{"steps": 2, "step_probs": [1]}, {"steps": 3, "step_probs": [0, 0.5, 0, 0, 0.5]}],
+        },
+        "record": {"count": 6, "batch": 3, "block": 2, "chunks": 2},
+        "distill": {"steps": 4, "batch": 4},
+        "sample": {"count": 4, "batch": 2},
+        "compare": {"count": 8, "batch": 4},
+    }  # fmt: skip
+    inputs = {"train": {"images": small}, "compare": {"teacher": "train", "student": "distill", "reference": small}}
+
+
+class TestReferenceDifference(OurOwn):
+    method = ReferenceDifference
+    inputs = {"label": {"images": tiny_images, "reference": clean}}
+
+
+class TestUNet(OurOwn):
+    method = UNet
+    params = {"train": {"decoder_channels": [16, 8, 8], "steps": 4, "batch": 4}, "evaluate": {"resamples": 100}}
+
+
+class TestSinSemi(OurOwn):
+    method = SinSemi
+    params = {"train": {"steps": 4, "width": 8, "batch": 2}, "sample": {"count": 2, "steps": 2}}
+    inputs = {"train": {"images": lines}}
+
+
+class TestSinDdm(OurOwn):
+    method = SinDdm
+    params = {"train": {"steps": 4, "width": 8, "batch": 2}, "sample": {"count": 2, "steps": 2}}
+    inputs = {"train": {"images": lines}}
+
+
+class TestQuality(OurOwn):
+    method = Quality
+    params = {"evaluate": {"resamples": 100, "nets": ["squeeze"], "shown": 2}}
+    inputs = {"evaluate": {"images": pair, "reference": pair}}
+
+
+class TestLeaderboard(OurOwn):
+    method = Leaderboard
+    params = {"compare": {"entries": [{"method": "sinsemi"}, {"method": "loom"}], "shown": 2}}
+    inputs = {
+        "compare": {"reference": pair, "samples": [pair, pair], "quality": [score, score], "segmentation": [segmenter, segmenter]},
+    }
+
+
+def test_every_method_is_tested() -> None:
+    tested = {value.method.name for value in globals().values() if isinstance(value, type) and value.__name__.startswith("Test")}
+    assert tested == {name for name, origin in Registry.load().origins.items() if origin.distribution == "fabloom"}
