@@ -3,7 +3,8 @@
     FabloomError                     exit code
     ├── UserError                    2   mended by editing the command, the pipeline or the data
     │   ├── PipelineError                grammar, types, names, cycles; carries the YAML path
-    │   └── DataError                    unreadable, mixed, empty or unsafe input data
+    │   ├── DataError                    unreadable, mixed, empty or unsafe input data
+    │   └── RefMoved                     somebody else moved a ref since it was read
     ├── EnvironmentProblem           3   device, weights, disk, permission
     │   └── PluginError                  a plugin that this pipeline needs is broken or collides
     ├── StepFailed                   1   a step's own code raised, or its process died
@@ -41,6 +42,10 @@ class PipelineError(UserError):
 
 class DataError(UserError):
     """Input data that cannot be used: unreadable, empty, mixed sizes, NaN, unsafe."""
+
+
+class RefMoved(UserError):
+    """A ref does not point any more at what the caller decided against: decide again."""
 
 
 class EnvironmentProblem(FabloomError):

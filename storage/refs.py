@@ -1,62 +1,167 @@
-"""Refs: mutable names for artifacts, each with its history so that a promotion can be rolled back."""
+"""Refs: mutable names for artifacts, each an append-only log, so that a promotion can be rolled back and what happened stays known."""
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import json
 import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from fabloom.errors import DamagedArtifact, UserError, did_you_mean
+from fabloom.errors import DamagedArtifact, RefMoved, UserError, did_you_mean
 from fabloom.hashing import canonical_json
-from fabloom.storage.commit.manifest import write_durably
+from fabloom.kinds.store import RefEntry
+
+from .backends.locks import locked
+from .commit.manifest import write_durably
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*(/[A-Za-z0-9][A-Za-z0-9_.\-]*)*")
+SUFFIX = ".json"
+MOVES = ("set", "rollback")
+"""Actions that change what a ref points at."""
 
 
-class Refs:
-    """`refs/<name>.json`: a JSON list of keys, the last is current."""
+class LocalRefs:
+    """`refs/<name>.json`: a JSON list of entries, oldest first; a plain key in it is an entry of a store older than the log.
+
+    Every change reads, appends and replaces the file under one lock, so that of several writers at once none is lost.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def _file(self, name: str) -> Path:
-        if not NAME.fullmatch(name) or len(name) > 200:
-            raise UserError(f"'{name}' is no ref name: letters, digits, '_', '.', '-', parts joined by '/'")
-        return self.root / f"{name}.json"
+        if not NAME.fullmatch(name) or len(name) > 200 or any(part.endswith(SUFFIX) for part in name.split("/")):
+            raise UserError(f"'{name}' is no ref name: letters, digits, '_', '.', '-', parts joined by '/', none ending with '{SUFFIX}'")
+        return self.root / f"{name}{SUFFIX}"
 
     def names(self) -> list[str]:
         """All refs."""
-        return sorted(p.relative_to(self.root).as_posix()[:-5] for p in self.root.rglob("*.json") if not p.name.startswith("."))
+        files = (p for p in self.root.rglob(f"*{SUFFIX}") if not p.name.startswith(".") and p.is_file())
+        return sorted(p.relative_to(self.root).as_posix().removesuffix(SUFFIX) for p in files)
 
-    def history(self, name: str) -> list[str]:
-        """Keys the ref has pointed at, oldest first. Raises UserError for an unknown ref."""
+    def log(self, name: str) -> list[RefEntry]:
+        """Everything that happened to the ref, oldest first. Raises UserError for an unknown ref, DamagedArtifact for a damaged one."""
         path = self._file(name)
         if not path.is_file():
             raise UserError(f"there is no ref '{name}'.{did_you_mean(name, self.names())} Set one with `fabloom ref set NAME KEY`.")
         try:
-            keys: list[str] = json.loads(path.read_bytes())
-            if not keys or not all(isinstance(key, str) for key in keys):
-                raise ValueError("no list of keys")
+            return entries_of(json.loads(path.read_bytes()))
         except (ValueError, TypeError) as error:
             raise DamagedArtifact(f"ref '{name}' is damaged ({error}). Remove '{path}' and set it again.") from error
-        return keys
+
+    def history(self, name: str) -> list[str]:
+        """Keys that the ref has pointed at, oldest first."""
+        return [entry.key for entry in self.log(name) if entry.action in MOVES]
 
     def get(self, name: str) -> str:
-        """The key the ref points at."""
+        """The key that the ref points at."""
         return self.history(name)[-1]
 
-    def set(self, name: str, key: str) -> None:
-        """Point the ref at `key`, remembering what it pointed at before."""
-        path = self._file(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        past = self.history(name) if path.is_file() else []
-        if past[-1:] != [key]:
-            write_durably(path, canonical_json([*past, key]))
+    def held(self, name: str) -> frozenset[str]:
+        """Keys that are not to be promoted: held, and not let go since."""
+        found: set[str] = set()
+        for entry in self.log(name):
+            if entry.action == "hold":
+                found.add(entry.key)
+            elif entry.action == "unhold":
+                found.discard(entry.key)
+        return frozenset(found)
 
-    def rollback(self, name: str) -> str:
-        """Point the ref at what it pointed at before, and return that key."""
-        past = self.history(name)
-        if len(past) < 2:
-            raise UserError(f"ref '{name}' has no earlier artifact to roll back to")
-        write_durably(self._file(name), canonical_json(past[:-1]))
-        return past[-2]
+    def set(self, name: str, key: str, *, expected: str | None = None, why: str = "") -> RefEntry:
+        """Point the ref at `key`; nothing is appended where it is there already.
+
+        Raises RefMoved where `expected` is given and the ref points at something else by now, or at nothing.
+        """
+        with self._writing(name) as past:
+            current = next((entry for entry in reversed(past) if entry.action in MOVES), None)
+            now = current.key if current else None
+            if expected is not None and now != expected:
+                raise RefMoved(
+                    f"ref '{name}' points at {(now or 'nothing')[:12]}, not at {expected[:12]} any more: decide again on what is there"
+                )
+            if current is not None and now == key:
+                return current
+            return self._append(name, past, [("set", key, why, expected)])[-1]
+
+    def rollback(self, name: str, *, to: str | None = None, hold: bool = True, why: str = "") -> RefEntry:
+        """Append a move back to the key before the present one, or to `to`; nothing is taken out of the log.
+
+        With `hold`, the key that is left is held, so that the next automatic promotion does not bring it back.
+        """
+        with self._writing(name) as past:
+            moves = [entry for entry in past if entry.action in MOVES]
+            if not moves:
+                self.log(name)  # says that there is no such ref
+            left = moves[-1].key
+            target = to or _before(moves)
+            if target is None or target == left:
+                raise UserError(f"ref '{name}' has no earlier artifact to roll back to")
+            if to is not None and to not in {entry.key for entry in moves}:
+                raise UserError(f"ref '{name}' never pointed at {to[:12]}; see its log, or set it")
+            reason = why or f"rollback of {moves[-1].n}"
+            changes = [("rollback", target, reason, None), *([("hold", left, reason, None)] if hold else [])]
+            return self._append(name, past, changes)[0]
+
+    def hold(self, name: str, key: str, *, why: str = "") -> RefEntry:
+        """Mark `key` as not to be promoted."""
+        with self._writing(name) as past:
+            return self._append(name, past, [("hold", key, why, None)])[0]
+
+    def unhold(self, name: str, key: str, *, why: str = "") -> RefEntry:
+        """Let `key` be promoted again."""
+        with self._writing(name) as past:
+            return self._append(name, past, [("unhold", key, why, None)])[0]
+
+    @contextlib.contextmanager
+    def _writing(self, name: str) -> Iterator[list[RefEntry]]:
+        """Hold the lock of all refs and give the log as it is now."""
+        path = self._file(name)
+        with locked(self.root / ".lock", lambda pid: None, lambda: False):
+            yield self.log(name) if path.is_file() else []
+
+    def _append(self, name: str, past: list[RefEntry], changes: Sequence[tuple[str, str, str, str | None]]) -> list[RefEntry]:
+        path, at = self._file(name), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        added = [
+            RefEntry(len(past) + 1 + index, key, at, _user(), why, expected, action)
+            for index, (action, key, why, expected) in enumerate(changes)
+        ]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, canonical_json([asdict(entry) for entry in [*past, *added]]))
+        return added
+
+
+def entries_of(content: Any) -> list[RefEntry]:
+    """The entries of a ref file's JSON. Raises TypeError or ValueError for what is none."""
+    if not isinstance(content, list) or not content:
+        raise ValueError("no list of entries")
+    found = []
+    for n, item in enumerate(content, start=1):
+        entry = RefEntry(n, item) if isinstance(item, str) else RefEntry(**item)
+        texts = (entry.key, entry.at, entry.by, entry.why, entry.action, entry.expected or "")
+        if not isinstance(entry.n, int) or not all(isinstance(text, str) for text in texts):
+            raise ValueError("an entry with a field of another type")
+        found.append(entry)
+    return found
+
+
+def _before(moves: list[RefEntry]) -> str | None:
+    """What the ref pointed at before its present key, moves that were taken back left out."""
+    stack: list[str] = []
+    for entry in moves:
+        if entry.action == "rollback" and entry.key in stack:
+            del stack[stack.index(entry.key) + 1 :]
+        else:
+            stack.append(entry.key)
+    return stack[-2] if len(stack) > 1 else None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container without a user database
+        return ""

@@ -1,4 +1,4 @@
-"""The local store under the name that it had first; kept for what imports it from here."""
+"""The local store under the name that it had first; `fabloom.kinds.store.Store` is the contract, `storage/backends/` has the stores."""
 
 from __future__ import annotations
 

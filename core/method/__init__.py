@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .context import Context
 from .method import CONVENTIONAL, Method, PlannedStep, Port, TaskSpec
-from .step import Options, StepResult
+from .step import Options, StepRequest, StepResult
 from .task import read_tasks, task
 
-__all__ = ["CONVENTIONAL", "Context", "Method", "Options", "PlannedStep", "Port", "StepResult", "TaskSpec", "read_tasks", "task"]
+__all__ = [
+    "CONVENTIONAL", "Context", "Method", "Options", "PlannedStep", "Port", "StepRequest", "StepResult", "TaskSpec", "read_tasks", "task",
+]  # fmt: skip

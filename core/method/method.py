@@ -117,3 +117,8 @@ class PlannedStep:
     def task(self) -> str:
         """`<method>.<task>`."""
         return self.spec.full_name
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind that it gives."""
+        return self.spec.output.kind

@@ -19,6 +19,41 @@ class Options:
 
 
 @dataclass(frozen=True)
+class StepRequest:
+    """Everything that running a step needs, as JSON-like data: the same for a call, a forked worker and another machine.
+
+    Refs are frozen in `inputs` (keys by port) and `key` is computed, both in the plan; nobody plans twice. `plugin` (distribution
+    and version) and `source` (fingerprint of the method's code) are those of the planning side: who runs it refuses others.
+    `params` name files as paths, their hashes are in `preimage`. `store` is the URL that opens the store.
+    """
+
+    name: str
+    task: str
+    kind: str
+    params: Mapping[str, Any]
+    inputs: Mapping[str, str | list[str]]
+    upstream: tuple[str, ...]
+    seed: int
+    key: str
+    preimage: Mapping[str, Any]
+    pipeline: str
+    plugin: Mapping[str, str]
+    source: str
+    store: str
+    options: Options = field(default_factory=Options)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> StepRequest:
+        """The request that `as_dict` gave, JSON in between or not. Raises TypeError for fields that are none."""
+        options = Options(**{**data["options"], "redo": tuple(data["options"]["redo"])})
+        return cls(**{**data, "upstream": tuple(data["upstream"]), "options": options})
+
+
+@dataclass(frozen=True)
 class StepResult:
     """What became of a step: status is ran, reused, failed or skipped."""
 
@@ -34,12 +69,12 @@ class StepResult:
     metrics: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, step: PlannedStep, status: str, **more: Any) -> StepResult:
+    def of(cls, step: PlannedStep | StepRequest, status: str, **more: Any) -> StepResult:
         """A result of `step`."""
-        return cls(step.name, step.task, step.spec.output.kind, step.key, status, **more)
+        return cls(step.name, step.task, step.kind, step.key, status, **more)
 
     @classmethod
-    def committed(cls, step: PlannedStep, status: str, manifest: Mapping[str, Any], seconds: float = 0.0) -> StepResult:
+    def committed(cls, step: PlannedStep | StepRequest, status: str, manifest: Mapping[str, Any], seconds: float = 0.0) -> StepResult:
         """A result answered from the manifest alone."""
         return cls.of(step, status, digest=manifest["digest"], metrics=manifest["metrics"], seconds=seconds)
 

@@ -17,6 +17,7 @@ import pluggy
 from fabloom.errors import FabloomError, PipelineError, PluginError, UserError, did_you_mean
 from fabloom.hooks import PROJECT, Specs
 from fabloom.kinds import BUILTIN_KINDS, Artifact
+from fabloom.kinds.store import MEMBERS, Store
 from fabloom.method import Method, TaskSpec, read_tasks
 from fabloom.pipeline import Pipeline
 
@@ -33,12 +34,6 @@ from .discovery import (
     mend_import,
     restriction,
 )
-
-STORE = (
-    "kinds", "url", "root", "refs", "hasher", "keys", "has", "get", "manifest", "resolve", "lineage", "lock", "work", "stage", "folder",
-    "set_aside",
-)  # fmt: skip
-"""What running a step, the report page and the commands ask of a store; `fabloom.storage.store.Store` is one to subclass."""
 
 
 @dataclass
@@ -232,7 +227,7 @@ class Registry:
             )
         return built
 
-    def open_store(self, url: str) -> Any:
+    def open_store(self, url: str) -> Store:
         """The store at `url`, from the first plugin that knows it; it learns every registered kind.
 
         Raises UserError where none does, PluginError where one fails at it or gives something that is no store.
@@ -247,12 +242,13 @@ class Registry:
             except Exception as error:
                 raise PluginError(f"plugin {implementation.plugin_name} cannot open '{url}': {type(error).__name__}: {error}") from error
             if store is not None:
-                missing = [name for name in STORE if not hasattr(store, name)]
+                missing = [name for name in MEMBERS if not hasattr(store, name)]
                 if missing:
                     text = f"gives {type(store).__name__} for '{url}', which is no store: it lacks {', '.join(missing)}"
                     raise PluginError(f"plugin {implementation.plugin_name} {text}")
                 store.kinds.update(self.kinds)
-                return store
+                opened: Store = store
+                return opened
         raise UserError(f"no plugin can open the store '{url}'. Give the path of a folder, or install a plugin for its scheme.")
 
     def task(self, name: str, path: str = "task") -> TaskSpec:

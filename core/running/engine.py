@@ -17,21 +17,26 @@ from fabloom.planning.plan import Plan
 from fabloom.progress import Emit, Messenger, silent
 from fabloom.registry import Registry
 
-from .execute import failed, run_step
+from .execute import failed
+from .executors import Executor, InlineExecutor
+from .requests import request_of
 
 log = logging.getLogger("fabloom")
+
+STOP_PERIOD = 0.2
+"""Seconds between two looks whether the run is to stop."""
 
 
 @dataclass
 class Engine:
-    """Performs steps against a store. `processes` isolates them in workers (see `executors/processes.py`); None runs them here."""
+    """Performs steps against a store, by an executor; without one, in this process."""
 
     registry: Registry
     store: Store
     options: Options = field(default_factory=Options)
     emit: Emit = silent
     stop: Callable[[], bool] = lambda: False
-    processes: Any = None
+    executor: Executor | None = None
 
     def emit_for(self, step: PlannedStep) -> Emit:
         """Where events of `step` go."""
@@ -39,20 +44,28 @@ class Engine:
 
     def perform(self, step: PlannedStep) -> StepResult:
         """Run or reuse one step and tell the observers. Never raises for a step's failure: the result says it."""
-        emit = self.emit_for(step)
         self._observe("fabloom_step_started", step=step)
         try:
             if self.store.has(step.key) and step.name not in self.options.redo:
                 result = StepResult.committed(step, "reused", self.store.manifest(step.key))
-            elif self.processes is not None:
-                result = self.processes.run(step, self.store.url, self.options, emit, self.stop)
             else:
-                result = run_step(step, self.store, self.options, emit, self.stop)
+                result = self._execute(step)
         except (FabloomError, KeyboardInterrupt, OSError) as error:
             result = failed(step, error)
         self.emit({"event": "finished", "step": step.name, "result": result.as_dict()})
         self._observe("fabloom_step_finished", step=step, result=result, manifest=self._manifest(result))
         return result
+
+    def _execute(self, step: PlannedStep) -> StepResult:
+        """Have the executor run the step, and pass a wish to stop on to it while it does."""
+        executor = self.executor or InlineExecutor(self.registry, self.store, self.stop)
+        future = executor.submit(request_of(step, self.store, self.options), self.emit_for(step))
+        while True:
+            try:
+                return future.result(timeout=STOP_PERIOD)
+            except TimeoutError:
+                if self.stop():
+                    executor.stop()
 
     def _manifest(self, result: StepResult) -> dict[str, Any] | None:
         """Of what the step committed, where an observer wants it; None where nothing is there."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from fabloom.errors import DataError, EnvironmentProblem, FabloomError, Interrupted, StepFailed
 from fabloom.kinds.store import Store
-from fabloom.method import Context, Options, PlannedStep, StepResult
+from fabloom.method import Context, Method, Options, PlannedStep, StepRequest, StepResult
 from fabloom.method.blame import located, method_module
 from fabloom.planning.fingerprint import source_fingerprint
 from fabloom.planning.keys import artifact_key, canonical_params
@@ -41,11 +41,12 @@ HARDWARE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, 
 def run_step(
     step: PlannedStep, store: Store, options: Options, emit: Emit = silent, stop: Callable[[], bool] = lambda: False
 ) -> StepResult:
-    """Run one step to its commit, or find it done. Raises FabloomError; anything a task raises becomes StepFailed."""
+    """Run one step to its commit, or find it done by somebody else meanwhile.
+
+    Raises FabloomError; anything a task raises becomes StepFailed.
+    """
     began = time.monotonic()
     redo = step.name in options.redo
-    if store.has(step.key) and not redo:
-        return StepResult.committed(step, "reused", store.manifest(step.key))
 
     def waiting(pid: str) -> None:
         emit({"event": "log", "message": f"waiting for process {pid}, which is making the same artifact"})
@@ -104,9 +105,11 @@ def _run_locked(
     count = threads()
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
-    source = _source(method_module(step.spec.method))
+    if canonical_params(step.params, store.hasher) != step.preimage["params"]:
+        raise DataError(f"step '{step.name}': the files it reads changed since it was planned. Run it again.")
+    source = source_of(step.spec.method)
     _forget_other_code(step, store.work(step.key), source, emit)
-    staging: Any = store.stage(step.key)
+    staging = store.stage(step.key)
     context = Context(
         staging=staging,
         seed=step.seed,
@@ -132,7 +135,7 @@ def _run_locked(
     facts = {
         "kind": step.spec.output.kind,
         "preimage": dict(step.preimage),
-        "plugin": _plugin(step.spec.method),
+        "plugin": plugin_of(step.spec.method),
         "source": source,
         "made_with": {
             "python": platform.python_version(),
@@ -145,11 +148,10 @@ def _run_locked(
         "seconds": round(time.monotonic() - began, 3),
         "curves": context.curves(),
     }
-    manifest: dict[str, Any] = staging.commit(store.folder(step.key), facts)
-    return manifest
+    return store.commit(staging, facts)
 
 
-def _plugin(method: Any) -> dict[str, str]:
+def plugin_of(method: type[Method]) -> dict[str, str]:
     """Distribution and version that a method comes from."""
     package = method.__module__.partition(".")[0]
     for name in distributions().get(package, ()):
@@ -163,13 +165,18 @@ def distributions() -> Mapping[str, list[str]]:
     return importlib.metadata.packages_distributions()
 
 
+def source_of(method: type[Method]) -> str:
+    """Fingerprint of the code of a method."""
+    return _fingerprint(method_module(method))
+
+
 @functools.cache
-def _source(module: str) -> str:
-    """Fingerprint of the code that made an artifact; what is loaded does not change while this process lives."""
+def _fingerprint(module: str) -> str:
+    """What is loaded does not change while this process lives."""
     return source_fingerprint(module)
 
 
-def failed(step: PlannedStep, error: BaseException) -> StepResult:
+def failed(step: PlannedStep | StepRequest, error: BaseException) -> StepResult:
     """The result of a step that raised."""
     return StepResult.of(step, "failed", error=str(error) or type(error).__name__, exit_code=code_of(error))
 

@@ -62,5 +62,5 @@ def write_artifact(store: Store, write: Callable[[Context], Artifact], *, seed: 
                 "kind": made.kind, "preimage": asked, "source": "", "plugin": {"distribution": "tests", "version": "0"},
                 "made_with": {}, "device": "cpu", "threads": 1, "created": "1970-01-01T00:00:00Z", "seconds": 0.0, "curves": {},
             }  # fmt: skip
-            staging.commit(store.folder(key), facts)
+            store.commit(staging, facts)
     return store.get(key)

@@ -87,8 +87,8 @@ def _readable(registry: Registry, name: str) -> Callable[[], str]:
 
 def _store(url: str | None, registry: Registry) -> str:
     opened = open_store(url, registry)
-    free = shutil.disk_usage(opened.root).free / 1e9
-    return f"{opened.root}: {sum(1 for _ in opened.keys())} artifacts, {free:.0f} GB free"
+    free = shutil.disk_usage(opened.pages.parent).free / 1e9
+    return f"{opened.url}: {sum(1 for _ in opened.keys())} artifacts, {free:.0f} GB free"
 
 
 def _torch() -> str:

@@ -14,6 +14,7 @@ from fabloom.progress import silent
 from .main import JsonOption, StoreOption, WhatArgument, app, emit_json, refs, say, table
 
 if TYPE_CHECKING:
+    from fabloom.kinds.store import Store
     from fabloom.storage.backends.local import LocalStore
 
 SHOWN = 12
@@ -22,11 +23,21 @@ SHOWN = 12
 RefArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the ref, as in line-pair/champion.")]
 
 
-def open_store(url: str | None) -> LocalStore:
+def open_store(url: str | None) -> Store:
     """The store of `--store`. What plans and runs is imported only now, so that `--help` stays light."""
     from fabloom.flows.run import api
 
     return api.open_store(url)
+
+
+def open_folder(url: str | None) -> LocalStore:
+    """The store of `--store`, for what looks at its files. Raises UserError for one that keeps none on this machine."""
+    from fabloom.storage.backends.local import LocalStore
+
+    opened = open_store(url)
+    if not isinstance(opened, LocalStore):
+        raise UserError(f"store '{opened.url}' keeps no files on this machine; its own tools check and clean it")
+    return opened
 
 
 def _short(manifest: dict[str, Any]) -> str:
@@ -150,7 +161,7 @@ def verify(
     """Hash every committed byte and compare. Exit 1 if anything is damaged."""
     from fabloom.storage.verify import verify as check
 
-    opened = open_store(store)
+    opened = open_folder(store)
     health = check(opened, opened.resolve(what) if what else None)
     if json_:
         emit_json(vars(health))
@@ -181,7 +192,7 @@ def gc(
     from fabloom.storage.gc import size, sweep
     from fabloom.storage.gc import unreferenced as find
 
-    opened = open_store(store)
+    opened = open_folder(store)
     keys = find(opened, older_than) if unreferenced else []
     paths, freed = sweep(opened)
     for key in keys if yes else ():
@@ -270,7 +281,7 @@ def ref_set(name: RefArgument, key: WhatArgument, store: StoreOption = None, jso
 @refs.command("rollback")
 def ref_rollback(name: RefArgument, store: StoreOption = None, json_: JsonOption = False) -> None:
     """Point a ref back at what it pointed at before."""
-    key = open_store(store).refs.rollback(name)
+    key = open_store(store).refs.rollback(name).key
     if json_:
         emit_json({name: key})
     else:

@@ -22,7 +22,7 @@ from . import exhibits, provenance
 from .numbers import Headline, comparisons, headline, is_number, number, words
 
 if TYPE_CHECKING:
-    from fabloom.storage.backends.local import LocalStore
+    from fabloom.kinds.store import Store
 
 __all__ = ["markdown_summary", "png_data_uri", "write_page"]
 
@@ -32,7 +32,7 @@ MANY, FEW = 4, 8
 """Reports (and half the image sets) that are shown open, and the samples of a set where there are more."""
 
 
-def write_page(path: Path, plan: Plan, results: list[StepResult], store: LocalStore) -> None:
+def write_page(path: Path, plan: Plan, results: list[StepResult], store: Store) -> None:
     """Render the page of a run to `path`, replacing it as a whole. A damaged artifact shows its error in its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_durably(path, Page(plan, results, store).render().encode())
@@ -41,7 +41,7 @@ def write_page(path: Path, plan: Plan, results: list[StepResult], store: LocalSt
 class Page:
     """One page: what is known of the run, and a method for each section."""
 
-    def __init__(self, plan: Plan, results: Sequence[StepResult], store: LocalStore) -> None:
+    def __init__(self, plan: Plan, results: Sequence[StepResult], store: Store) -> None:
         self.plan, self.store = plan, store
         self.results = {r.name: r for r in results}
         self.done = [step for step in plan.steps if step.name in self.results and self.results[step.name].status in DONE]

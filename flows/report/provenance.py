@@ -14,12 +14,12 @@ from fabloom.planning.plan import Plan
 from .numbers import is_number
 
 if TYPE_CHECKING:
-    from fabloom.storage.backends.local import LocalStore
+    from fabloom.kinds.store import Store
 
 COLUMNS = ("step", "task", "key", "digest", "made", "on", "with")
 
 
-def lineage(plan: Plan, store: LocalStore, manifests: Mapping[str, dict[str, Any]], damage: Mapping[str, str]) -> str:
+def lineage(plan: Plan, store: Store, manifests: Mapping[str, dict[str, Any]], damage: Mapping[str, str]) -> str:
     """A table of every artifact that the run stands on, also those of other runs; damaged manifests are told below it."""
     names = {step.key: step.name for step in plan.steps}
     known = {step.key: manifests[step.name] for step in plan.steps if step.name in manifests}

@@ -20,19 +20,19 @@ from fabloom.running.engine import Engine, prepare, run_inline
 from .result import RunResult
 
 if TYPE_CHECKING:
-    from fabloom.storage.backends.local import LocalStore
+    from fabloom.kinds.store import Store
 
 EngineName = Literal["prefect", "inline"]
 RunnerName = Literal["threads", "dask", "ray"]
 DEFAULT_STORE = ".fabloom"
 
 
-def open_store(url: str | Path | None = None, registry: Registry | None = None) -> LocalStore:
+def open_store(url: str | Path | None = None, registry: Registry | None = None) -> Store:
     """Open the store at `url` (default: FABLOOM_STORE, else ./.fabloom), making it where nothing is there.
 
     Raises UserError for a folder that holds something else, EnvironmentProblem for one that cannot be written.
     """
-    store: LocalStore = (registry or Registry.load()).open_store(str(url or os.environ.get("FABLOOM_STORE") or DEFAULT_STORE))
+    store: Store = (registry or Registry.load()).open_store(str(url or os.environ.get("FABLOOM_STORE") or DEFAULT_STORE))
     return store
 
 
@@ -53,7 +53,7 @@ def run_name(plan: Plan) -> str:
 def run(
     pipeline: Pipeline | str | Path | dict[str, Any],
     *,
-    store: LocalStore | str | Path | None = None,
+    store: Store | str | Path | None = None,
     engine: EngineName = "inline",
     set: Sequence[str] = (),
     seed: int | None = None,
@@ -87,7 +87,7 @@ def run(
     from fabloom.flows.run.prefect.settings import prefer
 
     prefer()
-    from fabloom.flows.run.prefect.flow import run_prefect
+    from fabloom.flows.run.prefect.session import run_prefect
 
     return run_prefect(plan, performer, runner)
 
@@ -98,7 +98,7 @@ def finish(plan: Plan, results: list[StepResult], store: Any) -> RunResult:
     name = run_name(plan)
     page: Path | None = None
     if reports:
-        page = store.root / "reports" / f"{name}.html"
+        page = store.pages / f"{name}.html"
         if not page.is_file() or any(r.status == "ran" for r in results):
             from fabloom.flows.report.page import write_page
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,12 +21,12 @@ from fabloom.kinds import RowSpec
 from fabloom.storage.format.arrays import StoredArray, create_array, create_group, write_shard, write_tensor
 
 from .manifest import DATA, DIFFERS, NAME, read_manifest, sync_folders, tree_digest, write_durably, write_manifest
+from .names import SAFE_NAME
 from .reader import ArtifactReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,254}")
 JOURNAL = "journal.jsonl"
 
 

@@ -42,12 +42,12 @@ from fabloom.execute import Options
 from fabloom.pipeline import Pipeline
 from fabloom.plan import make_plan
 from fabloom.registry import Registry
-from fabloom.running.executors.processes import StepProcesses
+from fabloom.running.executors.processes import ProcessExecutor
 
-registry, processes = Registry.load(), StepProcesses([])
+registry, processes = Registry.load(), ProcessExecutor([])
 store = registry.open_store(sys.argv[2])
 plan = make_plan(Pipeline.load(sys.argv[1]), registry, store)
-results = run_inline(plan, Engine(registry, store, Options(device="cpu"), processes=processes))
+results = run_inline(plan, Engine(registry, store, Options(device="cpu"), executor=processes))
 processes.close()
 print(json.dumps({"steps": {r.name: r.as_dict() for r in results}}))
 """

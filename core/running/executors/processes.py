@@ -17,77 +17,80 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from concurrent.futures import Future
 
 from fabloom.errors import EnvironmentProblem
-from fabloom.method import Options, PlannedStep, StepResult
+from fabloom.method import StepRequest, StepResult
 from fabloom.progress import Emit, Event
 from fabloom.running.execute import failed
 
+STOP = b'"stop"\n'
 
-class StepProcesses:
-    """Runs steps isolated; the server starts with the first one. Safe to use from several threads."""
 
-    def __init__(self, preload: Iterable[str]) -> None:
+class ProcessExecutor:
+    """Implements `Executor`: each step in a process of its own. The server starts with the first step, with `preload` imported.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self, preload: Iterable[str] = ()) -> None:
         self._preload = sorted(set(preload))
         self._control: socket.socket | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self._guard = threading.Lock()
+        self._running: set[socket.socket] = set()
+        self._stopped = False
 
     def _start(self) -> socket.socket:
-        with self._guard:
-            if self._control is None or self._server is None or self._server.poll() is not None:
-                self._control, theirs = socket.socketpair()
-                self._server = subprocess.Popen(
-                    [sys.executable, "-m", "fabloom.running.executors.server", *self._preload], stdin=theirs.fileno(), stdout=2
-                )
-                theirs.close()
-            return self._control
-
-    def run(self, step: PlannedStep, store_url: str, options: Options, emit: Emit, stop: Callable[[], bool]) -> StepResult:
-        """Run one step in a worker; a step that fails or dies gives a failed result."""
-        ours, theirs = socket.socketpair()
-        control = self._start()
-        try:
-            with self._guard:
-                socket.send_fds(control, [b"s"], [theirs.fileno()])
-        except OSError as error:
-            raise EnvironmentProblem(f"the step server could not be started: {error}") from error
-        finally:
+        """The control socket of a living server. The caller holds the guard."""
+        if self._control is None or self._server is None or self._server.poll() is not None:
+            self._control, theirs = socket.socketpair()
+            # -P: what lies in the working folder is never imported, however it is called
+            command = [sys.executable, "-P", "-m", "fabloom.running.executors.server", *self._preload]
+            self._server = subprocess.Popen(command, stdin=theirs.fileno(), stdout=2)
             theirs.close()
-        with ours:
-            request = {"step": _request(step), "store": store_url, "options": options.__dict__}
-            ours.sendall(json.dumps(request).encode() + b"\n")
-            return self._listen(ours, step, emit, stop)
+        return self._control
 
-    def _listen(self, ours: socket.socket, step: PlannedStep, emit: Emit, stop: Callable[[], bool]) -> StepResult:
-        result: StepResult | None = None
-        told = False
-        buffer = b""
-        ours.settimeout(0.2)
-        while True:
-            if stop() and not told:
-                told = True
-                ours.sendall(b'"stop"\n')
+    def submit(self, request: StepRequest, emit: Emit) -> Future[StepResult]:
+        """Run the step in a worker; one that fails, is stopped or dies gives a failed result."""
+        done: Future[StepResult] = Future()
+        ours, theirs = socket.socketpair()
+        with theirs, self._guard:
             try:
-                piece = ours.recv(1 << 16)
-            except TimeoutError:
-                continue
-            except ConnectionError:
-                piece = b""
-            if not piece:
-                return result or failed(step, RuntimeError("the step server died"))
-            buffer += piece
-            *lines, buffer = buffer.split(b"\n")
-            for line in lines:
-                event: Event = json.loads(line)
-                if event["event"] == "result":
-                    result = StepResult(**event["result"])
-                elif event["event"] == "exit":
-                    return result or failed(step, RuntimeError(_death(step, event["status"])))
-                else:
-                    emit(event)
+                socket.send_fds(self._start(), [b"s"], [theirs.fileno()])
+                ours.sendall(json.dumps(request.as_dict()).encode() + b"\n" + (STOP if self._stopped else b""))
+            except OSError as error:
+                ours.close()
+                raise EnvironmentProblem(f"the step server could not be started: {error}") from error
+            self._running.add(ours)
+        threading.Thread(target=self._follow, args=(ours, request, emit, done), name=f"fabloom-{request.name}", daemon=True).start()
+        return done
+
+    def _follow(self, ours: socket.socket, request: StepRequest, emit: Emit, done: Future[StepResult]) -> None:
+        """Pass events on until the worker's end, and settle the future, whatever happens."""
+        result: StepResult | None = None
+        try:
+            with ours:
+                result = _listen(ours, request, emit)
+        except Exception as error:  # a display that fails must not lose the step's end
+            result = failed(request, error)
+        finally:
+            with self._guard:
+                self._running.discard(ours)
+            done.set_result(result or failed(request, RuntimeError("the step server died")))
+
+    def stop(self) -> None:
+        """Ask every running step to stop at its next checkpoint; what is submitted later stops at once."""
+        with self._guard:
+            if self._stopped:
+                return
+            self._stopped = True
+            for one in self._running:
+                try:
+                    one.sendall(STOP)
+                except OSError:
+                    continue  # it has just ended
 
     def close(self) -> None:
         """End the server and every worker."""
@@ -99,21 +102,27 @@ class StepProcesses:
             self._control = self._server = None
 
 
-def _death(step: PlannedStep, status: int) -> str:
+def _listen(ours: socket.socket, request: StepRequest, emit: Emit) -> StepResult | None:
+    """Pass events on until the worker has ended; None where server and worker went without a word."""
+    result: StepResult | None = None
+    with ours.makefile("rb") as lines:
+        try:
+            for line in lines:
+                event: Event = json.loads(line)
+                if event["event"] == "result":
+                    result = StepResult(**event["result"])
+                elif event["event"] == "exit":
+                    return result or failed(request, RuntimeError(_death(request, event["status"])))
+                else:
+                    emit(event)
+        except (ConnectionError, ValueError):
+            pass  # cut off in mid-line: the server died
+    return result
+
+
+def _death(request: StepRequest, status: int) -> str:
     if status < 0:
         name = signal.Signals(-status).name
         hint = " (often the kernel, out of memory: lower the batch size)" if name == "SIGKILL" else ""
-        return f"step '{step.name}' failed: its process was killed by {name}{hint}. Run again to go on from its last checkpoint."
-    return f"step '{step.name}' failed: its process ended with code {status} and no result"
-
-
-def _request(step: PlannedStep) -> dict[str, Any]:
-    return {
-        "name": step.name,
-        "task": step.task,
-        "params": step.params.model_dump(mode="json"),
-        "inputs": dict(step.inputs),
-        "upstream": list(step.upstream),
-        "seed": step.seed,
-        "key": step.key,
-    }
+        return f"step '{request.name}' failed: its process was killed by {name}{hint}. Run again to go on from its last checkpoint."
+    return f"step '{request.name}' failed: its process ended with code {status} and no result"

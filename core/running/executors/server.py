@@ -13,27 +13,14 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
-from fabloom.errors import FabloomError
-from fabloom.method import Options, PlannedStep, StepResult
-from fabloom.planning.keys import artifact_key, canonical_params, preimage
+from fabloom.method import StepRequest, StepResult
 from fabloom.progress import Emit, Event
 from fabloom.registry import Registry
-from fabloom.running.execute import LOG, code_of, distributions, run_step
+from fabloom.running.execute import LOG, distributions, failed, run_step
+from fabloom.running.requests import step_of
 
 PR_SET_PDEATHSIG = 1
-
-
-def _planned(request: dict[str, Any], registry: Registry, hasher: Any) -> PlannedStep:
-    """The step as the caller planned it; the key is computed anew and must agree."""
-    spec = registry.task(request["task"])
-    params = spec.params.model_validate(request["params"])
-    asked = preimage(spec.full_name, spec.version, canonical_params(params, hasher), request["seed"], request["inputs"])
-    if artifact_key(asked) != request["key"]:
-        raise FabloomError(f"step '{request['name']}': its source files or plugins changed since it was planned. Run again.")
-    return PlannedStep(request["name"], spec, params, request["inputs"], tuple(request["upstream"]), request["seed"], request["key"], asked)
 
 
 def serve(preload: list[str]) -> None:
@@ -110,7 +97,7 @@ def _work(own: socket.socket, registry: Registry, parent: int) -> None:
     if os.getppid() != parent:
         os._exit(1)
     lines = own.makefile("r", encoding="utf-8")
-    request = json.loads(lines.readline())
+    request = StepRequest.from_dict(json.loads(lines.readline()))
     stopped = threading.Event()
 
     def listen() -> None:
@@ -135,27 +122,22 @@ def _work(own: socket.socket, registry: Registry, parent: int) -> None:
         os._exit(code)
 
 
-def _attempt(request: dict[str, Any], registry: Registry, send: Emit, stop: Callable[[], bool]) -> StepResult:
-    wanted = request["step"]
-    step: PlannedStep | None = None
+def _attempt(request: StepRequest, registry: Registry, send: Emit, stop: Callable[[], bool]) -> StepResult:
     try:
-        store = registry.open_store(request["store"])
-        log = Path(store.work(wanted["key"]))
+        store = registry.open_store(request.store)
+        log = store.work(request.key)
         log.mkdir(parents=True, exist_ok=True)
         with (log / LOG).open("ab") as out:  # what a library prints must not tear the caller's display
             os.dup2(out.fileno(), 1)
             os.dup2(out.fileno(), 2)
-        step = _planned(wanted, registry, store.hasher)
-        options = Options(**{**request["options"], "redo": tuple(request["options"]["redo"])})
-        result = run_step(step, store, options, send, stop)
+        result = run_step(step_of(request, registry), store, request.options, send, stop)
         if result.status == "reused":  # somebody else made it meanwhile; leave no empty work folder behind
             with contextlib.suppress(OSError):
                 (log / LOG).unlink(missing_ok=True)
                 log.rmdir()
         return result
     except Exception as error:
-        kind = step.spec.output.kind if step else ""
-        return StepResult(wanted["name"], wanted["task"], kind, wanted["key"], "failed", error=str(error), exit_code=code_of(error))
+        return failed(request, error)
 
 
 if __name__ == "__main__":

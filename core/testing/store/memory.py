@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import UserError
 from fabloom.hashing import blake, canonical_json
-from fabloom.kinds import BUILTIN_KINDS, Artifact, RowSpec
+from fabloom.kinds import RowSpec
 from fabloom.planning.sources import SourceCache
+from fabloom.storage.backends.base import BaseStore
+from fabloom.storage.commit.names import SAFE_NAME
+from fabloom.storage.refs import LocalRefs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,13 +106,14 @@ class MemoryWriter:
 class MemoryStaging:
     """Implements `fabloom.artifacts.Staging`."""
 
-    def __init__(self, store: MemoryStore, key: str) -> None:
+    def __init__(self, key: str) -> None:
         self.key, self.attrs = key, dict[str, Any]()
         self.arrays: dict[str, NDArray[Any]] = {}
-        self._store = store
 
     def put(self, name: str, value: NDArray[Any], attrs: Mapping[str, Any] | None = None) -> None:
-        """Keep a copy of a whole array."""
+        """Keep a copy of a whole array. Raises ValueError for a name that no store could take."""
+        if not SAFE_NAME.fullmatch(name):
+            raise ValueError(f"'{name}' is no safe array name: letters, digits, '_', '.', '-' only")
         self.arrays[name] = value.copy()
 
     def rows(self, count: int, block: int, arrays: Mapping[str, RowSpec]) -> MemoryWriter:
@@ -116,27 +124,39 @@ class MemoryStaging:
         """What is staged."""
         return MemoryReader(self.key, "", self.attrs, self.arrays)
 
-    def commit(self, target: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Make it visible. The digest covers attributes and arrays; it differs from that of the same artifact on disk."""
-        parts = [canonical_json(self.attrs)]
-        parts += [f"{n} {a.dtype} {a.shape}".encode() + a.tobytes() for n, a in sorted(self.arrays.items())]
-        digest = blake(b"\0".join(parts))
-        manifest = json.loads(json.dumps({**facts, "key": self.key, "digest": digest, "metrics": self.attrs.get("metrics", {})}))
-        attrs = json.loads(json.dumps(self.attrs))
-        self._store.committed[self.key] = (manifest, MemoryReader(self.key, digest, attrs, self.arrays))
-        return dict(manifest)
 
-
-class MemoryStore:
-    """What the inline engine and `run_task` ask of a store. Not for worker processes: they could not see it."""
-
-    url = "memory"
+class MemoryStore(BaseStore):
+    """A `Store` in memory for the inline engine and `run_task`. Not for worker processes: they could not see it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.committed: dict[str, tuple[dict[str, Any], MemoryReader]] = {}
-        self.kinds: dict[str, type[Artifact]] = {kind.kind: kind for kind in BUILTIN_KINDS}
         self.hasher = SourceCache()
         self._scratch = tempfile.TemporaryDirectory(prefix="fabloom-")
+        self.refs = LocalRefs(Path(self._scratch.name) / "refs")
+        self._times: dict[str, float] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """A name; it opens nothing."""
+        return "memory"
+
+    @property
+    def pages(self) -> Path:
+        """Where report pages lie, as long as this store lives."""
+        return Path(self._scratch.name) / "reports"
+
+    def opened_read_only(self) -> MemoryStore:
+        """The same content, for reading only."""
+        view = copy.copy(self)
+        view.read_only = True
+        return view
+
+    def keys(self) -> Iterator[str]:
+        """All committed keys, sorted."""
+        yield from sorted(self.committed)
 
     def has(self, key: str) -> bool:
         """True once the artifact is committed."""
@@ -146,22 +166,33 @@ class MemoryStore:
         """The manifest. Raises UserError for an unknown key."""
         if key not in self.committed:
             raise UserError(f"there is no artifact {key} in this memory store")
-        return dict(self.committed[key][0])
+        return copy.deepcopy(self.committed[key][0])
 
-    def get(self, key: str) -> Artifact:
-        """The artifact, of its kind's class."""
-        return self.kinds[self.manifest(key)["kind"]](self.committed[key][1])
+    def reader(self, key: str, manifest: Mapping[str, Any]) -> MemoryReader:
+        """What was committed."""
+        return self.committed[key][1]
 
-    def resolve(self, text: str) -> str:
-        """The key that `key:HEX` or a whole key stands for."""
-        key = text.removeprefix("key:")
+    def committed_at(self, key: str) -> float:
+        """Unix time of the commit."""
         self.manifest(key)
-        return key
+        return self._times[key]
 
     @contextmanager
     def lock(self, key: str, waiting: Callable[[str], None], stop: Callable[[], bool]) -> Iterator[bool]:
-        """Nobody else can see this store: always held."""
-        yield True
+        """Hold the key against other threads; yields False if `stop()` ended the wait."""
+        self.writable()
+        with self._guard:
+            lock = self._locks.setdefault(key, threading.Lock())
+        held = lock.acquire(blocking=False)
+        if not held:
+            waiting("another thread")
+        while not held and not stop():
+            held = lock.acquire(timeout=0.05)
+        try:
+            yield held
+        finally:
+            if held:
+                lock.release()
 
     def folder(self, key: str) -> Path:
         """A name for the place; nothing is written there."""
@@ -169,14 +200,32 @@ class MemoryStore:
 
     def work(self, key: str) -> Path:
         """Scratch folder of a step, with its checkpoints."""
-        path = Path(self._scratch.name) / key
-        path.mkdir(exist_ok=True)
+        path = Path(self._scratch.name) / "work" / key
+        path.mkdir(parents=True, exist_ok=True)
         return path
 
     def stage(self, key: str) -> MemoryStaging:
         """Begin to write the artifact."""
-        return MemoryStaging(self, key)
+        self.writable()
+        return MemoryStaging(key)
+
+    def commit(self, staged: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Make it visible. The digest covers attributes and arrays; it differs from that of the same artifact on disk."""
+        self.writable()
+        if staged.key in self.committed:
+            return self.manifest(staged.key)
+        parts = [canonical_json(staged.attrs)]
+        parts += [f"{n} {a.dtype} {a.shape}".encode() + a.tobytes() for n, a in sorted(staged.arrays.items())]
+        digest = blake(b"\0".join(parts))
+        arrays = {name: {"shape": list(value.shape), "dtype": str(value.dtype)} for name, value in staged.arrays.items()}
+        known = {"key": staged.key, "digest": digest, "metrics": staged.attrs.get("metrics", {}), "arrays": arrays, "files": {}}
+        manifest = json.loads(json.dumps({**facts, **known}))
+        self._times[staged.key] = time.time()
+        self.committed[staged.key] = (manifest, MemoryReader(staged.key, digest, json.loads(json.dumps(staged.attrs)), staged.arrays))
+        shutil.rmtree(self.work(staged.key), ignore_errors=True)
+        return copy.deepcopy(manifest)
 
     def set_aside(self, key: str) -> None:
         """Forget the artifact."""
+        self.writable()
         self.committed.pop(key, None)

@@ -148,7 +148,7 @@ def test_only_checkpoints_of_the_same_code_are_gone_on_with(
 
     def run(source: str, stop_at: int | None) -> StepResult:
         events.clear()
-        monkeypatch.setattr("fabloom.running.execute._source", lambda module: source)
+        monkeypatch.setattr("fabloom.running.execute._fingerprint", lambda module: source)
 
         def stop() -> bool:
             return stop_at is not None and any(event.get("name") == "main" and event["done"] >= stop_at for event in events)

@@ -10,6 +10,7 @@ from typing import Any
 from fabloom.errors import DamagedArtifact
 from fabloom.planning.keys import artifact_key
 from fabloom.storage.commit.manifest import tree_digest
+from fabloom.storage.refs import entries_of
 
 KEY = re.compile(r"[0-9a-f]{40}")
 PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,254}")
@@ -41,13 +42,13 @@ def check_manifest(key: str, manifest: Mapping[str, Any]) -> None:
         raise DamagedArtifact(f"artifact {key[:12]}: its manifest cannot be used ({error}). {REMEDY}") from error
 
 
-def check_history(name: str, data: bytes) -> None:
-    """Raise DamagedArtifact unless `data` is a ref's history: a JSON list of keys."""
+def check_log(name: str, data: bytes) -> None:
+    """Raise DamagedArtifact unless `data` is a ref's log, each of whose entries names a key."""
     try:
-        keys = json.loads(data)
-        if not isinstance(keys, list) or not keys or not all(isinstance(key, str) and KEY.fullmatch(key) for key in keys):
-            raise ValueError("no list of keys")
-    except (ValueError, RecursionError) as error:
+        for entry in entries_of(json.loads(data)):
+            if not KEY.fullmatch(entry.key):
+                raise ValueError("an entry that names no key")
+    except (ValueError, TypeError, RecursionError) as error:
         raise DamagedArtifact(f"ref '{name}' is damaged ({error}). Remove its file and set it again.") from error
 
 

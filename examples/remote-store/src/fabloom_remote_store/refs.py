@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from fabloom.kinds.store import RefEntry
 from fabloom.storage.commit.manifest import write_durably
-from fabloom.storage.refs import NAME, Refs
+from fabloom.storage.refs import NAME, LocalRefs
 
-from .checks import check_history
+from .checks import check_log
 from .remote import Remote
 
 
-class RemoteRefs(Refs):
-    """`refs/<name>.json` of the remote, worked on as a local copy. Of two writers at the same moment the last one wins."""
+class RemoteRefs(LocalRefs):
+    """`refs/<name>.json` of the remote, worked on as a local copy. Of writers on two machines at the same moment the last one wins."""
 
     def __init__(self, root: Path, remote: Remote) -> None:
         super().__init__(root)
@@ -23,22 +26,19 @@ class RemoteRefs(Refs):
         found = [path.removeprefix("refs/") for path in self._remote.matching("refs/**") if path.endswith(".json")]
         return [name[:-5] for name in found if NAME.fullmatch(name[:-5])]
 
-    def history(self, name: str) -> list[str]:
-        """Keys the ref has pointed at, oldest first. Raises UserError for an unknown ref."""
+    def log(self, name: str) -> list[RefEntry]:
+        """Everything that happened to the ref, oldest first. Raises UserError for an unknown ref."""
         self._pull(name)
-        return super().history(name)
+        return super().log(name)
 
-    def set(self, name: str, key: str) -> None:
-        """Point the ref at `key`, for everybody."""
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[list[RefEntry]]:
+        """The log as the remote has it; what is appended meanwhile goes back, for everybody."""
         self._pull(name)
-        super().set(name, key)
-        self._push(name)
-
-    def rollback(self, name: str) -> str:
-        """Point the ref back at what it pointed at before, for everybody."""
-        key = super().rollback(name)
-        self._push(name)
-        return key
+        with super()._writing(name) as past:
+            yield past
+        if (self.root / f"{name}.json").is_file():
+            self._push(name)
 
     def _pull(self, name: str) -> None:
         if not NAME.fullmatch(name):
@@ -47,7 +47,7 @@ class RemoteRefs(Refs):
         if data is None:
             local.unlink(missing_ok=True)
             return
-        check_history(name, data)
+        check_log(name, data)
         local.parent.mkdir(parents=True, exist_ok=True)
         write_durably(local, data)
 

@@ -16,13 +16,15 @@ from typing import Any
 import psutil
 import pytest
 
-from fabloom.method import Options, StepResult
+from fabloom.method import Options, PlannedStep, StepResult
 from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import Plan, make_plan
+from fabloom.progress import Emit, silent
 from fabloom.registry import Registry
 from fabloom.running.engine import Engine, run_inline
 from fabloom.running.execute import run_step
-from fabloom.running.executors.processes import StepProcesses
+from fabloom.running.executors.processes import ProcessExecutor
+from fabloom.running.requests import request_of
 from fabloom.storage.backends import locks
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.verify import verify
@@ -45,8 +47,8 @@ def registry(installed: None) -> Registry:
 
 
 @pytest.fixture(scope="module")
-def processes(installed: None) -> Iterator[StepProcesses]:
-    made = StepProcesses(["torch", "torch._dynamo"])
+def processes(installed: None) -> Iterator[ProcessExecutor]:
+    made = ProcessExecutor(["torch", "torch._dynamo"])
     yield made
     made.close()
 
@@ -57,8 +59,12 @@ def fade(registry: Registry, store: LocalStore, **model: Any) -> Plan:
     )
 
 
-def isolated(plan: Plan, registry: Registry, store: LocalStore, processes: StepProcesses, **more: Any) -> list[StepResult]:
-    return run_inline(plan, Engine(registry, store, CPU, processes=processes, **more))
+def submitted(executor: ProcessExecutor, step: PlannedStep, store: LocalStore, emit: Emit = silent) -> StepResult:
+    return executor.submit(request_of(step, store, CPU), emit).result()
+
+
+def isolated(plan: Plan, registry: Registry, store: LocalStore, processes: ProcessExecutor, **more: Any) -> list[StepResult]:
+    return run_inline(plan, Engine(registry, store, CPU, executor=processes, **more))
 
 
 def test_nothing_is_started_when_everything_is_reused(registry: Registry, store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,14 +75,14 @@ def test_nothing_is_started_when_everything_is_reused(registry: Registry, store:
     def refuse(*arguments: Any, **more: Any) -> None:
         raise AssertionError("a process was started")
 
-    idle = StepProcesses(["torch"])
+    idle = ProcessExecutor(["torch"])
     monkeypatch.setattr(subprocess, "Popen", refuse)
     assert [r.status for r in isolated(plan, registry, store, idle)] == ["reused"] * 4
     idle.close()
 
 
 def test_an_isolated_step_gives_what_an_inline_one_gives(
-    registry: Registry, store: LocalStore, tmp_path: Path, processes: StepProcesses
+    registry: Registry, store: LocalStore, tmp_path: Path, processes: ProcessExecutor
 ) -> None:
     events: list[dict[str, Any]] = []
     apart = isolated(fade(registry, store), registry, store, processes, emit=events.append)
@@ -93,7 +99,7 @@ def test_an_isolated_step_gives_what_an_inline_one_gives(
     assert not verify(store).problems and not verify(store).leftovers
 
 
-def test_a_killed_task_is_named_and_a_rerun_goes_on(registry: Registry, store: LocalStore, processes: StepProcesses) -> None:
+def test_a_killed_task_is_named_and_a_rerun_goes_on(registry: Registry, store: LocalStore, processes: ProcessExecutor) -> None:
     plan = fade(registry, store, die=True, pause=0.02)
     died = isolated(plan, registry, store, processes)
     assert [r.status for r in died] == ["ran", "failed", "skipped", "skipped"]
@@ -108,7 +114,7 @@ def test_a_killed_task_is_named_and_a_rerun_goes_on(registry: Registry, store: L
 
 
 def test_a_stop_ends_in_a_checkpoint_with_130_and_the_rerun_equals_the_whole(
-    registry: Registry, store: LocalStore, tmp_path: Path, processes: StepProcesses
+    registry: Registry, store: LocalStore, tmp_path: Path, processes: ProcessExecutor
 ) -> None:
     plan = fade(registry, store, pause=0.05)
     stopping = threading.Event()
@@ -125,7 +131,7 @@ def test_a_stop_ends_in_a_checkpoint_with_130_and_the_rerun_equals_the_whole(
     assert [r.digest for r in again] == [run_step(step, other, CPU).digest for step in fade(registry, other, pause=0.05).steps]
 
 
-def test_errors_keep_their_code_on_the_way_back(registry: Registry, store: LocalStore, processes: StepProcesses, tmp_path: Path) -> None:
+def test_errors_keep_their_code_on_the_way_back(registry: Registry, store: LocalStore, processes: ProcessExecutor, tmp_path: Path) -> None:
     content = {"name": "p", "steps": {"a": {"task": "images.load", "params": {"path": str(tmp_path / "pngs")}}}}
     (tmp_path / "pngs").mkdir()
     (tmp_path / "pngs" / "a.png").write_bytes(b"no picture")
@@ -137,21 +143,21 @@ def test_errors_keep_their_code_on_the_way_back(registry: Registry, store: Local
         assert (store.root / room).is_dir()
     changed = plan.step("images").__class__(**{**plan.step("images").__dict__, "key": "0" * 40})
     (bad,) = isolated(Plan(plan.pipeline, (changed,)), registry, store, processes)
-    assert bad.status == "failed" and "changed since it was planned" in bad.error
+    assert bad.status == "failed" and "does not follow from what it asks" in bad.error
 
 
 def test_a_server_that_dies_is_told_and_replaced(registry: Registry, store: LocalStore) -> None:
-    mine = StepProcesses([])
+    mine = ProcessExecutor([])
     plan = fade(registry, store)
-    first = mine.run(plan.step("images"), store.url, CPU, lambda e: None, lambda: False)
+    first = submitted(mine, plan.step("images"), store)
     assert first.status == "ran"
     assert mine._server is not None
     mine._server.kill()
     mine._server.wait()
-    assert mine.run(plan.step("images"), store.url, CPU, lambda e: None, lambda: False).status == "reused"
+    assert submitted(mine, plan.step("images"), store).status == "reused"
     mine.close()
-    broken = StepProcesses(["no_such_module_anywhere"])
-    lost = broken.run(fade(registry, LocalStore(store.root.with_name("x"))).step("images"), store.url, CPU, lambda e: None, lambda: False)
+    broken = ProcessExecutor(["no_such_module_anywhere"])
+    lost = submitted(broken, fade(registry, LocalStore(store.root.with_name("x"))).step("images"), store)
     assert lost.status == "failed" and "server" in lost.error
     broken.close()
 
@@ -163,13 +169,13 @@ from fabloom.method import Options
 from fabloom.planning.plan import make_plan
 from fabloom.registry import Registry
 from fabloom.storage.backends.local import LocalStore
-from fabloom.running.executors.processes import StepProcesses
+from fabloom.running.executors.processes import ProcessExecutor
 from fabloom.flows.cli.main import StopRequest
 
 stop = StopRequest()
 registry, store = Registry.load(), LocalStore(sys.argv[1])
 plan = make_plan(registry.pipeline("fade").override(sys.argv[2:]), registry, store)
-processes = StepProcesses(["torch", "torch._dynamo"])
+processes = ProcessExecutor(["torch", "torch._dynamo"])
 def emit(event):
     print(event["event"], event["step"], event.get("done", ""), flush=True)
 results = run_inline(plan, Engine(registry, store, Options(device="cpu", checkpoint_seconds=0.1), emit, stop, processes))
@@ -204,11 +210,11 @@ def wait_for(done: Callable[[], bool], seconds: float) -> float:
 
 
 def test_when_only_the_caller_is_killed_all_go_with_it_and_a_rerun_goes_on_at_once(
-    registry: Registry, store: LocalStore, tmp_path: Path, processes: StepProcesses
+    registry: Registry, store: LocalStore, tmp_path: Path, processes: ProcessExecutor
 ) -> None:
     plan = fade(registry, store, pause=0.1)
     key = plan.step("model").key
-    processes.run(plan.step("images"), store.url, CPU, lambda e: None, lambda: False)
+    submitted(processes, plan.step("images"), store)
     child = call(store, "steps.model.params.pause=0.1")
     follow(child, lambda line: line.startswith("progress model") and int(line.split()[-1]) >= 4)
     others = family(child)
@@ -224,7 +230,7 @@ def test_when_only_the_caller_is_killed_all_go_with_it_and_a_rerun_goes_on_at_on
     def emit(event: dict[str, Any]) -> None:
         seen.setdefault(event["event"], time.monotonic() - began)
 
-    resumed = processes.run(plan.step("model"), store.url, CPU, emit, lambda: False)
+    resumed = submitted(processes, plan.step("model"), store, emit)
     assert resumed.status == "ran" and seen["started"] < 2.0, seen
     other = LocalStore(tmp_path / "whole")
     assert [run_step(s, other, CPU).digest for s in fade(registry, other, pause=0.1).steps[:2]][1] == resumed.digest

@@ -1,0 +1,52 @@
+"""What Prefect's pages show of a run: progress of steps, the report. Nothing of it is needed by the work."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_progress_artifact, update_progress_artifact
+
+from fabloom.flows.run.result import RunResult
+from fabloom.progress import Emit, Event
+from fabloom.running.engine import Engine
+
+PROGRESS_PERIOD = 5.0
+"""Seconds between two updates of a progress artifact: each is a database write."""
+
+
+class ProgressArtifact:
+    """Mirrors a step's progress as a Prefect progress artifact, at most every `PROGRESS_PERIOD`."""
+
+    def __init__(self, name: str, emit: Emit) -> None:
+        self._name, self._emit = name, emit
+        self._id: UUID | None = None
+        self._sent = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        """Pass the event on, and update the artifact when it is due."""
+        self._emit(event)
+        if event["event"] != "progress" or time.monotonic() - self._sent < PROGRESS_PERIOD:
+            return
+        self._sent = time.monotonic()
+        percent = 100.0 * event["done"] / max(event["total"], 1)
+        if self._id is None:
+            created: Any = create_progress_artifact(percent, description=f"{self._name}: {event['name']}")
+            self._id = created
+        else:
+            update_progress_artifact(self._id, percent)
+
+
+def publish(result: RunResult, engine: Engine) -> None:
+    """The last report as Prefect artifacts: numbers, tables and pictures as markdown, and a link to the page."""
+    from fabloom.flows.report.draw.pictures import png_data_uri
+    from fabloom.flows.report.page import markdown_summary
+
+    if result.report_path is None:
+        return
+    report: Any = engine.store.get(next(r.key for r in reversed(result.steps) if r.kind == "Report" and r.status in ("ran", "reused")))
+    pictures = [f"### {title}\n![{title}]({png_data_uri(pixels)})" for title, pixels in report.pictures.items()]
+    text = "\n\n".join([markdown_summary(report.metrics, report.tables), *pictures])
+    create_markdown_artifact(text, key="fabloom-report", description=f"Report of {result.run}")
+    create_link_artifact(result.report_path.as_uri(), link_text=result.run, key="fabloom-page")
