@@ -34,8 +34,13 @@ class LocalRefs:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @staticmethod
+    def safe(name: str) -> bool:
+        """Whether a ref may be called so: nothing of it leads out of the folder, and no name is another one's folder."""
+        return bool(NAME.fullmatch(name)) and len(name) <= 200 and not any(part.endswith(SUFFIX) for part in name.split("/"))
+
     def _file(self, name: str) -> Path:
-        if not NAME.fullmatch(name) or len(name) > 200 or any(part.endswith(SUFFIX) for part in name.split("/")):
+        if not self.safe(name):
             raise UserError(f"'{name}' is no ref name: letters, digits, '_', '.', '-', parts joined by '/', none ending with '{SUFFIX}'")
         return self.root / f"{name}{SUFFIX}"
 
@@ -46,6 +51,10 @@ class LocalRefs:
 
     def log(self, name: str) -> list[RefEntry]:
         """Everything that happened to the ref, oldest first. Raises UserError for an unknown ref, DamagedArtifact for a damaged one."""
+        return self.read(name)
+
+    def read(self, name: str) -> list[RefEntry]:
+        """The log as the file has it."""
         path = self._file(name)
         if not path.is_file():
             raise UserError(f"there is no ref '{name}'.{did_you_mean(name, self.names())} Set one with `fabloom ref set NAME KEY`.")
@@ -96,7 +105,7 @@ class LocalRefs:
         with self._writing(name) as past:
             moves = [entry for entry in past if entry.action in MOVES]
             if not moves:
-                self.log(name)  # says that there is no such ref
+                self.read(name)  # says that there is no such ref
             left = moves[-1].key
             target = to or _before(moves)
             if target is None or target == left:
@@ -118,11 +127,25 @@ class LocalRefs:
             return self._append(name, past, [("unhold", key, why, None)])[0]
 
     @contextlib.contextmanager
-    def _writing(self, name: str) -> Iterator[list[RefEntry]]:
-        """Hold the lock of all refs and give the log as it is now."""
-        path = self._file(name)
+    def alone(self) -> Iterator[None]:
+        """Hold the lock of all refs."""
+        self.root.mkdir(parents=True, exist_ok=True)
         with locked(self.root / ".lock", lambda pid: None, lambda: False):
-            yield self.log(name) if path.is_file() else []
+            yield
+
+    def fetch(self, name: str) -> None:
+        """For refs that live elsewhere: bring the file here. Called under the lock, before it is read to be changed."""
+
+    def share(self, name: str) -> None:
+        """For refs that live elsewhere: take the changed file there. Called under the lock."""
+
+    @contextlib.contextmanager
+    def _writing(self, name: str) -> Iterator[list[RefEntry]]:
+        """Hold the lock and give the log as it is now."""
+        path = self._file(name)
+        with self.alone():
+            self.fetch(name)
+            yield self.read(name) if path.is_file() else []
 
     def _append(self, name: str, past: list[RefEntry], changes: Sequence[tuple[str, str, str, str | None]]) -> list[RefEntry]:
         path, at = self._file(name), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -132,6 +155,7 @@ class LocalRefs:
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, canonical_json([asdict(entry) for entry in [*past, *added]]))
+        self.share(name)
         return added
 
 

@@ -1,4 +1,4 @@
-"""For authors of plugins: the conformance kit, stores for tests, and tiny artifacts. Needs pytest beside fabloom.
+"""For authors of plugins: conformance kits of methods, stores and executors, a store in memory, tiny artifacts. Needs pytest.
 
     from fabloom.testing import MethodConformance
 
@@ -15,15 +15,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .executor.conformance import ExecutorConformance
     from .method.conformance import MethodConformance
     from .running import run_task, write_artifact
+    from .store.conformance import StoreConformance
     from .store.memory import MemoryStore
     from .tiny import tiny_images, tiny_model, tiny_offline, tiny_report
 
-__all__ = ["MemoryStore", "MethodConformance", "run_task", "tiny_images", "tiny_model", "tiny_offline", "tiny_report", "write_artifact"]
+__all__ = [
+    "ExecutorConformance", "MemoryStore", "MethodConformance", "StoreConformance", "run_task", "tiny_images", "tiny_model", "tiny_offline",
+    "tiny_report", "write_artifact",
+]  # fmt: skip
 
 _HOMES = {
+    "executor.conformance": ("ExecutorConformance",),
     "method.conformance": ("MethodConformance",),
+    "store.conformance": ("StoreConformance",),
     "store.memory": ("MemoryStore",),
     "running": ("run_task", "write_artifact"),
     "tiny": ("tiny_images", "tiny_model", "tiny_offline", "tiny_report"),

@@ -96,7 +96,9 @@ class LocalStore(BaseStore):
         return ArtifactReader(key, manifest["digest"], None, self.folder(key) / DATA, manifest["files"])
 
     def committed_at(self, key: str) -> float:
-        """Unix time of the commit on this file system."""
+        """Unix time of the commit on this file system. Raises UserError for an unknown key."""
+        if not self.has(key):
+            raise UserError(f"there is no artifact {key} in '{self.root}'")
         return (self.folder(key) / NAME).stat().st_mtime
 
     def keys(self) -> Iterator[str]:

@@ -20,6 +20,7 @@ from fabloom.hashing import blake, canonical_json
 from fabloom.storage.commit.manifest import tree_digest
 from fabloom.storage.gc import size, unreferenced
 from fabloom.storage.verify import verify
+from fabloom.testing import StoreConformance
 
 URL = "remote+memory://lab/runs"
 PIPELINE = {"name": "tiny", "steps": {"images": {"task": "line-pair.simulate", "params": {"count": 4}}}}
@@ -212,3 +213,14 @@ def test_gc_reaches_what_only_the_remote_holds(ours: RemoteStore, theirs: Remote
     assert unreferenced(theirs, -1) == [] and not verify(ours).problems
     theirs.set_aside(key)
     assert not any(key in path for path in files) and not theirs.has(key)
+
+
+class TestConformance(StoreConformance):
+    """fabloom's own kit: each place is a remote of its own, every opening a machine with a cache of its own."""
+
+    @pytest.fixture(autouse=True)
+    def clean(self, files: dict[str, Any]) -> None:
+        """Every test begins with an empty remote."""
+
+    def open(self, place: Path, *, read_only: bool = False) -> RemoteStore:
+        return RemoteStore(URL, place, read_only=read_only)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fabloom.kinds.store import RefEntry
@@ -28,21 +26,14 @@ class RemoteRefs(LocalRefs):
 
     def log(self, name: str) -> list[RefEntry]:
         """Everything that happened to the ref, oldest first. Raises UserError for an unknown ref."""
-        self._pull(name)
-        return super().log(name)
+        with self.alone():
+            self.fetch(name)
+            return self.read(name)
 
-    @contextmanager
-    def _writing(self, name: str) -> Iterator[list[RefEntry]]:
-        """The log as the remote has it; what is appended meanwhile goes back, for everybody."""
-        self._pull(name)
-        with super()._writing(name) as past:
-            yield past
-        if (self.root / f"{name}.json").is_file():
-            self._push(name)
-
-    def _pull(self, name: str) -> None:
-        if not NAME.fullmatch(name):
-            return  # the base class says what is wrong with it
+    def fetch(self, name: str) -> None:
+        """Bring the log of the remote here, or take away what the remote has not got."""
+        if not self.safe(name):
+            return  # reading it says what is wrong with the name
         local, data = self.root / f"{name}.json", self._remote.read(f"refs/{name}.json")
         if data is None:
             local.unlink(missing_ok=True)
@@ -51,5 +42,6 @@ class RemoteRefs(LocalRefs):
         local.parent.mkdir(parents=True, exist_ok=True)
         write_durably(local, data)
 
-    def _push(self, name: str) -> None:
+    def share(self, name: str) -> None:
+        """Take the changed log to the remote, for everybody."""
         self._remote.write(f"refs/{name}.json", (self.root / f"{name}.json").read_bytes())

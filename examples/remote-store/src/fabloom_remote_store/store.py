@@ -55,10 +55,10 @@ class RemoteStaged(StagedArtifact):
 class RemoteStore(LocalStore):
     """A store at `remote+URL`. What is committed is what the remote holds; the local folder may be deleted at any time."""
 
-    def __init__(self, url: str, cache: Path | None = None) -> None:
+    def __init__(self, url: str, cache: Path | None = None, *, read_only: bool = False) -> None:
         self._url = url
         self.remote = Remote(url.removeprefix("remote+"))
-        super().__init__(cache or cache_folder(self.remote.name))
+        super().__init__(cache or cache_folder(self.remote.name), read_only=read_only)
         self.refs = RemoteRefs(self.root / "refs", self.remote)
 
     @property
@@ -107,19 +107,10 @@ class RemoteStore(LocalStore):
             if KEY.fullmatch(path.split("/")[2]):
                 yield path.split("/")[2]
 
-    def resolve(self, text: str) -> str:
-        """The key that a key, a unique beginning of one, `ref:NAME`, `key:HEX` or a ref's name stands for."""
-        wanted = text.removeprefix("key:")
-        if KEY.fullmatch(wanted) and self.has(wanted):
-            return wanted
-        if 6 <= len(wanted) <= 40 and all(c in "0123456789abcdef" for c in wanted):
-            found = [path.split("/")[2] for path in self.remote.matching(f"objects/{wanted[:2]}/{wanted}*/{NAME}")]
-            matches = [key for key in found if KEY.fullmatch(key)]
-            if len(matches) == 1:
-                return matches[0]
-            if matches:
-                raise UserError(f"'{wanted}' begins {len(matches)} keys; give more of it: {', '.join(matches[:4])}")
-        return super().resolve(text)
+    def beginning(self, text: str) -> list[str]:
+        """Committed keys that begin with `text`, two hexadecimal digits or more."""
+        found = (path.split("/")[2] for path in self.remote.matching(f"objects/{text[:2]}/{text}*/{NAME}"))
+        return [key for key in found if KEY.fullmatch(key)]
 
     def committed_at(self, key: str) -> float:
         """Unix time of the commit, as its manifest has it."""
@@ -147,10 +138,12 @@ class RemoteStore(LocalStore):
 
     def stage(self, key: str) -> RemoteStaged:
         """Begin, or go on with, writing the artifact. The caller holds the key's lock."""
+        self.writable()
         return RemoteStaged(key, self.root / "staging" / key, self.work(key), self._publish)
 
     def set_aside(self, key: str) -> None:
         """Take a committed artifact out of the store, for everybody: the manifest goes first, so that no half of it is ever seen."""
+        self.writable()
         if self.remote.has(f"{_home(key)}/{NAME}"):
             self.remote.remove([f"{_home(key)}/{NAME}", f"{_home(key)}/{DATA}"])
         self._forget(key)

@@ -116,6 +116,7 @@ def test_a_killed_task_is_named_and_a_rerun_goes_on(registry: Registry, store: L
 def test_a_stop_ends_in_a_checkpoint_with_130_and_the_rerun_equals_the_whole(
     registry: Registry, store: LocalStore, tmp_path: Path, processes: ProcessExecutor
 ) -> None:
+    to_stop = ProcessExecutor(["torch", "torch._dynamo"])  # a stopped executor starts nothing any more
     plan = fade(registry, store, pause=0.05)
     stopping = threading.Event()
 
@@ -123,7 +124,8 @@ def test_a_stop_ends_in_a_checkpoint_with_130_and_the_rerun_equals_the_whole(
         if event["event"] == "progress" and event["step"] == "model" and event["done"] >= 3:
             stopping.set()
 
-    stopped = isolated(plan, registry, store, processes, emit=emit, stop=stopping.is_set)
+    stopped = isolated(plan, registry, store, to_stop, emit=emit, stop=stopping.is_set)
+    to_stop.close()
     assert [r.status for r in stopped] == ["ran", "failed", "skipped", "skipped"] and stopped[1].exit_code == 130
     assert list(store.work(plan.step("model").key).glob("ckpt-main-*.pt"))
     again = isolated(plan, registry, store, processes)
