@@ -21,6 +21,7 @@ from .result import RunResult
 
 if TYPE_CHECKING:
     from fabloom.kinds.store import Store
+    from fabloom.running.executors import Executor
 
 EngineName = Literal["prefect", "inline"]
 RunnerName = Literal["threads", "dask", "ray"]
@@ -55,6 +56,7 @@ def run(
     *,
     store: Store | str | Path | None = None,
     engine: EngineName = "inline",
+    executor: Executor | None = None,
     set: Sequence[str] = (),
     seed: int | None = None,
     device: str = "auto",
@@ -67,7 +69,8 @@ def run(
 ) -> RunResult:
     """Run a pipeline: reuse what is committed, make the rest, render the report page.
 
-    `engine="inline"` runs in this process, `"prefect"` as a Prefect flow with each step in a worker process.
+    `engine="inline"` goes through the plan in this process, and runs each step here or where `executor` does (it is not closed);
+    `"prefect"` runs a Prefect flow with each step in a worker process.
     Raises UserError for a pipeline that does not type-check; a step's failure is in the result, see `exit_code`.
     """
     registry = registry or Registry.load()
@@ -79,7 +82,9 @@ def run(
         raise UserError(f"engine '{engine}' is not known.{did_you_mean(engine, ('inline', 'prefect'))}")
     if any(not opened.has(step.key) or step.name in redo for step in plan.steps):
         check_device(device)
-    performer = Engine(registry, opened, Options(device, checkpoint_seconds, tuple(redo)), emit, stop)
+    if executor is not None and engine != "inline":
+        raise UserError("an executor is used by engine 'inline' alone; leave one of both out")
+    performer = Engine(registry, opened, Options(device, checkpoint_seconds, tuple(redo)), emit, stop, executor)
     prepare(plan, performer)
     if engine == "inline":
         return finish(plan, run_inline(plan, performer), opened)

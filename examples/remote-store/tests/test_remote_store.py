@@ -196,7 +196,7 @@ def test_refs_are_shared(ours: RemoteStore, theirs: RemoteStore, files: dict[str
     ours.refs.set("line/champion", key)
     assert theirs.refs.names() == ["line/champion"] and theirs.resolve("ref:line/champion") == key
     theirs.refs.set("line/champion", "a" * 40)
-    assert ours.refs.get("line/champion") == "a" * 40 and ours.refs.rollback("line/champion") == key == theirs.refs.get("line/champion")
+    assert ours.refs.get("line/champion") == "a" * 40 and ours.refs.rollback("line/champion").key == key == theirs.refs.get("line/champion")
     for name in ("../escape", "/escape", "none"):
         with pytest.raises(UserError):
             theirs.refs.get(name)
