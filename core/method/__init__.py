@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from .context import Context
-from .method import CONVENTIONAL, Method, PlannedStep, Port, TaskSpec
+from .convention import CONVENTIONAL, Convention
+from .method import Method, PlannedStep, Port, TaskSpec
+from .origin import Origin, origin_of
 from .step import Options, StepRequest, StepResult
 from .task import read_tasks, task
 
 __all__ = [
-    "CONVENTIONAL", "Context", "Method", "Options", "PlannedStep", "Port", "StepRequest", "StepResult", "TaskSpec", "read_tasks", "task",
+    "CONVENTIONAL", "Context", "Convention", "Method", "Options", "Origin", "PlannedStep", "Port", "StepRequest", "StepResult", "TaskSpec",
+    "origin_of", "read_tasks", "task",
 ]  # fmt: skip

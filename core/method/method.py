@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fabloom.kinds import Artifact, Model
 from fabloom.params import Params
 
+from .convention import CONVENTIONAL, listed
+from .origin import NOWHERE, Origin
+
 if TYPE_CHECKING:
     from fabloom.network import Network, Pretrained
     from fabloom.progress import Messenger
-
-CONVENTIONAL: dict[str, tuple[dict[str, str], str]] = {
-    "train": ({"images": "ImageSet"}, "Model"),
-    "sample": ({"model": "Model"}, "ImageSet"),
-    "record": ({"teacher": "Model"}, "OfflineData"),
-    "distill": ({"teacher": "Model", "offline": "OfflineData"}, "Model"),
-}
-"""Ports that a task of this name must have, so that methods can be swapped by one word in a pipeline."""
 
 
 class Method:
@@ -79,7 +74,10 @@ class Port:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """A task as the registry knows it, read from its signature."""
+    """A task as the registry knows it, read from its signature, and who brought it.
+
+    `signature` is the tag of a conventional task whose ports are others than the plain ones, as in 'translating' (see `convention`).
+    """
 
     method: type[Method]
     name: str
@@ -89,11 +87,22 @@ class TaskSpec:
     output: type[Artifact]
     function: Callable[..., Artifact]
     doc: str
+    signature: str = ""
+    origin: Origin = NOWHERE
 
     @property
     def full_name(self) -> str:
         """`<method>.<task>`."""
         return f"{self.method.name}.{self.name}"
+
+    @property
+    def signed(self) -> str:
+        """The signature in words, as in `signature 'translating' (model: Model, images: ImageSet)`; '' for an unconventional task."""
+        if self.name not in CONVENTIONAL:
+            return ""
+        required = listed({port: wanted for port, wanted in self.inputs.items() if not wanted.optional})
+        tag = f"signature '{self.signature}'" if self.signature else "the plain signature"
+        return f"{tag} ({required})"
 
 
 @dataclass(frozen=True)

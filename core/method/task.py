@@ -11,34 +11,46 @@ from typing import Any, TypeVar
 from fabloom.kinds import Artifact
 from fabloom.params import Params
 
-from .method import CONVENTIONAL, Method, Port, TaskSpec
+from .convention import signature_of
+from .method import Method, Port, TaskSpec
+from .origin import Origin, origin_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def task(*, version: int) -> Callable[[F], F]:
-    """Mark a method's function as a task. Bump `version` when equal inputs would give another output."""
+def task(*, version: int, signature: str = "") -> Callable[[F], F]:
+    """Mark a method's function as a task. Bump `version` when equal inputs would give another output.
+
+    `signature` is for a conventional task (train, sample, record, distill) that requires other inputs than the name has:
+    "conditional" of a `sample` that needs a table of labels, "translating" of one that turns images into others. Methods of one
+    signature have the same ports, and stand in for each other by one word in a pipeline.
+    """
 
     def mark(function: F) -> F:
         function.__fabloom_version__ = version  # type: ignore[attr-defined]
+        function.__fabloom_signature__ = signature  # type: ignore[attr-defined]
         return function
 
     return mark
 
 
-def read_tasks(method: type[Method]) -> dict[str, TaskSpec]:
-    """The tasks of a method. Raises TypeError that quotes the signature where an annotation is missing or wrong."""
+def read_tasks(method: type[Method], origin: Origin | None = None) -> dict[str, TaskSpec]:
+    """The tasks of a method, as of `origin`; without one the distribution is guessed from the package's name.
+
+    Raises TypeError that quotes the signature where an annotation is missing or wrong.
+    """
+    origin = origin or origin_of(method.__module__)
     tasks = {}
     for name, function in inspect.getmembers(method, inspect.isfunction):
         version = getattr(function, "__fabloom_version__", None)
         if version is not None:
-            tasks[name] = _read(method, name, version, function)
+            tasks[name] = _read(method, name, version, function, origin)
     if not tasks:
         raise TypeError(f"{method.__name__} has no task; mark its functions with @task(version=1)")
     return tasks
 
 
-def _read(method: type[Method], name: str, version: int, function: Callable[..., Any]) -> TaskSpec:
+def _read(method: type[Method], name: str, version: int, function: Callable[..., Any], origin: Origin) -> TaskSpec:
     signature = inspect.signature(function)
     quoted = f"{method.__name__}.{name}{signature}"
 
@@ -70,13 +82,13 @@ def _read(method: type[Method], name: str, version: int, function: Callable[...,
         if port is None:
             raise wrong(f"input '{parameter.name}' must be annotated with an artifact kind, list[Kind] or Kind | None = None")
         inputs[parameter.name] = port
-    if name in CONVENTIONAL:
-        ports, result = CONVENTIONAL[name]
-        required = {n: str(p) for n, p in inputs.items() if not p.optional}
-        if required != ports or output.kind != result:
-            raise wrong(f"a task named '{name}' has the inputs {ports} and returns {result}, so that methods can be swapped")
+    required = {n: str(p) for n, p in inputs.items() if not p.optional}
+    try:
+        signed = signature_of(name, getattr(function, "__fabloom_signature__", ""), required, output.kind)
+    except ValueError as error:
+        raise wrong(str(error)) from error
     doc = inspect.getdoc(function) or inspect.getdoc(method) or ""
-    return TaskSpec(method, name, version, params, inputs, output, function, doc)
+    return TaskSpec(method, name, version, params, inputs, output, function, doc, signed, origin)
 
 
 def _port(hint: Any, *, has_default: bool) -> Port | None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import importlib.metadata
 import platform
 import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +134,7 @@ def _run_locked(
     facts = {
         "kind": step.spec.output.kind,
         "preimage": dict(step.preimage),
-        "plugin": plugin_of(step.spec.method),
+        "plugin": step.spec.origin.plugin,
         "source": source,
         "made_with": {
             "python": platform.python_version(),
@@ -149,20 +148,6 @@ def _run_locked(
         "curves": context.curves(),
     }
     return store.commit(staging, facts)
-
-
-def plugin_of(method: type[Method]) -> dict[str, str]:
-    """Distribution and version that a method comes from."""
-    package = method.__module__.partition(".")[0]
-    for name in distributions().get(package, ()):
-        return {"distribution": name, "version": importlib.metadata.version(name)}
-    return {"distribution": package, "version": "unknown"}
-
-
-@functools.cache
-def distributions() -> Mapping[str, list[str]]:
-    """Distributions by top-level package; asking reads the metadata of everything that is installed."""
-    return importlib.metadata.packages_distributions()
 
 
 def source_of(method: type[Method]) -> str:

@@ -8,7 +8,7 @@ from fabloom.method import Options, PlannedStep, StepRequest
 from fabloom.planning.keys import artifact_key
 from fabloom.registry import Registry
 
-from .execute import plugin_of, source_of
+from .execute import source_of
 
 
 def request_of(step: PlannedStep, store: Store, options: Options) -> StepRequest:
@@ -24,7 +24,7 @@ def request_of(step: PlannedStep, store: Store, options: Options) -> StepRequest
         key=step.key,
         preimage=dict(step.preimage),
         pipeline=step.pipeline,
-        plugin=plugin_of(step.spec.method),
+        plugin=step.spec.origin.plugin,
         source=source_of(step.spec.method),
         store=store.url,
         options=options,
@@ -38,7 +38,7 @@ def step_of(request: StepRequest, registry: Registry) -> PlannedStep:
     would promise what this code does not do.
     """
     spec = registry.task(request.task, f"steps.{request.name}.task")
-    here = {**plugin_of(spec.method), "task version": str(spec.version), "source": source_of(spec.method)[:12]}
+    here = {**spec.origin.plugin, "task version": str(spec.version), "source": source_of(spec.method)[:12]}
     there = {**request.plugin, "task version": str(request.preimage["version"]), "source": request.source[:12]}
     differing = [f"{name} {there.get(name)} there, {here[name]} here" for name in here if here[name] != there.get(name)]
     if differing:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from fabloom.method import StepRequest, StepResult
 from fabloom.progress import Emit, Event
 from fabloom.registry import Registry
-from fabloom.running.execute import LOG, distributions, failed, run_step
+from fabloom.running.execute import LOG, failed, run_step
 from fabloom.running.requests import step_of
 
 PR_SET_PDEATHSIG = 1
@@ -31,7 +31,7 @@ def serve(preload: list[str]) -> None:
         for module in preload:
             importlib.import_module(module)
         registry = Registry.load()
-        distributions()  # 0.3 s that each step would spend anew
+        registry.complete()  # here once, not in each worker
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)

@@ -151,10 +151,7 @@ def serve() -> None:
     """The server: one run at a time, each in a fork."""
     import torch
 
-    from fabloom.running.execute import distributions
-
     torch.set_num_threads(1)
-    distributions()  # what every run would find out anew
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in pytest: its end closes our stdin
     for line in iter(sys.stdin.buffer.readline, b""):
         request = json.loads(line)
