@@ -116,12 +116,16 @@ def _inputs(name: str, step: Step, spec: TaskSpec, planned: Mapping[str, Planned
     place = f"steps.{name}.inputs"
     for port in step.inputs:
         if port not in spec.inputs:
-            raise PipelineError(f"{place}.{port}", f"{spec.full_name} has no input of that name.{did_you_mean(port, spec.inputs)}")
+            raise PipelineError(
+                f"{place}.{port}", f"{spec.full_name} has no input of that name.{did_you_mean(port, spec.inputs)}{_signed(spec)}"
+            )
     keys: dict[str, str | list[str]] = {}
     for port, wanted in spec.inputs.items():
         if port not in step.inputs:
             if not wanted.optional:
-                raise PipelineError(f"{place}.{port}", f"is missing: {spec.full_name} needs {wanted}{_candidates(wanted, planned)}")
+                raise PipelineError(
+                    f"{place}.{port}", f"is missing: {spec.full_name} needs {wanted}{_candidates(wanted, planned)}.{_signed(spec)}"
+                )
             continue
         source = step.inputs[port]
         if isinstance(source, list) != wanted.many:
@@ -131,6 +135,11 @@ def _inputs(name: str, step: Step, spec: TaskSpec, planned: Mapping[str, Planned
         else:
             keys[port] = _input_key(f"{place}.{port}", source, wanted, planned, store)
     return keys
+
+
+def _signed(spec: TaskSpec) -> str:
+    """What to know of a conventional task that does not fit: methods of another signature cannot stand in for it."""
+    return f" It has {spec.signed}; methods can be swapped within one signature, see `fabloom tasks`." if spec.signed else ""
 
 
 def _candidates(port: Port, planned: Mapping[str, PlannedStep]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .discovery import API, GROUP, Origin, PluginProblem, check_api, entry_points, restriction
+from fabloom.method import Origin
+
+from .discovery import API, GROUP, PluginProblem, check_api, entry_points, restriction
 from .registry import Registry
 
 __all__ = ["API", "GROUP", "Origin", "PluginProblem", "Registry", "check_api", "entry_points", "restriction"]

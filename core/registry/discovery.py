@@ -11,26 +11,15 @@ from typing import Any
 
 from fabloom.errors import did_you_mean
 from fabloom.hooks import PROJECT, Specs
+from fabloom.method import Origin
 
-API = (1, 0)
+API = (1, 1)
 """Version of the plugin contract."""
 GROUP = "fabloom.plugins"
 
 
 class HookError(TypeError):
     """A hook that is none, or returns something else than a list."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where something was registered from."""
-
-    entry_point: str
-    distribution: str
-    version: str
-
-    def __str__(self) -> str:
-        return f"{self.distribution} {self.version} (entry point '{self.entry_point}')"
 
 
 @dataclass(frozen=True)
@@ -56,10 +45,29 @@ class Offer:
     pipelines: list[Any]
 
 
-def entry_points() -> list[importlib.metadata.EntryPoint]:
-    """Every installed entry point of plugins, fabloom's own first."""
+def entry_points() -> dict[Origin, importlib.metadata.EntryPoint]:
+    """Every installed entry point of plugins, fabloom's own first. Nothing is imported."""
     points = importlib.metadata.entry_points(group=GROUP)
-    return sorted(points, key=lambda p: (distribution_of(p)[0] != PROJECT, distribution_of(p)[0], p.name))
+    brought: dict[int, tuple[str, str]] = {}  # the points of a distribution share one object, whose metadata is read and parsed anew
+    for point in points:
+        if id(point.dist) not in brought:
+            brought[id(point.dist)] = distribution_of(point)
+    found = {Origin(point.name, *brought[id(point.dist)]): point for point in points}
+    return dict(sorted(found.items(), key=lambda item: precedence(item[0])))
+
+
+def precedence(origin: Origin) -> tuple[bool, str, str]:
+    """Sorts fabloom's own before all others."""
+    return (origin.distribution != PROJECT, origin.distribution, origin.entry_point)
+
+
+def can_wait(origin: Origin, point: importlib.metadata.EntryPoint) -> bool:
+    """Whether an entry point need not be imported before somebody asks for the method of its name.
+
+    True of fabloom's own in `fabloom.plugins`: each is named like its method and brings nothing else. A kind, a store, a pipeline or an
+    observer must be there unasked: its entry point lies elsewhere. Third parties name theirs as they like.
+    """
+    return origin.distribution == PROJECT and point.value.startswith(f"{PROJECT}.plugins.")
 
 
 def restriction() -> set[str] | None:
@@ -98,7 +106,10 @@ def mend_import(error: BaseException, origin: Origin) -> str:
 
 def distribution_of(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
     """Name and version of the distribution that an entry point comes with."""
-    return (point.dist.name, point.dist.version) if point.dist is not None else ("unknown", "0")
+    if point.dist is None:
+        return ("unknown", "0")
+    metadata = point.dist.metadata
+    return (metadata["Name"], metadata["Version"])
 
 
 def check_api(text: str) -> None:

@@ -7,191 +7,110 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-import pluggy
-
 from fabloom.errors import FabloomError, PipelineError, PluginError, UserError, did_you_mean
-from fabloom.hooks import PROJECT, Specs
-from fabloom.kinds import BUILTIN_KINDS, Artifact
+from fabloom.hooks import PROJECT
 from fabloom.kinds.store import MEMBERS, Store
-from fabloom.method import Method, TaskSpec, read_tasks
+from fabloom.method import Method, Origin, TaskSpec
 from fabloom.pipeline import Pipeline
 
-from .discovery import (
-    HookError,
-    Offer,
-    Origin,
-    PluginProblem,
-    check_api,
-    check_hooks,
-    collect,
-    distribution_of,
-    entry_points,
-    mend_import,
-    restriction,
-)
+from .catalog import Catalog
+from .discovery import PluginProblem, can_wait, entry_points, mend_import, precedence, restriction
 
 
-@dataclass
-class Registry:
-    """Everything that plugins registered. `problems` holds what could not be."""
+class Registry(Catalog):
+    """Everything that plugins registered. `problems` holds what could not be.
 
-    methods: dict[str, type[Method]] = field(default_factory=dict)
-    tasks: dict[str, TaskSpec] = field(default_factory=dict)
-    kinds: dict[str, type[Artifact]] = field(default_factory=lambda: {kind.kind: kind for kind in BUILTIN_KINDS})
-    origins: dict[str, Origin] = field(default_factory=dict)
-    kind_origins: dict[str, Origin] = field(default_factory=dict)
-    pipeline_origins: dict[str, Origin] = field(default_factory=dict)
-    plugins: list[Origin] = field(default_factory=list)
-    problems: list[PluginProblem] = field(default_factory=list)
-    hooks: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(PROJECT))
-    _pipelines: dict[str, Callable[[], Pipeline]] = field(default_factory=dict)
+    A method that comes with fabloom is imported when `task` asks for it; `methods`, `tasks`, `origins`, `plugins` and `problems` are of
+    all plugins, and import what waits.
+    """
 
-    def __post_init__(self) -> None:
-        self.hooks.add_hookspecs(Specs)
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: dict[str, tuple[Origin, EntryPoint]] = {}
+        self._guard = threading.RLock()  # a worker's steps ask from several threads; admitting a plugin asks again
 
     @classmethod
     def load(cls) -> Registry:
-        """Load every installed plugin; `FABLOOM_PLUGINS` (entry point names, comma-separated) restricts third parties."""
+        """Find every installed plugin; `FABLOOM_PLUGINS` (entry point names, comma-separated) restricts third parties."""
         registry = cls()
         wanted = restriction()
-        found = []
         points = entry_points()
-        for point in points:
-            origin = Origin(point.name, *distribution_of(point))
-            if wanted is not None and origin.distribution != PROJECT and point.name not in wanted:
-                continue
-            try:
-                with contextlib.redirect_stdout(sys.stderr):  # a plugin that prints must not tear a JSON document
-                    plugin = point.load()
-            except (Exception, SystemExit) as error:
-                cause = f"cannot be imported: {type(error).__name__}: {error}"
-                registry.problems.append(PluginProblem(origin, cause, mend_import(error, origin), (point.name,)))
-                continue
-            found.append((plugin, origin))
-        known = {point.name for point in points}
+        now = []
+        for origin, point in points.items():
+            if can_wait(origin, point):
+                registry._waiting[point.name] = (origin, point)
+            elif wanted is None or origin.distribution == PROJECT or point.name in wanted:
+                now.append((origin, point))
+        known = {origin.entry_point for origin in points}
         for name in sorted((wanted or set()) - known):
             cause = f"nothing that is installed brings it.{did_you_mean(name, known)}"
-            registry.problems.append(
+            registry.noticed.append(
                 PluginProblem(Origin(name, "FABLOOM_PLUGINS", "variable"), cause, "Install it or mend the variable", (name,))
             )
-        registry._admit(found)
+        registry._import(now)
         return registry
 
-    def register(self, plugin: Any, origin: Origin) -> None:
-        """Register one plugin (a module or an instance). What goes wrong becomes a problem, never an exception."""
-        self._admit([(plugin, origin)])
+    def _import(self, points: Iterable[tuple[Origin, EntryPoint]]) -> None:
+        """Import entry points, each in its own try, and admit what they bring."""
+        found = []
+        for origin, point in points:
+            try:
+                with contextlib.redirect_stdout(sys.stderr):  # a plugin that prints must not tear a JSON document
+                    found.append((point.load(), origin))
+            except (Exception, SystemExit) as error:
+                cause = f"cannot be imported: {type(error).__name__}: {error}"
+                self.noticed.append(PluginProblem(origin, cause, mend_import(error, origin), (point.name,)))
+        self._admit(found)
 
-    def _admit(self, found: Sequence[tuple[Any, Origin]]) -> None:
-        """Kinds of all plugins come first: a method may use a kind that another plugin declares."""
-        offers = [offer for plugin, origin in found if (offer := self._gather(plugin, origin)) is not None]
-        for offer in offers:
-            for kind in offer.kinds:
-                self._add_kind(kind, offer.origin)
-        for offer in offers:
-            for method in offer.methods:
-                self._add_method(method, offer.origin)
-            for pipeline in offer.pipelines:
-                self._add_pipeline(pipeline, offer.origin)
+    def fetch(self, method: str) -> None:
+        """Import the entry point that waits under this method's name, where one does."""
+        with self._guard:
+            if method in self._waiting:
+                self._import([self._waiting.pop(method)])
 
-    def _gather(self, plugin: Any, origin: Origin) -> Offer | None:
-        """Call the plugin's hooks; None, and a problem, where it has none that can be called."""
-        name = f"{origin.distribution}:{origin.entry_point}"
-        try:
-            plugin = plugin() if isinstance(plugin, type) else plugin
-            check_hooks(plugin)
-            self.hooks.register(plugin, name)
-            self.hooks.check_pending()
-            offer = Offer(origin, *(collect(plugin, hook) for hook in ("fabloom_kinds", "fabloom_methods", "fabloom_pipelines")))
-        except (Exception, SystemExit) as error:
-            if self.hooks.has_plugin(name):
-                self.hooks.unregister(name=name)
-            plain = isinstance(error, HookError | pluggy.PluginValidationError)
-            cause = str(error) if plain else f"{type(error).__name__}: {error}"
-            self.problems.append(PluginProblem(origin, cause, "Mend the hook or uninstall the plugin", (origin.entry_point,)))
-            return None
-        self.plugins.append(origin)
-        return offer
+    def complete(self) -> None:
+        """Import every entry point that waits."""
+        with self._guard:
+            if self._waiting:
+                waiting = list(self._waiting.values())
+                self._waiting.clear()
+                self._import(waiting)
 
-    def _add_kind(self, kind: Any, origin: Origin) -> None:
-        if not (isinstance(kind, type) and issubclass(kind, Artifact)) or kind is Artifact:
-            cause, fix = f"kind {kind!r} is no subclass of fabloom.Artifact", "Return the class, without parentheses"
-        elif kind.kind in self.kinds:
-            first = self.kind_origins.get(kind.kind)
-            cause = f"kind '{kind.kind}' is claimed by both {first or 'fabloom'} and {origin}"
-            fix = "Rename the class of one, or uninstall it"
-        else:
-            self.kinds[kind.kind] = kind
-            self.kind_origins[kind.kind] = origin
-            return
-        self.problems.append(PluginProblem(origin, cause, fix))
+    @property
+    def methods(self) -> dict[str, type[Method]]:
+        """Every method by name."""
+        self.complete()
+        return self._methods
 
-    def _add_method(self, method: Any, origin: Origin) -> None:
-        name = getattr(method, "name", None)
-        try:
-            if not (isinstance(method, type) and issubclass(method, Method)) or not isinstance(name, str) or not name:
-                raise TypeError(f"{method!r} is no Method subclass with a name (return the class, without parentheses)")
-            check_api(method.api)
-            tasks = read_tasks(method)
-            self._check_kinds(tasks.values())
-        except (TypeError, ValueError) as error:
-            self.problems.append(
-                PluginProblem(origin, str(error), "Mend the method or uninstall the plugin", (name,) if isinstance(name, str) else ())
-            )
-            return
-        if name in self.origins:
-            self._collision(name, origin)
-            return
-        self.origins[name] = origin
-        self.methods[name] = method
-        self.tasks.update({spec.full_name: spec for spec in tasks.values()})
+    @property
+    def tasks(self) -> dict[str, TaskSpec]:
+        """Every task by its full name."""
+        self.complete()
+        return self._tasks
 
-    def _collision(self, name: str, origin: Origin) -> None:
-        """What comes with fabloom keeps its name; of two third parties neither gets it, because the order of loading is an accident."""
-        first = self.origins[name]
-        cause = f"method '{name}' is claimed by both {first} and {origin}"
-        if first.distribution == PROJECT:
-            self.problems.append(
-                PluginProblem(origin, f"{cause}; fabloom's own stays", f"Give the method of {origin.distribution} another name")
-            )
-            return
-        fix = "Rename the method of one, uninstall one, or choose with FABLOOM_PLUGINS"
-        self.problems.append(PluginProblem(origin, cause, fix, (name,)))
-        self.methods.pop(name, None)
-        for task in [t for t in self.tasks if t.startswith(f"{name}.")]:
-            del self.tasks[task]
+    @property
+    def origins(self) -> dict[str, Origin]:
+        """Who brought each method."""
+        self.complete()
+        return self._origins
 
-    def _check_kinds(self, tasks: Iterable[TaskSpec]) -> None:
-        """Raise TypeError for a kind that no plugin declares: an artifact of it could be written, but never read."""
-        for spec in tasks:
-            for kind in (spec.output, *(port.kind for port in spec.inputs.values())):
-                if self.kinds.get(kind.kind) is not kind:
-                    known = "is another class than the kind of that name" if kind.kind in self.kinds else "is declared by no plugin"
-                    raise TypeError(f"{spec.full_name}: {kind.__module__}.{kind.kind} {known}; return it from the hook fabloom_kinds")
+    @property
+    def plugins(self) -> list[Origin]:
+        """Every plugin that could be used, fabloom's own first."""
+        self.complete()
+        return sorted(self._plugins, key=precedence)
 
-    def _add_pipeline(self, given: Any, origin: Origin) -> None:
-        if isinstance(given, Pipeline):
-            name, build = given.name, lambda: given
-        elif isinstance(given, str | Path):
-            name, build = Path(given).stem, lambda: Pipeline.load(given)
-        elif callable(given) and hasattr(given, "__name__"):
-            name, build = given.__name__.replace("_", "-"), lambda: given(self)
-        else:
-            self.problems.append(PluginProblem(origin, f"pipeline {given!r} is no Pipeline, path or named function", "Mend the hook"))
-            return
-        if isinstance(given, str | Path) and not Path(given).is_file():
-            fix = "Mend the hook, or the package data of the distribution"
-            self.problems.append(PluginProblem(origin, f"there is no pipeline file '{given}'", fix, (name,)))
-            return
-        if name in self._pipelines:
-            self.problems.append(PluginProblem(origin, f"pipeline '{name}' is registered twice", "Rename one of them"))
-            return
-        self._pipelines[name] = build
-        self.pipeline_origins[name] = origin
+    @property
+    def problems(self) -> list[PluginProblem]:
+        """What cannot be used of any plugin; `noticed` is what is known without importing more."""
+        self.complete()
+        return self.noticed
 
     def pipeline_names(self) -> list[str]:
         """Names of all registered pipelines."""
@@ -252,11 +171,13 @@ class Registry:
         raise UserError(f"no plugin can open the store '{url}'. Give the path of a folder, or install a plugin for its scheme.")
 
     def task(self, name: str, path: str = "task") -> TaskSpec:
-        """A task by its full name. `path` is the place to name in the error."""
-        if name in self.tasks:
-            return self.tasks[name]
+        """A task by its full name. `path` is the place to name in the error. Of fabloom's own plugins only the method's is imported."""
         method = name.partition(".")[0]
-        for problem in self.problems:
+        self.fetch(method)
+        if name in self._tasks:
+            return self._tasks[name]
+        for problem in self.noticed:
             if method in problem.names:
                 raise PluginError(f"{path}: '{name}' needs a plugin that cannot be used: {problem}")
-        raise PipelineError(path, f"there is no task '{name}'.{did_you_mean(name, self.tasks)}{self._broken()}")
+        broken = [f"{taken}.{name.partition('.')[2]}" for problem in self.problems for taken in problem.names]
+        raise PipelineError(path, f"there is no task '{name}'.{did_you_mean(name, [*self.tasks, *broken])}{self._broken()}")

@@ -79,8 +79,9 @@ def parameter_rows(model: type[BaseModel], owner: str, before: str = "") -> Iter
 def task_text(spec: TaskSpec) -> str:
     """One task: what it does, ports, version, parameters."""
     inputs = ", ".join(f"`{port}: {kind}`" for port, kind in spec.inputs.items()) or "none"
+    signed = f" · signature `{spec.signature}`" if spec.signature else ""
     text = f"### {spec.full_name}\n\n{prose(spec.doc, spec.full_name)}\n\n"
-    text += f"Inputs: {inputs} · gives `{spec.output.kind}` · version {spec.version}\n\n"
+    text += f"Inputs: {inputs} · gives `{spec.output.kind}` · version {spec.version}{signed}\n\n"
     rows = list(parameter_rows(spec.params, spec.full_name))
     return text + (table(["parameter", "type", "default", "what it is"], rows) if rows else "No parameters.\n\n")
 
@@ -93,8 +94,17 @@ def tasks_page() -> str:
         "up when equal inputs give another output; steps made by an earlier version are then made again.\n\n"
         "A task of one of these names has these ports in every method, so methods can be swapped by one word:\n\n"
     )
-    rows = [[code(n), ", ".join(code(f"{p}: {k}") for p, k in ports.items()), code(kind)] for n, (ports, kind) in CONVENTIONAL.items()]
-    text += table(["task", "inputs", "gives"], rows)
+    rows = [
+        [code(n), code(tag) if tag else "", ", ".join(code(f"{p}: {k}") for p, k in ports.items()), code(convention.output)]
+        for n, convention in CONVENTIONAL.items()
+        for tag, ports in convention.forms.items()
+    ]
+    text += table(["task", "signature", "inputs", "gives"], rows)
+    text += (
+        "Optional inputs may stand beside these. A method that must have others declares a **signature**, as in "
+        '`@task(version=1, signature="translating")`, and can be swapped with methods of the same one; '
+        "[plugins](../concepts/plugins.md#signatures) tells what it may be. `fabloom tasks METHOD.TASK` shows it.\n\n"
+    )
     for name, method in sorted(registry().methods.items()):
         text += f"## {name}\n\n{prose(method.__doc__, f'method {name}')}\n\n"
         text += f"Tags: {', '.join(sorted(method.tags))}. " if method.tags else ""

@@ -40,7 +40,7 @@ def examine(store: str | None, *, server: bool) -> list[Check]:
     registry = Registry.load()
     checks.append(Check("plugins", not registry.problems, f"{len(registry.plugins)} loaded, {len(registry.problems)} with problems"))
     if (wanted := restriction()) is not None:
-        strangers = sorted(wanted - {point.name for point in entry_points()})
+        strangers = sorted(wanted - {origin.entry_point for origin in entry_points()})
         told = f"names {', '.join(strangers)}, which nothing installed brings" if strangers else ", ".join(sorted(wanted)) or "none"
         checks.append(Check("FABLOOM_PLUGINS", not strangers, told))
     checks += [Check(f"plugin {p.origin.entry_point}", False, str(p)) for p in registry.problems]

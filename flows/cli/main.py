@@ -132,11 +132,14 @@ def fabloom(
 
 
 def load_registry() -> Registry:
-    """All plugins; those that cannot be used are told on stderr, since what they bring is missing."""
+    """The plugins; those that cannot be used are told on stderr, since what they bring is missing.
+
+    Methods of fabloom's own are imported when a pipeline names them: a broken one is told by the pipeline that needs it.
+    """
     from fabloom.registry import Registry
 
     registry = Registry.load()
-    for problem in registry.problems:
+    for problem in registry.noticed:
         typer.echo(f"plugin problem: {problem}", err=True)
     return registry
 
@@ -258,6 +261,7 @@ def tasks(
             n: {
                 "inputs": {p: str(port) for p, port in s.inputs.items()},
                 "output": s.output.kind,
+                "signature": s.signature,
                 "params": s.params.model_json_schema(),
                 "version": s.version,
             }
@@ -274,7 +278,7 @@ def tasks(
     spec = chosen[name]
     say(f"{name} (version {spec.version})\n\n{spec.doc}\n")
     say("inputs:  " + (", ".join(f"{p}: {port}" for p, port in spec.inputs.items()) or "none"))
-    say(f"gives:   {spec.output.kind}\n")
+    say(f"gives:   {spec.output.kind}{f' (signature {spec.signature})' if spec.signature else ''}\n")
     properties = spec.params.model_json_schema().get("properties", {})
     fields = spec.params.model_fields
     table(

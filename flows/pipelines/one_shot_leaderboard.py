@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from fabloom.errors import PipelineError, PluginError
-from fabloom.method import Method
+from fabloom.method import Method, TaskSpec
 from fabloom.pipeline import Pipeline
 from fabloom.registry import Registry
 
@@ -22,7 +22,8 @@ SEGMENTER = {"repeats": 3, "steps": 200, "batch": 16}
 
 DESCRIPTION = """\
 Every installed one-shot method through the same budget and the same evaluation, beside the published figures. A method joins by being
-installed: tagged 'one-shot', with the tasks train and sample. Scale all of them at once: --set 'steps.*_samples.params.count=1000'.
+installed: tagged 'one-shot', with the tasks train and sample in their plain signature. Scale all of them at once:
+--set 'steps.*_samples.params.count=1000'.
 """
 Steps = dict[str, dict[str, Any]]
 DECLARED: dict[str, TypeAdapter[Any]] = {
@@ -34,11 +35,12 @@ DECLARED: dict[str, TypeAdapter[Any]] = {
 def one_shot_leaderboard(registry: Registry) -> Pipeline:
     """The pipeline for the methods of this registry, in the order of their names. Reads nothing but the registry.
 
-    Raises PipelineError where no one-shot method can be used.
+    A method of another signature is left out, and the description says so. Raises PipelineError where no one-shot method can be used.
     """
+    others = of_other_signature(registry)
     methods = [registry.methods[name] for name in sorted(registry.methods) if is_one_shot(registry, name)]
     if not methods:
-        raise PipelineError("", f"no method tagged '{TAG}' with the tasks train and sample can be used; see `fabloom plugins`")
+        raise PipelineError("", f"no method tagged '{TAG}' with the tasks train and sample can be used; see `fabloom plugins`.{others}")
     steps = shared()
     entries: list[dict[str, str]] = []
     settings: list[dict[str, str]] = []
@@ -66,12 +68,25 @@ def one_shot_leaderboard(registry: Registry) -> Pipeline:
         "inputs": {"reference": "real", **ports},
         "params": {"entries": entries, "settings": settings},
     }
-    return Pipeline.parse({"name": "one-shot-leaderboard", "description": DESCRIPTION, "seed": 7, "steps": steps})
+    return Pipeline.parse({"name": "one-shot-leaderboard", "description": DESCRIPTION + others, "seed": 7, "steps": steps})
 
 
 def is_one_shot(registry: Registry, name: str) -> bool:
     """Whether a method joins."""
-    return TAG in registry.methods[name].tags and {f"{name}.train", f"{name}.sample"} <= registry.tasks.keys()
+    return bool(found := entrants(registry, name)) and not any(spec.signature for spec in found)
+
+
+def entrants(registry: Registry, name: str) -> list[TaskSpec]:
+    """The tasks with which a method would join: train and sample of one that is tagged; empty where it is not or lacks one."""
+    tasks = [registry.tasks.get(f"{name}.{task}") for task in ("train", "sample")]
+    found = [spec for spec in tasks if spec is not None]
+    return found if TAG in registry.methods[name].tags and len(found) == len(tasks) else []
+
+
+def of_other_signature(registry: Registry) -> str:
+    """Which tagged methods cannot join, because a task of theirs wants other inputs; '' where there are none."""
+    specs = [spec for name in sorted(registry.methods) for spec in entrants(registry, name) if spec.signature]
+    return " Left out: " + ", ".join(f"{spec.full_name} has {spec.signed}" for spec in specs) + "." if specs else ""
 
 
 def declared(method: type[Method], what: str) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 
 from fabloom.errors import FabloomError
 from fabloom.hashing import canonical_json
+from fabloom.kinds import ImageSet
 from fabloom.method import Method, read_tasks
 from fabloom.method.blame import located, method_module
 from fabloom.params import Params
@@ -155,7 +156,13 @@ class MethodConformance:
         spec, artifact = fabloom_bench.specs[task], fabloom_bench.committed(task, tell=True)
         wrong = checks.problems(artifact)
         count = getattr(fabloom_bench.step(task).params, "count", None)
-        if task == "sample" and isinstance(count, int) and not wrong and artifact.array("images").shape[0] != count:
+        if (
+            task == "sample"
+            and isinstance(artifact, ImageSet)
+            and isinstance(count, int)
+            and not wrong
+            and artifact.array("images").shape[0] != count
+        ):
             wrong = [f"{artifact.array('images').shape[0]} images where params.count asks for {count}"]
         if wrong:
             breach(
@@ -306,6 +313,17 @@ def _registration(method: type[Method]) -> str:
     other = registry.methods.get(method.name)
     if other is not None and other is not method:
         return f"the name '{method.name}' is taken by {registry.origins[method.name]}"
+    return _unlike(method, registry)
+
+
+def _unlike(method: type[Method], registry: Registry) -> str:
+    """How a declared signature differs from that of another method with the same tag; '' where all agree."""
+    for spec in read_tasks(method).values():
+        same = [o for o in registry.tasks.values() if spec.signature and (o.name, o.signature) == (spec.name, spec.signature)]
+        for other in same:
+            if other.method.name != method.name and (other.signed, other.output) != (spec.signed, spec.output):
+                mine, theirs = (f"{one.full_name} has {one.signed} -> {one.output.kind}" for one in (spec, other))
+                return f"{mine}, but {theirs}: one tag, one set of ports; take another tag or the same ports"
     return ""
 
 

@@ -20,7 +20,8 @@ def pcb_screening_one_shot(registry: Any) -> Pipeline:
     The function's name, with hyphens, is the pipeline's. It reads nothing but the registry. Raises PipelineError where no method fits.
     """
     tagged = sorted(name for name, method in registry.methods.items() if "one-shot" in method.tags)
-    names = [name for name in tagged if {f"{name}.train", f"{name}.sample"} <= registry.tasks.keys()]
+    tasks = {name: [registry.tasks.get(f"{name}.{task}") for task in ("train", "sample")] for name in tagged}
+    names = [name for name in tagged if all(spec is not None and not spec.signature for spec in tasks[name])]  # the plain ports
     if not names:
         raise PipelineError("", "no method tagged 'one-shot' with the tasks train and sample is installed; see `fabloom plugins`")
     steps: dict[str, Any] = {
