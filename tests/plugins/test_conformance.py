@@ -24,10 +24,6 @@ from fabloom.registry import Registry
 from fabloom.testing import MethodConformance, tiny_images
 
 
-class OurOwn(MethodConformance):
-    also = ("fabloom.plugins.blocks",)
-
-
 def lines(ctx: Context) -> ImageSet:
     """One image of vertical lines, 48 x 48."""
     x = np.arange(48)
@@ -76,12 +72,12 @@ def segmenter(ctx: Context) -> Report:
     return Report.write(ctx, {"model": scores, "baseline": scores, "nothing": scores})
 
 
-class TestLinePair(OurOwn):
+class TestLinePair(MethodConformance):
     method = LinePair
     params = {"simulate": {"count": 6, "size": 32}}
 
 
-class TestImages(OurOwn):
+class TestImages(MethodConformance):
     method = Images
     params = {"augment": {"count": 5, "flip_x": True, "noise": 2.0}}
 
@@ -95,7 +91,7 @@ class TestImages(OurOwn):
         return {"path": str(folder)}
 
 
-class TestDdpm(OurOwn):
+class TestDdpm(MethodConformance):
     method = Ddpm
     params = {
         "train": {"steps": 4, "batch": 4, "network": {"channels": [8, 16], "norm_groups": 4}, "classes": "domain"},
@@ -104,7 +100,7 @@ class TestDdpm(OurOwn):
     inputs = {"train": {"images": small}}
 
 
-class TestDenoisingCircuits(OurOwn):
+class TestDenoisingCircuits(MethodConformance):
     method = DenoisingCircuits
     params = {
         "train": {
@@ -120,35 +116,35 @@ class TestDenoisingCircuits(OurOwn):
     inputs = {"train": {"images": small}, "compare": {"teacher": "train", "student": "distill", "reference": small}}
 
 
-class TestReferenceDifference(OurOwn):
+class TestReferenceDifference(MethodConformance):
     method = ReferenceDifference
     inputs = {"label": {"images": tiny_images, "reference": clean}}
 
 
-class TestUNet(OurOwn):
+class TestUNet(MethodConformance):
     method = UNet
     params = {"train": {"decoder_channels": [16, 8, 8], "steps": 4, "batch": 4}, "evaluate": {"resamples": 100}}
 
 
-class TestSinSemi(OurOwn):
+class TestSinSemi(MethodConformance):
     method = SinSemi
     params = {"train": {"steps": 4, "width": 8, "batch": 2}, "sample": {"count": 2, "steps": 2}}
     inputs = {"train": {"images": lines}}
 
 
-class TestSinDdm(OurOwn):
+class TestSinDdm(MethodConformance):
     method = SinDdm
     params = {"train": {"steps": 4, "width": 8, "batch": 2}, "sample": {"count": 2, "steps": 2}}
     inputs = {"train": {"images": lines}}
 
 
-class TestQuality(OurOwn):
+class TestQuality(MethodConformance):
     method = Quality
     params = {"evaluate": {"resamples": 100, "nets": ["squeeze"], "shown": 2}}
     inputs = {"evaluate": {"images": pair, "reference": pair}}
 
 
-class TestLeaderboard(OurOwn):
+class TestLeaderboard(MethodConformance):
     method = Leaderboard
     params = {"compare": {"entries": [{"method": "sinsemi"}, {"method": "loom"}], "shown": 2}}
     inputs = {

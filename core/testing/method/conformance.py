@@ -45,7 +45,7 @@ class MethodConformance:
     seconds: ClassVar[float] = 120.0
     """A single run of a task may take so long."""
     also: ClassVar[tuple[str, ...]] = ()
-    """Modules beside the method's own package whose change alters results; the lock covers them too."""
+    """Modules that imports within the method's distribution do not lead to and whose change alters results; the lock covers them too."""
     lock_file: ClassVar[Path | None] = None
     """Where the lock is; `fabloom.lock` beside the test file where left out."""
 

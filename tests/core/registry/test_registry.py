@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +19,8 @@ from fabloom.errors import PipelineError, PluginError
 from fabloom.flows.cli.main import main
 from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import make_plan
-from fabloom.registry import Registry
+from fabloom.registry import Registry, entry_points
+from fabloom.registry.discovery import can_wait
 from fabloom.storage.backends.local import LocalStore
 
 GOOD = """
@@ -70,7 +76,7 @@ BROKEN = {
     "raising hook": ("from fabloom import hookimpl\n@hookimpl\ndef fabloom_methods(): raise KeyError('x')", "KeyError"),
     "no method": ("from fabloom import hookimpl\n@hookimpl\ndef fabloom_methods(): return [int]", "no Method subclass"),
     "instance": (good().replace("[Toy]", "[Toy()]"), "without parentheses"),
-    "old api": (good(api=">=0.1,<1"), "wants contract version >=0.1,<1, this fabloom has 1.0"),
+    "old api": (good(api=">=0.1,<1"), "wants contract version >=0.1,<1, this fabloom has 1.1"),
     "no range": (good(api="one"), "no version range"),
     "signature": (good(task="sample"), "def Toy.sample("),
     "annotation": (good(output="int"), "def Toy.make("),
@@ -407,3 +413,81 @@ def test_a_method_that_fails_while_planning_is_named(install: Install, tmp_path:
     assert make_plan(good, registry, store).steps
     with pytest.raises(PluginError, match=f"steps.a.*Toy fails while planning: {words}"):
         make_plan(good.override([f"steps.a.params.count={count}"], None), registry, store)
+
+
+LAZY = """
+import json, sys
+from fabloom.pipeline import Pipeline
+from fabloom.planning.plan import make_plan
+from fabloom.registry import Registry, entry_points
+from fabloom.registry.discovery import can_wait
+from fabloom.storage.backends.local import LocalStore
+
+def imported():
+    return sorted(name for name in sys.modules if name.startswith("fabloom.plugins.") and name.endswith(".method"))
+
+registry = Registry.load()
+told = [imported()]
+make_plan(Pipeline.parse({"name": "p", "steps": {"a": {"task": "line-pair.simulate"}}}), registry, LocalStore(sys.argv[1]))
+told.append(imported())
+registry.tasks
+told.append(imported())
+print(json.dumps(told))
+"""
+
+
+def test_of_our_own_methods_only_those_that_are_named_are_imported(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LAZY, str(tmp_path / "store")], capture_output=True, text=True, check=True)
+    found, planned, listed = json.loads(done.stdout)
+    assert found == [] and planned == ["fabloom.plugins.data.line_pair.method"] and len(listed) >= 10
+
+
+def test_what_waits_is_a_method_of_its_entry_points_name_and_nothing_else() -> None:
+    """A kind, an observer, a store or a pipeline must be there unasked."""
+    registry = Registry.load()
+    waiting = {point.name: point for origin, point in entry_points().items() if can_wait(origin, point)}
+    assert len(waiting) >= 10
+    for name, point in waiting.items():
+        hooks = {hook for hook in vars(point.load()) if hook.startswith("fabloom_")}
+        assert hooks == {"fabloom_methods"}, name
+        assert registry.origins[name].entry_point == name
+
+
+@pytest.fixture
+def broken_sinsemi(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fabloom as it is installed, but for one built-in method whose module cannot be imported."""
+    points = {
+        origin: importlib.metadata.EntryPoint(point.name, "fabloom.plugins.no_such_room", point.group) if point.name == "sinsemi" else point
+        for origin, point in entry_points().items()
+    }
+    monkeypatch.setattr("fabloom.registry.registry.entry_points", lambda: points)
+
+
+def test_a_broken_built_in_method_takes_only_itself_away(broken_sinsemi: None, tmp_path: Path) -> None:
+    registry, store = Registry.load(), LocalStore(tmp_path / "store")
+    assert make_plan(registry.pipeline("one-step"), registry, store).steps and not registry.noticed
+    with pytest.raises(PluginError, match=r"'sinsemi\.train' needs a plugin that cannot be used.*no_such_room") as caught:
+        registry.task("sinsemi.train")
+    assert caught.value.exit_code == 3
+    with pytest.raises(PipelineError, match=r"Did you mean 'sinsemi\.train'\? 1 plugins could not be loaded"):
+        registry.task("sinsmi.train")
+    (problem,) = registry.problems
+    assert problem.origin.distribution == "fabloom" and problem.names == ("sinsemi",)
+    installed = {name for name, origin in Registry.load().origins.items() if origin.distribution == "fabloom"}
+    assert "sinddm" in installed and "sinsemi" not in installed and len(installed) >= 9
+
+
+def test_a_method_is_asked_for_from_several_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes second waits for who imports: a worker with threads shares one registry."""
+    registry = Registry.load()
+    admit, together = registry._admit, threading.Barrier(2, timeout=20)
+
+    def slowly(found: Any) -> None:
+        together.wait()
+        admit(found)
+
+    monkeypatch.setattr(registry, "_admit", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(registry.task, "sinsemi.train")
+        second = pool.submit(lambda: (together.wait(), registry.task("sinsemi.train"))[1])
+        assert first.result(30) is second.result(30)
