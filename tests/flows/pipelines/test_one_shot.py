@@ -87,8 +87,8 @@ def test_a_method_joins_by_being_installed(registry: Registry, store: LocalStore
     alone = Registry.load()
     assert "loom" in alone.methods, "the control: it is on the path"
     without = Registry()
-    without.methods = {name: m for name, m in registry.methods.items() if name != "loom"}
-    without.tasks = dict(registry.tasks)
+    without.methods.update({name: m for name, m in registry.methods.items() if name != "loom"})
+    without.tasks.update(registry.tasks)
     assert not [name for name in one_shot_leaderboard(without).steps if name.startswith("loom")]
 
 
