@@ -63,7 +63,7 @@ class _Reader:
         if runs:
             self._note_imports(node)
         self.words.append(f"({type(node).__name__}")
-        for name in _fields(type(node)):
+        for name in _fields(type(node).__name__):
             value = getattr(node, name, None)
             if name == "body" and isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
                 value = node.body[1:]
@@ -94,8 +94,8 @@ class _Reader:
 
 
 @lru_cache
-def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
-    return tuple(name for name in kind._fields if name not in OMITTED)
+def _fields(kind: str) -> tuple[str, ...]:
+    return tuple(name for name in getattr(ast, kind)._fields if name not in OMITTED)
 
 
 def _is_typing(node: ast.AST) -> bool:
