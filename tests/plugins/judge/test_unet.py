@@ -155,12 +155,12 @@ def test_differences_are_paired_and_judged() -> None:
     for gain in ratios:
         gap = intervals.difference(ratios[gain], ratios[0.0], (samples[gain], samples[0.0]), 0.95)["iou"]
         assert gap.low == pytest.approx(gain) and gap.high == pytest.approx(gain)
-        judged[gain] = intervals.verdict(gap)
+        judged[gain] = intervals.verdict(gap, 6)
     assert judged == {0.0: "no difference shown", 0.02: "helped", -0.02: "hurt"}
     # unpaired resamples of the same small gain would not show it
     other = intervals.resampled(ratios[0.0], np.arange(50), 200, torch.Generator().manual_seed(4))
     unpaired = intervals.difference(ratios[0.02], ratios[0.0], (samples[0.02], other), 0.95)["iou"]
-    assert intervals.verdict(unpaired) == "no difference shown"
+    assert intervals.verdict(unpaired, 6) == "no difference shown"
 
 
 def test_copies_of_an_image_are_no_new_evidence() -> None:
@@ -191,7 +191,7 @@ def test_intervals_contain_the_choice_of_training() -> None:
             found = intervals.interval(ratios[0]["m"].value, first["m"], 0.9)
             inside[way] += found.low <= 0.5 <= found.high
             gap = intervals.difference(ratios[0], ratios[1], (first, second), 0.9)["m"]
-            false[way] += intervals.verdict(gap) != "no difference shown"
+            false[way] += intervals.verdict(gap, 6) != "no difference shown"
     # three standard errors of a share of 0.9; the interval is meant to err on the wide side
     assert 0.85 < inside["trainings"] / trials < 0.995 and false["trainings"] / trials < 0.15
     assert inside["images"] / trials < 0.8 and false["images"] / trials > 0.5
