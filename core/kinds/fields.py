@@ -85,10 +85,10 @@ class Fields(Artifact):
         held. Raises DataError for a wrong dtype or shape, no maps, a number of names or units that is not C, NaN or infinity where
         `valid` is 1, and more or fewer maps than `count`.
         """
-        batches = [values] if hasattr(values, "dtype") else values
+        batches: Iterable[Any] = [values] if hasattr(values, "dtype") else values
         if count is None:
-            batches = list(batches)
-            count = sum(len(batch) for batch in batches)
+            batches = held = list(batches)
+            count = sum(len(batch) for batch in held)
         kept: dict[str, Any] = {"channel_names": check_names("channel_names", channel_names), "units": list(units)}
         index = None
         if source is not None or source_names is not None:

@@ -105,16 +105,16 @@ def store(ran: Any, registry: Registry) -> LocalStore:
 
 
 def test_it_runs_and_is_read_back(ran: Any, store: LocalStore, registry: Registry) -> None:
-    assert [result.status for result in ran.results] == ["ran"] * 3 and ran.exit_code == 0
-    raw = store.get(ran.results[0].key)
+    assert [result.status for result in ran.steps] == ["ran"] * 3 and ran.exit_code == 0
+    raw = store.get(ran.steps[0].key)
     assert type(raw) is Spectra and raw.kind == "Spectra" and raw.attrs == {"unit": "nm"} and raw.wavelengths[0] == 400
     again = fabloom.run(PIPELINE, store=store, registry=registry)
-    assert [result.status for result in again.results] == ["reused"] * 3
+    assert [result.status for result in again.steps] == ["reused"] * 3
     assert "Spectra" in ran.report_path.read_text(encoding="utf-8")
 
 
 def test_it_is_listed_verified_exported_and_has_a_lineage(ran: Any, store: LocalStore, registry: Registry, tmp_path: Path) -> None:
-    raw, flat, told = (result.key for result in ran.results)
+    raw, flat, told = (result.key for result in ran.steps)
     manifests = {key: store.manifest(key) for key in store.keys()}
     assert {key for key, manifest in manifests.items() if manifest["kind"] == "Spectra"} == {raw, flat}
     assert manifests[raw]["arrays"]["values"] == {"shape": [40, 9], "dtype": "float32"}
