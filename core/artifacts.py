@@ -5,6 +5,7 @@ from __future__ import annotations
 from .kinds import (
     BUILTIN_KINDS,
     Artifact,
+    Fields,
     ImageSet,
     LazyArray,
     Model,
@@ -20,6 +21,6 @@ from .kinds import (
 )
 
 __all__ = [
-    "BUILTIN_KINDS", "Artifact", "ImageSet", "LazyArray", "Model", "OfflineData", "Reader", "Report", "RowReader", "RowSpec", "RowWriter",
-    "Staging", "Table", "offline_specs",
+    "BUILTIN_KINDS", "Artifact", "Fields", "ImageSet", "LazyArray", "Model", "OfflineData", "Reader", "Report", "RowReader", "RowSpec",
+    "RowWriter", "Staging", "Table", "offline_specs",
 ]  # fmt: skip

@@ -20,13 +20,16 @@ class RowSpec:
     """One array of a row-wise artifact: the dtype and the shape of a row, without N.
 
     `compress` is off for data that zstd cannot shrink (noise, scales). `dims` names the axes after the first, so that xarray
-    knows which arrays share them; left out, each axis gets a name of its own.
+    knows which arrays share them; left out, each axis gets a name of its own. `units` (nm, grey levels) and `meaning` (one sentence)
+    are for who reads the artifact without its method.
     """
 
     dtype: str
     shape: tuple[int, ...] = ()
     compress: bool = True
     dims: tuple[str, ...] = ()
+    units: str = ""
+    meaning: str = ""
 
 
 class LazyArray(Protocol):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from fabloom.errors import DataError
 
 from .artifact import Artifact, LazyArray, RowSpec, Writing
+from .masks import agreed_domain, check_classes, tells_classes
+from .origin import check_source, named, read_origins
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +35,12 @@ def _blocks(batches: Iterable[Any], block: int) -> Iterator[NDArray[Any]]:
 
 
 class ImageSet(Artifact):
-    """Images uint8 [N,C,H,W] with optional masks uint8 [N,H,W] in {0,1}, domain int8 [N] (0 clean, 1 defect) and labels int16 [N]."""
+    """Images uint8 [N,C,H,W] with optional masks uint8 [N,H,W], domain int8 [N], labels int16 [N] and source int32 [N].
+
+    A pixel of a mask is 0 (clean), 1..K (a defect; with several classes an index into `class_names`, whose first is the clean
+    class) or 255 (cannot tell). `domain` is 1 where any pixel is 1..K, else 0. `labels` is the class of the whole image. `source`
+    says by index which file or row an image comes from; tiles and noise copies of one share it.
+    """
 
     BLOCK: ClassVar[int] = 1024
 
@@ -44,7 +51,7 @@ class ImageSet(Artifact):
 
     @property
     def masks(self) -> LazyArray | None:
-        """uint8 [N,H,W], 1 on a defect; None where the set has no masks."""
+        """uint8 [N,H,W]: 0 clean, 1..K a defect (`mask_names` names the values), 255 cannot tell; None where the set has no masks."""
         return self._reader.array("masks")
 
     @property
@@ -59,8 +66,32 @@ class ImageSet(Artifact):
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes that `labels` counts."""
+        """Names of the classes that `labels` counts, and `masks` where they tell several."""
         return list(self.attrs.get("class_names", []))
+
+    @property
+    def mask_names(self) -> list[str]:
+        """Name of each value of `masks` but 255: `class_names` where the masks tell classes, else clean and defect.
+
+        Masks tell classes where they hold a value above 1, and where there are class names but no labels.
+        """
+        if self.attrs.get("mask_classes") or (self.class_names and self._reader.array("labels") is None):
+            return self.class_names
+        return ["clean", "defect"]
+
+    @property
+    def source(self) -> LazyArray | None:
+        """int32 [N], an index into `source_names`; None where nobody noted where images come from."""
+        return self._reader.array("source")
+
+    @property
+    def source_names(self) -> list[str]:
+        """Names of the files (relative to their folder) or rows that `source` counts."""
+        return named(self.attrs)
+
+    def origins(self, rows: Any = slice(None)) -> dict[str, Any]:
+        """`source` and `source_names` of some rows, to be passed on to `write` by who makes images from them; {} without sources."""
+        return read_origins(self._reader, rows)
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -75,12 +106,16 @@ class ImageSet(Artifact):
         domain: NDArray[np.int8] | None = None,
         labels: NDArray[np.int16] | None = None,
         class_names: Sequence[str] | None = None,
+        source: NDArray[np.int32] | None = None,
+        source_names: Sequence[str] | None = None,
+        channels: int | None = None,
         attrs: Mapping[str, Any] | None = None,
     ) -> Self:
         """Write a set. `images` is uint8 [N,C,H,W], or batches [B,C,H,W] of it from an iterable.
 
-        Where masks are given without a domain, the domain is derived (1 where a mask has a pixel). Raises DataError for
-        a wrong dtype or shape, an empty set, mask values outside {0,1}, and masks that contradict the domain.
+        C is 1 or 3, or what `channels` declares. Where masks are given without a domain, the domain is derived (1 where a mask
+        has a pixel of 1..K). Raises DataError for a wrong dtype or shape, an empty set, mask values without a class name, an
+        index without a source name, and masks that contradict domain or labels.
         """
         import numpy as np
 
@@ -88,17 +123,11 @@ class ImageSet(Artifact):
         stack = images if isinstance(images, np.ndarray) else list(_blocks(images, cls.BLOCK))
         pixels = stack if isinstance(stack, np.ndarray) else (np.concatenate(stack) if stack else np.empty(0, np.uint8))
         columns = {"images": cls._checked("images", pixels, np.uint8, 4, None)}
+        check_channels(pixels.shape, channels)
         count, _, height, width = pixels.shape
         if masks is not None:
-            columns["masks"] = cls._checked("masks", masks, np.uint8, 3, (count, height, width))
-            if masks.max(initial=0) > 1:
-                raise DataError(f"masks hold values up to {int(masks.max())}; a mask is 0 or 1")
-            drawn: NDArray[np.int8] = masks.reshape(count, -1).max(1).astype(np.int8)
-            if domain is None:
-                domain = drawn
-            elif (np.asarray(domain) != drawn).any():
-                row = int(np.flatnonzero(np.asarray(domain) != drawn)[0])
-                raise DataError(f"image {row}: domain says {int(domain[row])} but its mask says {int(drawn[row])}")
+            columns["masks"] = masks = cls._checked("masks", masks, np.uint8, 3, (count, height, width))
+            domain = agreed_domain(masks, domain)
         if domain is not None:
             columns["domain"] = cls._checked("domain", domain, np.int8, 1, (count,))
             if not np.isin(domain, (0, 1)).all():
@@ -108,15 +137,20 @@ class ImageSet(Artifact):
             names = list(class_names or [])
             if not names or labels.min() < 0 or labels.max() >= len(names):
                 raise DataError(f"labels run to {int(labels.max())} but class_names holds {len(names)} names")
+        if masks is not None:
+            check_classes(masks, labels, class_names or ())
+        kept: dict[str, Any] = {} if class_names is None else {"class_names": list(class_names)}
+        if masks is not None and tells_classes(masks):
+            kept["mask_classes"] = True
+        if source is not None or source_names is not None:
+            columns["source"], kept["source_names"] = check_source(count, source, source_names)
         dims = {"images": ("channel", "y", "x"), "masks": ("y", "x")}
         specs = {name: RowSpec(str(a.dtype), a.shape[1:], dims=dims.get(name, ())) for name, a in columns.items()}
         writer = ctx.staging.rows(count, cls.BLOCK, specs)
         for start in range(writer.start, count, cls.BLOCK):
             writer.append({name: a[start : start + cls.BLOCK] for name, a in columns.items()})
         writer.close()
-        ctx.staging.attrs.update(attrs or {})
-        if class_names is not None:
-            ctx.staging.attrs["class_names"] = list(class_names)
+        ctx.staging.attrs.update({**(attrs or {}), **kept})
         return cls(ctx.staging.as_reader())
 
     @staticmethod
@@ -130,3 +164,12 @@ class ImageSet(Artifact):
             wanted = shape if shape is not None else ("N,C,H,W" if ndim == 4 else f"{ndim} axes")
             raise DataError(f"{name} must have shape {wanted} with no empty axis, not {array.shape}")
         return array
+
+
+def check_channels(shape: tuple[int, ...], declared: int | None) -> None:
+    """Raise DataError for images [N,C,H,W] of other than 1 or 3 channels that nobody declared: most are [N,H,W,C]."""
+    if shape[1] == declared or (declared is None and shape[1] in (1, 3)):
+        return
+    last = f" Channels last? Then give images.transpose(0, 3, 1, 2): {(shape[0], shape[3], *shape[1:3])}." if shape[3] <= 4 else ""
+    wanted = "1 or 3, or what `channels` declares" if declared is None else f"the declared {declared}"
+    raise DataError(f"images of shape {tuple(shape)} have {shape[1]} channels, wanted {wanted}.{last}")

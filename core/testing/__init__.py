@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from .running import run_task, write_artifact
     from .store.conformance import StoreConformance
     from .store.memory import MemoryStore
-    from .tiny import tiny_images, tiny_model, tiny_offline, tiny_report
+    from .tiny import tiny_fields, tiny_images, tiny_model, tiny_offline, tiny_report
 
 __all__ = [
-    "ExecutorConformance", "MemoryStore", "MethodConformance", "StoreConformance", "run_task", "tiny_images", "tiny_model", "tiny_offline",
-    "tiny_report", "write_artifact",
+    "ExecutorConformance", "MemoryStore", "MethodConformance", "StoreConformance", "run_task", "tiny_fields", "tiny_images", "tiny_model",
+    "tiny_offline", "tiny_report", "write_artifact",
 ]  # fmt: skip
 
 _HOMES = {
@@ -33,7 +33,7 @@ _HOMES = {
     "store.conformance": ("StoreConformance",),
     "store.memory": ("MemoryStore",),
     "running": ("run_task", "write_artifact"),
-    "tiny": ("tiny_images", "tiny_model", "tiny_offline", "tiny_report"),
+    "tiny": ("tiny_fields", "tiny_images", "tiny_model", "tiny_offline", "tiny_report"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

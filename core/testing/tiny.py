@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fabloom.kinds import ImageSet, Model, OfflineData, Report, Table, offline_specs
+from fabloom.kinds import Fields, ImageSet, Model, OfflineData, Report, Table, offline_specs
 
 if TYPE_CHECKING:
     from fabloom.method import Context
@@ -34,6 +34,18 @@ def tiny_images(ctx: Context) -> ImageSet:
         labels=domain.astype(np.int16),
         class_names=["clean", "bridge"],
     )
+
+
+def tiny_fields(ctx: Context) -> Fields:
+    """Six overlay maps in nm: float32 [6,2,24,24], a shift, a rotation and noise of 0.1 nm; a corner of each was not measured."""
+    import numpy as np
+
+    draw = np.random.default_rng(ctx.seed)
+    y, x = np.mgrid[-1:1:24j, -1:1:24j]
+    shift, turn = draw.normal(0, 2, (6, 2, 1, 1)), draw.normal(0, 1, (6, 1, 1))
+    values = (shift + np.stack([-turn * y, turn * x], 1) + draw.normal(0, 0.1, (6, 2, 24, 24))).astype(np.float32)
+    valid = np.broadcast_to(x + y < 1.5, (6, 24, 24))
+    return Fields.write(ctx, values, valid=valid, units=["nm", "nm"], channel_names=["overlay_x", "overlay_y"])
 
 
 def tiny_model(ctx: Context) -> Model:
@@ -74,5 +86,5 @@ def tiny_report(ctx: Context) -> Report:
     )
 
 
-TINY = {"ImageSet": tiny_images, "Model": tiny_model, "OfflineData": tiny_offline, "Report": tiny_report}
+TINY = {"Fields": tiny_fields, "ImageSet": tiny_images, "Model": tiny_model, "OfflineData": tiny_offline, "Report": tiny_report}
 """By kind: what a port gets where nothing else is said."""

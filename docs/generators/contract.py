@@ -114,7 +114,7 @@ def written_arrays() -> dict[str, dict[str, tuple[str, str]]]:
     import numpy as np
     import torch
 
-    from fabloom.kinds import ImageSet, Model, OfflineData, Report
+    from fabloom.kinds import Fields, ImageSet, Model, OfflineData, Report
     from fabloom.storage.backends.local import LocalStore
 
     domain = np.arange(11, dtype="int8") % 2
@@ -124,7 +124,12 @@ def written_arrays() -> dict[str, dict[str, tuple[str, str]]]:
 
     def images(ctx: Context) -> Artifact:
         names = {"labels": domain.astype("int16"), "class_names": ["clean", "defect"]}
-        return ImageSet.write(ctx, np.zeros((11, 3, 13, 17), "uint8"), masks=masks, domain=domain, **names)
+        origins = {"source": np.arange(11, dtype="int32"), "source_names": [f"{row}.png" for row in range(11)]}
+        return ImageSet.write(ctx, np.zeros((11, 3, 13, 17), "uint8"), masks=masks, domain=domain, **names, **origins)
+
+    def fields(ctx: Context) -> Artifact:
+        names = {"units": ["nm"] * 3, "channel_names": ["x", "y", "z"]}
+        return Fields.write(ctx, np.zeros((11, 3, 13, 17), "float32"), **names)
 
     def model(ctx: Context) -> Artifact:
         return Model.write(ctx, {"blocks.0.weight": torch.zeros(2, 3), "blocks.0.bias": torch.zeros(2)}, {"width": 2})
@@ -140,7 +145,7 @@ def written_arrays() -> dict[str, dict[str, tuple[str, str]]]:
     found: dict[str, dict[str, tuple[str, str]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         store = LocalStore(folder)
-        for index, write in enumerate((images, model, data, report)):
+        for index, write in enumerate((images, fields, model, data, report)):
             key = f"{index:040x}"
             context = Context(staging=store.stage(key), seed=0, workdir=store.work(key))
             artifact = write(context)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import UserError
 from fabloom.kinds import ImageSet
+from fabloom.kinds.masks import UNKNOWN, is_defect
+
+from .names import file_names, origins
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,11 +32,23 @@ def picture(pixels: Any) -> Any:
     return Image.fromarray(pixels[0] if len(pixels) < 3 else pixels[:3].transpose(1, 2, 0))
 
 
-def mask_picture(mask: Any) -> Any:
-    """A mask [H,W] in {0,1} as a grey PIL image in {0,255}."""
+def mask_picture(mask: Any, plain: bool = True) -> Any:
+    """A mask [H,W] as a grey PIL image: one of 0 and 1 as 0 and 255, of another set its values, so that nothing is lost."""
     from PIL import Image
 
-    return Image.fromarray(mask * 255)
+    return Image.fromarray(mask * 255 if plain else mask)
+
+
+def plain_masks(images: ImageSet) -> bool:
+    """Whether the masks hold 0 and 1 alone."""
+    masks = images.masks
+    return masks is None or all(int(masks[start : start + BLOCK].max()) <= 1 for start in range(0, len(images), BLOCK))
+
+
+def write_classes(images: ImageSet, folder: Path, plain: bool) -> None:
+    """`classes.txt`: the name of each value of the masks from 0 on, a line each; 255 is 'cannot tell'. Not for plain masks."""
+    if not plain:
+        (folder / "classes.txt").write_text("\n".join(images.mask_names) + "\n", encoding="utf-8")
 
 
 def rows(job: Export) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.uint8] | None]]:
@@ -48,15 +64,26 @@ def rows(job: Export) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.uint8
 
 
 def png(job: Export) -> Callable[[Path], None]:
-    """`clean/` and `defect/` where the domain is known, with `masks/` beside: the layout that `images.load` reads."""
+    """`clean/` and `defect/` where the domain is known, with `masks/` beside: the layout that `images.load` reads.
+
+    Masks of several classes, or with pixels of 255 (cannot tell), are written as their values, with `classes.txt`. A set with
+    sources gives its files their names, and `sources.json` says which file comes from which source.
+    """
     domain = None if job.artifact.domain is None else job.artifact.domain[...]
+    names, sources = file_names(job.artifact), origins(job.artifact)
 
     def write(folder: Path) -> None:
+        plain, made = plain_masks(job.artifact), {}
         for number, pixels, mask in rows(job):
             room = "images" if domain is None else DOMAINS[domain[number]]
-            _save(picture(pixels), folder / room / f"{number:06d}.png")
-            if mask is not None and (domain is None or domain[number]):
-                _save(mask_picture(mask), folder / "masks" / f"{number:06d}.png")
+            _save(picture(pixels), folder / room / f"{names[number]}.png")
+            if mask is not None and (domain is None or mask.any()):
+                _save(mask_picture(mask, plain), folder / "masks" / f"{names[number]}.png")
+            if sources is not None:
+                made[f"{room}/{names[number]}.png"] = sources[number]
+        write_classes(job.artifact, folder, plain)
+        if sources is not None:
+            (folder / "sources.json").write_text(json.dumps(made, ensure_ascii=False, indent=1), encoding="utf-8")
 
     return write
 
@@ -64,27 +91,33 @@ def png(job: Export) -> Callable[[Path], None]:
 def imagefolder(job: Export) -> Callable[[Path], None]:
     """`train/clean` and `train/defect` (or `train/images`), `train/masks`, and `train/metadata.jsonl` that joins them.
 
-    A set with masks gives every image one, empty where it is clean: the loader takes no image with a file missing.
+    A set with masks gives every image one, empty where it is clean: the loader takes no image with a file missing. Values of masks
+    and names of files are as in `png`; a set with sources has a column `source`.
     """
     images: ImageSet = job.artifact
+    names, sources = file_names(images), origins(images)
     domain = None if images.domain is None else images.domain[...]
     labels = None if images.labels is None else images.labels[...]
 
     def write(folder: Path) -> None:
+        plain = plain_masks(images)
         (folder / "train").mkdir()
         with (folder / "train" / "metadata.jsonl").open("w", encoding="utf-8") as lines:
             for number, pixels, mask in rows(job):
-                name = f"{number:06d}.png"
+                name = f"{names[number]}.png"
                 line: dict[str, Any] = {"file_name": f"{'images' if domain is None else DOMAINS[domain[number]]}/{name}"}
                 _save(picture(pixels), folder / "train" / line["file_name"])
                 if mask is not None:
                     line["mask_file_name"] = f"masks/{name}"
-                    _save(mask_picture(mask), folder / "train" / line["mask_file_name"])
+                    _save(mask_picture(mask, plain), folder / "train" / line["mask_file_name"])
                 if labels is not None:
                     line["label"] = images.class_names[labels[number]]
                 elif domain is not None:
                     line["label"] = DOMAINS[domain[number]]
+                if sources is not None:
+                    line["source"] = sources[number]
                 lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+        write_classes(images, folder, plain)
 
     return write
 
@@ -92,7 +125,9 @@ def imagefolder(job: Export) -> Callable[[Path], None]:
 def coco(job: Export) -> Callable[[Path], None]:
     """`images/` and `annotations.json`: an instance for every 8-connected component of a mask. Raises UserError without masks.
 
-    An instance is of its image's class, or `defect` where the set has none.
+    Where masks tell classes, a component of one value is an instance of that class; elsewhere an instance is of its image's class,
+    or `defect` where the set has none. Pixels of 255 (cannot tell) are a component of the category `cannot tell` with `iscrowd` 1,
+    which COCO's evaluation ignores. A set with sources gives its files their names, and images a field `source`.
     """
     images: ImageSet = job.artifact
     if images.masks is None:
@@ -100,28 +135,64 @@ def coco(job: Export) -> Callable[[Path], None]:
             f"--format coco: image set {images.key[:12]} has no masks, so there is nothing to annotate; take png or imagefolder, "
             "or label it first (reference-difference.label)"
         )
-    labels = None if images.labels is None else images.labels[...]
-    names = images.class_names if labels is not None else [DOMAINS[1]]
+    categories = Categories.of(images)
+    names, sources = file_names(images), origins(images)
 
     def write(folder: Path) -> None:
         found: dict[str, Any] = {
             "info": {"description": f"fabloom {images.kind} {images.key}"},
             "licenses": [],
-            "categories": [{"id": number, "name": name, "supercategory": "defect"} for number, name in enumerate(names, start=1)],
+            "categories": [],
             "images": [],
             "annotations": [],
         }
+        unsure = False
         for number, pixels, mask in rows(job):
-            name, (height, width) = f"{number:06d}.png", pixels.shape[1:]
+            name, (height, width) = f"{names[number]}.png", pixels.shape[1:]
             _save(picture(pixels), folder / "images" / name)
-            found["images"].append({"id": number + 1, "file_name": name, "height": height, "width": width})
-            category = 1 if labels is None else int(labels[number]) + 1
-            for instance in instances(mask):
+            origin = {} if sources is None else {"source": sources[number]}
+            found["images"].append({"id": number + 1, "file_name": name, "height": height, "width": width, **origin})
+            for category, instance in categories.instances(number, mask):
                 place = {"id": len(found["annotations"]) + 1, "image_id": number + 1, "category_id": category}
                 found["annotations"].append({**place, **instance})
+                unsure |= bool(instance["iscrowd"])
+        found["categories"] = categories.listed(unsure)
         (folder / "annotations.json").write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
 
     return write
+
+
+@dataclass(frozen=True)
+class Categories:
+    """The categories of a set, numbered from 1, and the instances that a mask holds of each; `labels` [N] where masks tell no class."""
+
+    names: list[str]
+    labels: NDArray[np.int16] | None
+    by_value: bool
+
+    @classmethod
+    def of(cls, images: ImageSet) -> Categories:
+        """Of a set with masks."""
+        if images.mask_names != list(DOMAINS):
+            return cls(images.mask_names, None, True)
+        if images.labels is None:
+            return cls([DOMAINS[1]], None, False)
+        return cls(images.class_names, images.labels[...], False)
+
+    def listed(self, unsure: bool) -> list[dict[str, Any]]:
+        """COCO's list; `unsure` adds the category of what nobody can tell."""
+        names = [*self.names, "cannot tell"] if unsure else self.names
+        return [{"id": number, "name": name, "supercategory": "defect"} for number, name in enumerate(names, start=1)]
+
+    def instances(self, row: int, mask: NDArray[np.uint8]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(category, instance) of the components of one image's mask."""
+        values = sorted(set(mask[is_defect(mask)].tolist())) if self.by_value else []
+        parts = [(value + 1, mask == value) for value in values]
+        if not self.by_value:
+            parts = [(1 if self.labels is None else int(self.labels[row]) + 1, is_defect(mask))]
+        for category, part in parts:
+            yield from ((category, instance) for instance in instances(part))
+        yield from ((len(self.names) + 1, {**instance, "iscrowd": 1}) for instance in instances(mask == UNKNOWN))
 
 
 def instances(mask: Any) -> Iterator[dict[str, Any]]:

@@ -83,4 +83,5 @@ def write_samples(
             pixels = draw(range(start, min(start + batch, count)))
             done.append(np.repeat(pixels, channels, 1) if pixels.shape[1] < channels else pixels)
             bar.advance(len(pixels))
-    return ImageSet.write(ctx, np.concatenate(done), attrs=attrs)
+    pixels = np.concatenate(done)
+    return ImageSet.write(ctx, pixels, channels=pixels.shape[1], attrs=attrs)

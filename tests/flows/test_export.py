@@ -731,3 +731,59 @@ def test_a_hugging_face_data_set_is_loaded_from_the_imagefolder(world: World, tm
     for pixels, mask, label in zip(rows["image"], rows["mask"], rows["label"], strict=True):
         row = order[pixels.tobytes()]
         assert label == ("clean" if row < 8 else "bridge") and (mask == 255 * images.masks[row]).all()
+
+
+# ------------------------------------------------------------------------------------------------------------- classes and sources
+
+
+def judged(ctx: Context) -> ImageSet:
+    """Three classes with touching components and pixels that nobody can judge; two images of one file, names of strangers."""
+    masks = np.zeros((4, 8, 8), np.uint8)
+    masks[1, :2, :2], masks[1, 2:4, :2], masks[1, 6:, 6:] = 1, 2, 255
+    masks[2, 5, 5] = 2
+    masks[3, 0, 0] = 255
+    source, names = np.array([0, 1, 2, 2], np.int32), ["clean/die 7.tif", "../../.bashrc", "lot\\b:c.png"]
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 1, 8, 8), dtype=np.uint8)
+    return ImageSet.write(ctx, pixels, masks=masks, class_names=["clean", "bridge", "break"], source=source, source_names=names)
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    store = LocalStore(tmp_path_factory.mktemp("judged"))
+    made = write_artifact(store, judged)
+    return lambda folder, format: export_artifact(store, made.key, folder, format, registry=Registry())
+
+
+STEMS = ["die 7", "bashrc", "b_c-000002", "b_c-000003"]
+
+
+def test_exported_files_keep_the_names_of_their_sources(stranger: Any, tmp_path: Path) -> None:
+    rooms = ["clean", "defect", "defect", "clean"]
+    files = stranger(tmp_path / "png", "png")
+    told = json.loads((tmp_path / "png" / "sources.json").read_text())
+    wanted = [f"{room}/{stem}.png" for room, stem in zip(rooms, STEMS, strict=True)]
+    assert list(told) == wanted and set(wanted) <= set(files) and told["defect/bashrc.png"] == "../../.bashrc"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["png"], "no name leads out of the folder"
+    stranger(tmp_path / "folder", "imagefolder")
+    lines = [json.loads(line) for line in (tmp_path / "folder/train/metadata.jsonl").read_text().splitlines()]
+    assert [line["file_name"] for line in lines] == wanted and lines[0]["source"] == "clean/die 7.tif"
+    stranger(tmp_path / "coco", "coco")
+    images = json.loads((tmp_path / "coco/annotations.json").read_text())["images"]
+    assert [(i["file_name"], i["source"]) for i in images][:2] == [("die 7.png", "clean/die 7.tif"), ("bashrc.png", "../../.bashrc")]
+
+
+def test_masks_of_classes_are_exported_as_their_values(stranger: Any, tmp_path: Path) -> None:
+    stranger(tmp_path / "png", "png")
+    assert (tmp_path / "png" / "classes.txt").read_text().split() == ["clean", "bridge", "break"]
+    drawn = {path.stem: np.unique(np.asarray(Image.open(path))).tolist() for path in (tmp_path / "png" / "masks").iterdir()}
+    assert drawn == {"bashrc": [0, 1, 2, 255], "b_c-000002": [0, 2], "b_c-000003": [0, 255]}
+
+
+def test_coco_instances_are_of_their_pixels_class(stranger: Any, tmp_path: Path) -> None:
+    stranger(tmp_path / "coco", "coco")
+    found = json.loads((tmp_path / "coco" / "annotations.json").read_text())
+    names = {entry["id"]: entry["name"] for entry in found["categories"]}
+    instances = [(one["image_id"], names[one["category_id"]], one["area"], one["iscrowd"]) for one in found["annotations"]]
+    assert instances == [
+        (2, "bridge", 4, 0), (2, "break", 4, 0), (2, "cannot tell", 4, 1), (3, "break", 1, 0), (4, "cannot tell", 1, 1),
+    ]  # fmt: skip

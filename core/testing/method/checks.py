@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import FabloomError
-from fabloom.kinds import Artifact, ImageSet, LazyArray, Model, OfflineData, Report
+from fabloom.kinds import Artifact, Fields, ImageSet, LazyArray, Model, OfflineData, Report
 
 if TYPE_CHECKING:
     from fabloom.storage.commit.reader import ArtifactReader
@@ -52,8 +52,10 @@ def _array(name: str, array: LazyArray, dtype: str, shape: tuple[int | None, ...
 
 
 def images(artifact: ImageSet) -> Iterator[str]:
-    """uint8 [N,C,H,W]; masks in {0,1}; domain in {0,1} and agreeing; labels that class_names counts."""
+    """uint8 [N,C,H,W]; masks of named values; domain in {0,1} and agreeing; labels and source that their names count."""
     import numpy as np
+
+    from fabloom.kinds.masks import UNKNOWN, drawn_domain
 
     yield from _array("images", artifact.images, "uint8", (None,) * 4)
     if len(artifact.images.shape) != 4:
@@ -63,20 +65,55 @@ def images(artifact: ImageSet) -> Iterator[str]:
     if masks is not None:
         wrong = list(_array("masks", masks, "uint8", (count, height, width)))
         yield from wrong
-        if not wrong and masks[...].max(initial=0) > 1:
-            yield "masks hold values other than 0 and 1"
+        values = set() if wrong else set(np.unique(masks[...]).tolist()) - {UNKNOWN}
+        if values and max(values) >= len(artifact.mask_names):
+            yield f"masks hold values up to {max(values)}, which {artifact.mask_names} do not name; 255 is 'cannot tell'"
     if domain is not None:
         wrong = list(_array("domain", domain, "int8", (count,)))
         yield from wrong
         if not wrong and not np.isin(domain[...], (0, 1)).all():
             yield "domain holds values other than 0 (clean) and 1 (defect)"
-        elif not wrong and masks is not None and masks.shape[0] == count and (masks[...].reshape(count, -1).max(1) != domain[...]).any():
-            yield "masks and domain contradict each other: an image has a mask exactly where its domain is 1"
+        elif not wrong and masks is not None and masks.shape[0] == count and (drawn_domain(masks[...]) != domain[...]).any():
+            yield "masks and domain contradict each other: an image has a pixel of 1..K exactly where its domain is 1"
     if labels is not None:
         wrong = list(_array("labels", labels, "int16", (count,)))
         yield from wrong
         if not wrong and not ((labels[...] >= 0) & (labels[...] < len(artifact.class_names))).all():
             yield f"labels run from {labels[...].min()} to {labels[...].max()}, class_names has {len(artifact.class_names)}"
+    yield from _sourced(artifact, count)
+
+
+def _sourced(artifact: ImageSet | Fields, count: int) -> Iterator[str]:
+    """An index that the names count."""
+    if artifact.source is None:
+        return
+    wrong = list(_array("source", artifact.source, "int32", (count,)))
+    yield from wrong
+    index, names = artifact.source[...], len(artifact.source_names)
+    if not wrong and (index.min() < 0 or index.max() >= names):
+        yield f"source runs from {index.min()} to {index.max()}, source_names has {names}"
+
+
+def fields(artifact: Fields) -> Iterator[str]:
+    """float32 [N,C,H,W], 0 where valid is 0, finite elsewhere; a name and a unit a channel."""
+    import numpy as np
+
+    yield from _array("values", artifact.values, "float32", (None,) * 4)
+    if len(artifact.values.shape) != 4:
+        return
+    count, channels, height, width = artifact.values.shape
+    wrong = list(_array("valid", artifact.valid, "uint8", (count, height, width)))
+    yield from wrong
+    values, valid = artifact.values[...], artifact.valid[...]
+    if not wrong and valid.max(initial=0) > 1:
+        yield "valid holds values other than 0 and 1"
+    if not wrong and ((values != 0) & (valid[:, None] == 0)).any():
+        yield "values are not 0 where valid is 0; Fields.write makes them so"
+    if not np.isfinite(values).all():
+        yield "values hold NaN or infinity"
+    if not len(artifact.units) == len(artifact.channel_names) == channels:
+        yield f"{channels} channels have {len(artifact.channel_names)} names and {len(artifact.units)} units"
+    yield from _sourced(artifact, count)
 
 
 def model(artifact: Model) -> Iterator[str]:
@@ -92,7 +129,23 @@ def model(artifact: Model) -> Iterator[str]:
 
 
 def offline(artifact: OfflineData) -> Iterator[str]:
-    """The arrays of DESIGN section 4, of one N, K and L."""
+    """Finite rows of one length in every array; a recurrence teacher's arrays of one N, K and L."""
+    import numpy as np
+
+    lengths = {name: artifact.array(name).shape[:1] for name in artifact.names}
+    if len(set(lengths.values())) != 1 or () in lengths.values():
+        yield f"the arrays have no length in common: {lengths}"
+        return
+    for name in artifact.names:
+        array = artifact.array(name)
+        if array.dtype.kind == "f" and not all(np.isfinite(array[start : start + 256]).all() for start in range(0, len(array), 256)):
+            yield f"array '{name}' holds NaN or infinity"
+    if "r_chunks" in artifact.names:
+        yield from _trajectories(artifact)
+
+
+def _trajectories(artifact: OfflineData) -> Iterator[str]:
+    """The arrays of `fabloom.kinds.offline_specs`."""
     x0, codes = artifact.array("x0"), artifact.array("r_chunks")
     if len(x0.shape) != 4 or len(codes.shape) != 5:
         yield f"x0 has shape {x0.shape}, wanted N,C,H,W; r_chunks {codes.shape}, wanted N,K,L,h,w"
@@ -122,4 +175,10 @@ def report(artifact: Report) -> Iterator[str]:
             yield f"picture '{title}' is {pixels.dtype} {pixels.shape}, wanted uint8 [H,W,C]"
 
 
-KINDS: dict[type[Artifact], Callable[[Any], Iterator[str]]] = {ImageSet: images, Model: model, OfflineData: offline, Report: report}
+KINDS: dict[type[Artifact], Callable[[Any], Iterator[str]]] = {
+    ImageSet: images,
+    Fields: fields,
+    Model: model,
+    OfflineData: offline,
+    Report: report,
+}

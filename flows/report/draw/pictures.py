@@ -11,6 +11,7 @@ import numpy as np
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, LazyArray
+from fabloom.kinds.masks import is_defect
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +67,7 @@ def sample_sheet(images: LazyArray, masks: LazyArray | None, columns: int, most:
     sheet = _lay_out(np.concatenate([stretched, opaque], 3), columns)
     path = ""
     if masks is not None:
-        drawn = np.stack([_shrink(masks[row][None].transpose(1, 2, 0), factor).max((1, 3)) for row in range(count)])
+        drawn = np.stack([_shrink(is_defect(masks[row])[..., None], factor).max((1, 3)) for row in range(count)])
         path = outlines(_lay_out(drawn, columns)[..., 0])
     return Sheet(png_data_uri(sheet), sheet.shape[1], sheet.shape[0], path, count, (low, high), factor)
 
@@ -130,9 +131,9 @@ class HeatMap:
 
 
 def heat_map(masks: LazyArray) -> HeatMap:
-    """The mean of masks [N,H,W], from 0 to its largest value."""
+    """The share of masks [N,H,W] that mark a pixel as a defect, from 0 to its largest value."""
     rows = survey(masks)
-    mean = masks[rows].mean(0, dtype=np.float64)
+    mean = is_defect(masks[rows]).mean(0, dtype=np.float64)
     peak = float(mean.max())
     mean = _shrink(mean[..., None], -(-max(mean.shape) // (2 * TILE))).mean((1, 3))[..., 0]
     place = mean / max(float(mean.max()), 1e-12)
@@ -164,7 +165,7 @@ def statistics(images: ImageSet) -> dict[str, Any]:
     if len(rows) < count:
         facts["grey levels"] += f" (of {len(rows):,} images, evenly spread)"
     if images.masks is not None:
-        drawn = images.masks[survey(images.masks)]
+        drawn = is_defect(images.masks[survey(images.masks)])
         area = drawn.reshape(len(drawn), -1).sum(1, dtype=np.int64)
         if area.any():
             facts["defect area"] = f"{int(area[area > 0].min())} to {int(area.max())} pixels, median {float(np.median(area[area > 0])):.0f}"

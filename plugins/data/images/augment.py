@@ -12,6 +12,7 @@ import numpy as np
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
+from fabloom.kinds.origin import row_origins
 from fabloom.method import Context
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def augment(ctx: Context, params: AugmentParams, images: ImageSet) -> ImageSet:
         masks=out_masks,
         domain=domain[sources] if domain is not None else None,
         labels=labels[sources] if labels is not None else None,
-        class_names=images.class_names if labels is not None else None,
+        class_names=images.class_names or None,
+        **(images.origins(sources) or row_origins(sources)),
+        channels=pixels.shape[1],
         attrs={"augmented_from": images.key, "source_images": len(pixels), "distinct_images": len({image.tobytes() for image in out})},
     )
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet
+from fabloom.kinds.origin import printable
 from fabloom.method import Context
 
 from .layout import Entry
@@ -46,7 +47,7 @@ def run(ctx: Context, params: LoadParams) -> ImageSet:
     loaded, low, high = _one_range(loaded)
     images, masks, domain = _stack(loaded, params)
     attrs = {"grey_low": low, "grey_high": high, "files": len(entries)}
-    return ImageSet.write(ctx, images, masks=masks, domain=domain, attrs=attrs)
+    return ImageSet.write(ctx, images, masks=masks, domain=domain, **_origins(loaded, params), channels=images.shape[1], attrs=attrs)
 
 
 def _check_headers(entries: Sequence[Entry], params: LoadParams) -> None:
@@ -150,6 +151,15 @@ def _tiles(array: NDArray[Any], tile: int | None, stride: int | None) -> NDArray
     step = stride or tile
     rows, columns = (range(0, length - tile + 1, step) for length in array.shape[:2])
     return np.stack([array[y : y + tile, x : x + tile] for y in rows for x in columns])
+
+
+def _origins(loaded: Sequence[Loaded], params: LoadParams) -> dict[str, Any]:
+    """`source` and `source_names`: the file of each image, by its name relative to the folder; tiles share their file's."""
+    counts = [1 if params.tile is None else len(_tiles(item.pixels[..., 0], params.tile, params.stride)) for item in loaded]
+    return {
+        "source": np.repeat(np.arange(len(loaded), dtype=np.int32), counts),
+        "source_names": [printable(item.entry.name) for item in loaded],
+    }
 
 
 def _stack(loaded: Sequence[Loaded], params: LoadParams) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, NDArray[np.int8] | None]:

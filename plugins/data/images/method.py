@@ -39,9 +39,9 @@ class Images(Method):
             except DataError as error:
                 raise PipelineError(f"steps.{step.name}.params", str(error)) from error
 
-    @task(version=1)
+    @task(version=2)
     def load(self, ctx: Context, params: LoadParams) -> ImageSet:
-        """Read, check and write the files in the order of their names.
+        """Read, check and write the files in the order of their names, which the set keeps as its sources.
 
         Raises DataError that names the file for: no images, two files of one name, mixed sizes, channels or depths,
         unreadable, truncated, animated or multi-page files, images above `max_pixels`, pickled arrays, NaN and infinity, a
@@ -51,9 +51,9 @@ class Images(Method):
 
         return loading.run(ctx, params)
 
-    @task(version=2)
+    @task(version=3)
     def augment(self, ctx: Context, params: AugmentParams, *, images: ImageSet) -> ImageSet:
-        """Registered variations of a few images: flips, shifts along the structure, noise; masks and domain go along.
+        """Registered variations of a few images: flips, shifts along the structure, noise; masks, domain and sources go along.
 
         The test set released with the SinSEMI paper is, as its images show, `count: 50, flip_x: true, flip_y: true, paired: true,
         noise: 1, noise_low: 0, noise_share: 0.7, rounding: truncate` on the labelled pair. Scores on such variations of two

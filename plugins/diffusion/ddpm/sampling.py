@@ -106,7 +106,7 @@ def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
         config["beta_end"], len(config["classes"]), params,
     )  # fmt: skip
     numbers = None if not classes else np.resize(np.array(classes, np.int16), params.count)
-    columns: dict[str, Any] = {}
+    columns: dict[str, Any] = {"channels": config["image"][0]}
     if numbers is not None and config["class_source"] == "domain":
         columns["domain"] = numbers.astype(np.int8)
     elif numbers is not None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fabloom.kinds import ImageSet
+from fabloom.kinds.masks import is_defect
 from fabloom.plugins.blocks.sheets import coloured, stretched, tiled
 
 
@@ -40,7 +41,7 @@ def locations(sets: Mapping[str, ImageSet]) -> tuple[NDArray[np.uint8] | None, d
 
     (None, {}) where no set has masks of one size.
     """
-    means = {name: s.masks[...].mean(0) for name, s in sets.items() if s.masks is not None}
+    means = {name: is_defect(s.masks[...]).mean(0) for name, s in sets.items() if s.masks is not None}
     if not means or len({mean.shape for mean in means.values()}) > 1:
         return None, {}
     maps = [coloured(mean / max(float(mean.max()), 1e-12)) for mean in means.values()]

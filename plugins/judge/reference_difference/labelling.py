@@ -55,4 +55,4 @@ def run(ctx: Context, params: LabelParams, images: ImageSet, reference: ImageSet
         "off_reference_share": off / len(images),
         "reference_images": len(clean),
     }
-    return ImageSet.write(ctx, images.images[:], masks=masks, attrs=attrs)
+    return ImageSet.write(ctx, images.images[:], masks=masks, **images.origins(), channels=images.images.shape[1], attrs=attrs)

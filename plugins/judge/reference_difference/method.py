@@ -21,7 +21,7 @@ class ReferenceDifference(Method):
 
     @task(version=1)
     def label(self, ctx: Context, params: LabelParams, *, images: ImageSet, reference: ImageSet) -> ImageSet:
-        """The same images with masks and domain.
+        """The same images with masks and domain; their sources go along.
 
         `reference` gives its clean images (domain 0; a single image without a domain counts as clean); their median is what
         is subtracted. Attributes: `threshold`, `sigma` (noise of the blurred difference), `contrast`, `defect_share`,

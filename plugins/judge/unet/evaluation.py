@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model, Report
+from fabloom.kinds.masks import drawn_domain, is_defect
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
 
@@ -21,7 +23,7 @@ from .moves import IDENTITY, Move, moves
 from .networks import load
 from .params import EvaluateParams
 from .prediction import predict
-from .training import SEEN, fingerprints
+from .training import SEEN, defect_masks, fingerprints
 
 STREAM = "bootstrap"
 VARYING = ("iou", "iou_defect", "iou_defect_moved")
@@ -30,11 +32,15 @@ VARYING = ("iou", "iou_defect", "iou_defect_moved")
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Images uint8 [N,C,H,W], exact masks uint8 [N,H,W], the number of the distinct image that each is [N], and how to move them."""
+    """Images uint8 [N,C,H,W], exact masks uint8 [N,H,W] (0, 1, 255 cannot tell), groups [N] of one origin, and how to move them.
+
+    `distinct` is the number of images that differ at all; images of one source are one group, and so are copies.
+    """
 
     pixels: NDArray[np.uint8]
     truth: NDArray[np.uint8]
     groups: NDArray[np.int64]
+    distinct: int
     moves: tuple[Move, ...]
 
 
@@ -74,12 +80,12 @@ def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, model: Mode
     size = sizes(test)
     metrics: dict[str, Any] = {**size, **{name: summary(name, p) for name, p in predictors.items()}}
     if gaps:
-        metrics["difference"] = {**flat(gaps), "verdict": verdict(gaps["iou"])}
+        metrics["difference"] = {**flat(gaps), "verdict": verdict(gaps["iou"], size["sources"])}
     return Report.write(
         ctx,
         metrics,
         tables=presentation.tables(images, predictors),
-        pictures=presentation.pictures(params, test.pixels, test.truth, predictors),
+        pictures=presentation.pictures(params, test.pixels, is_defect(test.truth), predictors),
         notes=presentation.notes(params, images, size, predictors, gaps),
     )
 
@@ -88,16 +94,29 @@ def read(params: EvaluateParams, images: ImageSet) -> HeldOut:
     """The test set. Raises DataError where it has no masks, or is too small for a shift."""
     if images.masks is None:
         raise DataError(f"test set {images.key[:12]} has no masks; evaluation needs exact ones")
-    pixels, truth = np.asarray(images.images), np.asarray(images.masks)
-    _, groups = np.unique(fingerprints(pixels), return_inverse=True)
-    return HeldOut(pixels, truth, groups, moves(params.shifts, *truth.shape[1:]))
+    pixels, truth = np.asarray(images.images), defect_masks(np.asarray(images.masks))
+    _, copies = np.unique(fingerprints(pixels), return_inverse=True)
+    groups = copies if images.source is None else joined(copies, np.asarray(images.source))
+    return HeldOut(pixels, truth, groups, int(copies.max()) + 1, moves(params.shifts, *truth.shape[1:]))
+
+
+def joined(copies: NDArray[np.int64], source: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Groups [N] such that images that are copies or of one source are in one: neither is new evidence."""
+    first = int(copies.max()) + 1
+    edges = sparse.coo_array((np.ones(len(copies)), (copies, first + source)), shape=(first + int(source.max()) + 1,) * 2)
+    _, parts = sparse.csgraph.connected_components(edges, directed=False)
+    _, groups = np.unique(parts[copies], return_inverse=True)
+    return groups.astype(np.int64)
 
 
 def sizes(test: HeldOut) -> dict[str, int]:
     """How many images of which sort."""
-    defects = int(test.truth.reshape(len(test.truth), -1).any(1).sum())
-    distinct = int(test.groups.max()) + 1
-    return {"images": len(test.truth), "distinct_images": distinct, "defect_images": defects, "clean_images": len(test.truth) - defects}
+    images, defects = len(test.truth), int(drawn_domain(test.truth).sum())
+    sources = int(test.groups.max()) + 1
+    return {
+        "images": images, "distinct_images": test.distinct, "sources": sources,
+        "defect_images": defects, "clean_images": images - defects,
+    }  # fmt: skip
 
 
 def check(name: str, model: Model, images: ImageSet, pixels: NDArray[np.uint8]) -> None:

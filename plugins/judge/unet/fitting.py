@@ -10,6 +10,7 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
+from fabloom.kinds.masks import UNKNOWN
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
 
@@ -53,7 +54,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 [N,C,H,W], masks uint8 [N,H,W], and the rows that train and that only watch."""
+    """Images uint8 [N,C,H,W], masks uint8 [N,H,W] (0 clean, 1 defect, 255 not known), and the rows that train and that only watch."""
 
     images: Tensor
     masks: Tensor
@@ -87,12 +88,18 @@ class Best:
 
 
 def segmentation_loss(out: Tensor, masks: Tensor, dice_weight: float) -> Tensor:
-    """dice_weight * Dice + (1 - dice_weight) * binary cross-entropy of logits [B,H,W]; Dice is pooled over the batch."""
-    target = masks.to(out.dtype)
-    entropy = nn.functional.binary_cross_entropy_with_logits(out, target)
+    """dice_weight * Dice + (1 - dice_weight) * binary cross-entropy of logits [B,H,W]; Dice is pooled over the batch.
+
+    Pixels of 255 in the masks are left out of both; a batch of nothing else has loss 0.
+    """
+    target, known = masks.to(out.dtype), masks != UNKNOWN
+    if not known.any():
+        return out.sum() * 0
+    seen = (out, target) if known.all() else (out[known], target[known])
+    entropy = nn.functional.binary_cross_entropy_with_logits(*seen)
     if not dice_weight:
         return entropy
-    dice: Tensor = smp.losses.DiceLoss("binary")(out[:, None], target[:, None])
+    dice: Tensor = smp.losses.DiceLoss("binary", ignore_index=UNKNOWN)(out[:, None], target[:, None])
     return dice_weight * dice + (1 - dice_weight) * entropy
 
 

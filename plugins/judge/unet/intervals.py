@@ -1,14 +1,14 @@
 """Confidence intervals of scores, and of paired differences.
 
 Two things are left to chance: which images were in the test set, and which of all possible trainings were run. The first is
-resampled (percentile bootstrap, Efron & Tibshirani 1993, ch. 13), equal images together: a copy is no new evidence. The second
-cannot be resampled from three values, whose range it could not leave; each resample adds a draw of Student's t with R - 1
-degrees of freedom times the standard error s / sqrt(R) of the mean over R trainings. That is exact where trainings scatter
-normally and images do not matter. With R = 3 the t quantile is 4.3, so such an interval is wide, and as rough as three values
-are. Simulated, with three trainings that scatter half as much as images do, nominal 95% intervals cover: images alone 66%, images
-and trainings resampled 85%, this construction 94.5% at twice the width of the second. The scatter s also holds how trainings
-differ on these very images, which the bootstrap counts once more: a little too wide rather than
-too narrow. With R = 1 only the images are covered.
+resampled (percentile bootstrap, Efron & Tibshirani 1993, ch. 13), equal images and images of one source together: a copy, a
+tile or a noisy repetition is no new evidence. The second cannot be resampled from three values, whose range it could not leave;
+each resample adds a draw of Student's t with R - 1 degrees of freedom times the standard error s / sqrt(R) of the mean over R
+trainings. That is exact where trainings scatter normally and images do not matter. With R = 3 the t quantile is 4.3, so such an
+interval is wide, and as rough as three values are. Simulated, with three trainings that scatter half as much as images do,
+nominal 95% intervals cover: images alone 66%, images and trainings resampled 85%, this construction 94.5% at twice the width of
+the second. The scatter s also holds how trainings differ on these very images, which the bootstrap counts once more: a little
+too wide rather than too narrow. With R = 1 only the images are covered.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 
 from .metrics import Ratio, Real
 
+FEWEST = 6
+"""Sources below which no verdict is given: that 5 of 5 lie on one side of 0 has a chance of 2 / 2^5 > 0.05 (sign test)."""
+TOO_FEW = "too few sources"
 CHUNK = 2**22
 """Resampled rows that are drawn at once."""
 
@@ -38,7 +41,7 @@ class Interval:
 def resampled(ratios: Mapping[str, Ratio], groups: NDArray[np.int64], resamples: int, draw: torch.Generator) -> dict[str, Real]:
     """Each score, a mean over its trainings, on `resamples` bootstrap samples of the images [resamples]; NaN where undefined.
 
-    groups: [N], the number 0..G-1 of the distinct image that each one is; G of them are drawn, with all of their copies.
+    groups: [N], the number 0..G-1 of the source or distinct image that each one is; G of them are drawn, with all of their copies.
     Equal generator states give equal samples, whatever the scores: that is what pairs two predictors.
     """
     count = int(groups.max()) + 1
@@ -90,8 +93,10 @@ def difference(
     return pairs
 
 
-def verdict(gap: Interval) -> str:
-    """What a difference with this interval shows: 'helped', 'hurt', or 'no difference shown' where it holds 0."""
+def verdict(gap: Interval, sources: int) -> str:
+    """What a difference with this interval shows: 'helped', 'hurt', 'no difference shown' where it holds 0, 'too few sources'."""
+    if sources < FEWEST:
+        return TOO_FEW
     if gap.low is None or gap.high is None or gap.low <= 0 <= gap.high:
         return "no difference shown"
     return "helped" if gap.low > 0 else "hurt"

@@ -35,6 +35,7 @@ class UNet(Method):
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:
         """Train on images with masks, `repeats` times from different random streams; the model holds all of the networks.
 
+        Masks of several classes count as one, defect; pixels of 255 (cannot tell) are left out of the loss.
         The published preset departs from the released script where that is at fault: validation runs in evaluation mode,
         without gradients and without noise. Raises DataError for a set without masks or without a single defect pixel, and
         for an encoder that does not exist or does not fit. The grey range and a hash of every image used are kept in the model.
@@ -43,7 +44,7 @@ class UNet(Method):
 
         return training.train(ctx, params, images)
 
-    @task(version=2)
+    @task(version=3)
     def evaluate(self, ctx: Context, params: EvaluateParams, *, images: ImageSet, model: Model, baseline: Model | None = None) -> Report:
         """Score `model`, `baseline` and 'no defect anywhere' on held-out images with exact masks, under two protocols.
 
@@ -53,9 +54,10 @@ class UNet(Method):
         The honest one: defect images alone (`iou_defect`, `detection_rate`), alarms on clean images (`false_alarm_rate`), pooled
         IoU, and the same over flips and shifts of the test images (`iou_defect_moved` and so on; a table has them one by one).
 
-        Scores are means over the trainings of a model. Intervals are percentiles over resamples of the distinct test images;
-        where a model holds several trainings they also contain the choice of training (Student's t, wide for three). The
-        paired difference says whether the model helped. Raises DataError where a test image was trained on.
+        Scores are means over the trainings of a model. Intervals are percentiles over resamples of the sources of the test images
+        (of the distinct images where a set knows no sources); where a model holds several trainings they also contain the choice
+        of training (Student's t, wide for three). The paired difference says whether the model helped; fewer than six sources give
+        no verdict. Pixels of 255 (cannot tell) in the masks count nowhere. Raises DataError where a test image was trained on.
         """
         from . import evaluation
 

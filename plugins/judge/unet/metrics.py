@@ -2,6 +2,9 @@
 
 The IoU of an image is intersection / union, and 1 where the union is empty (both masks empty): the protocol of the SinSEMI
 paper. A wrong alarm on a clean image then scores 0, and predicting nothing scores the share of clean images.
+
+Truth is 0, 1..K (a defect of any class) or 255 (cannot tell). Pixels of 255 are left out: what is predicted there is neither
+right nor wrong, and an image of nothing else counts nowhere.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from fabloom.kinds.masks import UNKNOWN, is_defect
 
 Masks = NDArray[np.bool_] | NDArray[np.uint8]
 Real = NDArray[np.float64]
@@ -45,7 +50,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Marks:
-    """What was predicted on each image, [N] or [R,N]: pixels in both, found and true; 0 or 1 for alarms and hits; image area."""
+    """What was predicted on each image, [N] or [R,N]: pixels in both, found and true; 0 or 1 for alarms and hits; known area."""
 
     both: Real
     found: Real
@@ -56,8 +61,9 @@ class Marks:
 
     @classmethod
     def of(cls, found: Masks, truth: Masks, min_area: int) -> Marks:
-        """From masks [N,H,W]."""
-        area = np.full(len(truth), float(np.asarray(truth[0]).size))
+        """From predicted masks and the truth, both [N,H,W]."""
+        known = np.asarray(truth) != UNKNOWN
+        area = known.reshape(len(known), -1).sum(1).astype(np.float64)
         return cls(*overlap(found, truth), *events(found, truth, min_area), area)
 
     @classmethod
@@ -82,8 +88,8 @@ def shared(top: Real, bottom: Real) -> Real:
 
 
 def overlap(found: Masks, truth: Masks) -> tuple[Real, Real, Real]:
-    """(intersection, predicted, true) pixels of each image [N]."""
-    a, b = np.asarray(found, bool), np.asarray(truth, bool)
+    """(intersection, predicted, true) pixels of each image [N], those of 255 in the truth left out."""
+    a, b = np.asarray(found, bool) & (np.asarray(truth) != UNKNOWN), is_defect(np.asarray(truth))
     both, first, second = ((m.reshape(len(m), -1).sum(1).astype(np.float64)) for m in (a & b, a, b))
     return both, first, second
 
@@ -95,15 +101,16 @@ def image_iou(found: Masks, truth: Masks) -> Real:
 
 
 def events(found: Masks, truth: Masks, min_area: int) -> tuple[Real, Real]:
-    """Per image [N], 0 or 1: is there a predicted component of `min_area` pixels (8-connected), and does one touch the truth?"""
+    """Per image [N], 0 or 1: is there a predicted component of `min_area` known pixels (8-connected), and does one touch the truth?"""
     alarms, hits = np.zeros(len(found)), np.zeros(len(found))
-    for row in np.flatnonzero(np.asarray(found).reshape(len(found), -1).any(1)):
+    found, true = np.asarray(found, bool) & (np.asarray(truth) != UNKNOWN), is_defect(np.asarray(truth))
+    for row in np.flatnonzero(found.reshape(len(found), -1).any(1)):
         parts, _ = ndimage.label(found[row], EIGHT)
         areas = np.bincount(parts.ravel())
         areas[0] = 0
         large = areas >= min_area
         alarms[row] = large.any()
-        hits[row] = (large[parts] & (np.asarray(truth[row]) > 0)).any()
+        hits[row] = (large[parts] & true[row]).any()
     return alarms, hits
 
 
@@ -113,13 +120,13 @@ def scores(marks: Marks) -> dict[str, Ratio]:
     iou, dice: mean over images. iou_defect, dice_defect, detection_rate: over images with a defect. false_alarm_rate,
     false_alarm_pixels (share of pixels): over clean images. iou_pooled, dice_pooled: from the pixels of all images together.
     """
-    one, defect = np.ones(marks.true.shape), (marks.true > 0).astype(np.float64)
-    clean, iou, dice = 1 - defect, marks.iou, marks.dice
+    one, defect = (marks.area > 0).astype(np.float64), (marks.true > 0).astype(np.float64)
+    clean, iou, dice = one - defect, marks.iou, marks.dice
     return {
-        "iou": Ratio(iou, one),
+        "iou": Ratio(iou * one, one),
         "iou_defect": Ratio(iou * defect, defect),
         "iou_pooled": Ratio(marks.both, marks.found + marks.true - marks.both),
-        "dice": Ratio(dice, one),
+        "dice": Ratio(dice * one, one),
         "dice_defect": Ratio(dice * defect, defect),
         "dice_pooled": Ratio(2 * marks.both, marks.found + marks.true),
         "detection_rate": Ratio(marks.hits * defect, defect),
@@ -150,5 +157,5 @@ def changed(still: Marks, moved: Marks) -> float | None:
 
 
 def iou_sd(marks: Marks) -> float:
-    """Population deviation of the IoU over images, as published; the mean of it over trainings."""
-    return float(np.mean(marks.iou.std(-1)))
+    """Population deviation of the IoU over images, as published; the mean of it over trainings. Images of 255 alone are left out."""
+    return float(np.mean([iou[area > 0].std() for iou, area in zip(np.atleast_2d(marks.iou), np.atleast_2d(marks.area), strict=True)]))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fabloom.kinds import ImageSet, Table
 from fabloom.plugins.blocks.grey import GreyMap
 
-from .intervals import Interval, verdict
+from .intervals import FEWEST, TOO_FEW, Interval, verdict
 from .metrics import MOVED, changed, iou_sd, scores
 from .moves import IDENTITY
 from .params import EvaluateParams
@@ -107,7 +107,7 @@ def by_class(labels: NDArray[np.int16], names: list[str], trained: Mapping[str, 
 
 
 def pictures(
-    params: EvaluateParams, pixels: NDArray[np.uint8], truth: NDArray[np.uint8], predictors: Mapping[str, Scored]
+    params: EvaluateParams, pixels: NDArray[np.uint8], truth: NDArray[np.bool_], predictors: Mapping[str, Scored]
 ) -> dict[str, NDArray[np.uint8]]:
     """Worst, median and best defect images of the model's first training, and the clean images with its largest false alarms."""
     found = {name: p.found for name, p in predictors.items() if name != "nothing"}
@@ -135,8 +135,9 @@ def notes(
 ) -> list[str]:
     """How to read the numbers, and the plain statement."""
     nothing = predictors["nothing"]
-    sources = images.attrs.get("source_images")
-    varied = f" They are variations of {sources} images; the scores describe those and no others." if sources else ""
+    varied = ""
+    if size["sources"] < size["distinct_images"]:
+        varied = f" They come from {size['sources']} sources ({named(images)}); the scores describe those and no others."
     lines = [
         f"Test set: {size['images']} images, {size['distinct_images']} of them distinct, {size['defect_images']} with a defect and "
         f"{size['clean_images']} clean; none was trained on.{varied}",
@@ -145,11 +146,23 @@ def notes(
         "Read iou_defect and false_alarm_rate beside it.",
         f"..._moved are means over the test images as they are, flipped each way{shifted(params)}, image and mask together: "
         "a network that knows one orientation alone falls here.",
-        f"Intervals: {params.confidence:.0%}, {params.resamples} resamples of the {size['distinct_images']} distinct test images; "
-        f"{chance(predictors)}",
+        f"Intervals: {params.confidence:.0%}, {params.resamples} resamples of {resampled(size)}; {chance(predictors)}",
         f"An alarm is a predicted component of at least {params.min_area} pixels. Green outlines are true, red areas predicted.",
     ]
-    return lines + lopsided(predictors) + statement(gaps)
+    return lines + lopsided(predictors) + statement(gaps, size["sources"])
+
+
+def resampled(size: Mapping[str, int]) -> str:
+    """What is drawn."""
+    if size["sources"] < size["distinct_images"]:
+        return f"the {size['sources']} sources of the test images, each with all of its images"
+    return f"the {size['distinct_images']} distinct test images"
+
+
+def named(images: ImageSet, most: int = 4) -> str:
+    """The first names of the sources that the images have."""
+    used = [images.source_names[index] for index in np.unique(np.asarray(images.source)).tolist()]
+    return ", ".join(used[:most]) + (f" and {len(used) - most} more" if len(used) > most else "")
 
 
 def shifted(params: EvaluateParams) -> str:
@@ -179,13 +192,18 @@ def lopsided(predictors: Mapping[str, Scored]) -> list[str]:
     return lines
 
 
-def statement(gaps: Mapping[str, Interval]) -> list[str]:
+def statement(gaps: Mapping[str, Interval], sources: int) -> list[str]:
     """The verdict in words, nothing without a baseline."""
     if not gaps:
         return []
+    if verdict(gaps["iou"], sources) == TOO_FEW:
+        return [
+            f"No verdict: the test images come from {sources} source{'s' * (sources != 1)}, and fewer than {FEWEST} show nothing about "
+            f"others. Of these very ones, iou of the model minus that of the baseline is {told(gaps['iou'])}. Test on more files."
+        ]
     said = {"helped": "The model's training set helped", "hurt": "The model's training set hurt"}
-    first = said.get(verdict(gaps["iou"]), "No difference shown")
-    moved = said.get(verdict(gaps["iou_defect_moved"]), "no difference shown")
+    first = said.get(verdict(gaps["iou"], sources), "No difference shown")
+    moved = said.get(verdict(gaps["iou_defect_moved"], sources), "no difference shown")
     return [
         f"{first}: iou of the model minus that of the baseline is {told(gaps['iou'])}, paired.",
         f"On defect images over all flips and shifts: {told(gaps['iou_defect_moved'])}, {moved[:1].lower()}{moved[1:]}.",

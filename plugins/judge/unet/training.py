@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
+from fabloom.kinds.masks import UNKNOWN, drawn_domain, is_defect
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
 
@@ -26,7 +27,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
     recipe = Recipe.of(params)
     pixels, masks, rows = prepare(recipe, images)
     grey = UNIT if params.preset == "published" else GreyMap.fit(pixels[rows])
-    domain = masks.reshape(len(masks), -1).max(1) > 0
+    domain = drawn_domain(masks) > 0
     state: dict[str, torch.Tensor] = {}
     for repeat in range(params.repeats):
         train_rows, watch_rows = parted(recipe, rows, domain, ctx.generator(f"split_{repeat}"))
@@ -61,10 +62,10 @@ def fingerprints(images: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def prepare(recipe: Recipe, images: ImageSet) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
-    """Images [N,C,H,W], masks [N,H,W] and the rows to use, checked. Raises DataError before anything is built."""
+    """Images [N,C,H,W], masks [N,H,W] of `defect_masks` and the rows to use, checked. Raises DataError before anything is built."""
     if images.masks is None:
         raise DataError(f"training set {images.key[:12]} has no masks; label it first (reference-difference.label, or a set with masks)")
-    masks = np.asarray(images.masks)
+    masks = defect_masks(np.asarray(images.masks))
     height, width = masks.shape[1:]
     if recipe.augment.shift >= min(height, width):
         raise DataError(f"augment.shift={recipe.augment.shift} must stay below the side of images of {height} x {width}")
@@ -72,7 +73,14 @@ def prepare(recipe: Recipe, images: ImageSet) -> tuple[NDArray[np.uint8], NDArra
     if smallest * -(-height // 2**recipe.depth) * -(-width // 2**recipe.depth) < 2:
         cure = "take larger images or lower depth" if recipe.epochs else "raise batch to 2 or lower depth"
         raise DataError(f"depth={recipe.depth} leaves one pixel of a {height} x {width} image; {cure}")
-    return np.asarray(images.images), masks, first(masks.reshape(len(masks), -1).max(1) > 0, recipe.limit)
+    return np.asarray(images.images), masks, first(drawn_domain(masks) > 0, recipe.limit)
+
+
+def defect_masks(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Masks of any classes as 0 clean, 1 defect, 255 cannot tell."""
+    found: NDArray[np.uint8] = is_defect(masks).astype(np.uint8)
+    found[masks == UNKNOWN] = UNKNOWN
+    return found
 
 
 def parted(

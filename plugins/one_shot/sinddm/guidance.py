@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
+from fabloom.kinds.masks import is_defect
 from fabloom.plugins.blocks.pyramid import Pyramid, Size, resize
 
 from .params import Box, Region
@@ -97,7 +98,7 @@ class Composites:
         if given.images.shape[2:] != size:
             height, width = given.images.shape[2:]
             raise DataError(f"the composites are {height} x {width}, the model's images {size[0]} x {size[1]}; both need one size")
-        masks = torch.from_numpy(given.masks[...]).bool()
+        masks = torch.from_numpy(is_defect(given.masks[...]))
         rows = masks.flatten(1).any(1)
         if not rows.any():
             raise DataError(f"all masks of composite set {given.key[:12]} are empty: nothing to repair")

@@ -509,6 +509,16 @@ def test_heat_map_peaks_where_the_masks_are() -> None:
     assert tuple(drawn[2, 5]) == HEAT[-1] and tuple(drawn[0, 0]) == HEAT[0] and tuple(drawn[6, 1]) == HEAT[1]
 
 
+def test_pictures_take_classes_as_defects_and_nothing_unsure() -> None:
+    plain = np.zeros((4, 8, 8), np.uint8)
+    plain[:, 2, 5], plain[0, 6, 1] = 1, 1
+    several = np.where(plain > 0, np.array([1, 2, 3, 254], np.uint8)[:, None, None], plain)
+    several[:, 0] = 255
+    assert heat_map(several) == heat_map(plain)
+    images = np.random.default_rng(0).integers(0, 255, (4, 1, 8, 8), dtype=np.uint8)
+    assert sample_sheet(images, several, 2).outlines == sample_sheet(images, plain, 2).outlines != ""
+
+
 def heights(svg: str, style: str = "line") -> list[float]:
     found = re.search(rf'class="{style}" points="([^"]*)"', svg)
     assert found is not None

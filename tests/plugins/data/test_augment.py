@@ -89,3 +89,11 @@ def test_rounding_to_the_nearest_level_keeps_the_mean_and_unpaired_images_turn_a
 def test_a_noise_range_that_is_upside_down_is_refused() -> None:
     with pytest.raises(ValueError, match=r"noise_low=2.0 is above noise=1.0"):
         AugmentParams(noise=1, noise_low=2)
+
+
+def test_variations_know_where_they_come_from(run_task) -> None:
+    pair = run_task(Pair, "make")
+    rows = run_task(Images, "augment", {"count": 5}, images=pair)
+    assert rows.source[...].tolist() == [0, 1, 0, 1, 0] and rows.source_names == ["row 0", "row 1"]
+    again = run_task(Images, "augment", {"count": 4}, images=rows)
+    assert again.source[...].tolist() == [0, 1, 0, 1] and again.source_names == ["row 0", "row 1"], "rows 0 to 3 of the first"

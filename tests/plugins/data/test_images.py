@@ -71,6 +71,17 @@ def test_lossless_formats_keep_every_grey_level(load: Any, folder: Path, suffix:
     assert (made.attrs["grey_low"], made.attrs["grey_high"]) == (0.0, 255.0)
 
 
+def test_the_names_of_the_files_are_kept(load: Any, folder: Path) -> None:
+    for name in ("defect/b.png", "clean/a.png", "clean/ä 1.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        png(folder / name, RAMP)
+    made = load(folder)
+    assert made.source_names == ["clean/a.png", "clean/ä 1.png", "defect/b.png"] and made.source[...].tolist() == [0, 1, 2]
+    tiled = load(folder / "clean", tile=8)
+    assert tiled.source_names == ["a.png", "ä 1.png"] and np.bincount(tiled.source[...]).tolist() == [len(tiled) // 2] * 2
+    assert load(folder / "defect" / "b.png").source_names == ["b.png"]
+
+
 def test_jpeg_is_read(load: Any, folder: Path) -> None:
     assert np.abs(load(png(folder / "one.jpg", RAMP, quality=95)).images[:][0, 0].astype(int) - RAMP).max() < 12
 

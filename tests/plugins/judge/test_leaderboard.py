@@ -14,7 +14,9 @@ from fabloom.method import Context, Method, task
 from fabloom.params import Params
 from fabloom.plugins.judge.leaderboard import published, tables
 from fabloom.plugins.judge.leaderboard.method import Leaderboard
+from fabloom.plugins.judge.leaderboard.pictures import locations
 from fabloom.plugins.judge.leaderboard.pictures import samples as sample_panel
+from fabloom.testing import MemoryStore, write_artifact
 
 RunTask = Callable[..., Any]
 
@@ -256,3 +258,19 @@ def test_published_figures_are_those_of_the_paper() -> None:
     assert published.ABLATIONS["sinsemi", "guidance"]["1"] == published.ABLATIONS["sinsemi", "steps"]["300"] == (2.4, 0.8)
     assert published.setting("sinsemi", "steps", "7") is None and published.find("sinsemi", "other") is None
     assert len({(row.method, row.variant) for row in published.ROWS}) == len(published.ROWS) == 9
+
+
+def test_a_map_of_defects_takes_classes_as_one_and_nothing_unsure() -> None:
+    masks = np.zeros((2, 6, 6), np.uint8)
+    masks[0, 1, 1], masks[1, 4, 4] = 1, 1
+    several = np.where(masks > 0, np.array([2, 3], np.uint8)[:, None, None], masks)
+    several[:, 0] = 255
+
+    def peaks(drawn: np.ndarray) -> dict[str, float]:
+        images = write_artifact(
+            MemoryStore(), lambda ctx: ImageSet.write(ctx, np.zeros((2, 1, 6, 6), np.uint8), masks=drawn, class_names=list("abcd"))
+        )
+        assert isinstance(images, ImageSet)
+        return locations({"set": images})[1]
+
+    assert peaks(several) == peaks(masks) == {"set": 0.5}

@@ -178,6 +178,7 @@ def test_published_calibration_on_the_real_pair(run_task: Any, data_dir: Path) -
     made = label(run_task, pair, pair, preset="published")
     assert made.domain[:].tolist() == [1, 0]
     mask = made.masks[0] > 0
+    assert made.source_names == pair.source_names != [] and made.source[:].tolist() == [0, 1]
     assert made.attrs["components"] == {"0": 1, "1": 1}
     assert mask.sum() == 186
     rows, columns = np.nonzero(mask)

@@ -155,12 +155,12 @@ def test_differences_are_paired_and_judged() -> None:
     for gain in ratios:
         gap = intervals.difference(ratios[gain], ratios[0.0], (samples[gain], samples[0.0]), 0.95)["iou"]
         assert gap.low == pytest.approx(gain) and gap.high == pytest.approx(gain)
-        judged[gain] = intervals.verdict(gap)
+        judged[gain] = intervals.verdict(gap, 6)
     assert judged == {0.0: "no difference shown", 0.02: "helped", -0.02: "hurt"}
     # unpaired resamples of the same small gain would not show it
     other = intervals.resampled(ratios[0.0], np.arange(50), 200, torch.Generator().manual_seed(4))
     unpaired = intervals.difference(ratios[0.02], ratios[0.0], (samples[0.02], other), 0.95)["iou"]
-    assert intervals.verdict(unpaired) == "no difference shown"
+    assert intervals.verdict(unpaired, 6) == "no difference shown"
 
 
 def test_copies_of_an_image_are_no_new_evidence() -> None:
@@ -191,7 +191,7 @@ def test_intervals_contain_the_choice_of_training() -> None:
             found = intervals.interval(ratios[0]["m"].value, first["m"], 0.9)
             inside[way] += found.low <= 0.5 <= found.high
             gap = intervals.difference(ratios[0], ratios[1], (first, second), 0.9)["m"]
-            false[way] += intervals.verdict(gap) != "no difference shown"
+            false[way] += intervals.verdict(gap, 6) != "no difference shown"
     # three standard errors of a share of 0.9; the interval is meant to err on the wide side
     assert 0.85 < inside["trainings"] / trials < 0.995 and false["trainings"] / trials < 0.15
     assert inside["images"] / trials < 0.8 and false["images"] / trials > 0.5
@@ -560,3 +560,109 @@ def test_evaluation_refuses_other_channels_and_other_models(run_task: Any, blobs
 def test_few_steps_train_whatever_their_number(run_task: Any, blobs: ImageSet, steps: int) -> None:
     model = run_task(UNet, "train", TINY | {"steps": steps, "batch": 2}, images=blobs)
     assert isinstance(model, Model)
+
+
+# pixels that nobody can judge, several classes, sources
+
+
+def unsure(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(masks of classes 1..3 with a band of 255, the band): rows 0 and 1 of the images."""
+    band = np.zeros(masks.shape, bool)
+    band[:, :2] = True
+    classes = masks.astype(np.uint8) * (1 + np.arange(len(masks)) % 3)[:, None, None].astype(np.uint8)
+    return np.where(band, 255, classes).astype(np.uint8), band
+
+
+def test_no_metric_looks_at_a_region_that_nobody_can_judge() -> None:
+    found, truth = random_masks(1), random_masks(2)
+    classes, band = unsure(truth)
+    for everywhere in (True, False):  # whatever is predicted there
+        marks = metrics.Marks.of(np.where(band, everywhere, found), classes, 2)
+        cut = metrics.Marks.of(found[:, 2:], truth[:, 2:], 2)
+        for name, ratio in metrics.scores(cut).items():
+            assert metrics.scores(marks)[name].value == pytest.approx(ratio.value), name
+        assert metrics.iou_sd(marks) == pytest.approx(metrics.iou_sd(cut))
+    predicted = metrics.Marks.of(np.where(band, True, found), np.where(band, 0, classes), 2)
+    assert metrics.scores(predicted)["iou"].value < metrics.scores(marks)["iou"].value, "the same region, called clean, counts"
+
+
+def test_an_image_of_which_nothing_is_known_counts_nowhere() -> None:
+    found, truth = random_masks(3).astype(np.uint8), random_masks(4).astype(np.uint8)
+    alone = metrics.Marks.of(found, truth, 1)
+    more = metrics.Marks.of(np.concatenate([found, found[:9]]), np.concatenate([truth, np.full_like(truth[:9], 255)]), 1)
+    assert {n: r.value for n, r in metrics.scores(more).items()} == {n: pytest.approx(r.value) for n, r in metrics.scores(alone).items()}
+    assert metrics.iou_sd(more) == pytest.approx(metrics.iou_sd(alone))
+
+
+@pytest.mark.parametrize("dice_weight", [0.0, 0.5, 1.0])
+def test_no_loss_looks_at_a_region_that_nobody_can_judge(dice_weight: float) -> None:
+    truth = random_masks(6)
+    classes, band = unsure(truth)
+    masks, out = torch.from_numpy(training.defect_masks(classes)), torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    out.requires_grad_()
+    loss = fitting.segmentation_loss(out, masks, dice_weight)
+    cut = fitting.segmentation_loss(out[:, 2:], torch.from_numpy(truth[:, 2:].astype(np.uint8)), dice_weight)
+    torch.testing.assert_close(loss, cut)
+    (slope,) = torch.autograd.grad(loss, out)
+    assert not slope[torch.from_numpy(band)].any() and slope[torch.from_numpy(~band)].any()
+    assert fitting.segmentation_loss(out, torch.full_like(masks, 255), dice_weight) == 0
+
+
+class JudgedParams(Params):
+    classes: bool = False
+    border: bool = False
+    sources: int = 0
+
+
+class Judged(Method):
+    """The set of another one with classes, a border of 255, or sources."""
+
+    name = "judged"
+
+    @task(version=1)
+    def change(self, ctx: Context, params: JudgedParams, *, images: ImageSet) -> ImageSet:
+        assert images.masks is not None
+        pixels, masks = images.images[...], images.masks[...]
+        names: dict[str, Any] = {}
+        if params.classes:
+            masks = masks * (1 + np.arange(len(masks)) % 3)[:, None, None].astype(np.uint8)
+            names["class_names"] = ["clean", "a", "b", "c"]
+        if params.border:
+            masks[:, :, :3] = 255
+        if params.sources:
+            index = (np.arange(len(masks)) % params.sources).astype(np.int32)
+            names |= {"source": index, "source_names": [f"{n}.png" for n in range(params.sources)]}
+        return ImageSet.write(ctx, pixels, masks=masks, **names)
+
+
+def test_training_takes_all_classes_as_one(run_task: Any, blobs: ImageSet) -> None:
+    short = TINY | {"steps": 3}
+    plain = run_task(UNet, "train", short, images=run_task(Judged, "change", images=blobs))
+    several = run_task(UNet, "train", short, images=run_task(Judged, "change", {"classes": True}, images=blobs))
+    bordered = run_task(UNet, "train", short, images=run_task(Judged, "change", {"border": True}, images=blobs))
+    assert plain.digest == several.digest != bordered.digest
+
+
+def test_intervals_resample_sources_and_few_of_them_give_no_verdict(run_task: Any, blobs: ImageSet) -> None:
+    trained = run_task(UNet, "train", TINY, images=blobs)
+    untrained = run_task(UNet, "train", TINY | {"steps": 0}, images=blobs)
+    test = run_task(Blobs, "simulate", {"count": 48}, seed=1)
+    reports = {}
+    for sources in (0, 2, 6):
+        images = run_task(Judged, "change", {"sources": sources, "classes": True}, images=test)
+        reports[sources] = run_task(UNet, "evaluate", {"resamples": 200, "shifts": []}, images=images, model=trained, baseline=untrained)
+    found = {sources: report.metrics for sources, report in reports.items()}
+    assert [found[s]["sources"] for s in (0, 2, 6)] == [48, 2, 6] and {m["distinct_images"] for m in found.values()} == {48}
+    assert found[0]["model"]["iou"] == found[2]["model"]["iou"], "scores are those of the images"
+    assert found[0]["model"]["iou_ci"] != found[2]["model"]["iou_ci"]
+    assert [found[s]["difference"]["verdict"] for s in (0, 2, 6)] == ["helped", "too few sources", "helped"]
+    assert any("come from 2 sources (0.png, 1.png)" in note for note in reports[2].notes)
+    assert any(note.startswith("No verdict: the test images come from 2 sources") for note in reports[2].notes)
+    assert not any("helped" in note for note in reports[2].notes)
+
+
+def test_copies_and_sources_are_joined() -> None:
+    # images 0 and 3 are copies, 3 and 4 of one source: no new evidence among the three
+    copies, source = np.array([0, 1, 2, 0, 3]), np.array([0, 1, 2, 3, 3], np.int32)
+    assert evaluation.joined(copies, source).tolist() == [0, 1, 2, 0, 0]
+    assert evaluation.joined(np.arange(4), np.zeros(4, np.int32)).tolist() == [0] * 4
