@@ -148,6 +148,7 @@ def coco(job: Export) -> Callable[[Path], None]:
         }
         unsure = False
         for number, pixels, mask in rows(job):
+            assert mask is not None  # refused above
             name, (height, width) = f"{names[number]}.png", pixels.shape[1:]
             _save(picture(pixels), folder / "images" / name)
             origin = {} if sources is None else {"source": sources[number]}

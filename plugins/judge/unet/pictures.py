@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ SIDE = 96
 GAP = 4
 
 
-def panel(images: NDArray[np.uint8], truth: NDArray[np.uint8], found: Sequence[NDArray[np.bool_]], grey: GreyMap) -> NDArray[np.uint8]:
+def panel(images: NDArray[np.uint8], truth: NDArray[Any], found: Sequence[NDArray[np.bool_]], grey: GreyMap) -> NDArray[np.uint8]:
     """A grid uint8 [h,w,3]: a column for each image [N,C,H,W]; the first row is the bare image, then one row a predictor [N,H,W]."""
     scale = max(1, SIDE // images.shape[-1])
     truth, large = enlarged(truth, scale), enlarged(images, scale)
