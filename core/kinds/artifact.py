@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from .arrays import LazyArray as LazyArray
 from .exhibit import Exhibit, Table
 
 if TYPE_CHECKING:
@@ -33,18 +34,6 @@ class RowSpec:
     shape: tuple[int, ...] = ()
     compress: bool = True
     dims: tuple[str, ...] = ()
-
-
-class LazyArray(Protocol):
-    """An array in the store: shape and dtype are known, slicing reads and returns numpy."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: Any) -> NDArray[Any]: ...
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]: ...
 
 
 class RowReader(Protocol):

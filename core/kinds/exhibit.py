@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .artifact import LazyArray
+    from .arrays import LazyArray
 
 Section = Literal["result", "images", "defects", "data"]
 """Parts of the page: what a run is for, samples, where defects lie, and everything else."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .artifact import LazyArray
+    from .arrays import LazyArray
 
 
 def statistics(
