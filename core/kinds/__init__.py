@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .artifact import Artifact, LazyArray, Reader, RowReader, RowSpec, RowWriter, Staging, Writing
+from .arrays import LazyArray
+from .artifact import Artifact, Reader, RowReader, RowSpec, RowWriter, Staging, Writing
 from .exhibit import Exhibit, Table
 from .images import ImageSet
 from .metric import Metric

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fabloom.errors import DataError
 
-from .artifact import Artifact, LazyArray, RowSpec, Writing
+from .arrays import LazyArray
+from .artifact import Artifact, RowSpec, Writing
 from .exhibit import Exhibit
 
 if TYPE_CHECKING:
