@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from .errors import DamagedArtifact, DataError, EnvironmentProblem, FabloomError, Interrupted, PipelineError, StepFailed, UserError
     from .hooks import hookimpl
-    from .kinds import Artifact, Fields, ImageSet, LazyArray, Model, OfflineData, Report, RowSpec, Table
+    from .kinds import Artifact, Exhibit, Fields, ImageSet, LazyArray, Metric, Model, OfflineData, Report, RowSpec, Table
     from .method import Context, Method, PlannedStep, StepResult, task
     from .network import Network
     from .params import Params, Source
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Artifact", "Context", "DamagedArtifact", "DataError", "EnvironmentProblem", "FabloomError", "Fields", "ImageSet", "Interrupted",
-    "LazyArray", "Messenger", "Method", "Model", "Network", "OfflineData", "Params", "Pipeline", "PipelineError", "PlannedStep", "Report",
-    "RowSpec", "RunResult", "Source", "Step", "StepFailed", "StepResult", "Table", "UserError", "hookimpl", "open_store", "run", "task",
+    "Artifact", "Context", "DamagedArtifact", "DataError", "EnvironmentProblem", "Exhibit", "FabloomError", "Fields", "ImageSet",
+    "Interrupted", "LazyArray", "Messenger", "Method", "Metric", "Model", "Network", "OfflineData", "Params", "Pipeline", "PipelineError",
+    "PlannedStep", "Report", "RowSpec", "RunResult", "Source", "Step", "StepFailed", "StepResult", "Table", "UserError", "hookimpl",
+    "open_store", "run", "task",
 ]  # fmt: skip
 
 _HOMES = {
@@ -30,7 +31,7 @@ _HOMES = {
         "DamagedArtifact", "DataError", "EnvironmentProblem", "FabloomError", "Interrupted", "PipelineError", "StepFailed", "UserError",
     ),
     "hooks": ("hookimpl",),
-    "kinds": ("Artifact", "Fields", "ImageSet", "LazyArray", "Model", "OfflineData", "Report", "RowSpec", "Table"),
+    "kinds": ("Artifact", "Exhibit", "Fields", "ImageSet", "LazyArray", "Metric", "Model", "OfflineData", "Report", "RowSpec", "Table"),
     "method": ("Context", "Method", "PlannedStep", "StepResult", "task"),
     "network": ("Network",),
     "params": ("Params", "Source"),

@@ -200,8 +200,8 @@ def test_importing_fabloom_and_its_door_is_light() -> None:
 
 def test_the_public_names() -> None:
     wanted = {
-        "Artifact", "Context", "DamagedArtifact", "DataError", "EnvironmentProblem", "FabloomError", "Fields", "ImageSet", "Interrupted", "LazyArray",
-        "Messenger", "Method", "Model", "Network", "OfflineData", "Params", "Pipeline", "PipelineError", "PlannedStep", "Report", "RowSpec", "RunResult", "Source",
+        "Artifact", "Context", "DamagedArtifact", "DataError", "EnvironmentProblem", "Exhibit", "FabloomError", "Fields", "ImageSet", "Interrupted", "LazyArray",
+        "Messenger", "Method", "Metric", "Model", "Network", "OfflineData", "Params", "Pipeline", "PipelineError", "PlannedStep", "Report", "RowSpec", "RunResult", "Source",
         "Step", "StepFailed", "StepResult", "Table", "UserError", "hookimpl", "open_store", "run", "task",
     }  # fmt: skip
     assert set(fabloom.__all__) == wanted and fabloom.__all__ == sorted(fabloom.__all__)

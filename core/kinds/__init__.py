@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from .artifact import Artifact, LazyArray, Reader, RowReader, RowSpec, RowWriter, Staging, Writing
+from .arrays import LazyArray
+from .artifact import Artifact, Reader, RowReader, RowSpec, RowWriter, Staging, Writing
+from .exhibit import Exhibit, Table
 from .fields import Fields
 from .images import ImageSet
+from .metric import Metric
 from .model import Model
 from .offline import OfflineData, offline_specs
-from .report import Report, Table
+from .report import Report
 
 BUILTIN_KINDS: tuple[type[Artifact], ...] = (ImageSet, Fields, Model, OfflineData, Report)
 
 __all__ = [
-    "BUILTIN_KINDS", "Artifact", "Fields", "ImageSet", "LazyArray", "Model", "OfflineData", "Reader", "Report", "RowReader", "RowSpec",
-    "RowWriter", "Staging", "Table", "Writing", "offline_specs",
+    "BUILTIN_KINDS", "Artifact", "Exhibit", "Fields", "ImageSet", "LazyArray", "Metric", "Model", "OfflineData", "Reader", "Report",
+    "RowReader", "RowSpec", "RowWriter", "Staging", "Table", "Writing", "offline_specs",
 ]  # fmt: skip

@@ -6,13 +6,19 @@ the engine commits it when the task returns. Arrays are lazy: slicing gives nump
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from .arrays import LazyArray
+from .exhibit import Exhibit, Table
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+FEW = 3
+"""Arrays that a summary names."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +36,6 @@ class RowSpec:
     dims: tuple[str, ...] = ()
     units: str = ""
     meaning: str = ""
-
-
-class LazyArray(Protocol):
-    """An array in the store: shape and dtype are known, slicing reads and returns numpy."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: Any) -> NDArray[Any]: ...
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]: ...
 
 
 class RowReader(Protocol):
@@ -129,5 +123,44 @@ class Artifact:
             raise KeyError(f"{self.kind} {self.key[:12]} has no array '{name}', only {self._reader.names()}")
         return found
 
+    @classmethod
+    def summarise(cls, manifest: Mapping[str, Any]) -> str:
+        """Override to say in a few words, on one line, what an artifact holds, from its manifest alone: no data is read for it.
+
+        `manifest["arrays"]` holds shape and dtype of each array by name, `manifest["metrics"]` the numbers of a report.
+        """
+        arrays = sorted(manifest["arrays"].items())
+        told = ", ".join(f"{name} {entry['dtype']} {list(entry['shape'])}" for name, entry in arrays[:FEW])
+        return told + (f" and {len(arrays) - FEW} more" if len(arrays) > FEW else "") or "attributes alone"
+
+    def summary(self) -> str:
+        """What this artifact holds, as `summarise` says it."""
+        return type(self).summarise({"arrays": self._described_arrays(), "metrics": self.attrs.get("metrics", {})})
+
+    def exhibits(self) -> Iterable[Exhibit]:
+        """Override to yield what the page of a run and a notebook show of the artifact; by default attributes and arrays.
+
+        What is read while an exhibit is made may fail without harm to those before it.
+        """
+        yield Exhibit(facts=dict(self.attrs))
+        rows = [[name, " × ".join(map(str, a["shape"])) or "one value", a["dtype"]] for name, a in self._described_arrays().items()]
+        yield Exhibit(table=Table(("array", "shape", "type"), rows))
+
+    def exports(self) -> Mapping[str, Callable[[Path], None]]:
+        """Override to give formats of its own to `fabloom export`, the default first: name to what writes into an empty folder.
+
+        The formats of the kind's bases and `zarr` come after them. A writer that raises leaves no folder behind.
+        """
+        return {}
+
+    def _described_arrays(self) -> dict[str, dict[str, Any]]:
+        """Shape and dtype of each array, as a manifest has them."""
+        arrays = ((name, self.array(name)) for name in self._reader.names())
+        return {name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays}
+
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.key[:12]})"
+        try:
+            told = f": {self.summary()}"
+        except Exception:  # of a damaged artifact its name is still shown
+            told = ""
+        return f"{type(self).__name__}({self.key[:12]}{told})"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fabloom.errors import DataError
 
-from .artifact import Artifact, LazyArray, RowSpec, RowWriter, Writing
+from .arrays import LazyArray
+from .artifact import Artifact, RowSpec, RowWriter, Writing
 from .images import _blocks
 from .origin import check_names, check_source, named, read_origins
 

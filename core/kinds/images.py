@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fabloom.errors import DataError
 
-from .artifact import Artifact, LazyArray, RowSpec, Writing
+from .arrays import LazyArray
+from .artifact import Artifact, RowSpec, Writing
+from .exhibit import Exhibit
 from .masks import agreed_domain, check_classes, tells_classes
 from .origin import check_source, named, read_origins
 
@@ -164,6 +166,32 @@ class ImageSet(Artifact):
             wanted = shape if shape is not None else ("N,C,H,W" if ndim == 4 else f"{ndim} axes")
             raise DataError(f"{name} must have shape {wanted} with no empty axis, not {array.shape}")
         return array
+
+    @classmethod
+    def summarise(cls, manifest: Mapping[str, Any]) -> str:
+        """The number of images, their size, and what else is known of each."""
+        arrays = manifest["arrays"]
+        count, channels, height, width = arrays["images"]["shape"]
+        beside = ", ".join(name for name in ("masks", "domain", "labels") if name in arrays)
+        colour = f" × {channels}" if channels != 1 else ""
+        return f"{count:,} image{'s' * (count != 1)} of {height} × {width}{colour}{f' with {beside}' if beside else ''}"
+
+    def exhibits(self) -> Iterator[Exhibit]:
+        """Samples with their masks, statistics and attributes, and where the defects are."""
+        from .portrait import places, statistics
+
+        yield Exhibit(samples=self.images, masks=self.masks, section="images")
+        attrs = {name: value for name, value in self.attrs.items() if name != "class_names"}
+        flat = {name: value for name, value in attrs.items() if not isinstance(value, Mapping)}
+        told = statistics(self.images, self.masks, self.domain, self.labels, self.class_names)
+        yield Exhibit(facts=told | flat, section="images")
+        for name, value in attrs.items():
+            if isinstance(value, Mapping):
+                yield Exhibit(name, facts=value, section="images", folded=True)
+        if self.masks is not None:
+            share, count = places(self.masks)
+            caption = f"Share of {count:,} masks that cover a pixel." if share.any() else "No mask of this set has a defect."
+            yield Exhibit(heat=share, caption=caption, section="defects")
 
 
 def check_channels(shape: tuple[int, ...], declared: int | None) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from fabloom.errors import DataError
 
 from .artifact import Artifact, Writing
+from .exhibit import Exhibit
 
 if TYPE_CHECKING:
     import torch
@@ -51,3 +53,22 @@ class Model(Artifact):
             ctx.staging.put(name, value.numpy())
         ctx.staging.attrs.update({"config": dict(config), "bfloat16": sorted(halves)})
         return cls(ctx.staging.as_reader())
+
+    @classmethod
+    def summarise(cls, manifest: Mapping[str, Any]) -> str:
+        """The number of tensors and of their values."""
+        shapes = [entry["shape"] for entry in manifest["arrays"].values()]
+        return f"{len(shapes):,} tensor{'s' * (len(shapes) != 1)}, {sum(map(math.prod, shapes)):,} values"
+
+    def summary(self) -> str:
+        """Its role and the number of tensors; their shapes would have to be opened one by one."""
+        count = len(self._reader.names())
+        role = self.config.get("role")
+        return f"{f'{role}, ' if role else ''}{count:,} tensor{'s' * (count != 1)}"
+
+    def exhibits(self) -> Iterator[Exhibit]:
+        """Its role, and the rest of the configuration."""
+        config = self.config
+        yield Exhibit(facts={"role": config.pop("role", "not said")})
+        if config:
+            yield Exhibit("Configuration", facts=config, folded=True)

@@ -79,6 +79,13 @@ class OfflineData(Artifact):
         ctx.staging.attrs.update(attrs)
         return cls(ctx.staging.as_reader())
 
+    @classmethod
+    def summarise(cls, manifest: Mapping[str, Any]) -> str:
+        """The number of rows, and into how many chunks each trajectory is cut."""
+        arrays = manifest["arrays"]
+        told = f"{arrays['sample_id']['shape'][0]:,} rows"
+        return f"{told}, trajectories in {arrays['r_chunks']['shape'][1]} chunks" if "r_chunks" in arrays else told
+
 
 def offline_specs(image: tuple[int, int, int], latent: tuple[int, int, int], chunks: int, *, r_sum: bool) -> dict[str, RowSpec]:
     """The arrays that a recurrence teacher records into `OfflineData`: image [C,H,W], latent [L,h,w], K chunks.

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from fabloom.errors import DataError
 
 from .artifact import Artifact, Writing
+from .exhibit import Exhibit, Table
+from .metric import check_headline, described, facts, leaves, plain
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a report: column names and rows of JSON scalars."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
 
 
 class Report(Artifact):
@@ -28,8 +21,13 @@ class Report(Artifact):
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Named numbers, nested one or more levels deep."""
+        """Named numbers, nested one or more levels deep; `x_ci` is the interval of `x`."""
         return dict(self.attrs["metrics"])
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The same, nested alike, each number as a `Metric` with its interval and what its author said of it."""
+        return described(self.attrs["metrics"], self.attrs.get("described"))
 
     @property
     def tables(self) -> dict[str, Table]:
@@ -56,9 +54,13 @@ class Report(Artifact):
         pictures: Mapping[str, NDArray[np.uint8]] | None = None,
         notes: Sequence[str] = (),
     ) -> Self:
-        """Write a report. Metrics are JSON numbers (None where undefined), pictures uint8 [H,W] or [H,W,C]."""
+        """Write a report. Metrics are JSON numbers (None where undefined) or `Metric`s, nested; pictures uint8 [H,W] or [H,W,C].
+
+        A plain number is a detail: only what a `Metric` declares is called a result, a control, or better.
+        """
         import numpy as np
 
+        check_headline(metrics)
         names = {}
         for index, (title, picture) in enumerate((pictures or {}).items()):
             pixels = np.asarray(picture)
@@ -67,9 +69,27 @@ class Report(Artifact):
             ctx.staging.put(f"picture_{index}", pixels if pixels.ndim == 3 else pixels[..., None])
             names[f"picture_{index}"] = title
         ctx.staging.attrs.update({
-            "metrics": dict(metrics),
+            "metrics": plain(metrics),
+            **({"described": said} if (said := facts(metrics)) else {}),
             "tables": {title: {"columns": list(t.columns), "rows": [list(r) for r in t.rows]} for title, t in (tables or {}).items()},
             "pictures": names,
             "notes": list(notes),
         })  # fmt: skip
         return cls(ctx.staging.as_reader())
+
+    @classmethod
+    def summarise(cls, manifest: Mapping[str, Any]) -> str:
+        """The number of metrics and pictures."""
+        count, pictures = len(leaves(described(manifest.get("metrics") or {}))), len(manifest["arrays"])
+        told = f"{count:,} metric{'s' * (count != 1)}"
+        return f"{told}, {pictures} picture{'s' * (pictures != 1)}" if pictures else told
+
+    def exhibits(self) -> Iterator[Exhibit]:
+        """Metrics, pictures, tables, and the notes that say how to read them."""
+        yield Exhibit(metrics=self.described, section="result")
+        for title, pixels in self.pictures.items():
+            yield Exhibit(title, picture=pixels, section="result")
+        for title, table in self.tables.items():
+            yield Exhibit(title, table=table, section="result")
+        if self.notes:
+            yield Exhibit("To read this rightly", notes=self.notes, section="result")

@@ -92,9 +92,8 @@ def reading_rows(kind: type[Artifact]) -> list[list[str]]:
         if name.startswith("_") or not (isinstance(member, property | classmethod) or inspect.isfunction(member)):
             continue
         function = member.fget if isinstance(member, property) else member.__func__ if isinstance(member, classmethod) else member
-        shown = (
-            name if isinstance(member, property) else f"{kind.kind + '.' if isinstance(member, classmethod) else ''}{call(name, function)}"
-        )
+        owner = f"{kind.__name__}." if isinstance(member, classmethod) else ""
+        shown = name if isinstance(member, property) else f"{owner}{call(name, function)}"
         rows.append([code(shown), cell(described(inspect.getdoc(function), f"{kind.__name__}.{name}"))])
     return rows
 

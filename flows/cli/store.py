@@ -40,21 +40,17 @@ def open_folder(url: str | None) -> LocalStore:
     return opened
 
 
-def _short(manifest: dict[str, Any]) -> str:
-    """What an artifact holds, in a few words."""
-    arrays = manifest["arrays"]
-    if manifest["kind"] == "Model":
-        count = 0
-        for entry in arrays.values():
-            size = 1
-            for side in entry["shape"]:
-                size *= side
-            count += size
-        return f"{len(arrays)} tensors, {count:,} values"
-    return (
-        ", ".join(f"{n} {entry['dtype']} {entry['shape']}" for n, entry in sorted(arrays.items())[:3])
-        or f"{len(manifest['metrics'])} metrics"
-    )
+def _short(opened: Store, manifest: dict[str, Any]) -> str:
+    """What an artifact holds, in a few words of its kind; '' where the manifest could not be read."""
+    from fabloom.kinds import Artifact
+
+    if manifest["kind"] == "damaged":
+        return ""
+    kind = opened.kinds.get(manifest["kind"], Artifact)
+    try:
+        return " ".join(str(kind.summarise(manifest)).split())
+    except Exception:  # a third party's mistake takes no listing with it
+        return Artifact.summarise(manifest)
 
 
 @app.command()
@@ -94,7 +90,7 @@ def artifacts(
     else:
         table(
             ["key", "kind", "task", "made", "holds"],
-            [[m["key"][:12], m["kind"], m["preimage"]["task"], m["created"], _short(m)] for m in found],
+            [[m["key"][:12], m["kind"], m["preimage"]["task"], m["created"], _short(opened, m)] for m in found],
         )
         if not found:
             what = f"no artifact of kind {kind}" if kind else "no artifact"
@@ -111,7 +107,8 @@ def show(what: WhatArgument, store: StoreOption = None, json_: JsonOption = Fals
         emit_json({**manifest, "attrs": attrs})
         return
     asked = manifest["preimage"]
-    say(f"{manifest['kind']} {manifest['key']}\ndigest   {manifest['digest']}\ntask     {asked['task']} (version {asked['version']})")
+    say(f"{manifest['kind']} {manifest['key']}\nholds    {_short(opened, manifest)}\ndigest   {manifest['digest']}")
+    say(f"task     {asked['task']} (version {asked['version']})")
     say(
         f"made     {manifest['created']} in {manifest['seconds']} s on {manifest['device']}, {manifest['threads']} threads, "
         f"{manifest['made_with']}"
@@ -219,7 +216,7 @@ def export(
             "--format",
             metavar="FORMAT",
             help="ImageSet: png (default), coco, imagefolder. Model: safetensors (default), diffusers, onnx, torch-export. "
-            "Report: json (default). Every kind: zarr, a copy of what the store holds.",
+            "Report: json (default). Every kind: zarr, a copy of what the store holds. A plugin's kind may bring its own.",
         ),
     ] = None,
     store: StoreOption = None,

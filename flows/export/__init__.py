@@ -1,1 +1,7 @@
 """Artifacts as files that other software opens."""
+
+from __future__ import annotations
+
+from .job import export_artifact
+
+__all__ = ["export_artifact"]

@@ -1,24 +1,21 @@
-"""Artifacts as files that other software opens: which formats a kind has, and writing one whole or not at all."""
+"""Writing an artifact in one of its formats, whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fabloom.errors import DamagedArtifact, UserError, did_you_mean
-from fabloom.hashing import blake
-from fabloom.kinds import Artifact, ImageSet, Model, Report
+from fabloom.errors import FabloomError, PluginError, UserError, did_you_mean
+from fabloom.kinds import Artifact
 from fabloom.progress import Emit, Progress, silent
 from fabloom.registry import Registry
 
-from . import images as export_images
-from . import models as export_models
-from .images import picture
+from .formats import FORMATS, Format, Write
 
 
 @dataclass(frozen=True)
@@ -36,62 +33,26 @@ class Export:
         return Progress(self.emit, "export", total, unit)
 
 
-Write = Callable[[Path], None]
-Format = Callable[[Export], Write]
-"""Looks at the artifact, raises before anything is written where it does not fit, and gives what writes into a folder."""
+def formats_of(artifact: Artifact) -> dict[str, Format]:
+    """Formats that an artifact can be written in, the default first: what its kind declares, then those known of it and its bases."""
+    own = {name: _declared(artifact, name, write) for name, write in artifact.exports().items()}
+    known = (FORMATS.get(base.__name__, {}) for base in type(artifact).__mro__)
+    return own | {name: made for formats in known for name, made in formats.items() if name not in own}
 
 
-def _report(job: Export) -> Write:
-    """`metrics.json` and the pictures as PNG."""
-    report: Report = job.artifact
+def _declared(artifact: Artifact, name: str, write: Write) -> Format:
+    """A format that a kind declares; what its writer raises by mistake is told as the plugin's."""
 
-    def write(folder: Path) -> None:
-        (folder / "metrics.json").write_text(json.dumps(report.metrics, indent=2))
-        for index, (title, pixels) in enumerate(report.pictures.items()):
-            plain = "".join(c if c.isalnum() else "-" for c in title.lower())[:60]
-            picture(pixels.transpose(2, 0, 1)).save(folder / f"{index:02d}-{plain}.png")
+    def guarded(folder: Path) -> None:
+        try:
+            write(folder)
+        except (FabloomError, OSError):
+            raise
+        except Exception as error:
+            what = f"{type(artifact).__module__.partition('.')[0]}: kind '{artifact.kind}' cannot write {artifact.key[:12]} as {name}"
+            raise PluginError(f"{what} ({type(error).__name__}: {error}). Take another --format, or tell its author.") from error
 
-    return write
-
-
-def _zarr(job: Export) -> Write:
-    """`data.zarr`: a copy of the zarr group, every file held against its hash in the manifest on the way."""
-    if not job.source.is_dir():
-        raise UserError(f"artifact {job.manifest['key'][:12]} is not kept in a folder by this store; there is no zarr group to copy")
-
-    def write(folder: Path) -> None:
-        files: Mapping[str, Any] = job.manifest["files"]
-        with job.progress(len(files), "file") as bar:
-            for name, (_, digest) in files.items():
-                data = (job.source / name).read_bytes() if (job.source / name).is_file() else b""
-                if blake(data) != digest:
-                    raise DamagedArtifact(f"artifact {job.manifest['key'][:12]}: '{name}' is not what was committed. Run `fabloom verify`.")
-                target = folder / "data.zarr" / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)
-                bar.advance()
-
-    return write
-
-
-FORMATS: tuple[tuple[type[Artifact], Mapping[str, Format]], ...] = (
-    (ImageSet, {"png": export_images.png, "coco": export_images.coco, "imagefolder": export_images.imagefolder}),
-    (
-        Model,
-        {
-            "safetensors": export_models.safetensors, "diffusers": export_models.diffusers, "onnx": export_models.onnx,
-            "torch-export": export_models.torch_export,
-        },
-    ),
-    (Report, {"json": _report}),
-    (Artifact, {"zarr": _zarr}),
-)  # fmt: skip
-"""Formats of each kind; the first that fits an artifact is its default."""
-
-
-def formats_of(kind: type[Artifact]) -> dict[str, Format]:
-    """Formats that a kind can be written in, the default first."""
-    return {name: made for base, formats in FORMATS if issubclass(kind, base) for name, made in formats.items()}
+    return lambda job: guarded
 
 
 def export_artifact(
@@ -103,7 +64,7 @@ def export_artifact(
     folder that is not free, before anything is written; whatever else goes wrong leaves no folder behind.
     """
     manifest, artifact = store.manifest(key), store.get(key)
-    formats = formats_of(type(artifact))
+    formats = formats_of(artifact)
     chosen = format or next(iter(formats))
     if chosen not in formats:
         hint = did_you_mean(chosen, formats)

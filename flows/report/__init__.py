@@ -1,1 +1,7 @@
 """The page of a run, and the same numbers as markdown."""
+
+from __future__ import annotations
+
+from .page import markdown_summary, write_page
+
+__all__ = ["markdown_summary", "write_page"]

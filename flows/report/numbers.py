@@ -1,80 +1,56 @@
-"""Metrics as tables: nested numbers become comparisons, and a value and its confidence interval become one cell.
+"""Metrics as tables and words: nested ones become comparisons, and the headline holds a result against controls of the same metric.
 
 {"synthetic": {"iou": 0.71, "iou_ci": [0.66, 0.75]}, "baseline": {"iou": 0.55}}
     ->  a comparison with the columns synthetic and baseline and the row "iou": 0.71 [0.66, 0.75] | 0.55
+
+What is a result, what a control and which way is better is what each `Metric` says of itself; of plain numbers nothing is claimed.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-INTERVAL = "_ci"
-MAIN_METRICS = ("iou_defect", "iou", "auroc", "accuracy", "f1", "mse_ratio")
-"""Metrics that a headline takes first; after them any with an interval, then any."""
+from fabloom.kinds.metric import Metric, described, leaves
 
-LOWER_IS_BETTER = ("mse_ratio",)
+SPELLING = {word.lower(): word for word in ("IoU", "MSE", "SNR", "LPIPS", "SSIM", "PSNR", "AUROC", "FID", "F1", "SIFID")}
+ARROWS = {"up": " ↑", "down": " ↓", None: ""}
+RESULT = "result"
+"""Column of a report's own numbers beside controls that stand in groups of their own."""
 
-CONTROLS = (
-    "baseline",
-    "published",
-    "reference",
-    "control",
-    "shuffled",
-    "mean",
-    "random",
-    "chance",
-    "noise",
-    "nothing",
-    "none",
-    "difference",
-)
-"""Words in the names of what a result is held against, in the order of their columns, after the result itself."""
-
-SPELLING = {word.lower(): word for word in ("IoU", "MSE", "SNR", "LPIPS", "SSIM", "PSNR", "AUROC", "FID", "F1")}
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A metric, with the bounds of its interval where it has one."""
-
-    value: Any
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def known(self) -> bool:
-        """True for a finite number."""
-        return is_number(self.value)
-
-    def __str__(self) -> str:
-        if self.low is None or self.high is None or not self.known:
-            return number(self.value)
-        width = abs(self.high - self.low)
-        digits = max(2 if abs(self.value) < 100 else 0, min(6, math.ceil(-math.log10(width / 5))) if width > 0 else 2)
-        return f"{self.value:,.{digits}f} [{self.low:,.{digits}f}, {self.high:,.{digits}f}]"
+Path = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Metrics by row, what they were measured on by column. Plain facts have the one column `value`."""
+    """Metrics by row, what they were measured on by column: results first. Plain facts have the one column `value`."""
 
     title: str
     columns: tuple[str, ...]
-    rows: Mapping[str, tuple[Estimate | None, ...]]
+    rows: Mapping[str, tuple[Metric | None, ...]]
 
     @property
     def compares(self) -> bool:
         """True where siblings stand beside each other."""
         return len(self.columns) > 1
 
+    def label(self, row: str) -> str:
+        """The name of a row for reading, with its unit and the direction that is better."""
+        first = next((metric for metric in self.rows[row] if metric is not None), Metric(None))
+        return f"{words(row)}{f', {first.unit}' if first.unit else ''}{ARROWS[first.better]}"
 
-def is_number(value: Any) -> bool:
-    """True for a finite int or float that is no bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+def told(metric: Metric | None) -> str:
+    """A metric for reading: '0.71 [0.66, 0.75]', to the digits that its interval leaves; an en dash where undefined."""
+    if metric is None or metric.interval is None or not metric.known:
+        return number(None if metric is None else metric.value)
+    low, high = metric.interval
+    width = high - low
+    digits = max(2 if abs(metric.value) < 100 else 0, min(6, math.ceil(-math.log10(width / 5))) if width > 0 else 2)
+    return f"{metric.value:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
 
 
 def number(value: Any) -> str:
@@ -107,99 +83,134 @@ def words(name: str) -> str:
 
 
 def comparisons(metrics: Mapping[str, Any], title: str = "") -> list[Comparison]:
-    """Tables of nested metrics: sibling mappings that share most of their keys first, then the single facts."""
-    nested = {str(name): value for name, value in metrics.items() if isinstance(value, Mapping)}
+    """Tables of nested metrics: sibling groups that share most of their names first, then the single facts."""
+    return sorted(_tables(described(metrics), title, {}), key=lambda block: not block.compares)
+
+
+def _tables(metrics: Mapping[str, Any], title: str, above: Mapping[str, Metric]) -> list[Comparison]:
+    """Of one level of groups; `above` are the metrics of the level over it."""
+    groups = {str(name): value for name, value in metrics.items() if isinstance(value, Mapping)}
+    own = {str(name): value for name, value in metrics.items() if isinstance(value, Metric)}
     found: list[Comparison] = []
-    for family in _families({name: _estimates(value) for name, value in nested.items()}):
-        names = sorted(family, key=_rank)
-        if len(names) > 1:
-            rows = sorted({row: None for name in names for row in family[name]}, key=lambda row: _importance(row, family.values()))
-            found.append(Comparison(title, tuple(names), {row: tuple(family[name].get(row) for name in names) for row in rows}))
+    for family in _families({name: {" / ".join(path): metric for path, metric in leaves(group).items()} for name, group in groups.items()}):
+        held = all(_place(column) == CONTROL for column in family.values()) and _alike(above, next(iter(family.values())))
+        if held or len(family) > 1:
+            found.append(_beside(title, {RESULT: above, **family} if held else family))
         else:
-            found += comparisons(nested[names[0]], f"{title} / {names[0]}" if title else names[0])
-    facts = _estimates({name: value for name, value in metrics.items() if not isinstance(value, Mapping)})
-    if facts:
-        found.append(Comparison(title, ("value",), {name: (estimate,) for name, estimate in facts.items()}))
-    return sorted(found, key=lambda block: not block.compares)
-
-
-def _estimates(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Estimate]:
-    """All leaves by their path, with `x_ci` folded into `x`."""
-    found: dict[str, Estimate] = {}
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            found.update(_estimates(value, f"{prefix}{name} / "))
-        elif not (name.endswith(INTERVAL) and name.removesuffix(INTERVAL) in metrics):
-            pair = metrics.get(f"{name}{INTERVAL}")
-            bounded = isinstance(pair, Sequence) and len(pair) == 2 and all(is_number(bound) for bound in pair)
-            found[f"{prefix}{name}"] = Estimate(value, *pair) if bounded and pair is not None else Estimate(value)
+            (name,) = family
+            found += _tables(groups[name], f"{title} / {name}" if title else name, own)
+    if own:
+        found.append(Comparison(title, ("value",), {name: (own[name],) for name in sorted(own, key=lambda n: own[n].role != "headline")}))
     return found
 
 
-def _families(siblings: Mapping[str, dict[str, Estimate]]) -> list[dict[str, dict[str, Estimate]]]:
-    """Siblings put together where they share at least half of the smaller one's keys."""
-    families: list[dict[str, dict[str, Estimate]]] = []
-    for name, keys in siblings.items():
+def _beside(title: str, family: Mapping[str, Mapping[str, Metric]]) -> Comparison:
+    """Columns beside each other, each with its metrics by row."""
+    names = sorted(family, key=lambda name: -1 if name == RESULT else _place(family[name]))
+    rows = sorted({row: None for name in names for row in family[name]}, key=lambda row: _importance(row, family))
+    return Comparison(title, tuple(names), {row: tuple(family[name].get(row) for name in names) for row in rows})
+
+
+LEAD, CONTROL, DETAIL = range(3)
+
+
+def _place(column: Mapping[str, Metric]) -> int:
+    """Where a column stands: results, what they are held against, anything else."""
+    roles = {metric.role for metric in column.values()}
+    return LEAD if "headline" in roles else CONTROL if "control" in roles else DETAIL
+
+
+def _alike(first: Mapping[str, Metric], second: Mapping[str, Metric]) -> bool:
+    """Whether two columns share at least half of the names of the smaller."""
+    return 2 * len(first.keys() & second.keys()) >= min(len(first), len(second)) > 0
+
+
+def _families(siblings: Mapping[str, dict[str, Metric]]) -> list[dict[str, dict[str, Metric]]]:
+    """Siblings put together where they are alike."""
+    families: list[dict[str, dict[str, Metric]]] = []
+    for name, column in siblings.items():
         for family in families:
-            first = next(iter(family.values()))
-            if 2 * len(first.keys() & keys.keys()) >= min(len(first), len(keys)) > 0:
-                family[name] = keys
+            if _alike(next(iter(family.values())), column):
+                family[name] = column
                 break
         else:
-            families.append({name: keys})
+            families.append({name: column})
     return families
 
 
-def _rank(name: str) -> int:
-    """Place of a column: the result, then what it is held against. A store keeps no order of names, so words must tell."""
-    return next((place for place, word in enumerate(CONTROLS, start=1) if word in name.lower()), 0)
-
-
-def _importance(row: str, columns: Iterable[Mapping[str, Estimate]]) -> tuple[int, bool]:
-    place = MAIN_METRICS.index(row) if row in MAIN_METRICS else len(MAIN_METRICS)
-    return place, all(column.get(row, Estimate(None)).low is None for column in columns)
+def _importance(row: str, columns: Mapping[str, Mapping[str, Metric]]) -> tuple[bool, bool]:
+    """The headline's row first, then rows with an interval."""
+    found = [column[row] for column in columns.values() if row in column]
+    return all(metric.role != "headline" for metric in found), all(metric.interval is None for metric in found)
 
 
 @dataclass(frozen=True)
 class Headline:
-    """The main metric of a report: its name, and the result followed by what it is held against."""
+    """The metric that a report is about: its name, the results by name, best first, and the controls of that same metric."""
 
     metric: str
-    entries: tuple[tuple[str, Estimate], ...]
+    results: tuple[tuple[str, Metric], ...]
+    controls: tuple[tuple[str, Metric], ...]
+
+    @property
+    def entries(self) -> tuple[tuple[str, Metric], ...]:
+        """The best results, two at most beside controls, and then the controls."""
+        return (*self.results[: 2 if self.controls else len(self.results)], *self.controls)
 
     def __str__(self) -> str:
-        first, *others = self.entries
-        told = [f"{estimate} for {words(name)}" for name, estimate in others]
-        against = " and ".join(filter(None, (", ".join(told[:-1]), *told[-1:])))
-        sentence = f"{words(self.metric)} is {first[1]}"
-        if first[0]:
-            sentence += f" for {words(first[0])}"
-        return f"{sentence}, against {against}." if against else f"{sentence}."
+        (name, first), *others = self.entries
+        against = [f"{told(metric)} for {words(other)}" for other, metric in others]
+        listed = " and ".join(filter(None, (", ".join(against[:-1]), *against[-1:])))
+        sentence = f"{words(self.metric)}{' (lower is better)' if first.better == 'down' else ''} is {told(first)}"
+        sentence += f" {first.unit}" * bool(first.unit) + f" for {words(name)}" * bool(name)
+        return f"{sentence}, against {listed}." if listed else f"{sentence}."
 
     def verdict(self) -> str:
         """What the intervals of the first two say about each other, or nothing."""
-        if len(self.entries) < 2 or any(e.low is None or e.high is None for _, e in self.entries[:2]):
+        (name, a), (other, b) = (*self.entries, *[("", Metric(None))] * 2)[:2]
+        if a.interval is None or b.interval is None:
             return ""
-        (name, a), (other, b) = self.entries[:2]
-        if (a.low or 0) > (b.high or 0) or (b.low or 0) > (a.high or 0):
-            return f"The intervals of {words(name)} and {words(other)} do not overlap."
-        return f"The intervals of {words(name)} and {words(other)} overlap: on this many images the difference may be chance."
-
-
-def _best_first(metric: str, entries: list[tuple[str, Estimate]]) -> tuple[tuple[str, Estimate], ...]:
-    """Of several results the best few, best first where that is known of the metric; then what they are held against."""
-    results, controls = ([e for e in entries if bool(_rank(e[0])) is held] for held in (False, True))
-    if metric in MAIN_METRICS:
-        results.sort(key=lambda entry: entry[1].value, reverse=metric not in LOWER_IS_BETTER)
-    return (*results[: 2 if controls else len(results)], *controls)
+        ours, theirs = words(name or "the result"), words(other)
+        if a.interval[0] <= b.interval[1] and b.interval[0] <= a.interval[1]:
+            return f"The intervals of {ours} and {theirs} overlap: on this many images the difference may be chance."
+        if a.better is None:
+            return f"The intervals of {ours} and {theirs} do not overlap."
+        good = (a.value > b.value) == (a.better == "up")
+        return f"{ours} is {'better' if good else 'worse'} than {theirs}: their intervals do not overlap."
 
 
 def headline(metrics: Mapping[str, Any]) -> Headline | None:
-    """The number to read first: from the first comparison if there is one, else the first fact. None without a number."""
-    for block in comparisons(metrics):
-        for row, estimates in sorted(block.rows.items(), key=lambda item: _importance(item[0], [{item[0]: e} for e in item[1] if e])):
-            named = zip(block.columns, estimates, strict=True)
-            entries = [(name, e) for name, e in named if e is not None and e.known and "difference" not in name]
-            if entries:
-                return Headline(row, _best_first(row, entries) if block.compares else (("", entries[0][1]),))
-    return None
+    """What to read first: the metrics whose role says so, against controls of that metric. None where no number is called a result."""
+    every = leaves(described(metrics))
+    results = {path: metric for path, metric in every.items() if metric.role == "headline" and metric.known}
+    if not results:
+        return None
+    name = next(iter(results))[-1]
+    results = {path: metric for path, metric in results.items() if path[-1] == name}
+    measured = [path for path, metric in every.items() if path[-1] == name and metric.role != "control"]
+    controls = {
+        path: metric
+        for path, metric in every.items()
+        if metric.role == "control" and metric.known and (metric.of or path[-1]) == name and _nearest(path, measured) & results.keys()
+    }
+    best = next(iter(results.values())).better
+    ranked = sorted(results, key=lambda path: 0 if best is None else results[path].value * (-1 if best == "up" else 1))
+    compared = [path[:-1] for path in (*ranked, *(path for path in controls if not controls[path].of))]
+    grouped = len({path for path in compared if len(path) == len(ranked[0]) - 1}) > 1
+    return Headline(
+        name if grouped else " ".join(ranked[0]),
+        tuple((path[-2] if grouped else "", results[path]) for path in ranked),
+        tuple((path[-1] if controls[path].of else (*path[-2:-1], "control")[0], controls[path]) for path in sorted(controls)),
+    )
+
+
+def _nearest(control: Path, measured: Sequence[Path]) -> set[Path]:
+    """The metrics of one name that share the longest beginning of a control's path: it belongs to those and to no other."""
+    shared = {path: _common(control, path) for path in measured}
+    most = max(shared.values(), default=0)
+    return {path for path, length in shared.items() if length == most}
+
+
+def _common(first: Path, second: Path) -> int:
+    """How many names two paths begin with alike."""
+    return next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))

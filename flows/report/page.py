@@ -5,21 +5,23 @@ Nothing is fetched from anywhere and nothing runs: styles, pictures and charts a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fabloom.flows.report.draw.graph import draw
-from fabloom.flows.report.draw.markup import anchor, code, duration, guarded, problem, section, table, text
+from fabloom.flows.report.draw.markup import anchor, code, duration, guarded, problem, section, size, table, text
 from fabloom.flows.report.draw.pictures import SHOWN, png_data_uri
 from fabloom.flows.report.draw.style import CSS
-from fabloom.kinds import Artifact, ImageSet, Model, OfflineData, Report, Table
+from fabloom.kinds import Exhibit, Table
+from fabloom.kinds.metric import is_number
 from fabloom.method import PlannedStep, StepResult
 from fabloom.planning.plan import Plan
 from fabloom.storage.commit.manifest import write_durably
 
 from . import exhibits, provenance
-from .numbers import Headline, comparisons, headline, is_number, number, words
+from .numbers import Headline, comparisons, headline, number, told, words
 
 if TYPE_CHECKING:
     from fabloom.kinds.store import Store
@@ -29,13 +31,31 @@ __all__ = ["markdown_summary", "png_data_uri", "write_page"]
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 DONE = ("ran", "reused")
 MANY, FEW = 4, 8
-"""Reports (and half the image sets) that are shown open, and the samples of a set where there are more."""
+"""Results (and half the image sets) that are shown open, and the samples of a set where there are more."""
 
 
 def write_page(path: Path, plan: Plan, results: list[StepResult], store: Store) -> None:
     """Render the page of a run to `path`, replacing it as a whole. A damaged artifact shows its error in its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_durably(path, Page(plan, results, store).render().encode())
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a step's artifact has to show: its exhibits, and why there are no more of them ('' where all are there)."""
+
+    step: PlannedStep
+    exhibits: tuple[Exhibit, ...]
+    problem: str = ""
+
+    def of(self, section: str) -> tuple[Exhibit, ...]:
+        """Those for a section of the page."""
+        return tuple(exhibit for exhibit in self.exhibits if exhibit.section == section)
+
+    @property
+    def breaks_in(self) -> str:
+        """The section where the problem is told: that of the last exhibit before it."""
+        return (self.exhibits[-1].section if self.exhibits else "data") if self.problem else ""
 
 
 class Page:
@@ -52,6 +72,7 @@ class Page:
                 self.manifests[step.name] = store.manifest(step.key)
             except Exception as error:
                 self.damage[step.name] = f"{type(error).__name__}: {error}"
+        self.shown = [self._shown(step) for step in self.done]
 
     def render(self) -> str:
         """The whole document."""
@@ -82,18 +103,37 @@ class Page:
             "</main></body></html>\n"
         )
 
-    def _each(self, steps: Sequence[PlannedStep], show: Callable[[PlannedStep, Artifact], str]) -> str:
-        """`show` of every step's artifact; an artifact that cannot be read shows its error."""
+    def _shown(self, step: PlannedStep) -> Shown:
+        """The exhibits of a step's artifact, as far as they can be made: a kind may be a third party's, and bytes may be damaged."""
+        if step.name in self.damage:
+            return Shown(step, (), self.damage[step.name])
+        made: list[Exhibit] = []
+        try:
+            for exhibit in self.store.get(step.key).exhibits():
+                made.append(exhibit)  # noqa: PERF402  those before a failure are kept
+        except Exception as error:
+            return Shown(step, tuple(made), f"This part cannot be shown. {type(error).__name__}: {error}")
+        return Shown(step, tuple(made))
 
-        def one(step: PlannedStep) -> str:
-            if step.name in self.damage:
-                return f"<h3>{text(step.name)}</h3>{problem(self.damage[step.name])}"
-            return show(step, self.store.get(step.key))
+    def _of(self, section: str) -> list[Shown]:
+        return [shown for shown in self.shown if shown.of(section) or shown.breaks_in == section]
 
-        return "".join(guarded(lambda step=step: one(step)) for step in steps)  # type: ignore[misc]
+    def _drawn(self, shown: Shown, section: str, most: int = SHOWN) -> str:
+        """The exhibits of one artifact for a section; one that cannot be drawn shows its error."""
+        parts = [
+            guarded(lambda exhibit=exhibit: exhibits.drawn(shown.step.name, exhibit, most))  # type: ignore[misc]
+            for exhibit in shown.of(section)
+        ]
+        return "".join([*parts, problem(shown.problem) if shown.breaks_in == section else ""])
 
-    def _of(self, kind: type[Artifact]) -> list[PlannedStep]:
-        return [step for step in self.done if issubclass(step.spec.output, kind)]
+    def _summary(self, shown: Shown) -> str:
+        """What the artifact is and holds, and the room it takes."""
+        manifest = self.manifests.get(shown.step.name)
+        if manifest is None:
+            return ""
+        kind = shown.step.spec.output
+        taken = size(sum(int(entry[0]) for entry in manifest["files"].values()))
+        return f'<p class="soft">{text(kind.kind)}: {guarded(lambda: text(kind.summarise(manifest)))}, {text(taken)} in the store</p>'
 
     def _seconds(self, name: str) -> float:
         """How long the artifact took to make, in this run or an earlier one."""
@@ -101,31 +141,32 @@ class Page:
         return float(made) if is_number(made) else self.results[name].seconds
 
     def main_result(self) -> Headline | None:
-        """The number to read first: of the last report that has one."""
-        for step in reversed(self._of(Report)):
-            found = headline(self.results[step.name].metrics)
-            if found is not None:
-                return found
+        """What to read first: of the last result that says what it is about."""
+        for shown in reversed(self._of("result")):
+            for exhibit in shown.of("result"):
+                found = headline(exhibit.metrics)
+                if found is not None:
+                    return found
         return None
 
     def header(self) -> str:
         """Name, headline in words, headline numbers."""
         pipeline, results = self.plan.pipeline, list(self.results.values())
         counts = [(status, sum(r.status == status for r in results)) for status in ("ran", "reused", "failed", "skipped")]
-        told = ", ".join(f"{many} {status}" for status, many in counts if many)
+        listed = ", ".join(f"{many} {status}" for status, many in counts if many)
         cards, lead = [], ""
         found = self.main_result()
         if found is not None:
             lead = f'<p class="lead">{text(found)} {text(found.verdict())}</p>'
-            for place, (name, estimate) in enumerate(found.entries[:4]):
-                value, _, interval = str(estimate).partition(" ")
+            for place, (name, metric) in enumerate(found.entries[:4]):
+                value, _, interval = told(metric).partition(" ")
                 between = f" {interval}" if interval else ""
                 label = f"{words(name)} · " * bool(name) + f"{words(found.metric)}{between}"
                 cards.append(f'<div class="card{" first" if place == 0 else ""}"><b>{text(value)}</b><span>{text(label)}</span></div>')
         for name, message in [(r.name, r.error) for r in results if r.status == "failed"]:
             lead += problem(f"Step '{name}' failed: {message}")
         total = sum(self._seconds(step.name) for step in self.done)
-        cards.append(f'<div class="card"><b>{text(duration(total))}</b><span>of work in {len(results)} steps · {text(told)}</span></div>')
+        cards.append(f'<div class="card"><b>{text(duration(total))}</b><span>of work in {len(results)} steps · {text(listed)}</span></div>')
         return (
             f'<header><div><div class="kicker">fabloom run · seed {pipeline.seed}</div><h1>{text(pipeline.name)}</h1>'
             f'<p class="soft">{text(pipeline.description.strip())}</p>{lead}<div class="cards">{"".join(cards)}</div></div></header>'
@@ -133,14 +174,11 @@ class Page:
 
     def result(self) -> str:
         """All of every report, the last one first: it is what the pipeline is for. Of many, the others are folded."""
-        reports = list(reversed(self._of(Report)))
-
-        def show(step: PlannedStep, artifact: Artifact) -> str:
-            if not isinstance(artifact, Report):
-                return ""
-            return _titled(step, exhibits.report(artifact), f"report-{step.name}", fold=len(reports) > MANY and step is not reports[0])
-
-        return self._each(reports, show)
+        found = list(reversed(self._of("result")))
+        return "".join(
+            _titled(shown.step, self._drawn(shown, "result"), f"report-{shown.step.name}", fold=len(found) > MANY and shown is not found[0])
+            for shown in found
+        )
 
     def what_ran(self) -> str:
         """The DAG, and the steps with their times."""
@@ -173,20 +211,16 @@ class Page:
         )
 
     def images(self) -> str:
-        """Statistics and samples of every image set; of many sets fewer samples, and folded."""
-        sets = self._of(ImageSet)
+        """Samples and statistics of every image set; of many sets fewer samples, and folded."""
+        sets = self._of("images")
         many = len(sets) > 2 * MANY
-
-        def show(step: PlannedStep, artifact: Artifact) -> str:
-            most = FEW if many else SHOWN
-            body = guarded(lambda: exhibits.image_set(step.name, artifact, most) if isinstance(artifact, ImageSet) else "")
-            return _titled(step, body, fold=many)
-
-        return self._each(sets, show)
+        return "".join(
+            _titled(shown.step, self._summary(shown) + self._drawn(shown, "images", FEW if many else SHOWN), fold=many) for shown in sets
+        )
 
     def defects(self) -> str:
-        """Heat maps of every set with masks, beside each other."""
-        maps = self._each(self._of(ImageSet), lambda step, a: exhibits.defect_map(step.name, a) if isinstance(a, ImageSet) else "")
+        """Maps of where defects are, beside each other."""
+        maps = "".join(self._drawn(shown, "defects") for shown in self._of("defects"))
         return f'<div class="small">{maps}</div>' if maps else ""
 
     def training(self) -> str:
@@ -199,18 +233,8 @@ class Page:
         return "".join(parts)
 
     def models(self) -> str:
-        """Facts about weights, offline data, and artifacts of kinds that have no section of their own."""
-        steps = [s for s in self.done if not issubclass(s.spec.output, ImageSet | Report)]
-
-        def show(step: PlannedStep, artifact: Artifact) -> str:
-            manifest = self.manifests[step.name]
-            make = exhibits.model if isinstance(artifact, Model) else exhibits.attributes
-            kind = "offline data" if isinstance(artifact, OfflineData) else artifact.kind.lower()
-            return (
-                f'<h3>{text(step.name)} {code(step.task)}</h3><p class="soft">{text(kind)}</p>{guarded(lambda: make(artifact, manifest))}'
-            )
-
-        return self._each(steps, show)
+        """Weights, offline data, and whatever has no section of its own."""
+        return "".join(_titled(shown.step, self._summary(shown) + self._drawn(shown, "data"), fold=False) for shown in self._of("data"))
 
     def settings(self) -> str:
         """All parameters of all steps."""
@@ -249,11 +273,11 @@ def _titled(step: PlannedStep, body: str, name: str = "", *, fold: bool) -> str:
 
 
 def markdown_summary(metrics: Mapping[str, Any], tables: Mapping[str, Table] | None = None) -> str:
-    """A report's numbers and tables as Markdown: the headline, then the comparisons."""
+    """A report's numbers (plain or as Metrics) and tables as Markdown: the headline, then the comparisons."""
     found = headline(metrics)
     parts = [f"**{_plain(found)}** {_plain(found.verdict())}".rstrip()] if found else []
     for block in comparisons(metrics):
-        rows = [[words(row), *("–" if e is None else e for e in cells)] for row, cells in block.rows.items()]
+        rows = [[block.label(row), *map(told, cells)] for row, cells in block.rows.items()]
         parts.append(_markdown_table(words(block.title), ["metric", *map(words, block.columns)], rows))
     for title, t in (tables or {}).items():
         parts.append(_markdown_table(words(title), t.columns, [[number(cell) for cell in row] for row in t.rows]))

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from fabloom.flows.report.draw.markup import code, problem, table, text
+from fabloom.kinds.metric import is_number
 from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import Plan
-
-from .numbers import is_number
 
 if TYPE_CHECKING:
     from fabloom.kinds.store import Store

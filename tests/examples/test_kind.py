@@ -130,13 +130,34 @@ def test_commands_know_the_kind(document: Any, cli: Cli, place: Path) -> None:
     assert shown["arrays"]["edges"] == {"shape": [3, 16, 64], "dtype": "float32"}
     walked = json.loads(cli("lineage", document["steps"]["straight_report"]["key"], "--json").stdout)
     assert [m["kind"] for m in walked.values()] == ["Report", "LineEdges", "ImageSet"]
-    done = cli("export", key, place / "exported", "--json")
+    done = cli("export", key, place / "exported", "--format", "zarr", "--json")
     assert "data.zarr/zarr.json" in json.loads(done.stdout)["files"]
     exported = zarr.open_group(place / "exported" / "data.zarr", mode="r")
     np.testing.assert_array_equal(exported["edges"][...], edges_of(place, key))  # type: ignore[index]
     assert dict(exported.attrs) == shown["attrs"]
     page = Path(document["report_path"]).read_text()
     assert "LineEdges" in page and "Lines of image 0 from their edges" in page
+
+
+def test_the_kind_says_itself_what_it_holds_shows_and_exports(document: Any, cli: Cli, place: Path) -> None:
+    """No file of fabloom's knows of it: `artifacts`, `show`, the page and `export` ask the kind."""
+    key, said = edges_key(document), "3 images of 8 lines over 64 rows"
+    shown = cli("show", key).stdout
+    assert f"holds    {said}" in shown
+    assert cli("artifacts", "--kind", "LineEdges").stdout.count(said) == 3
+    page = Path(document["report_path"]).read_text()
+    assert f"LineEdges: {said}" in page and "Lines from their edges – Image 0, 4 times enlarged; dark lines." in page
+    assert page.count('alt="Lines from their edges"') == 3 and "This part cannot be shown" not in page
+    assert re.search(r"ler 3sigma nm \(lower is better\) is [\d.]+\.", page), "the last report declares its headline"
+    files = json.loads(cli("export", key, place / "as-csv", "--json").stdout)["files"]
+    assert files == ["artifact.json", "edges.csv"], "its own format is the default"
+    rows = (place / "as-csv" / "edges.csv").read_text().splitlines()
+    assert rows[0] == "image,edge,row,position_px,interpolated" and len(rows) == 1 + 3 * 16 * 64
+    image, edge, row, position, filled = rows[1 + 64 + 2].split(",")
+    assert (image, edge, row, filled) == ("0", "1", "2", "0")
+    assert float(position) == pytest.approx(edges_of(place, key)[0, 1, 2], abs=1e-4)
+    wrong = cli("export", key, place / "wrong", "--format", "onnx")
+    assert wrong.returncode == 2 and "can be written as csv, zarr" in wrong.stderr and not (place / "wrong").exists()
 
 
 def test_verify_covers_the_kind(document: Any, cli: Cli, place: Path, tmp_path: Path) -> None:

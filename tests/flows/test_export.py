@@ -509,10 +509,34 @@ def test_the_names_of_a_methods_networks_stay_in_the_folder(
     ],
 )  # fmt: skip
 def test_a_wrong_format_names_those_that_fit_and_writes_nothing(name: str, fits: str, wrong: str, world: World, tmp_path: Path) -> None:
-    assert ", ".join(formats_of(type(world.artifacts[name]))) == fits
+    assert ", ".join(formats_of(world.artifacts[name])) == fits
     with pytest.raises(UserError, match=f"'{wrong}' does not fit .* can be written as {fits}$"):
         world.export(name, tmp_path / "out", wrong)
     assert not list(tmp_path.iterdir())
+
+
+class Plate(ImageSet):
+    """A third party's kind over a built-in one, with formats of its own."""
+
+    def exports(self) -> Mapping[str, Callable[[Path], None]]:
+        def broken(folder: Path) -> None:
+            (folder / "half").touch()
+            raise ZeroDivisionError("no plates today")
+
+        return {"count": lambda folder: (folder / "count.txt").write_text(str(len(self))), "broken": broken}  # type: ignore[dict-item, return-value]
+
+
+def test_a_kind_brings_formats_before_those_of_its_base(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store", {"Plate": Plate})
+    plate = write_artifact(store, lambda ctx: Plate.write(ctx, np.zeros((3, 1, 4, 4), np.uint8)))
+    assert list(formats_of(plate)) == ["count", "broken", "png", "coco", "imagefolder", "zarr"]
+    registry = Registry()
+    assert export_artifact(store, plate.key, tmp_path / "a", registry=registry) == ["artifact.json", "count.txt"]
+    assert (tmp_path / "a" / "count.txt").read_text() == "3"
+    assert "images/000002.png" in export_artifact(store, plate.key, tmp_path / "b", "png", registry=registry)
+    with pytest.raises(PluginError, match=r"kind 'Plate' cannot write .* as broken \(ZeroDivisionError: no plates today\)"):
+        export_artifact(store, plate.key, tmp_path / "c", "broken", registry=registry)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "store"], "nothing half-written stays"
 
 
 def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from fabloom import (
     Context,
     DataError,
     EnvironmentProblem,
+    Exhibit,
     ImageSet,
     Messenger,
     Method,
+    Metric,
     Model,
     Params,
     Pipeline,
@@ -104,6 +106,16 @@ class Profile(Artifact):
         writer.close()
         return cls(ctx.staging.as_reader())
 
+    @classmethod
+    def summarise(cls, manifest: Mapping[str, Any]) -> str:
+        return f"{manifest['arrays']['columns']['shape'][0]} profiles"
+
+    def exhibits(self) -> Iterator[Exhibit]:
+        yield Exhibit("First profile", table=Table(("x", "grey"), list(enumerate(self.array("columns")[0].tolist()))), section="images")
+
+    def exports(self) -> Mapping[str, Callable[[Path], None]]:
+        return {"npy": lambda folder: np.save(folder / "columns.npy", self.array("columns")[...])}
+
 
 class FolderParams(Params):
     path: Source = Field(description="Folder of images.")
@@ -124,7 +136,11 @@ class Measure(Method):
             for report in reports:
                 ctx.log(f"{report.key[:12]}: {report.metrics}")
                 bar.advance()
-        return Report.write(ctx, {"reports": len(reports)}, tables={"all": Table(("key",), [(r.key,) for r in reports])})
+        best = Metric(1.0, (0.5, 1.5), unit="px", better="up", role="headline")
+        found: Mapping[str, Any] = reports[0].described if reports else {}
+        return Report.write(
+            ctx, {"reports": len(reports), "best": best, "first": found}, tables={"all": Table(("key",), [(r.key,) for r in reports])}
+        )
 
 
 @hookimpl

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fabloom.errors import FabloomError
-from fabloom.kinds import Artifact, Fields, ImageSet, LazyArray, Model, OfflineData, Report
+from fabloom.kinds import Artifact, Exhibit, Fields, ImageSet, LazyArray, Model, OfflineData, Report
 
 if TYPE_CHECKING:
     from fabloom.storage.commit.reader import ArtifactReader
@@ -28,7 +28,24 @@ def problems(artifact: Artifact) -> list[str]:
                     found += check(artifact)
                 except (KeyError, FabloomError) as error:
                     found.append(str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error))
-    return found
+    return found or list(_untold(artifact))
+
+
+def _untold(artifact: Artifact) -> Iterator[str]:
+    """What is wrong with how the kind says what it holds, shows and exports."""
+    name, given = type(artifact).__name__, cast(Any, artifact)  # what a third party's really returns
+    try:
+        told = given.summary()
+        if not isinstance(told, str) or not told.strip() or "\n" in told:
+            yield f"{name}.summarise gives {told!r}; a summary is one line of text"
+        for exhibit in given.exhibits():
+            if not isinstance(exhibit, Exhibit):
+                yield f"{name}.exhibits yields a {type(exhibit).__name__}; yield fabloom.Exhibit"
+        for format, write in given.exports().items():
+            if not isinstance(format, str) or not callable(write):
+                yield f"{name}.exports gives {format!r}: {write!r}; a format is a name and what writes into a folder"
+    except Exception as error:
+        yield f"{name} cannot say what it holds: {type(error).__name__}: {error}"
 
 
 def _unplain(value: Any, where: str) -> Iterator[str]:

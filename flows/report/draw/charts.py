@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fabloom.flows.report.numbers import Estimate, is_number, number
+from fabloom.flows.report.numbers import number, told
+from fabloom.kinds.metric import Metric, is_number
 
 from .markup import text
 
@@ -39,8 +40,8 @@ def curve(name: str, points: Sequence[Sequence[float]]) -> str:
         parts.append(f'<polyline class="line" points="{smooth}"/>')
     parts.append(f'<text class="tick" x="{LEFT}" y="{HEIGHT - 6}">{number(round(first))}</text>')
     parts.append(f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{number(round(last))} steps</text>')
-    told = [f"{number(value)} at step {step:.0f}" for step, value in (sound[0], sound[-1])]
-    label = text(f"{name}: {told[0]}, {told[1]}")
+    ends = [f"{number(value)} at step {step:.0f}" for step, value in (sound[0], sound[-1])]
+    label = text(f"{name}: {ends[0]}, {ends[1]}")
     return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
@@ -79,17 +80,21 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return inside if len(inside) >= 2 else [math.log10(v) for v in _ticks(10**low, 10**high) if v > 0]
 
 
-def intervals(entries: Sequence[tuple[str, Estimate]]) -> str:
-    """One line an estimate: a dot, a bar over its interval, and its name; '' if none of them has an interval."""
-    known = [(name, e) for name, e in entries if e.known]
-    if not any(e.low is not None for _, e in known):
+def intervals(entries: Sequence[tuple[str, Metric]]) -> str:
+    """One line a metric: a dot, a bar over its interval, and its name; '' if none of them has an interval.
+
+    The first is in the accent colour where it is a result, or held against controls.
+    """
+    known = [(name, metric) for name, metric in entries if metric.known]
+    if not any(metric.interval for _, metric in known):
         return ""
-    ends = [bound for _, e in known for bound in (e.value, e.low, e.high) if bound is not None]
+    ends: list[float] = [bound for _, metric in known for bound in (metric.value, *(metric.interval or ()))]
     low, high = min(0.0, *ends), max(ends)
     if 0.5 <= high <= 1 and low >= 0:
         high = 1.0  # most of what is compared is a share, and a share is read against 1
     if high - low < 1e-12:
         high = low + 1
+    leads = known[0][1].role == "headline" or any(metric.role == "control" for _, metric in known)
     names, row, tall = 108, 24, 24 * len(known) + 26
 
     def across(value: float) -> float:
@@ -100,12 +105,13 @@ def intervals(entries: Sequence[tuple[str, Estimate]]) -> str:
         x = across(tick)
         parts.append(f'<path class="grid" d="M{x:.1f} 4V{tall - 20}"/>')
         parts.append(f'<text class="tick" x="{x:.1f}" y="{tall - 6}" text-anchor="middle">{tick:.6g}</text>')
-    for index, (name, e) in enumerate(known):
-        y, kind = index * row + 16, "first" if index == 0 else "other"
+    for index, (name, metric) in enumerate(known):
+        y, kind = index * row + 16, "first" if leads and index == 0 else "other"
         short = name if len(name) <= 17 else name[:16] + "…"
         parts.append(f'<text class="name" x="{names - 8}" y="{y + 4}" text-anchor="end">{text(short)}</text>')
-        if e.low is not None and e.high is not None:
-            parts.append(f'<path class="bar {kind}" d="M{across(e.low):.1f} {y}H{across(e.high):.1f}"/>')
-        parts.append(f'<circle class="dot {kind}" cx="{across(e.value):.1f}" cy="{y}" r="4.5"/>')
-    label = text("; ".join(f"{name}: {e}" for name, e in known))
+        if metric.interval is not None:
+            start, end = map(across, metric.interval)
+            parts.append(f'<path class="bar {kind}" d="M{start:.1f} {y}H{end:.1f}"/>')
+        parts.append(f'<circle class="dot {kind}" cx="{across(metric.value):.1f}" cy="{y}" r="4.5"/>')
+    label = text("; ".join(f"{name}: {told(metric)}" for name, metric in known))
     return f'<svg class="chart" viewBox="0 0 {WIDTH} {tall}" role="img" aria-label="{label}">{"".join(parts)}</svg>'

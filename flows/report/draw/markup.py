@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from fabloom.flows.report.numbers import is_number, number
+from fabloom.flows.report.numbers import number
+from fabloom.kinds.metric import is_number
 
 SHORT = 32
 """Characters of a cell that is not broken."""
@@ -68,7 +69,7 @@ def data_table(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
     return f'<div class="data">{table([str(c) for c in columns], [[text(number(cell)) for cell in row] for row in rows], kinds)}</div>'
 
 
-def facts(values: dict[str, Any]) -> str:
+def facts(values: Mapping[str, Any]) -> str:
     """Names over their values, side by side; nested mappings by their path."""
     flat = list(_flat(values))
     if not flat:
@@ -76,9 +77,9 @@ def facts(values: dict[str, Any]) -> str:
     return '<dl class="facts">' + "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in flat) + "</dl>"
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
     for name, value in values.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name} / ")
         elif isinstance(value, list) and all(is_number(v) for v in value):
             shown = ", ".join(number(v) for v in value[:40])

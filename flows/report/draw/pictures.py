@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fabloom.errors import DataError
-from fabloom.kinds import ImageSet, LazyArray
+from fabloom.kinds import LazyArray
 from fabloom.kinds.masks import is_defect
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    Pixels = LazyArray | NDArray[np.uint8]
 
 SHOWN = 32
 """Images of a sheet, unless there are many sheets."""
 
 TILE = 128
 """Most pixels of an image's side on a sheet; larger images are averaged down."""
-
-SURVEY_ROWS, SURVEY_BYTES = 1024, 1 << 26
-"""Most images, and bytes, that a figure about a whole set looks at."""
 
 HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 """Anchors of the 'inferno' colour map."""
@@ -55,7 +54,7 @@ class Sheet:
     shrunk: int
 
 
-def sample_sheet(images: LazyArray, masks: LazyArray | None, columns: int, most: int = SHOWN) -> Sheet:
+def sample_sheet(images: Pixels, masks: Pixels | None, columns: int, most: int = SHOWN) -> Sheet:
     """The first `most` of images [N,C,H,W], stretched together from their 0.5 to 99.5 percentile, on a transparent ground."""
     count = min(most, len(images))
     columns = min(columns, count)
@@ -112,61 +111,21 @@ def _runs(edges: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
     return [(int(line), int(start), int(end - start)) for (line, start), (_, end) in zip(starts, ends, strict=True)]
 
 
-def survey(array: LazyArray) -> NDArray[np.int64]:
-    """Evenly spread row numbers of an array, as many as one may look at."""
-    row_bytes = max(1, int(np.prod(array.shape[1:])) * array.dtype.itemsize)
-    count = max(1, min(len(array), SURVEY_ROWS, SURVEY_BYTES // row_bytes))
-    return np.unique(np.linspace(0, len(array) - 1, count).round().astype(np.int64))
-
-
 @dataclass(frozen=True)
 class HeatMap:
-    """Where the defects are: the mean of masks as a picture, its largest value, and how many masks were looked at."""
+    """A map of values as a picture, and the largest of them."""
 
     uri: str
     width: int
     height: int
     peak: float
-    masks: int
 
 
-def heat_map(masks: LazyArray) -> HeatMap:
-    """The share of masks [N,H,W] that mark a pixel as a defect, from 0 to its largest value."""
-    rows = survey(masks)
-    mean = is_defect(masks[rows]).mean(0, dtype=np.float64)
-    peak = float(mean.max())
-    mean = _shrink(mean[..., None], -(-max(mean.shape) // (2 * TILE))).mean((1, 3))[..., 0]
+def heat_map(values: NDArray[np.floating[Any]]) -> HeatMap:
+    """Values [H,W] in colour, from 0 to the largest."""
+    peak = float(values.max())
+    mean = _shrink(np.asarray(values, np.float64)[..., None], -(-max(values.shape) // (2 * TILE))).mean((1, 3))[..., 0]
     place = mean / max(float(mean.max()), 1e-12)
     stops = np.linspace(0, 1, len(HEAT))
     colours = np.stack([np.interp(place, stops, channel) for channel in np.array(HEAT).T], -1)
-    return HeatMap(png_data_uri(colours.round().astype(np.uint8)), colours.shape[1], colours.shape[0], peak, len(rows))
-
-
-def statistics(images: ImageSet) -> dict[str, Any]:
-    """Count, size, share of defects, classes, and the grey levels of the images looked at."""
-    pixels = images.images
-    count, channels, height, width = pixels.shape
-    facts: dict[str, Any] = {"images": count, "size": f"{width} × {height} pixels, {channels} channel{'s' * (channels > 1)}"}
-    if images.domain is not None:
-        domain = images.domain[:]
-        facts["with a defect"] = f"{int((domain == 1).sum()):,} ({(domain == 1).mean():.1%})"
-    if images.labels is not None and images.class_names:
-        counts = np.bincount(images.labels[:], minlength=len(images.class_names))
-        facts["classes"] = ", ".join(f"{name} {int(many):,}" for name, many in zip(images.class_names, counts, strict=False))
-    rows = survey(pixels)
-    seen = np.zeros(256, np.int64)
-    for row in rows.tolist():
-        seen += np.bincount(pixels[row].reshape(-1), minlength=256)
-    levels, share = np.arange(256), seen / seen.sum()
-    mean = float(levels @ share)
-    deviation = float(((levels - mean) ** 2 @ share) ** 0.5)
-    low, high = levels[seen > 0][[0, -1]].tolist()
-    facts["grey levels"] = f"{low} to {high}, mean {mean:.1f}, deviation {deviation:.1f}"
-    if len(rows) < count:
-        facts["grey levels"] += f" (of {len(rows):,} images, evenly spread)"
-    if images.masks is not None:
-        drawn = is_defect(images.masks[survey(images.masks)])
-        area = drawn.reshape(len(drawn), -1).sum(1, dtype=np.int64)
-        if area.any():
-            facts["defect area"] = f"{int(area[area > 0].min())} to {int(area.max())} pixels, median {float(np.median(area[area > 0])):.0f}"
-    return facts
+    return HeatMap(png_data_uri(colours.round().astype(np.uint8)), colours.shape[1], colours.shape[0], peak)

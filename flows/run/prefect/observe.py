@@ -47,6 +47,6 @@ def publish(result: RunResult, engine: Engine) -> None:
         return
     report: Any = engine.store.get(next(r.key for r in reversed(result.steps) if r.kind == "Report" and r.status in ("ran", "reused")))
     pictures = [f"### {title}\n![{title}]({png_data_uri(pixels)})" for title, pixels in report.pictures.items()]
-    text = "\n\n".join([markdown_summary(report.metrics, report.tables), *pictures])
+    text = "\n\n".join([markdown_summary(report.described, report.tables), *pictures])
     create_markdown_artifact(text, key="fabloom-report", description=f"Report of {result.run}")
     create_link_artifact(result.report_path.as_uri(), link_text=result.run, key="fabloom-page")

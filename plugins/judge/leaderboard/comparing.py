@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fabloom.errors import DataError
-from fabloom.kinds import ImageSet, Report
+from fabloom.kinds import ImageSet, Metric, Report
+from fabloom.kinds.metric import Better, Role
 from fabloom.method import Context
 
 from . import pictures, tables
 from .notes import notes
 from .params import CompareParams
-from .scores import Quality, Segmentation, read_quality, read_segmentation
+from .scores import Estimate, Quality, Segmentation, read_quality, read_segmentation
 from .tables import AblationRow, Row
 
 SAME = 0.01
 """IoU by which one predictor may differ between two evaluations of it."""
+
+HEADLINE = "iou_defect"
+"""What methods compete in."""
 
 
 def compare(
@@ -45,7 +49,7 @@ def compare(
         **tables.ablations(settings),
     }
     metrics: dict[str, Any] = {row.entry.title: flat(row.segmenter) | flat_quality(row.quality) for row in rows}
-    metrics |= {name: flat(scores) for name, scores in controls.items()}
+    metrics |= {name: flat(scores, control=True) for name, scores in controls.items()}
     return Report.write(ctx, metrics, tables=found, pictures=panels(params, reference, samples), notes=notes(rows, settings))
 
 
@@ -68,26 +72,24 @@ def alike(a: Segmentation, b: Segmentation) -> bool:
     return all(x == y if x is None or y is None else abs(x - y) < SAME for x, y in pairs)
 
 
-def flat(scores: Segmentation) -> dict[str, Any]:
-    """Metrics of one predictor."""
-    known = {
-        "iou_defect": scores.defect,
-        "iou": scores.paper,
-        "iou_defect_moved": scores.moved,
-        "detection_rate_moved": scores.detection,
-        "false_alarm_rate_moved": scores.false_alarms,
+def flat(scores: Segmentation, *, control: bool = False) -> dict[str, Metric]:
+    """Metrics of one predictor; methods compete in the IoU of defect images."""
+    known: dict[str, tuple[Estimate, Better]] = {
+        HEADLINE: (scores.defect, "up"),
+        "iou": (scores.paper, "up"),
+        "iou_defect_moved": (scores.moved, "up"),
+        "detection_rate_moved": (scores.detection, "up"),
+        "false_alarm_rate_moved": (scores.false_alarms, "down"),
     }
-    return {name: value for metric, e in known.items() for name, value in ((metric, e.value), (f"{metric}_ci", [e.low, e.high]))}
+    roles: dict[str, Role] = {name: "control" if control else "headline" if name == HEADLINE else "detail" for name in known}
+    return {name: Metric(e.value, e.bounds, better=better, role=roles[name]) for name, (e, better) in known.items()}
 
 
-def flat_quality(quality: Quality) -> dict[str, Any]:
-    """Metrics of one set of images."""
-    found: dict[str, Any] = {"defects_per_image": quality.count.value, "defects_per_image_ci": [quality.count.low, quality.count.high]}
-    ratios: Mapping[str, Any] = {f"lpips_{net}_ratio": d.ratio for net, d in quality.lpips.items()}
-    for name, e in {"sifid_ratio": quality.sifid.ratio, **ratios}.items():
-        if e.value is not None:
-            found |= {name: e.value, f"{name}_ci": [e.low, e.high]}
-    return found | {"copy_share": quality.copies}
+def flat_quality(quality: Quality) -> dict[str, Metric]:
+    """Metrics of one set of images. The best count and ratios are those of the reference pair, so none says which way is better."""
+    ratios = {"sifid_ratio": quality.sifid.ratio, **{f"lpips_{net}_ratio": d.ratio for net, d in quality.lpips.items()}}
+    found = {"defects_per_image": quality.count, **{name: e for name, e in ratios.items() if e.value is not None}}
+    return {name: Metric(e.value, e.bounds) for name, e in found.items()} | {"copy_share": Metric(quality.copies, better="down")}
 
 
 def panels(params: CompareParams, reference: ImageSet, sets: Sequence[ImageSet]) -> dict[str, NDArray[np.uint8]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fabloom.errors import DataError
-from fabloom.kinds import Report
+from fabloom.kinds import Metric, Report
 
 GUIDED_NET = "squeeze"
 """LPIPS trunk of the paper's metric, and of its guidance."""
@@ -21,6 +21,11 @@ class Estimate:
     low: float | None = None
     high: float | None = None
     sd: float | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Both ends of its interval, None where unknown."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
     def hundredfold(self) -> Estimate:
         """The same in the unit of the paper's tables."""
@@ -89,13 +94,13 @@ def metric(metrics: Mapping[str, Any], *path: str) -> float | None:
     found: Any = metrics
     for name in path:
         found = found.get(name) if isinstance(found, Mapping) else None
-    return float(found) if isinstance(found, int | float) else None
+    return float(found.value) if isinstance(found, Metric) and found.known else None
 
 
 def estimate(metrics: Mapping[str, Any], name: str, *, sd: str = "") -> Estimate:
-    """The metric `name` with `name_ci` and, where asked, its deviation under another name."""
-    bounds = metrics.get(f"{name}_ci")
-    low, high = bounds if isinstance(bounds, list | tuple) and len(bounds) == 2 else (None, None)
+    """The metric `name` with its interval and, where asked, its deviation under another name."""
+    found = metrics.get(name)
+    low, high = (found.interval if isinstance(found, Metric) else None) or (None, None)
     return Estimate(metric(metrics, name), low, high, metric(metrics, sd) if sd else None)
 
 
@@ -114,7 +119,7 @@ def distance(metrics: Mapping[str, Any], name: str) -> Distance:
 
 def read_quality(report: Report) -> Quality:
     """The scores of a report of quality.evaluate. Raises DataError for another report."""
-    metrics = report.metrics
+    metrics = report.described
     nets = {name.removeprefix("lpips_"): distance(metrics, name) for name in metrics if name.startswith("lpips_")}
     if not nets and "defects" not in metrics:
         raise DataError(f"report {report.key[:12]} holds no scores of quality.evaluate; give its reports to `quality` and `ablations`")
@@ -134,7 +139,7 @@ def read_quality(report: Report) -> Quality:
 
 def read_segmentation(report: Report, predictor: str) -> Segmentation:
     """The scores of 'model', 'baseline' or 'nothing' in a report of unet.evaluate. Raises DataError for another report."""
-    scores = block(report.metrics, predictor)
+    scores = block(report.described, predictor)
     if not scores:
         raise DataError(f"report {report.key[:12]} has no '{predictor}'; give reports of unet.evaluate with a baseline to `segmentation`")
     return Segmentation(

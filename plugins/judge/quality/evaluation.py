@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fabloom.kinds import ImageSet, Report, Table
+from fabloom.kinds import ImageSet, Metric, Report, Table
 from fabloom.method import Context
 from fabloom.plugins.blocks import difference, patches
 from fabloom.plugins.blocks.difference import Real, grey
@@ -22,6 +22,9 @@ from .copies import least_difference, noise_floor
 from .joining import BEST, Joined, read_metrics
 from .params import EvaluateParams
 from .scores import Metrics, Summary
+
+HEADLINE = "sliced_wasserstein"
+"""Needs no weights, so that every report has it, and its anchors are of the same run. 0 is a copy, so neither way is better."""
 
 
 @dataclass
@@ -97,7 +100,7 @@ def lpips_scores(ctx: Context, params: EvaluateParams, given: Comparison, summar
             name = "lpips" if first else f"lpips_{net}"
             varied |= summary.mean(name, among)
             if distances.pair:
-                varied[f"{name}_ratio"] = varied[name] / distances.pair
+                varied[f"{name}_ratio"] = varied[name].value / distances.pair
     found.metrics["diversity"] = varied
 
 
@@ -126,9 +129,12 @@ def patch_scores(ctx: Context, given: Comparison, summary: Summary, found: Findi
     values = dict(zip(("sliced_wasserstein", "coherence", "completeness"), batched(ctx, "patches", given.images, score).T, strict=True))
     generated: Metrics = {}
     for name, column in values.items():
-        generated |= summary.mean(name, column)
-    anchors = {name: dict(zip(values, score(pixels)[0].tolist(), strict=True)) for name, pixels in given.anchors(ctx.seed).items()}
-    pair = anchors.get("clean_reference", {}).get("sliced_wasserstein")
+        generated |= summary.mean(name, column, role="headline" if name == HEADLINE else "detail")
+    anchors = {
+        title: {name: Metric(value, role="control") for name, value in zip(values, score(pixels)[0].tolist(), strict=True)}
+        for title, pixels in given.anchors(ctx.seed).items()
+    }
+    pair = anchors["clean_reference"]["sliced_wasserstein"].value if "clean_reference" in anchors else None
     found.metrics["sliced_wasserstein"] = summary.distance(values["sliced_wasserstein"], pair)
     found.metrics["patches"] = {"generated": generated, **anchors}
     if found.nearness is None:
@@ -141,7 +147,7 @@ def copy_scores(params: EvaluateParams, given: Comparison, found: Findings) -> N
     floor = noise_floor(reference, None if given.clean is None else grey(given.clean)[0])
     ratios = least_difference(grey(given.images), reference, params.reach) / floor
     found.metrics["copies"] = {
-        "copy_share": float((ratios < params.copy_below).mean()),
+        "copy_share": Metric(float((ratios < params.copy_below).mean()), better="down"),
         "smallest_ratio": float(ratios.min()),
         "median_ratio": float(np.median(ratios)),
         "noise_floor": floor,
@@ -156,10 +162,9 @@ def joined_scores(joined: Sequence[Joined], summary: Summary, found: Findings) -
         head = one.head
         scores = summary.score(one.values, head.pair)
         found.metrics[head.name] = {**scores, **({"anchors": head.anchors} if head.anchors else {})}
-        low, high = scores["raw_ci"] or (None, None)
-        rows.append(
-            [head.name, scores["raw"], low, high, scores["sd"], head.pair, scores.get("ratio"), head.unit, BEST[head.higher_is_better]]
-        )
+        raw, ratio = scores["raw"], scores.get("ratio", Metric(None))
+        low, high = raw.interval or (None, None)
+        rows.append([head.name, raw.value, low, high, scores["sd"], head.pair, ratio.value, head.unit, BEST[head.higher_is_better]])
         found.notes.append(notes.joined(one))
     if rows:
         columns = ("metric", "mean", "low", "high", "sd", "reference pair", "ratio", "unit", "best")

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fabloom.errors import DataError
-from fabloom.kinds import ImageSet, Report, Table
+from fabloom.kinds import ImageSet, Metric, Report, Table
+from fabloom.kinds.metric import Better
 from fabloom.method import Context
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 OWN = {"images", "defects", "diversity", "patches", "copies", "sliced_wasserstein"}
 OWN_PREFIXES = ("lpips", "sifid")
 """Groups of `quality.evaluate` itself, which a leaderboard reads by name."""
+TOWARDS: dict[bool | None, Better | None] = {True: "up", False: "down", None: None}
 BEST = {True: "higher is better", False: "lower is better", None: "best near the reference pair's"}
 
 
@@ -116,9 +118,18 @@ def metric_report(
 
 def _own(head: Head, values: NDArray[np.float64]) -> dict[str, Any]:
     """What the report says by itself, before it joins."""
-    mean = float(values.mean())
-    ratio = {"ratio": mean / head.pair} if head.pair else {}
-    return {"mean": mean, "sd": float(values.std()), "pair": head.pair, "anchors": head.anchors, **ratio}
+    mean, better = float(values.mean()), TOWARDS[head.higher_is_better]
+
+    def control(value: float | None) -> Metric:
+        return Metric(value, unit=head.unit, better=better, role="control", of="mean")
+
+    return {
+        "mean": Metric(mean, unit=head.unit, better=better, role="headline"),
+        "sd": Metric(float(values.std()), unit=head.unit),
+        "pair": control(head.pair),
+        "anchors": {name: control(value) for name, value in head.anchors.items()},
+        **({"ratio": mean / head.pair} if head.pair else {}),
+    }
 
 
 def check(head: Head, values: NDArray[np.float64], count: int) -> None:

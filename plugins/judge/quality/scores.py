@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fabloom.kinds import Metric
+from fabloom.kinds.metric import Better, Role
 from fabloom.plugins.blocks.difference import Real
 
 Metrics = dict[str, Any]
@@ -20,18 +22,18 @@ class Summary:
     resamples: int
     confidence: float
 
-    def interval(self, values: Real) -> list[float] | None:
+    def interval(self, values: Real) -> tuple[float, float] | None:
         """Interval of the mean of values [N]; None for a single value."""
         count = len(values)
         if count < 2:
             return None
         drawn = np.random.default_rng(self.seed).multinomial(count, np.full(count, 1 / count), size=self.resamples)
         low, high = np.quantile(drawn @ values / count, [(1 - self.confidence) / 2, (1 + self.confidence) / 2])
-        return [float(low), float(high)]
+        return float(low), float(high)
 
-    def mean(self, name: str, values: Real) -> Metrics:
-        """{name: mean, name_ci: interval}."""
-        return {name: float(values.mean()), f"{name}_ci": self.interval(values)}
+    def mean(self, name: str, values: Real, better: Better | None = None, role: Role = "detail") -> dict[str, Metric]:
+        """{name: the mean with its interval}."""
+        return {name: Metric(float(values.mean()), self.interval(values), better=better, role=role)}
 
     def distance(self, values: Real, pair: float | None) -> Metrics:
         """A distance to the reference: as `score`, and times 100."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from fabloom.errors import DataError
-from fabloom.kinds import ImageSet, Model, Report
+from fabloom.kinds import ImageSet, Metric, Model, Report
 from fabloom.kinds.masks import drawn_domain, is_defect
+from fabloom.kinds.metric import Role
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
 
@@ -28,6 +29,9 @@ from .training import SEEN, defect_masks, fingerprints
 STREAM = "bootstrap"
 VARYING = ("iou", "iou_defect", "iou_defect_moved")
 """Scores whose deviation between trainings is a metric."""
+
+HEADLINE = "iou_defect"
+"""What a report is about. IoU over all images is not: predicting nothing scores the share of clean ones."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, model: Mode
     size = sizes(test)
     metrics: dict[str, Any] = {**size, **{name: summary(name, p) for name, p in predictors.items()}}
     if gaps:
-        metrics["difference"] = {**flat(gaps), "verdict": verdict(gaps["iou"], size["sources"])}
+        told = {score: Metric(i.value, i.bounds) for score, i in gaps.items()}
+        metrics["difference"] = {**told, "verdict": verdict(gaps["iou"], size["sources"])}
     return Report.write(
         ctx,
         metrics,
@@ -172,8 +177,8 @@ def compare(params: EvaluateParams, predictors: Mapping[str, Scored]) -> dict[st
 
 
 def summary(name: str, predictor: Scored) -> dict[str, Any]:
-    """All numbers of a predictor."""
-    found = flat(predictor.intervals) | {"iou_sd": iou_sd(predictor.marks[IDENTITY.name])}
+    """All numbers of a predictor; what is no model is a control of the model's."""
+    found = described(name, predictor.intervals) | {"iou_sd": iou_sd(predictor.marks[IDENTITY.name])}
     if name != "nothing":
         found["trainings"] = predictor.trainings
     if predictor.trainings > 1:
@@ -181,6 +186,10 @@ def summary(name: str, predictor: Scored) -> dict[str, Any]:
     return found
 
 
-def flat(intervals: Mapping[str, Interval]) -> dict[str, Any]:
-    """`iou`, `iou_ci` (its low and high end) and so on."""
-    return {name: value for score, i in intervals.items() for name, value in ((score, i.value), (f"{score}_ci", [i.low, i.high]))}
+def described(name: str, intervals: Mapping[str, Interval]) -> dict[str, Any]:
+    """Scores of a predictor as metrics: fewer false alarms are better, more of everything else."""
+    found: dict[str, Any] = {}
+    for score, i in intervals.items():
+        role: Role = "control" if name != "model" else "headline" if score == HEADLINE else "detail"
+        found[score] = Metric(i.value, i.bounds, better="down" if score.startswith("false_alarm") else "up", role=role)
+    return found

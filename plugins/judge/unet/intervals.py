@@ -37,6 +37,11 @@ class Interval:
     low: float | None
     high: float | None
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Both ends, None where undefined."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
 
 def resampled(ratios: Mapping[str, Ratio], groups: NDArray[np.int64], resamples: int, draw: torch.Generator) -> dict[str, Real]:
     """Each score, a mean over its trainings, on `resamples` bootstrap samples of the images [resamples]; NaN where undefined.

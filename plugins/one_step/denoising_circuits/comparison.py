@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from fabloom.errors import DataError
-from fabloom.kinds import ImageSet, Model, Report, Table
+from fabloom.kinds import ImageSet, Metric, Model, Report, Table
+from fabloom.kinds.metric import Better, Role
 from fabloom.method import Context
 from fabloom.plugins.blocks.difference import clean_reference, make_rule
 from fabloom.plugins.blocks.grey import GreyMap
@@ -26,6 +27,8 @@ from .sampling import generate, generator_of
 from .training import load_circuit
 
 SHOWN_STEPS = 8
+BETTER: dict[str, Better] = {"mse_ratio": "down", "unexplained_variance": "down", "defect_agreement": "up"}
+ROLES: dict[str, Role] = {"mse_ratio": "headline"}
 NOTES = (
     "mse_ratio is the mean square difference to the recurrence over that of two recurrences from different noise: 0 is a perfect student, "
     "1 is no better than another draw. unexplained_variance divides by the variance about the mean image instead (twice as strict).",
@@ -61,10 +64,16 @@ def compare(ctx: Context, params: CompareParams, teacher: Model, student: Model,
     answers = {"student": found, "shuffled": found.roll(1, 0), "mean image": mean, "pure noise": noise.clamp(-1, 1)}
     rows = judge(answers, walk.images, grey, reference)
     metrics = {
-        **rows["student"],
-        "controls": {name.replace(" ", "_"): row for name, row in rows.items() if name != "student"},
-        "relative_consistency": _mean([c / max(i, 1e-12) for c, i in zip(walk.consistency, walk.identity, strict=True)]),
-        "relative_consistency_end": walk.consistency[-1] / max(walk.identity[-1], 1e-12),
+        **{name: Metric(value, better=BETTER.get(name), role=ROLES.get(name, "detail")) for name, value in rows["student"].items()},
+        "controls": {
+            answer.replace(" ", "_"): {name: Metric(value, better=BETTER.get(name), role="control") for name, value in row.items()}
+            for answer, row in rows.items()
+            if answer != "student"
+        },
+        "relative_consistency": Metric(
+            _mean([c / max(i, 1e-12) for c, i in zip(walk.consistency, walk.identity, strict=True)]), better="down"
+        ),
+        "relative_consistency_end": Metric(walk.consistency[-1] / max(walk.identity[-1], 1e-12), better="down"),
         "samples": params.count,
     }
     columns = ("answer", *rows["student"])

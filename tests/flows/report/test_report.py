@@ -22,9 +22,10 @@ from fabloom.errors import DataError
 from fabloom.flows.report.draw import graph
 from fabloom.flows.report.draw.charts import curve, intervals
 from fabloom.flows.report.draw.pictures import HEAT, heat_map, outlines, png_data_uri, sample_sheet
-from fabloom.flows.report.numbers import Estimate, comparisons, headline, number
+from fabloom.flows.report.numbers import comparisons, headline, number, told
 from fabloom.flows.report.page import markdown_summary, write_page
-from fabloom.kinds import ImageSet, Model, OfflineData, Report, Table, offline_specs
+from fabloom.kinds import Artifact, Exhibit, ImageSet, Metric, Model, OfflineData, Report, Table, offline_specs
+from fabloom.kinds.portrait import places
 from fabloom.method import Context, Method, Options, StepResult, task
 from fabloom.params import Params
 from fabloom.pipeline import Pipeline
@@ -32,12 +33,22 @@ from fabloom.planning.plan import Plan, make_plan
 from fabloom.registry import Origin, Registry
 from fabloom.running.engine import Engine, run_inline
 from fabloom.storage.backends.local import LocalStore
+from fabloom.testing import write_artifact
 
 EVIL = "<script>alert('x')</script>"
-METRICS = {
-    "synthetic": {"iou_defect": 0.712, "iou_defect_ci": [0.661, 0.748], "false_alarm_rate": 0.012, "false_alarm_rate_ci": [0.002, 0.031]},
-    "baseline": {"iou_defect": 0.551, "iou_defect_ci": [0.49, 0.6], "false_alarm_rate": 0.055, "false_alarm_rate_ci": [0.03, 0.08]},
-    "nothing": {"iou_defect": 0.0, "iou_defect_ci": [0.0, 0.0], "false_alarm_rate": 0.0, "false_alarm_rate_ci": [0.0, 0.01]},
+
+
+def predictor(iou: tuple[float, float, float], alarms: tuple[float, float, float], role: Any, held: Any) -> dict[str, Metric]:
+    return {
+        "iou_defect": Metric(iou[0], iou[1:], better="up", role=role),
+        "false_alarm_rate": Metric(alarms[0], alarms[1:], better="down", role=held),
+    }
+
+
+METRICS: dict[str, Any] = {
+    "synthetic": predictor((0.712, 0.661, 0.748), (0.012, 0.002, 0.031), "headline", "detail"),
+    "baseline": predictor((0.551, 0.49, 0.6), (0.055, 0.03, 0.08), "control", "control"),
+    "nothing": predictor((0.0, 0.0, 0.0), (0.0, 0.0, 0.01), "control", "control"),
     "images": 400,
     "undefined": None,
 }
@@ -230,7 +241,7 @@ def test_page_shows_all_that_a_reader_needs(page: str, finished: tuple[Plan, lis
     for wanted in ("0.71 [0.66, 0.75]", "0.012 [0.002, 0.031]", "IoU defect", "synthetic", "baseline", "nothing", "by size", "ramp"):
         assert wanted in shown
     assert "Scores of thresholds chosen on the clean images." in shown
-    assert "snr_db / sum 51" in shown and "264 in 2 tensors" in shown and "teacher" in shown
+    assert "snr_db / sum 51" in shown and "Model: 2 tensors, 264 values" in shown and "role teacher" in shown
     assert "20 (50.0%)" in shown and "main.loss" in shown and "Contrast is stretched" in shown
     assert "fabloom run weaving.yaml" in shown and "FABLOOM_THREADS=" in shown and "torch" in shown
     assert str(store.root) not in page
@@ -239,7 +250,7 @@ def test_page_shows_all_that_a_reader_needs(page: str, finished: tuple[Plan, lis
 def test_headline_comes_first(page: str) -> None:
     shown = Reader(page).text
     lead = "IoU defect is 0.71 [0.66, 0.75] for synthetic, against 0.55 [0.49, 0.60] for baseline and 0.00 [0.00, 0.00] for nothing."
-    assert lead in shown
+    assert f"{lead} synthetic is better than baseline: their intervals do not overlap." in shown
     assert shown.index(lead) < shown.index("What ran")
 
 
@@ -335,7 +346,7 @@ def test_comparison_of_siblings() -> None:
     first, facts = comparisons(METRICS)
     assert first.columns == ("synthetic", "baseline", "nothing")
     assert list(first.rows) == ["iou_defect", "false_alarm_rate"]
-    assert first.rows["iou_defect"][1] == Estimate(0.551, 0.49, 0.6)
+    assert first.rows["iou_defect"][1] == Metric(0.551, (0.49, 0.6), better="up", role="control")
     assert {name: e.value for name, (e,) in facts.rows.items() if e} == {"images": 400, "undefined": None}
 
 
@@ -345,24 +356,25 @@ def test_comparison_with_gaps_and_depth() -> None:
     )
     table = blocks[0]
     assert (table.title, table.columns) == ("deep", ("a", "baseline"))
-    assert table.rows["classes / bridge"] == (Estimate(0.5), None)
-    assert table.rows["y"] == (None, Estimate(3))
+    assert table.rows["classes / bridge"] == (Metric(0.5), None)
+    assert table.rows["y"] == (None, Metric(3))
     assert [(b.title, list(b.rows)) for b in blocks[1:]] == [("lone", ["z"]), ("", ["pair_ci"])]  # an interval of nothing is a fact
 
 
 @pytest.mark.parametrize(
-    ("estimate", "shown"),
+    ("metric", "shown"),
     [
-        (Estimate(0.7124, 0.661, 0.748), "0.71 [0.66, 0.75]"),
-        (Estimate(0.0123, 0.0021, 0.0312), "0.012 [0.002, 0.031]"),
-        (Estimate(0.5, 0.5, 0.5), "0.50 [0.50, 0.50]"),
-        (Estimate(1234.5, 1200.0, 1300.0), "1,234 [1,200, 1,300]"),
-        (Estimate(None, 0.1, 0.2), "–"),
-        (Estimate(7), "7"),
+        (Metric(0.7124, (0.661, 0.748)), "0.71 [0.66, 0.75]"),
+        (Metric(0.0123, (0.0021, 0.0312)), "0.012 [0.002, 0.031]"),
+        (Metric(0.5, (0.5, 0.5)), "0.50 [0.50, 0.50]"),
+        (Metric(1234.5, (1200.0, 1300.0)), "1,234 [1,200, 1,300]"),
+        (Metric(None, (0.1, 0.2)), "–"),
+        (Metric(7), "7"),
+        (None, "–"),
     ],
 )
-def test_estimate_as_text(estimate: Estimate, shown: str) -> None:
-    assert str(estimate) == shown
+def test_metric_as_text(metric: Metric | None, shown: str) -> None:
+    assert told(metric) == shown
 
 
 @pytest.mark.parametrize(
@@ -385,13 +397,122 @@ def test_number_as_text(value: Any, shown: str) -> None:
 
 def test_headline_says_what_the_intervals_say() -> None:
     found = headline(METRICS)
-    assert found is not None and found.verdict() == "The intervals of synthetic and baseline do not overlap."
-    close = {**METRICS, "baseline": {**METRICS["baseline"], "iou_defect_ci": [0.49, 0.67]}}  # type: ignore[dict-item]
-    overlapping = headline(close)
+    assert found is not None and found.verdict() == "synthetic is better than baseline: their intervals do not overlap."
+    overlapping = headline({**METRICS, "baseline": predictor((0.551, 0.49, 0.67), (0.055, 0.03, 0.08), "control", "control")})
     assert overlapping is not None and "overlap: on this many images the difference may be chance" in overlapping.verdict()
-    single = headline({"weight": 3.0})
-    assert str(single) == "weight is 3." and single is not None and single.verdict() == ""
-    assert headline({"nothing": None, "list": []}) is None
+    worse = headline({**METRICS, "baseline": predictor((0.9, 0.8, 0.95), (0.055, 0.03, 0.08), "control", "control")})
+    assert worse is not None and worse.verdict() == "synthetic is worse than baseline: their intervals do not overlap."
+    single = headline({"weight": Metric(3.0, unit="kg", role="headline")})
+    assert str(single) == "weight is 3 kg." and single is not None and single.verdict() == ""
+    assert headline({"nothing": Metric(None, role="headline"), "list": []}) is None
+
+
+def test_of_plain_numbers_nothing_is_claimed() -> None:
+    """Names that sound like scores and controls are names: no headline, no order, no colour."""
+    plain = {"baseline": {"iou": 0.5, "iou_ci": [0.4, 0.6]}, "model": {"iou": 0.9, "iou_ci": [0.8, 1.0]}}
+    assert headline(plain) is None and headline({"iou_defect": 0.7}) is None
+    (block,) = comparisons(plain)
+    assert block.columns == ("baseline", "model") and block.label("iou") == "IoU"
+    assert 'class="bar first"' not in intervals([(name, block.rows["iou"][i]) for i, name in enumerate(block.columns)])  # type: ignore[misc]
+    assert markdown_summary(plain).startswith("| metric")
+
+
+def test_a_result_is_held_against_controls_of_its_own_metric_alone() -> None:
+    """Two distances that have numbers of equal names: the controls of one are none of the other's."""
+    pair, noise = Metric(0.8, role="control", of="raw"), Metric(9.0, role="control", of="raw")
+    lpips = {"raw": Metric(1.2, unit="x", better="down", role="headline"), "ratio": Metric(1.5), "pair": pair}
+    sifid = {"raw": Metric(2.4), "pair": Metric(2.1, role="control", of="raw"), "anchors": {"noise": noise}}
+    found = headline({"lpips": lpips, "sifid": sifid, "copies": Metric(0.1, role="control")})
+    assert str(found) == "LPIPS raw (lower is better) is 1.2 x, against 0.800 for pair."
+    above = headline({"mse": Metric(0.1, better="down", role="headline"), "controls": {"mean": {"mse": Metric(1.0, role="control")}}})
+    assert str(above) == "MSE (lower is better) is 0.100, against 1 for mean."
+    (block, _) = comparisons({"mse": Metric(0.1, role="headline"), "controls": {"mean": {"mse": Metric(1.0, role="control")}}})
+    assert block.columns == ("result", "mean") and [told(metric) for metric in block.rows["mse"]] == ["0.100", "1"]
+
+
+class Gauge(Method):
+    """A third party's metric: less is better, and no word of it is known here."""
+
+    name = "gauge"
+
+    @task(version=1)
+    def measure(self, ctx: Context, params: Params) -> Report:
+        def wobble(value: float, role: Any) -> dict[str, Any]:
+            return {"wobble": Metric(value, (value - 0.1, value + 0.1), unit="nm", better="down", role=role), "aaa": value}
+
+        made = {"still": wobble(9.0, "control"), "zeta": wobble(1.5, "headline"), "alpha": wobble(2.5, "headline")}
+        return Report.write(ctx, {**made, "images": 3})
+
+
+def test_a_third_partys_metric_gets_its_headline_and_order(tmp_path: Path) -> None:
+    registry, store = Registry(), LocalStore(tmp_path / "store")
+    registry._add_method(Gauge, Origin("gauge", "gauge-dist", "1"))
+    plan = make_plan(Pipeline.parse({"name": "gauging", "steps": {"report": {"task": "gauge.measure"}}}), registry, store)
+    results = run_inline(plan, Engine(registry, store, Options(device="cpu")))
+    assert results[0].metrics["zeta"] == {"wobble": 1.5, "wobble_ci": [1.4, 1.6], "aaa": 1.5}, "numbers keep their shape"
+    page = Reader(render((plan, results, store), tmp_path / "page.html")).text
+    lead = "wobble (lower is better) is 1.50 [1.40, 1.60] nm for zeta, against 2.50 [2.40, 2.60] for alpha and 9.00 [8.90, 9.10] for still."
+    assert f"{lead} zeta is better than alpha: their intervals do not overlap." in page
+    report = store.get(results[0].key)
+    assert isinstance(report, Report) and report.described["still"]["wobble"] == Metric(9.0, (8.9, 9.1), "nm", "down", "control")
+    (block, _) = comparisons(report.described)
+    assert block.columns[-1] == "still" and list(block.rows) == ["wobble", "aaa"] and block.label("wobble") == "wobble, nm ↓"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "told"),
+    [
+        (lambda: {"a": Metric(1.0, role="headline"), "b": {"c": Metric(1.0, role="headline")}}, "one headline metric, not 2: a, c"),
+        (lambda: {"a": Metric(1.0, (0.0, 2.0)), "a_ci": [0, 1]}, "'a_ci' is given beside it"),
+        (lambda: {"a": Metric(1.0, (2.0, 0.0))}, "low, high"),
+        (lambda: {"a": Metric(1.0, better="more")}, "'up', 'down' or None, not 'more'"),  # type: ignore[arg-type]
+        (lambda: {"a": Metric(1.0, role="main")}, "not 'main'"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_says_two_things_is_no_report(metrics: Any, told: str, store: LocalStore) -> None:
+    with pytest.raises(DataError, match=told):
+        write_artifact(store, lambda ctx: Report.write(ctx, metrics()))
+
+
+def test_a_report_of_before_metrics_described_themselves_is_read(store: LocalStore) -> None:
+    report = write_artifact(store, lambda ctx: Report.write(ctx, {"a": {"x": 1.0, "x_ci": [0, 2], "y_ci": [3, 4]}, "n": 3, "v": "text"}))
+    assert isinstance(report, Report) and "described" not in report.attrs
+    assert report.described == {"a": {"x": Metric(1.0, (0, 2)), "y_ci": Metric([3, 4])}, "n": Metric(3), "v": Metric("text")}
+
+
+class Ring(Artifact):
+    """A kind that is broken in every way that a page can meet."""
+
+    @classmethod
+    def summarise(cls, manifest: Any) -> str:
+        raise ZeroDivisionError("no summary")
+
+    def exhibits(self) -> Any:
+        yield Exhibit("Fine", facts={"ring": 1})
+        yield Exhibit("Torn", heat=np.zeros((0, 4)))
+        raise LookupError("lost")
+
+
+def test_a_kind_that_fails_keeps_what_it_had_shown(tmp_path: Path) -> None:
+    class Rings(Method):
+        name = "rings"
+
+        @task(version=1)
+        def make(self, ctx: Context, params: Params) -> Ring:
+            ctx.staging.put("ring", np.zeros(3))
+            return Ring(ctx.staging.as_reader())
+
+    registry, store = Registry(), LocalStore(tmp_path / "store", {"Ring": Ring})
+    registry.kinds["Ring"] = Ring
+    registry._add_method(Rings, Origin("rings", "rings-dist", "1"))
+    assert not registry.problems
+    plan = make_plan(Pipeline.parse({"name": "rings", "steps": {"ring": {"task": "rings.make"}}}), registry, store)
+    results = run_inline(plan, Engine(registry, store, Options(device="cpu")))
+    shown = Reader(render((plan, results, store), tmp_path / "page.html"))
+    assert shown.open == [] and "Fine ring 1" in shown.text
+    for error in ("ZeroDivisionError: no summary", "This part cannot be shown. ValueError", "LookupError: lost"):
+        assert error in shown.text
+    assert repr(store.get(results[0].key)) == f"Ring({results[0].key[:12]})"
 
 
 def test_a_graph_wider_than_the_page_scrolls_before_it_becomes_too_small() -> None:
@@ -405,10 +526,11 @@ def test_a_graph_wider_than_the_page_scrolls_before_it_becomes_too_small() -> No
 
 
 def test_headline_of_several_results_takes_the_best_first() -> None:
-    board = {name: {"iou_defect": value} for name, value in {"a": 0.5, "b": 0.7, "c": 0.6, "baseline": 0.8, "nothing": 0.0}.items()}
+    results = {name: {"iou_defect": Metric(v, better="up", role="headline")} for name, v in {"a": 0.5, "b": 0.7, "c": 0.6}.items()}
+    board = {n: {"iou_defect": Metric(v, better="up", role="control")} for n, v in {"baseline": 0.8, "nothing": 0.0}.items()} | results
     assert str(headline(board)) == "IoU defect is 0.700 for b, against 0.600 for c, 0.800 for baseline and 0 for nothing."
-    errors = {name: {"mse_ratio": value} for name, value in {"a": 0.5, "b": 0.7}.items()}
-    assert str(headline(errors)) == "MSE ratio is 0.500 for a, against 0.700 for b."
+    errors = {name: {"mse_ratio": Metric(v, better="down", role="headline")} for name, v in {"b": 0.7, "a": 0.5}.items()}
+    assert str(headline(errors)) == "MSE ratio (lower is better) is 0.500 for a, against 0.700 for b."
 
 
 def test_of_many_reports_the_last_is_open_and_the_others_fold(tmp_path: Path) -> None:
@@ -435,16 +557,18 @@ def test_of_many_intervals_the_first_are_charts_and_the_others_fold(tmp_path: Pa
 def test_of_many_metrics_the_first_are_open_and_none_is_lost() -> None:
     from fabloom.flows.report.exhibits import comparison
 
-    named: dict[str, float] = {f"m{i:02}": i + 1.0 for i in range(14)} | {"iou": 0.5}
-    (block,) = comparisons({"a": named, "clean reference": named})
-    assert block.columns == ("a", "clean reference"), "what it is held against comes second"
+    def column(role: Any) -> dict[str, Any]:
+        return {f"m{i:02}": i + 1.0 for i in range(14)} | {"iou": Metric(0.5, role=role)}
+
+    (block,) = comparisons({"a clean reference": column("control"), "b": column("headline")})
+    assert block.columns == ("b", "a clean reference"), "what it is held against comes second"
     opened, _, folded = comparison(block).partition("<details>")
     assert ">IoU<" in opened and opened.count("<tr>") == 1 + 8 and folded.count("<tr>") == 1 + 7 and ">m13<" in folded
 
 
 def test_markdown_summary() -> None:
     text = markdown_summary({**METRICS, "a|b": "x\n`y` <b>"}, {"by | size": Table(["class"], [["*"], [None]])})
-    assert "| IoU defect | 0.71 \\[0.66, 0.75\\] | 0.55 \\[0.49, 0.60\\] |" in text
+    assert "| IoU defect ↑ | 0.71 \\[0.66, 0.75\\] | 0.55 \\[0.49, 0.60\\] |" in text
     assert "| a\\|b | x \\`y\\` &lt;b&gt; |" in text
     assert "### by \\| size" in text and "| \\* |" in text
     widths = {
@@ -503,9 +627,10 @@ def test_large_images_are_averaged_down() -> None:
 def test_heat_map_peaks_where_the_masks_are() -> None:
     masks = np.zeros((4, 8, 8), np.uint8)
     masks[:, 2, 5], masks[0, 6, 1] = 1, 1
-    heat = heat_map(masks)
+    share, count = places(masks)
+    heat = heat_map(share)
     drawn = pixels(heat.uri).astype(int)
-    assert heat.peak == 1.0 and heat.masks == 4
+    assert heat.peak == 1.0 and count == 4
     assert tuple(drawn[2, 5]) == HEAT[-1] and tuple(drawn[0, 0]) == HEAT[0] and tuple(drawn[6, 1]) == HEAT[1]
 
 
@@ -541,13 +666,13 @@ def test_curves_pass_over_what_is_not_finite() -> None:
 
 
 def test_interval_chart_is_to_scale() -> None:
-    svg = intervals([("a", Estimate(0.5, 0.25, 0.75)), ("b<", Estimate(1.0)), ("none", Estimate(None))])
+    svg = intervals([("a", Metric(0.5, (0.25, 0.75), role="headline")), ("b<", Metric(1.0)), ("none", Metric(None))])
     ElementTree.fromstring(svg)
     dots = [float(x) for x in re.findall(r'cx="([\d.]+)"', svg)]
     start, end = (float(x) for x in re.findall(r'class="bar first" d="M([\d.]+) [\d.]+H([\d.]+)', svg)[0])
     assert len(dots) == 2 and end - dots[0] == pytest.approx(dots[0] - start, abs=0.2)
     assert dots[1] - dots[0] == pytest.approx(end - start, abs=0.2)
-    assert intervals([("a", Estimate(0.5))]) == ""
+    assert intervals([("a", Metric(0.5))]) == ""
 
 
 def test_graph_draws_every_step_and_no_arrow_through_a_box() -> None:

@@ -186,7 +186,10 @@ def test_notes_say_what_cannot_be_had_again(compared: Any) -> None:
 
 
 def test_metrics_are_a_comparison_of_methods(compared: Any) -> None:
-    metrics = compared([SINSEMI, LOOM], [quality(), quality(0.02)], [segmentation(0.8), segmentation(0.6)]).metrics
+    report = compared([SINSEMI, LOOM], [quality(), quality(0.02)], [segmentation(0.8), segmentation(0.6)])
+    metrics, roles = report.metrics, {name: group["iou_defect"].role for name, group in report.described.items()}
+    assert roles == {"sinsemi": "headline", "loom": "headline", "baseline": "control", "nothing": "control"}
+    assert report.described["loom"]["false_alarm_rate_moved"].better == "down" and metrics["loom"]["iou_ci"] == [0.5, pytest.approx(0.7)]
     assert metrics["sinsemi"]["iou_defect"] == pytest.approx(0.6) and metrics["loom"]["iou"] == 0.6
     assert metrics["loom"]["lpips_squeeze_ratio"] == pytest.approx(0.02 / 0.0084)
     assert metrics["nothing"]["iou"] == 0.5 and metrics["baseline"]["iou"] == 0.7

@@ -15,7 +15,9 @@ from PIL import Image
 from scipy import linalg
 
 from fabloom.errors import DataError, EnvironmentProblem, Interrupted, PipelineError
+from fabloom.flows.report.numbers import headline
 from fabloom.kinds import ImageSet, Report, Table
+from fabloom.kinds.metric import plain
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
 from fabloom.plugins.blocks import patches, weights
@@ -223,13 +225,13 @@ def test_copies_are_counted_in_the_report(scored: Any) -> None:
 
 def test_a_distance_is_raw_times_100_and_a_ratio() -> None:
     values = np.random.default_rng(0).normal(3, 1, 400)
-    found = Summary(5, 2000, 0.95).distance(values, 1.5)
+    found = plain(Summary(5, 2000, 0.95).distance(values, 1.5))
     assert found["raw"] == values.mean() and found["sd"] == values.std() and found["pair"] == 1.5
     assert found["x100"] == pytest.approx(100 * found["raw"]) and found["ratio"] == pytest.approx(found["raw"] / 1.5)
     low, high = found["raw_ci"]
     assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.1)  # of the mean of 400
     assert found["ratio_ci"] == pytest.approx([low / 1.5, high / 1.5]) and found["x100_ci"] == pytest.approx([100 * low, 100 * high])
-    assert found == Summary(5, 2000, 0.95).distance(values, 1.5)
+    assert found == plain(Summary(5, 2000, 0.95).distance(values, 1.5))
     assert "ratio" not in Summary(5, 2000, 0.95).distance(values, None)
     assert Summary(5, 2000, 0.95).interval(values[:1]) is None
 
@@ -290,7 +292,7 @@ def test_defects_are_counted_and_placed(scored: Any) -> None:
 
 def test_the_reference_pair_is_the_unit(scored: Any) -> None:
     found = scored("clean").metrics
-    assert found["sliced_wasserstein"]["ratio"] == pytest.approx(1) and found["sliced_wasserstein"]["ratio_ci"] is None
+    assert found["sliced_wasserstein"]["ratio"] == pytest.approx(1) and "ratio_ci" not in found["sliced_wasserstein"]
     assert found["patches"]["generated"]["coherence"] == pytest.approx(found["patches"]["clean_reference"]["coherence"])
 
 
@@ -298,6 +300,14 @@ def test_anchors_order_the_scores(scored: Any) -> None:
     beside = scored("new").metrics["patches"]
     for score in ("sliced_wasserstein", "coherence", "completeness"):
         assert 5 * beside["generated"][score] < beside["noise"][score]
+
+
+def test_the_headline_holds_the_images_against_anchors_of_the_same_score(scored: Any) -> None:
+    """Never LPIPS against SIFID: the score that needs no weights, beside what the same run measured of the anchors."""
+    found = headline(scored("new").described)
+    assert found is not None and found.metric == "sliced_wasserstein" and found.results[0][0] == "generated"
+    assert [name for name, _ in found.controls] == ["clean_reference", "mirrored_reference", "noise"]
+    assert found.results[0][1].better is None, "0 is a copy, not the best value"
 
 
 def test_without_weights_scores_are_left_out_and_said_so(scored: Any) -> None:
@@ -443,11 +453,11 @@ def test_a_metric_joins_with_the_same_intervals(joined: Any, store: Any) -> None
     report = joined({"anchors": {"noise": 9}}, {"name": "other", "pair": None, "higher": True})
     seed = store.manifest(report.key)["preimage"]["seed"]
     summary = Summary(seed, 200, 0.95)
-    assert report.metrics["score"] == {**summary.score(told, 2), "anchors": {"noise": 9}}
+    assert report.metrics["score"] == {**plain(summary.score(told, 2)), "anchors": {"noise": 9}}
     assert report.metrics["score"]["ratio"] == 1.5 and report.metrics["score"]["sd"] == pytest.approx(np.sqrt(2))
     # the resamples are those of its own scores: their means move together
-    assert report.metrics["score"]["raw_ci"] == summary.interval(told) and "x100" not in report.metrics["score"]
-    assert report.metrics["other"] == summary.score(told, None) and "ratio" not in report.metrics["other"]
+    assert report.metrics["score"]["raw_ci"] == list(summary.interval(told) or ()) and "x100" not in report.metrics["score"]
+    assert report.metrics["other"] == plain(summary.score(told, None)) and "ratio" not in report.metrics["other"]
     rows = {row[0]: row for row in report.tables["Metrics of other plugins"].rows}
     assert rows["score"] == [
         "score",
@@ -478,6 +488,8 @@ def test_the_report_of_a_metric_stands_alone(run_task: Any) -> None:
     images, reference = (run_task(Scenes, "make", {"which": name}) for name in ("new", "pair"))
     report = run_task(Teller, "score", {"anchors": {"noise": 9}}, images=images, reference=reference)
     assert report.metrics == {"score": {"mean": 3, "sd": pytest.approx(np.sqrt(2)), "pair": 2, "ratio": 1.5, "anchors": {"noise": 9}}}
+    found = headline(report.described)
+    assert found is not None and [(name, metric.value) for name, metric in found.entries] == [("", 3), ("noise", 9), ("pair", 2)]
     assert list(report.tables) == ["Own"] and report.notes[-1] == "Own note."
     np.testing.assert_array_equal(report.array("values")[...], [4, 1, 3, 2, 5])
 

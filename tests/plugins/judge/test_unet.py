@@ -272,6 +272,9 @@ def test_the_papers_protocol_hides_the_mirrored_half_and_the_honest_one_shows_it
     report = one_sided(12)
     nothing, model = report.metrics["nothing"], report.metrics["model"]
     assert (nothing["iou"], nothing["iou_sd"]) == (0.5, 0.5)
+    roles = {(who, name): report.described[who][name].role for who in ("model", "nothing") for name in ("iou", "iou_defect")}
+    assert roles["model", "iou_defect"] == "headline" and roles["model", "iou"] == "detail", "not the one that nothing scores half of"
+    assert roles["nothing", "iou_defect"] == "control" and report.described["model"]["false_alarm_rate"].better == "down"
     # 25 clean images right, 13 defects at 0.93, 12 missed: the figure that four methods of the paper share
     assert (round(model["iou"], 3), round(model["iou_sd"], 3)) == (0.742, 0.418)
     assert model["iou_defect"] == pytest.approx(0.93 * 13 / 25) and model["detection_rate"] == 13 / 25

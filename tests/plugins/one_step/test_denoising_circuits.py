@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from fabloom.errors import DataError
-from fabloom.kinds import ImageSet, Model, OfflineData, Report
+from fabloom.kinds import ImageSet, Metric, Model, OfflineData, Report
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
 from fabloom.plugins.blocks.ema import ema
@@ -452,6 +452,8 @@ def test_the_whole_chain(run_task: Any, teacher: Model) -> None:
     assert isinstance(report, Report)
     controls = report.metrics["controls"]
     assert set(controls) == {"shuffled", "mean_image", "pure_noise"}
+    assert report.described["mse_ratio"] == Metric(report.metrics["mse_ratio"], better="down", role="headline")
+    assert all(group["mse_ratio"].role == "control" for group in report.described["controls"].values())
     assert report.metrics["relative_consistency"] > 0 and len(report.pictures) == 2
     assert len(report.tables["consistency by step"].rows) == 4
 

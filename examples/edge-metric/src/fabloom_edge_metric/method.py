@@ -25,7 +25,7 @@ class EdgeRoughness(Method):
     name = "edge-roughness"
     preload = ("numpy",)
 
-    @task(version=1)
+    @task(version=2)
     def score(self, ctx: Context, params: ScoreParams, *, images: ImageSet, reference: ImageSet) -> Report:
         """The log-spectral distance of each image, ready for the input `metrics` of `quality.evaluate`.
 

@@ -1,10 +1,16 @@
-"""The kind `LineEdges`. A kind is an Artifact subclass with a `write` that checks and accessors that are typed."""
+"""The kind `LineEdges`. A kind is an Artifact subclass with a `write` that checks and accessors that are typed.
+
+It also says itself what it holds (`summarise`), what a page shows of it (`exhibits`), and in which formats it leaves (`exports`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from fabloom import Artifact, Context, DataError, LazyArray, RowSpec
+from fabloom import Artifact, Context, DataError, Exhibit, LazyArray, RowSpec, Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,3 +94,38 @@ class LineEdges(Artifact):
         if crossed.any():
             image, edge, row = (int(i) for i in np.argwhere(crossed)[0])
             raise DataError(f"image {image}, row {row}: edge {edge + 1} is not to the right of edge {edge}")
+
+    @classmethod
+    def summarise(cls, manifest: Mapping[str, Any]) -> str:
+        """'3 images of 8 lines', from the manifest alone: `fabloom artifacts` opens no array."""
+        images, edges, rows = manifest["arrays"]["edges"]["shape"]
+        return f"{images} image{'s' * (images != 1)} of {edges // 2} lines over {rows} rows"
+
+    def exhibits(self) -> Iterator[Exhibit]:
+        """The lines of the first image, drawn from their edges, and where edges were interpolated."""
+        from .reporting import ZOOM, drawn
+
+        edges = self.edges[0].astype("float64")
+        caption = f"Image 0, {ZOOM} times enlarged; {self.tone} lines."
+        yield Exhibit("Lines from their edges", picture=drawn(edges, self.width, self.tone), caption=caption)
+        filled = self.filled[...]
+        yield Exhibit(facts={"tone": self.tone, "width of the images": f"{self.width} px", "interpolated": f"{filled.mean():.2%}"})
+        missing = [[image, int(rows)] for image, rows in enumerate(filled.any(1).sum(1)) if rows]
+        if missing:
+            yield Exhibit("Images with missing edges", table=Table(("image", "rows with a gap"), missing), folded=True)
+
+    def exports(self) -> Mapping[str, Callable[[Path], None]]:
+        """`csv`, for spreadsheets; the zarr group is offered for every kind."""
+        return {"csv": self._csv}
+
+    def _csv(self, folder: Path) -> None:
+        """`edges.csv`: image, edge, row, position in pixels, and whether it was interpolated."""
+        import csv
+
+        with (folder / "edges.csv").open("w", newline="", encoding="utf-8") as file:
+            lines = csv.writer(file)
+            lines.writerow(("image", "edge", "row", "position_px", "interpolated"))
+            for image in range(len(self)):
+                positions, filled = self.edges[image], self.filled[image]
+                for edge, row in product(*map(range, positions.shape)):
+                    lines.writerow((image, edge, row, f"{positions[edge, row]:.4f}", int(filled[edge, row])))

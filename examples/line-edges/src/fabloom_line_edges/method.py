@@ -49,7 +49,7 @@ class LineEdgeMetrology(Method):
 
         return measuring.run(ctx, params, images)
 
-    @task(version=1)
+    @task(version=2)
     def report(self, ctx: Context, params: ReportParams, *, edges: LineEdges) -> Report:
         """Mean line width (CD), pitch, LER and LWR, over all images and of each image."""
         from . import reporting

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fabloom import Context, DataError, Report, Table
+from fabloom import Context, DataError, Metric, Report, Table
 
 from . import roughness
 from .kind import LineEdges
@@ -32,7 +32,8 @@ def run(ctx: Context, params: ReportParams, given: LineEdges) -> Report:
     metrics: dict[str, Any] = {"images": len(given), "lines": given.lines, "filled_share": float(given.filled[...].mean())}
     for name, values in each.items():
         pooled = np.sqrt(np.square(values).mean()) if name.endswith("3sigma") else values.mean()
-        metrics[f"{name}_{unit}"] = float(pooled)
+        headline, rough = name == "ler_3sigma", name.endswith("3sigma")
+        metrics[f"{name}_{unit}"] = Metric(float(pooled), better="down" if rough else None, role="headline" if headline else "detail")
     metrics[f"cd_local_3sigma_{unit}"] = float(3 * widths.std(ddof=1) * scale) if widths.size > 1 else None
     rows = [[index, *values] for index, values in enumerate(np.stack(list(each.values()), 1).tolist())]
     return Report.write(

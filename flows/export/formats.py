@@ -1,0 +1,66 @@
+"""The formats that fabloom itself knows, by the name of a kind. A kind of a third party declares its own with `Artifact.exports`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fabloom.errors import DamagedArtifact, UserError
+from fabloom.hashing import blake
+
+from . import images, models
+
+if TYPE_CHECKING:
+    from fabloom.kinds import Report
+
+    from .job import Export
+
+Write = Callable[[Path], None]
+Format = Callable[["Export"], Write]
+"""Looks at the artifact, raises before anything is written where it does not fit, and gives what writes into a folder."""
+
+
+def report(job: Export) -> Write:
+    """`metrics.json` and the pictures as PNG."""
+    given: Report = job.artifact
+
+    def write(folder: Path) -> None:
+        (folder / "metrics.json").write_text(json.dumps(given.metrics, indent=2))
+        for index, (title, pixels) in enumerate(given.pictures.items()):
+            plain = "".join(c if c.isalnum() else "-" for c in title.lower())[:60]
+            images.picture(pixels.transpose(2, 0, 1)).save(folder / f"{index:02d}-{plain}.png")
+
+    return write
+
+
+def zarr(job: Export) -> Write:
+    """`data.zarr`: a copy of the zarr group, every file held against its hash in the manifest on the way."""
+    if not job.source.is_dir():
+        raise UserError(f"artifact {job.manifest['key'][:12]} is not kept in a folder by this store; there is no zarr group to copy")
+
+    def write(folder: Path) -> None:
+        files: Mapping[str, Any] = job.manifest["files"]
+        with job.progress(len(files), "file") as bar:
+            for name, (_, digest) in files.items():
+                data = (job.source / name).read_bytes() if (job.source / name).is_file() else b""
+                if blake(data) != digest:
+                    raise DamagedArtifact(f"artifact {job.manifest['key'][:12]}: '{name}' is not what was committed. Run `fabloom verify`.")
+                target = folder / "data.zarr" / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+                bar.advance()
+
+    return write
+
+
+FORMATS: Mapping[str, Mapping[str, Format]] = {
+    "ImageSet": {"png": images.png, "coco": images.coco, "imagefolder": images.imagefolder},
+    "Model": {
+        "safetensors": models.safetensors, "diffusers": models.diffusers, "onnx": models.onnx, "torch-export": models.torch_export,
+    },
+    "Report": {"json": report},
+    "Artifact": {"zarr": zarr},
+}  # fmt: skip
+"""By kind, for it and those derived from it; the first is the default."""
