@@ -1,9 +1,9 @@
 """Does a second thread help on a machine that does other work? A training loop beside busy neighbours.
 
-python benchmarks/neighbour.py [--steps 30] [--rounds 3] [--pin]
+python benchmarks/neighbour.py [--steps 30] [--rounds 3] [--neighbours 0 1 2] [--pin]
 
 The same loop of convolutions runs in a process of its own with one and with two threads, with OpenMP's waiting as the library has it
-and as `fabloom.running.device.COURTESY` sets it, beside 0, 1 and 2 processes that spin. All cases take turns within a round, so that what
+and as `fabloom.running.device.COURTESY` sets it, beside some processes that spin. All cases take turns within a round, so that what
 else runs on the machine hits them alike; wall seconds are the question, CPU seconds tell what was burnt in waiting. `--pin` keeps the
 neighbours on the first core. Load that is not ours is printed with each round: only rounds with little of it answer the question.
 """
@@ -75,9 +75,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--neighbours", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--pin", action="store_true")
     given = parser.parse_args()
-    for count in (0, 1, 2):
+    for count in given.neighbours:
         found: dict[tuple[int, str], list[tuple[float, float]]] = {case: [] for case in CASES}
         for _ in range(given.rounds):
             load = os.getloadavg()[0]
