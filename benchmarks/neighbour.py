@@ -88,8 +88,8 @@ def main() -> None:
             print(f"  {count} neighbours, load before the round {load:.1f}", flush=True)
         for (threads, way), times in found.items():
             wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
-            print(f"{count} neighbours, {threads} threads, {way}: {1000 * wall / given.steps:.1f} ms a step, {1000 * cpu / given.steps:.1f} CPU ms",
-                  flush=True)  # fmt: skip
+            pace = f"{1000 * wall / given.steps:.1f} ms a step, {1000 * cpu / given.steps:.1f} CPU ms"
+            print(f"{count} neighbours, {threads} threads, {way}: {pace}", flush=True)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class Context(Messenger):
         return self.choices[asked].used
 
     def autocast(self, asked: str) -> torch.autocast:
-        """Compute networks in that precision: `with ctx.autocast(params.precision): …`, or `net = ctx.autocast(params.precision)(net)`."""
+        """Compute networks in that precision: `with ctx.autocast(params.precision): …`, or `net = ctx.autocast(…)(net)`."""
         return autocast(self.device, self.precision(asked))
 
     def loop(self, steps: int, *, name: str = "main", **stateful: Stateful) -> Iterator[LoopStep]:

@@ -44,7 +44,7 @@ def place(identity: Mapping[str, Any]) -> Path | None:
     """The file of one machine, below XDG_CACHE_HOME or ~/.cache; None for a user without a home."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        root = Path(given) if os.path.isabs(given) else Path.home() / ".cache"  # the standard: a relative path is to be ignored
+        root = Path(given) if Path(given).is_absolute() else Path.home() / ".cache"  # the standard: a relative path is to be ignored
     except RuntimeError:
         return None
     return root / "fabloom" / "precision" / f"{blake(canonical_json(identity))[:24]}.json"

@@ -100,8 +100,9 @@ def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
     config = model.config
     unet = load(model, ctx.device)
     classes = drawn_classes(params, config)
+    network = ctx.autocast(params.precision)(lambda x, t, labels: evaluate(unet, x, t, labels))
     sampler = Sampler(
-        ctx.autocast(params.precision)(lambda x, t, labels: evaluate(unet, x, t, labels)), config["prediction_type"], config["schedule"], config["beta_start"],
+        network, config["prediction_type"], config["schedule"], config["beta_start"],
         config["beta_end"], len(config["classes"]), params,
     )  # fmt: skip
     numbers = None if not classes else np.resize(np.array(classes, np.int16), params.count)

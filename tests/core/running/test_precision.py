@@ -73,7 +73,9 @@ def forget(tmp_path: Path) -> None:
         file.unlink()
 
 
-@pytest.mark.parametrize(("found", "used", "dtype"), [(NATIVE, "bf16", "bfloat16"), (IMITATED, "fp32", "float32")], ids=["native", "imitated"])
+@pytest.mark.parametrize(
+    ("found", "used", "dtype"), [(NATIVE, "bf16", "bfloat16"), (IMITATED, "fp32", "float32")], ids=["native", "imitated"]
+)
 def test_auto_is_bf16_only_where_it_is_native(
     found: Finding, used: str, dtype: str, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
