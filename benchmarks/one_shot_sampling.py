@@ -14,6 +14,7 @@ import os
 import statistics
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from fabloom.plugins.blocks.one_shot import streams
 from fabloom.plugins.blocks.scale_training import anchors, lattice_of, zooms_of
 from fabloom.plugins.one_shot.sinsemi.params import SampleParams
 from fabloom.plugins.one_shot.sinsemi.sampling import Sampler, Trained
+from fabloom.precision import autocast, choose
 
 FEW, MANY = (10, 12, 20), 300
 STRENGTHS = (0.0, 0.1, 0.5, 1.0)
@@ -70,7 +72,8 @@ def table(title: str, columns: Mapping[str, dict[str, tuple[float, list[float]]]
 
 
 def seconds_an_image(model: Any, numbers: tuple[int, ...], batch: int, rounds: int) -> dict[int, float]:
-    trained = Trained.load(model, torch.device("cpu"))
+    device = torch.device("cpu")
+    trained = replace(Trained.load(model, device), arithmetic=autocast(device, choose("auto", device).used))
     sizes = trained.scales.sizes
     contexts = anchors(lattice_of(model.config), zooms_of(sizes), sizes)
     spent: dict[int, list[float]] = {number: [] for number in numbers}

@@ -34,6 +34,7 @@ from fabloom.plugins.one_shot.sinsemi import levels, training
 from fabloom.plugins.one_shot.sinsemi.bridge import Bridge
 from fabloom.plugins.one_shot.sinsemi.params import SampleParams, TrainParams
 from fabloom.plugins.one_shot.sinsemi.sampling import Sampler, Trained
+from fabloom.precision import autocast, choose
 
 CPU = torch.device("cpu")
 BRIDGE = Bridge(0.35)
@@ -69,8 +70,12 @@ class Contender:
     def contexts(self) -> list[Tensor | None]:
         return anchors(self.lattice, zooms_of(self.scales.sizes), self.scales.sizes)
 
+    @property
+    def arithmetic(self) -> torch.autocast:
+        return autocast(CPU, choose(self.params.precision, CPU).used)
+
     def trained(self, net: nn.Module) -> Trained:
-        return Trained(net, BRIDGE, self.params.prediction, self.params.time_unit, self.scales, CPU)
+        return Trained(net, BRIDGE, self.params.prediction, self.params.time_unit, self.scales, CPU, self.arithmetic)
 
 
 def published_loop(one: Contender) -> Iterator[nn.Module]:
@@ -99,9 +104,10 @@ def our_loop(one: Contender) -> Iterator[nn.Module]:
     optimizer = torch.optim.Adam(one.net.parameters(), lr=one.params.lr)
     rate = course(one.params, optimizer)
     draw = torch.Generator().manual_seed(0)
+    forward = one.arithmetic(one.net)
     for _ in range(one.params.steps):
         batch = training.draw_batch(one.params, one.scales, one.contexts, draw)
-        loss = training.batch_loss(one.params, BRIDGE, one.net, batch, CPU)
+        loss = training.batch_loss(one.params, BRIDGE, forward, batch, CPU)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(one.net.parameters(), one.params.grad_clip)
@@ -123,7 +129,7 @@ def held_out(one: Contender, net: nn.Module) -> list[float]:
             x1 = torch.randn(image.shape, generator=draw) if recon is None else recon
             x = BRIDGE.point(image, x1, t, z)
             exact = x1 - image + 0.35 * (1 - 2 * t) / (2 * (t * (1 - t)).sqrt()) * z
-            out = trained.evaluate(x, float(t), scale, context, one.params.precision)
+            out = trained.evaluate(x, float(t), scale, context)
             if one.params.prediction == "drift":
                 out = BRIDGE.velocity_of(BRIDGE.clean("drift", out, x, t, recon), x, t, recon)
             errors.append(float((out - exact).square().mean()))

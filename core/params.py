@@ -1,11 +1,11 @@
-"""Typed parameters of a task, and `Source`, a parameter that names files on disk."""
+"""Typed parameters of a task: `Params`, `Source` that names files on disk, `Precision` of a network's arithmetic."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 if TYPE_CHECKING:
@@ -19,6 +19,17 @@ class Params(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+ARITHMETIC: Final = "fabloom: arithmetic of the network"
+"""Marks a field as a precision, so that the engine settles it when a step starts."""
+
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"],
+    Field(description="arithmetic of the network; auto: bf16 where the device computes it natively, as measured there, else fp32"),
+    ARITHMETIC,
+]
+"""Declare it as `precision: Precision = "auto"` and compute under `ctx.autocast(params.precision)`. The key holds what was asked."""
 
 
 class Source:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fabloom.precision import Choice, Used, autocast, choose
+from fabloom.precision.choice import keep, kept
 from fabloom.progress import Emit, Messenger, silent
 
 from .loop import LoopStep, Stateful, run_loop
@@ -45,6 +47,7 @@ class Context(Messenger):
         self.checkpoint_seconds = checkpoint_seconds
         self.loops: set[str] = set()
         self.history: dict[str, Any] = {}
+        self.choices: dict[str, Choice] = kept(workdir)
         self._device = device
         self._generators: dict[str, torch.Generator] = {}
         self._restored: dict[str, Any] = {}
@@ -55,6 +58,17 @@ class Context(Messenger):
         import torch
 
         return torch.device(self._device)
+
+    def precision(self, asked: str) -> Used:
+        """What a parameter of type `Precision` comes to on this device. A step stays with what it began with, also when it goes on."""
+        if asked not in self.choices:
+            self.choices[asked] = choose(asked, self.device)
+            keep(self.workdir, self.choices)
+        return self.choices[asked].used
+
+    def autocast(self, asked: str) -> torch.autocast:
+        """Compute networks in that precision: `with ctx.autocast(params.precision): …`, or `net = ctx.autocast(…)(net)`."""
+        return autocast(self.device, self.precision(asked))
 
     def loop(self, steps: int, *, name: str = "main", **stateful: Stateful) -> Iterator[LoopStep]:
         """Iterate over training steps; restores and checkpoints what it is given (anything with `state_dict`)."""

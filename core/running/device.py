@@ -17,9 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fabloom.errors import EnvironmentProblem, UserError
+from fabloom.notes import read_note, write_note
 from fabloom.progress import Emit
 
+THREADS = "threads.json"
+"""In a step's work folder: the number of threads that it began with."""
 NAMES = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+COURTESY = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""How OpenMP's threads wait for one another, where the environment says nothing: asleep, so that a neighbour may have the core meanwhile.
+
+Read when torch is loaded. By default a thread spins for some milliseconds at every barrier, on the very core that a preempted sibling waits
+for; see benchmarks/neighbour.py.
+"""
 COUNT_CUDA = "import torch,sys; sys.stdout.write(str(torch.cuda.device_count()))"
 
 
@@ -31,6 +40,18 @@ def threads() -> int:
     if not text.isdigit() or int(text) < 1:
         raise EnvironmentProblem(f"FABLOOM_THREADS is '{text}'; give a whole number from 1")
     return int(text)
+
+
+def threads_of(work: Path, emit: Emit) -> int:
+    """Threads of the step of this work folder: those it began with, since sums come out differently over another number of them."""
+    wanted, note = threads(), read_note(work / THREADS)
+    begun = note.get("threads") if note is not None else None
+    if not isinstance(begun, int) or begun < 1:
+        write_note(work / THREADS, {"threads": wanted})
+        return wanted
+    if begun != wanted:
+        emit({"event": "log", "message": f"going on with {begun} threads, as this step began, not {wanted}"})
+    return begun
 
 
 def check_device(name: str) -> None:
@@ -55,6 +76,15 @@ def check_device(name: str) -> None:
             raise EnvironmentProblem("device 'mps' is not there. Use --device cpu or auto.")
 
 
+def resolve(name: str) -> str:
+    """What `auto` stands for on this machine; other names as they are. Imports torch."""
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def _lease_file(device: str) -> Path:
     folder = Path(tempfile.gettempdir()) / f"fabloom-devices-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -66,8 +96,7 @@ def lease(name: str, emit: Emit) -> Iterator[str]:
     """Hold one device and yield its torch name. `auto` and `cuda` take the first CUDA device that is free; the CPU is never leased."""
     import torch
 
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    name = resolve(name)
     if name == "cpu":
         yield name
         return

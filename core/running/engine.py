@@ -17,6 +17,7 @@ from fabloom.planning.plan import Plan
 from fabloom.progress import Emit, Messenger, silent
 from fabloom.registry import Registry
 
+from .arithmetic import warn
 from .execute import failed
 from .executors import Executor, InlineExecutor
 from .requests import request_of
@@ -99,10 +100,11 @@ def skipped(step: PlannedStep, why: str) -> StepResult:
 
 def prepare(plan: Plan, engine: Engine) -> None:
     """Have each method fetch or refuse what its steps need from outside the store. Raises EnvironmentProblem before anything ran."""
+    steps = [step for step in plan.steps if step.name in engine.options.redo or not engine.store.has(step.key)]
     waiting: dict[type[Method], list[PlannedStep]] = {}
-    for step in plan.steps:
-        if step.name in engine.options.redo or not engine.store.has(step.key):
-            waiting.setdefault(step.spec.method, []).append(step)
+    for step in steps:
+        waiting.setdefault(step.spec.method, []).append(step)
+    warn(steps, engine.options.device, engine.emit)
     for method, steps in waiting.items():
         with own_fault(method, f"steps.{steps[0].name}", "preparing"):
             method.prepare(steps, Messenger(engine.emit_for(steps[0]), engine.stop))

@@ -24,14 +24,19 @@ from fabloom.method.blame import located, method_module
 from fabloom.planning.fingerprint import source_fingerprint
 from fabloom.planning.keys import artifact_key, canonical_params
 from fabloom.planning.sources import SourceCache
+from fabloom.precision import asked_by
+from fabloom.precision.choice import NOTE
 from fabloom.progress import Emit, silent
 
-from .device import lease, threads
+from .device import THREADS, lease, threads_of
 
 LOG = "step.log"
 """In a step's work folder: what the task and its libraries print, and the traceback of a failure."""
 SOURCE = "source"
 """In a step's work folder: the fingerprint of the code whose checkpoints these are."""
+
+CONDITIONS = {NOTE, THREADS}
+"""In a step's work folder: what it began with. A step that goes on stays with it, one that starts anew asks anew."""
 
 HARDWARE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
 """errno of an OSError that the machine, not the task, is to blame for."""
@@ -96,28 +101,39 @@ def _forget_other_code(step: PlannedStep, work: Path, source: str, emit: Emit) -
     mark.write_text(source)
 
 
+def _forget_conditions(work: Path) -> None:
+    """Where there is nothing to go on from, precision and threads are those that hold now."""
+    if {path.name for path in work.iterdir()} <= {LOG, SOURCE, *CONDITIONS}:
+        for name in CONDITIONS:
+            (work / name).unlink(missing_ok=True)
+
+
 def _run_locked(
     step: PlannedStep, store: Store, options: Options, emit: Emit, stop: Callable[[], bool], device: str, began: float
 ) -> dict[str, Any]:
     import torch
 
-    count = threads()
+    source = source_of(step.spec.method)
+    work = store.work(step.key)
+    _forget_other_code(step, work, source, emit)
+    _forget_conditions(work)
+    count = threads_of(work, emit)
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
     if canonical_params(step.params, store.hasher) != step.preimage["params"]:
         raise DataError(f"step '{step.name}': the files it reads changed since it was planned. Run it again.")
-    source = source_of(step.spec.method)
-    _forget_other_code(step, store.work(step.key), source, emit)
     staging = store.stage(step.key)
     context = Context(
         staging=staging,
         seed=step.seed,
-        workdir=store.work(step.key),
+        workdir=work,
         device=device,
         emit=emit,
         checkpoint_seconds=options.checkpoint_seconds,
         stop_requested=stop,
     )
+    for asked in asked_by(step.params):  # before the task, which may take hours in the wrong one
+        context.precision(asked)
     context.seed_globals()
     inputs: dict[str, Any] = {
         port: [store.get(k) for k in key] if isinstance(key, list) else store.get(key) for port, key in step.inputs.items()
@@ -143,6 +159,7 @@ def _run_locked(
         },
         "device": device,
         "threads": count,
+        "precision": {choice.asked: {"used": choice.used, "why": choice.why} for choice in context.choices.values()},
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(time.monotonic() - began, 3),
         "curves": context.curves(),

@@ -29,7 +29,7 @@ VARIABLES = {
     "What comes with fabloom always loads.",
     "FABLOOM_STORE": "The store where `--store` is not given. Default `./.fabloom`.",
     "FABLOOM_THREADS": "Threads a step computes with; default the cores at hand. Equal digests are promised for equal numbers; "
-    "the manifest records it.",
+    "the manifest records it, and a step that goes on keeps the number that it began with.",
     "FABLOOM_WEIGHTS_DIR": "Folder of pretrained weights (LPIPS). Looked at before torch's hub cache and a download; "
     "files are checked by sha256.",
 }

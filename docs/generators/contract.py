@@ -29,7 +29,7 @@ JSON data, as `fabloom show KEY --json` prints it; [the store](../concepts/store
 | `metrics` | the numbers of a report |
 | `preimage` | what the key is made of: task, version, params, seed, input keys |
 | `digest`, `kind`, `arrays` | what came out: hash, kind, dtype and shape of each array |
-| `seconds`, `created`, `device`, `threads`, `made_with`, `plugin` | the circumstances |
+| `seconds`, `created`, `device`, `threads`, `precision`, `made_with`, `plugin` | the circumstances |
 """
 
 

@@ -14,6 +14,7 @@ from packaging.specifiers import SpecifierSet
 
 from fabloom.flows.run.api import open_store
 from fabloom.registry import Registry, entry_points, restriction
+from fabloom.running.arithmetic import inspect
 from fabloom.running.device import COUNT_CUDA, threads
 
 FIXED = {
@@ -47,6 +48,7 @@ def examine(store: str | None, *, server: bool) -> list[Check]:
     checks += [check for name in registry.pipeline_names() if not (check := _guarded(f"pipeline {name}", _readable(registry, name))).ok]
     checks.append(_guarded("store", lambda: _store(store, registry)))
     checks.append(_guarded("torch and torchvision", _torch))
+    checks.append(_guarded("precision", _precision))
     checks.append(_weights())
     if server:
         checks.append(_guarded("prefect server", _server))
@@ -100,6 +102,12 @@ def _torch() -> str:
     if answer.returncode:
         raise RuntimeError(answer.stderr.strip().splitlines()[-1])
     return f"import together, {answer.stdout} CUDA devices"
+
+
+def _precision() -> str:
+    """What `precision: auto` comes to here, and the factor that decided."""
+    found = inspect("auto")
+    return f"auto is {'bf16' if found.native else 'fp32'}: {found}"
 
 
 def _server() -> str:

@@ -164,7 +164,10 @@ def run(
 ) -> None:
     """Run a pipeline. Finished steps are reused, a killed step goes on from its last checkpoint: just run it again."""
     from fabloom.flows.run import api
+    from fabloom.running.device import COURTESY
 
+    for name, value in COURTESY.items():  # read when torch is loaded, which is later
+        os.environ.setdefault(name, value)
     registry = load_registry()
     display: AbstractContextManager[Any] = quiet_stdout()
     if not json_:
@@ -198,12 +201,16 @@ def plan(
 ) -> None:
     """Show what is in the store and what would run, in order. Runs nothing."""
     from fabloom.flows.run.api import load_pipeline, open_store
+    from fabloom.planning.expectation import expectations, told
     from fabloom.planning.plan import make_plan
+    from fabloom.running.device import threads
 
     registry = load_registry()
     opened = open_store(store, registry)
     made = make_plan(load_pipeline(pipeline, registry).override(set_ or [], seed), registry, opened)
-    rows = []
+    waiting = [step for step in made.steps if not opened.has(step.key)]
+    expected = expectations(waiting, opened, threads())
+    rows: list[dict[str, Any]] = []
     for step in made.steps:
         state = "reuse" if opened.has(step.key) else "run"
         note = ""
@@ -214,15 +221,31 @@ def plan(
             if opened.manifest(step.key)["source"] != source_fingerprint(method_module(step.spec.method)):
                 note = "source changed, version not bumped"
         rows.append({"step": step.name, "task": step.task, "kind": step.spec.output.kind, "key": step.key, "state": state, "note": note})
+        if step.name in expected:
+            rows[-1] |= {"seconds": expected[step.name].seconds, "bytes": expected[step.name].size}
     if json_:
         emit_json({"pipeline": made.pipeline.name, "steps": {r.pop("step"): r for r in rows}})
         return
     table(
-        ["step", "task", "gives", "key", "would", "note"],
-        [[r["step"], r["task"], r["kind"], r["key"][:12], r["state"], r["note"]] for r in rows],
+        ["step", "task", "gives", "key", "would", "takes", "note"],
+        [[r["step"], r["task"], r["kind"], r["key"][:12], r["state"], _taking(r), r["note"]] for r in rows],
     )
-    waiting = sum(r["state"] == "run" for r in rows)
-    say(f"\n{waiting} of {len(rows)} steps would run." if waiting else "\nEverything is in the store; nothing would run.")
+    if not waiting:
+        say("\nEverything is in the store; nothing would run.")
+        return
+    total = told(expected.values())
+    say(f"\n{len(waiting)} of {len(rows)} steps would run{f': {total}, by earlier runs in this store' if total else ''}.")
+
+
+def _taking(row: dict[str, Any]) -> str:
+    """'40 s, 12 MB' of a step that would run, 'unknown' where nothing says it."""
+    from fabloom.planning.expectation import rough
+
+    if row["state"] != "run":
+        return ""
+    known = [rough(row["seconds"])] if row["seconds"] is not None else []
+    known += [f"{row['bytes'] / 1e6:.2g} MB"] if row["bytes"] is not None else []
+    return ", ".join(known) or "unknown"
 
 
 @app.command()

@@ -11,10 +11,11 @@ from fabloom.errors import UserError, did_you_mean
 from fabloom.hashing import blake
 from fabloom.method import Options, StepResult
 from fabloom.pipeline import Pipeline
+from fabloom.planning.expectation import expectations, told
 from fabloom.planning.plan import Plan, make_plan
 from fabloom.progress import Emit, silent
 from fabloom.registry import Registry
-from fabloom.running.device import check_device
+from fabloom.running.device import check_device, threads
 from fabloom.running.engine import Engine, prepare, run_inline
 
 from .result import RunResult
@@ -86,6 +87,7 @@ def run(
         raise UserError("an executor is used by engine 'inline' alone; leave one of both out")
     performer = Engine(registry, opened, Options(device, checkpoint_seconds, tuple(redo)), emit, stop, executor)
     prepare(plan, performer)
+    _tell(plan, performer)
     if engine == "inline":
         return finish(plan, run_inline(plan, performer), opened)
     emit({"event": "log", "message": "starting Prefect; --engine inline does without it and starts at once"})
@@ -95,6 +97,14 @@ def run(
     from fabloom.flows.run.prefect.session import run_prefect
 
     return run_prefect(plan, performer, runner)
+
+
+def _tell(plan: Plan, engine: Engine) -> None:
+    """Say how long the whole is expected to take, where earlier runs of this store know it."""
+    waiting = [step for step in plan.steps if step.name in engine.options.redo or not engine.store.has(step.key)]
+    total = told(expectations(waiting, engine.store, threads()).values())
+    if total:
+        engine.emit({"event": "log", "message": f"expected by earlier runs: {total}"})
 
 
 def finish(plan: Plan, results: list[StepResult], store: Any) -> RunResult:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from fabloom.params import Params
+from fabloom.params import Params, Precision
 
 PUBLISHED: Mapping[str, Any] = {
     "steps": 120_000, "batch": 32, "width": 160, "decay": "halvings", "precision": "fp32", "ema_every": 10, "ema_start": 2000,
@@ -44,7 +44,7 @@ class ScaleTraining(Params):
     ema_decay: float = Field(0.995, ge=0, lt=1, description="decay of the weight average, which is what samples (published 0.995)")
     ema_every: int = Field(1, ge=1, description="steps between updates of the average (published 10)")
     ema_start: int = Field(0, ge=0, description="until this step the average is a copy (published 2000)")
-    precision: Literal["fp32", "bf16"] = Field("bf16", description="arithmetic of the network; bf16 halves the time on recent CPUs")
+    precision: Precision = "auto"
     anchor: Literal["auto", "lattice", "none"] = Field(
         "auto",
         description="lattice: two input channels a direction with the phase of the periodic structure, so that lines stay in place "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ def load(model: Model, device: torch.device) -> UNet2DModel:
     return unet.to(device).eval().requires_grad_(False)
 
 
-def evaluate(unet: nn.Module, x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
+def evaluate(unet: Callable[..., Any], x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
     """The network's output [B,C,H,W] float32 for x [B,C,H,W] at times t [B], with class numbers [B] or None."""
     out: Tensor = unet(x, t, class_labels=labels).sample
     return out.float()

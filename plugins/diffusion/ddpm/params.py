@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from fabloom.params import Params
+from fabloom.params import Params, Precision
 
 TIMESTEPS = 1000
 """Time values of every model, as published; a sampler takes as few of them as it likes."""
@@ -52,7 +52,7 @@ class TrainParams(Params):
     label_dropout: float = Field(0.1, ge=0, le=1, description="share of labels hidden in training, for classifier-free guidance")
     flip_x: bool = Field(False, description="mirror half of the images left-right; only where that is another valid image")
     flip_y: bool = Field(False, description="mirror half of the images top-bottom")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the network under bfloat16 autocast")
+    precision: Precision = "auto"
 
     @model_validator(mode="after")
     def _betas(self) -> Self:
@@ -73,7 +73,7 @@ class SampleParams(Params):
     clip: bool = Field(True, description="clip the predicted clean image to the grey range at every step")
     labels: tuple[str, ...] = Field((), description="classes to draw, by name, in turn; empty draws all classes in turn")
     guidance_scale: float = Field(1.0, ge=0, description="classifier-free guidance: 1 none, 0 ignores the class, above 1 exaggerates it")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the network under bfloat16 autocast")
+    precision: Precision = "auto"
 
     @model_validator(mode="after")
     def _whole_strides(self) -> Self:

@@ -84,8 +84,7 @@ class Sampler:
 
     def velocity(self, schedule: NoiseSchedule, x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
         """The guided, clipped prediction as a velocity, which is what the schedulers are told to expect."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.params.precision == "bf16"):
-            output = guided(self.network, x, t, labels, self.null, self.params.guidance_scale).float()
+        output = guided(self.network, x, t, labels, self.null, self.params.guidance_scale).float()
         x0 = clean_image(schedule, self.prediction, x, output, t)
         return velocity_of(schedule, x, x0.clamp(-1, 1) if self.params.clip else x0, t)
 
@@ -101,8 +100,9 @@ def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
     config = model.config
     unet = load(model, ctx.device)
     classes = drawn_classes(params, config)
+    network = ctx.autocast(params.precision)(lambda x, t, labels: evaluate(unet, x, t, labels))
     sampler = Sampler(
-        lambda x, t, labels: evaluate(unet, x, t, labels), config["prediction_type"], config["schedule"], config["beta_start"],
+        network, config["prediction_type"], config["schedule"], config["beta_start"],
         config["beta_end"], len(config["classes"]), params,
     )  # fmt: skip
     numbers = None if not classes else np.resize(np.array(classes, np.int16), params.count)

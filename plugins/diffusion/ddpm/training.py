@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,16 +98,15 @@ def draw_batch(params: TrainParams, pixels: Tensor, labels: Tensor | None, null:
     return Batch(x0, torch.randn(x0.shape, generator=draw), t, picked)
 
 
-def batch_loss(params: TrainParams, unet: nn.Module, schedule: NoiseSchedule, weights: Tensor, batch: Batch) -> Tensor:
+def batch_loss(params: TrainParams, unet: Callable[..., Any], schedule: NoiseSchedule, weights: Tensor, batch: Batch) -> Tensor:
     """Mean over the batch of the weighted squared error."""
     x = schedule.add_noise(batch.x0, batch.noise, batch.t)
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=params.precision == "bf16"):
-        out = evaluate(unet, x, batch.t, batch.labels)
+    out = evaluate(unet, x, batch.t, batch.labels)
     error = (out - target(schedule, params.prediction, batch.x0, batch.noise, batch.t)).square().flatten(1).mean(1)
     return (weights[batch.t] * error).mean()
 
 
-def accumulate(params: TrainParams, unet: nn.Module, schedule: NoiseSchedule, weights: Tensor, batch: Batch) -> Tensor:
+def accumulate(params: TrainParams, unet: Callable[..., Any], schedule: NoiseSchedule, weights: Tensor, batch: Batch) -> Tensor:
     """Add the gradient of the whole batch's loss, in pieces of `micro_batch` images; returns that loss."""
     total, count = torch.zeros((), device=batch.x0.device), len(batch.x0)
     for part in batch.split(params.micro_batch or count):
@@ -130,10 +129,11 @@ def fit(
     weights = loss_weights(schedule, params.prediction, params.min_snr).to(ctx.device)
     draw = ctx.generator("batches")
     unet.train()
+    forward = ctx.autocast(params.precision)(unet)
     for step in ctx.loop(params.steps, net=unet, average=average, optimizer=optimizer, rate=rate):
         batch = draw_batch(params, pixels, labels, null, grey, draw).to(ctx.device)
         optimizer.zero_grad(set_to_none=True)
-        loss = accumulate(params, unet, schedule, weights, batch)
+        loss = accumulate(params, forward, schedule, weights, batch)
         nn.utils.clip_grad_norm_(unet.parameters(), params.grad_clip)
         optimizer.step()
         rate.step()

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fabloom.params import Params
+from fabloom.params import Params, Precision
 from fabloom.plugins.blocks.scale_params import PUBLISHED, ScaleTraining, filled
 
 TIMES = 100
@@ -136,7 +136,7 @@ class SampleParams(Params):
         15, ge=1, le=TIMES, description="with `composite`: noise level from which the composite is repaired; more changes more"
     )
     composite_margin: int = Field(2, ge=0, description="with `composite`: pixels by which its mask is widened before it is softened")
-    precision: Literal["fp32", "bf16"] = Field("bf16", description="arithmetic of the network")
+    precision: Precision = "auto"
 
     @model_validator(mode="before")
     @classmethod

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ class Trained:
     ratio: float
     levels: Sequence[int]
     device: torch.device
+    arithmetic: AbstractContextManager[object] = field(default_factory=nullcontext)
 
     @classmethod
     def load(cls, model: Model, device: torch.device) -> Trained:
@@ -154,7 +156,7 @@ class Sampler:
     def evaluate(self, x: Tensor, t: int, scale: int, context: Tensor | None) -> Tensor:
         """The network's output for x_t = `x`."""
         time, which = (torch.full((len(x),), value, device=x.device) for value in (t, scale))
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.params.precision == "bf16"):
+        with self.trained.arithmetic:
             out: Tensor = self.trained.net(x, time, which, context)
         return out.float()
 
@@ -162,6 +164,7 @@ class Sampler:
 def sample(ctx: Context, params: SampleParams, model: Model, composite: ImageSet | None) -> ImageSet:
     """The task `sample`."""
     trained = Trained.load(model, ctx.device)
+    trained = replace(trained, arithmetic=ctx.autocast(params.precision))
     sampler = make_sampler(trained, params, lattice_of(model.config))
     config = model.config
     attrs = {"method": "sinddm", "steps": list(sampler.steps), "starts": list(sampler.starts)}

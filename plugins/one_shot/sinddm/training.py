@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -83,9 +84,10 @@ def fit(
     draw = ctx.generator("batches")
     highest = trained_levels(params, blur)
     net.train()
+    forward = ctx.autocast(params.precision)(net)
     for step in ctx.loop(params.steps, net=net, average=average, optimizer=optimizer, rate=rate):
         batch = draw_batch(params, pyramid, contexts, highest, draw)
-        loss = batch_loss(params, blur, net, batch, ctx.device)
+        loss = batch_loss(params, blur, forward, batch, ctx.device)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -114,15 +116,14 @@ def draw_batch(params: TrainParams, pyramid: Pyramid, contexts: list[Tensor | No
     return Batch(x0, blurred, None if context is None else windows.of(context), t, noise, scale)
 
 
-def batch_loss(params: TrainParams, blur: Blur, net: nn.Module, batch: Batch, device: torch.device) -> Tensor:
+def batch_loss(params: TrainParams, blur: Blur, net: Callable[..., Tensor], batch: Batch, device: torch.device) -> Tensor:
     """Mean absolute (published) or squared error of what the network predicts."""
     x0, blurred, noise = (values.to(device) for values in (batch.x0, batch.blurred, batch.noise))
     context = None if batch.context is None else batch.context.to(device)
     share = blur.shares(batch.scale)[batch.t].to(x0)[:, None, None, None]
     x = blur.noise.add_noise(share * blurred + (1 - share) * x0, noise, batch.t)
     scale = torch.full((len(x),), batch.scale, device=device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=params.precision == "bf16"):
-        out = net(x, batch.t.to(device), scale, context).float()
+    out = net(x, batch.t.to(device), scale, context).float()
     wanted = {"epsilon": noise, "sample": x0}.get(params.prediction)
     if wanted is None:
         wanted = blur.slope(x0, x, batch.t)

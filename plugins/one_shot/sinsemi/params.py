@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fabloom.params import Params
+from fabloom.params import Params, Precision
 from fabloom.plugins.blocks.scale_params import PUBLISHED, ScaleTraining, filled
 
 PUBLISHED_TRAIN: dict[str, Any] = {**PUBLISHED, "lr": 1e-4, "prediction": "velocity", "time_unit": 1.0}
@@ -94,7 +94,7 @@ class SampleParams(Params):
     )
     sigma: float = Field(0.35, ge=0, description="noise of the sampler `paper`: 0.35 in the text, 1.0 in the released code")
     guidance: Guidance = Field(Guidance(), description="LPIPS energy guidance")
-    precision: Literal["fp32", "bf16"] = Field("bf16", description="arithmetic of the network")
+    precision: Precision = "auto"
 
     @model_validator(mode="before")
     @classmethod

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -40,6 +41,7 @@ class Trained:
     time_unit: float
     scales: Levels
     device: torch.device
+    arithmetic: AbstractContextManager[object] = field(default_factory=nullcontext)
 
     @classmethod
     def load(cls, model: Model, device: torch.device) -> Trained:
@@ -55,10 +57,10 @@ class Trained:
         net.eval().requires_grad_(False)
         return cls(net.to(device), Bridge(config["sigma"]), config["prediction"], config["time_unit"], scales, device)
 
-    def evaluate(self, x: Tensor, t: float, scale: int, context: Tensor | None, precision: str) -> Tensor:
+    def evaluate(self, x: Tensor, t: float, scale: int, context: Tensor | None) -> Tensor:
         """The network's output at x_t = `x`."""
         time = torch.full((len(x),), self.time_unit * t, device=x.device)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with self.arithmetic:
             out: Tensor = self.net(x, time, torch.full((len(x),), scale, device=x.device), context)
         return out.float()
 
@@ -87,7 +89,7 @@ class Sampler:
         """All steps of one scale; at scales >= 1 the state that it starts from is the degraded end x1."""
         solver = self.solver(x if scale else None)
         for step, (t, to) in enumerate(pairwise(solver.times(self.steps[scale]).to(x.device))):
-            out = self.trained.evaluate(x, float(t), scale, self.contexts[scale], self.params.precision)
+            out = self.trained.evaluate(x, float(t), scale, self.contexts[scale])
             clean = self.clean(out, x, t, solver.x1)
             mean, deviation = advance(solver, self.trained.prediction, out, clean, (x, t, to))
             if self.guide is not None:
@@ -117,6 +119,7 @@ class Sampler:
 def sample(ctx: Context, params: SampleParams, model: Model, reference: ImageSet | None) -> ImageSet:
     """The task `sample`."""
     trained = Trained.load(model, ctx.device)
+    trained = replace(trained, arithmetic=ctx.autocast(params.precision))
     trained_sizes = trained.scales.sizes
     finest = trained_sizes[-1]
     wanted = finest if params.size is None else params.size

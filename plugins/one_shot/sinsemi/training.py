@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -71,9 +72,10 @@ def fit(ctx: Context, params: TrainParams, net: nn.Module, scales: levels.Levels
     rate = course(params, optimizer)
     draw = ctx.generator("batches")
     net.train()
+    forward = ctx.autocast(params.precision)(net)
     for step in ctx.loop(params.steps, net=net, average=average, optimizer=optimizer, rate=rate):
         batch = draw_batch(params, scales, contexts, draw)
-        loss = batch_loss(params, bridge, net, batch, ctx.device)
+        loss = batch_loss(params, bridge, forward, batch, ctx.device)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), params.grad_clip)
@@ -99,7 +101,7 @@ def draw_batch(params: TrainParams, scales: levels.Levels, contexts: list[Tensor
     return Batch(x0, x1, None if context is None else windows.of(context), t, z, scale)
 
 
-def batch_loss(params: TrainParams, bridge: Bridge, net: nn.Module, batch: Batch, device: torch.device) -> Tensor:
+def batch_loss(params: TrainParams, bridge: Bridge, net: Callable[..., Tensor], batch: Batch, device: torch.device) -> Tensor:
     """Mean squared error of the velocity, as in SinSEMI, or of the drift.
 
     The drift's target grows like 1 / sqrt(t) as t falls: below t = 0.05 its error is weighted by (t / 0.05)^2. At known ends an
@@ -109,8 +111,7 @@ def batch_loss(params: TrainParams, bridge: Bridge, net: nn.Module, batch: Batch
     context = None if batch.context is None else batch.context.to(device)
     x = bridge.point(x0, x1, t, z)
     scale = torch.full((len(x),), batch.scale, device=device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=params.precision == "bf16"):
-        out = net(x, params.time_unit * t.flatten(), scale, context)
+    out = net(x, params.time_unit * t.flatten(), scale, context)
     if params.prediction == "velocity":
         return mse_loss(out.float(), bridge.velocity(x0, x1, t, z, params.clamp))
     weight = (t / EDGE).clamp(max=1)

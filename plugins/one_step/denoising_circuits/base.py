@@ -21,7 +21,6 @@ from fabloom.plugins.blocks.noise import NoiseSchedule
 
 from .networks import fold
 from .params import TrainParams
-from .recurrence import autocast
 
 if TYPE_CHECKING:
     from .training import Pool
@@ -130,7 +129,7 @@ def train_base(ctx: Context, params: TrainParams, pool: Pool, schedule: NoiseSch
             x0 = pool.batch(base.batch, draw).to(ctx.device)
             t = torch.randint(params.timesteps, (len(x0),), generator=draw)
             noise = torch.randn(x0.shape, generator=draw).to(ctx.device)
-            with autocast(ctx.device, params.precision):
+            with ctx.autocast(params.precision):
                 v = velocity(unet, schedule.add_noise(x0, noise, t), times[t].to(ctx.device), params.patch, params.carry)
             loss = mse_loss(v, schedule.velocity(x0, noise, t))
             descend(loss, unet, optimizer, cycle, params.grad_clip)

@@ -22,7 +22,7 @@ from fabloom.plugins.blocks.noise import NoiseSchedule
 from .losses import ddim_step
 from .networks import Circuit
 from .params import CompareParams
-from .recurrence import autocast, labels, readout, starting_noise
+from .recurrence import labels, readout, starting_noise
 from .sampling import generate, generator_of
 from .training import load_circuit
 
@@ -56,9 +56,9 @@ def compare(ctx: Context, params: CompareParams, teacher: Model, student: Model,
     noise = starting_noise(seed, range(params.count), tuple(teacher.config["image"]))
     circuit = load_circuit(teacher, ctx.device)
     schedule = NoiseSchedule.make(circuit.config.timesteps, teacher.config["schedule"])
-    one_step = generator_of(student, ctx.device)
+    one_step = ctx.autocast(params.precision)(generator_of(student, ctx.device))
     walk = follow(ctx, params, circuit, schedule, noise)
-    found = torch.cat(list(generate(one_step, noise, ctx.device, params.precision, params.batch)))
+    found = torch.cat(list(generate(one_step, noise, ctx.device, params.batch)))
     pixels = np.asarray(reference.images)
     mean = grey.forward(pixels).clamp(-1, 1).mean(0, keepdim=True).expand_as(found)
     answers = {"student": found, "shuffled": found.roll(1, 0), "mean image": mean, "pure noise": noise.clamp(-1, 1)}
@@ -109,7 +109,7 @@ def follow(ctx: Context, params: CompareParams, circuit: Circuit, schedule: Nois
     walks = []
     with ctx.progress(len(noise), unit="sample", name="recurrence") as bar:
         for x in noise.split(params.batch):
-            with autocast(ctx.device, params.precision):
+            with ctx.autocast(params.precision):
                 walks.append(_follow_batch(circuit, schedule, x.to(ctx.device), at, seen))
             bar.advance(len(x))
     shares = [len(x) / len(noise) for x in noise.split(params.batch)]

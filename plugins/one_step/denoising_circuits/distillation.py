@@ -20,7 +20,6 @@ from fabloom.plugins.blocks.ema import ema
 from .backbone import attention_layers, load_backbone
 from .networks import Circuit
 from .params import DistillParams
-from .recurrence import autocast
 from .student import OneStep
 from .training import LOG_EVERY, descend, load_circuit, optimizer_for
 
@@ -47,7 +46,7 @@ def distill(ctx: Context, params: DistillParams, teacher: Model, offline: Offlin
     for step in ctx.loop(params.steps, net=net, average=average, optimizer=optimizer, cycle=cycle):
         rows = fetch(torch.randint(len(offline), (params.batch,), generator=draw).numpy())
         x, x0, wanted = on_device(rows, ctx.device)
-        with autocast(ctx.device, params.precision):
+        with ctx.autocast(params.precision):
             loss, parts = student_loss(net, params, x, x0, wanted)
         descend(loss, net, optimizer, cycle, params.grad_clip)
         average.update_parameters(net)

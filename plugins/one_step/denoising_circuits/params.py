@@ -6,9 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from fabloom.params import Params, Source
-
-Precision = Literal["fp32", "bf16"]
+from fabloom.params import Params, Precision, Source
 
 
 class Stage(Params):
@@ -82,7 +80,7 @@ class TrainParams(Params):
     grad_clip: float = Field(1.0, gt=0, description="Largest gradient norm (published 1)")
     cycle_momentum: bool = Field(False, description="Let the one-cycle schedule move beta1 too, 0.95 to 0.85 and back (published True)")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="Decay of the weight average, after a warm-up (published 0.999)")
-    precision: Precision = Field("fp32", description="bf16 runs the networks under bfloat16 autocast (published float16)")
+    precision: Precision = "auto"
 
     @model_validator(mode="after")
     def _depths(self) -> TrainParams:
@@ -109,7 +107,7 @@ class RecordParams(Params):
     feedback: bool = Field(True, description="Carry rounding errors into the next chunk, so that the sum stays exact (published False)")
     block: int = Field(512, ge=1, description="Rows written together; a killed recording goes on from the last block")
     noise_seed: int | None = Field(None, description="Seed of x_T; None takes the step's own")
-    precision: Precision = Field("fp32", description="bf16 runs the networks under bfloat16 autocast")
+    precision: Precision = "auto"
 
 
 class DistillParams(Params):
@@ -128,7 +126,7 @@ class DistillParams(Params):
     grad_clip: float = Field(1.0, gt=0, description="Largest gradient norm (published 1)")
     cycle_momentum: bool = Field(False, description="Let the one-cycle schedule move beta1 too (published True)")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="Decay of the weight average, after a warm-up (published 0.999)")
-    precision: Precision = Field("fp32", description="bf16 runs the network under bfloat16 autocast (published float16)")
+    precision: Precision = "auto"
     cache_mib: int = Field(1024, ge=0, description="Teacher data up to this size is read once and kept in memory as int8")
 
 
@@ -139,7 +137,7 @@ class SampleParams(Params):
     batch: int = Field(128, ge=1, description="Images computed at once")
     noise_seed: int | None = Field(None, description="Seed of x_T, None is the step's own; equal seeds share x_T")
     apply_t0: bool = Field(False, description="Teacher only: also apply R at label 0 (published True)")
-    precision: Precision = Field("fp32", description="bf16 runs the networks under bfloat16 autocast")
+    precision: Precision = "auto"
 
 
 class CompareParams(Params):
@@ -149,4 +147,4 @@ class CompareParams(Params):
     batch: int = Field(128, ge=1, description="Samples computed at once")
     shown: int = Field(8, ge=1, description="Samples in the pictures")
     noise_seed: int | None = Field(None, description="Seed of x_T; None takes the step's own. Must not be the recording's")
-    precision: Precision = Field("fp32", description="bf16 runs the networks under bfloat16 autocast")
+    precision: Precision = "auto"

@@ -18,7 +18,7 @@ from fabloom.storage.format.quantise import QuantiserStats, chunk_order, quantis
 
 from .networks import Circuit
 from .params import RecordParams
-from .recurrence import autocast, boundaries, labels, readout, run, starting_noise
+from .recurrence import boundaries, labels, readout, run, starting_noise
 from .training import load_circuit
 
 TELESCOPING = 1e-4
@@ -109,7 +109,7 @@ def block_rows(
     """The arrays of one row block from its x_T [B,C,H,W]."""
     batches = []
     for x in noise.split(params.batch):
-        with autocast(ctx.device, params.precision):
+        with ctx.autocast(params.precision):
             rin0, chunks, end = trajectory(circuit, x.to(ctx.device), *cut)
             x0 = readout(circuit, end).cpu()
         batches.append({"x_T": x.half(), "x0": x0.half(), **coded(params, ledger, rin0, chunks, end)})

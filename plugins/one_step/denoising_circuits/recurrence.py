@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -57,8 +56,3 @@ def readout(circuit: Circuit, z: Tensor) -> Tensor:
     """X0out(z, 0), not clipped, [B,C,H,W] float32."""
     image: Tensor = circuit.x0_head(z, torch.zeros(len(z), dtype=torch.long, device=z.device))
     return image
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """bfloat16 autocast for `precision` bf16, else float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -15,7 +15,7 @@ from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
 
 from .params import SampleParams
-from .recurrence import autocast, labels, readout, run, starting_noise
+from .recurrence import labels, readout, run, starting_noise
 from .student import load_student
 from .training import load_circuit
 
@@ -38,16 +38,15 @@ def generator_of(model: Model, device: torch.device, apply_t0: bool = False) -> 
 
 
 @torch.no_grad()
-def generate(generator: Generator, x: Tensor, device: torch.device, precision: str, batch: int) -> Iterator[Tensor]:
+def generate(generator: Generator, x: Tensor, device: torch.device, batch: int) -> Iterator[Tensor]:
     """x_0 (CPU, float32, clipped to [-1, 1]) of x_T [N,C,H,W], batch by batch."""
     for part in x.split(batch):
-        with autocast(device, precision):
-            yield generator(part.to(device)).float().clamp(-1, 1).cpu()
+        yield generator(part.to(device)).float().clamp(-1, 1).cpu()
 
 
 def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
     """The task `sample`."""
-    generator = generator_of(model, ctx.device, params.apply_t0)
+    generator = ctx.autocast(params.precision)(generator_of(model, ctx.device, params.apply_t0))
     grey = GreyMap(*model.config["grey"])
     shape: tuple[int, int, int] = tuple(model.config["image"])
     seed = ctx.seed if params.noise_seed is None else params.noise_seed
@@ -58,7 +57,7 @@ def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
                 if ctx.stop_requested():
                     raise Interrupted(f"stopped after {start} of {params.count} images. Run the same command again to start over.")
                 x = starting_noise(seed, range(start, min(start + params.batch, params.count)), shape)
-                for images in generate(generator, x, ctx.device, params.precision, params.batch):
+                for images in generate(generator, x, ctx.device, params.batch):
                     yield grey.inverse(images).numpy()
                     bar.advance(len(images))
 

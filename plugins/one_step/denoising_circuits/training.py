@@ -25,7 +25,6 @@ from .base import velocity as v_of
 from .losses import Points, Weights, base_points, circuit_loss, data_points, ddim_points
 from .networks import Adapter, Circuit, CircuitConfig, Head
 from .params import Stage, TrainParams
-from .recurrence import autocast
 
 
 def train(ctx: Context, params: TrainParams, images: ImageSet, base: Model | None) -> Model:
@@ -171,7 +170,7 @@ def run_stage(
         t = torch.randint(depth, params.timesteps, (len(x0),), generator=draw).to(ctx.device)
         noise = torch.randn(x0.shape, generator=draw).to(ctx.device)
         x = schedule.add_noise(x0, noise, t)
-        with autocast(ctx.device, params.precision):
+        with ctx.autocast(params.precision):
             points = targets(params, circuit, average, schedule, velocity, x, x0, noise, t, depth)
             loss, parts = circuit_loss(circuit, points, x0, schedule.velocity(x0, noise, t), x, t, depth, weights)
         descend(loss, circuit, optimizer, cycle, params.grad_clip)

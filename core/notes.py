@@ -1,0 +1,40 @@
+"""Notes: small JSON files that say their own hash, replaced whole. What is odd reads as if it were not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fabloom.hashing import blake, canonical_json
+
+LARGEST = 1 << 16
+"""Bytes; a note is a few lines."""
+
+
+def write_note(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace `path` durably. Raises OSError where that cannot be done; nothing half-written is left."""
+    body = {**content, "self": blake(canonical_json(content))}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(canonical_json(body))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_note(path: Path) -> dict[str, Any] | None:
+    """What was written; None where nothing is there, or something else than was written."""
+    try:
+        with path.open("rb") as file:
+            body = json.loads(file.read(LARGEST))
+        claimed = body.pop("self")
+        return body if blake(canonical_json(body)) == claimed else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
