@@ -81,10 +81,12 @@ class OfflineData(Artifact):
 
     @classmethod
     def summarise(cls, manifest: Mapping[str, Any]) -> str:
-        """The number of rows, and into how many chunks each trajectory is cut."""
+        """The number of rows, and into how many chunks each trajectory is cut; of another method's rows, what they hold."""
         arrays = manifest["arrays"]
-        told = f"{arrays['sample_id']['shape'][0]:,} rows"
-        return f"{told}, trajectories in {arrays['r_chunks']['shape'][1]} chunks" if "r_chunks" in arrays else told
+        told = f"{next(iter(arrays.values()))['shape'][0]:,} rows"
+        if "r_chunks" in arrays:
+            return f"{told}, trajectories in {arrays['r_chunks']['shape'][1]} chunks"
+        return f"{told} of {', '.join(sorted(arrays))}"
 
 
 def offline_specs(image: tuple[int, int, int], latent: tuple[int, int, int], chunks: int, *, r_sum: bool) -> dict[str, RowSpec]:

@@ -191,6 +191,6 @@ def test_times_and_rates_as_text() -> None:
 
 def test_display_is_light_to_import() -> None:
     heavy = ("torch", "numpy", "prefect", "zarr")
-    code = f"import sys, fabloom.flows.display as d; d.LiveDisplay(); print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, fabloom.flows.cli.display as d; d.LiveDisplay(); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
