@@ -73,7 +73,7 @@ def classes(made: Made) -> Sheet:
 
 
 def variations(made: Made) -> Sheet:
-    """images: the two files, then variations of them with their masks."""
+    """images: the two images, then variations of them with their masks."""
     real, varied = made["real"], made["varied"]
     grey = greys(made["images"])
     rows = [outlined(shown(s.images[...], 1, grey), s.masks[...], 1) for s in (real, varied)]

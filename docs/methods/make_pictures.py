@@ -1,11 +1,11 @@
 """Make the pictures of the method pages: run the pipelines in pictures/ and draw what they gave.
 
-python docs/methods/make_pictures.py                      all pictures, about half an hour on one core
+python docs/methods/make_pictures.py                      all pictures, some twenty minutes on one core
 python docs/methods/make_pictures.py line-pair images     these alone, seconds
-python docs/methods/make_pictures.py --data FOLDER        where line_pair/ is, else FABLOOM_DATA_DIR
 python docs/methods/make_pictures.py --store FOLDER       keep what was made; a second run then reuses it
 
-Everything runs on the CPU with one thread and the seeds of the pipelines, so that the same machine gives the same pictures.
+All images are simulated: a page must not carry what its maker gave no licence for. Everything runs on the CPU with one thread and the
+seeds of the pipelines, so that the same machine gives the same pictures.
 """
 
 from __future__ import annotations
@@ -52,29 +52,19 @@ PICTURES = {
 }
 
 
-def load(name: str, data: Path | None) -> Pipeline:
-    """The pipeline, with the real images at `data`/line_pair. Exits with a message where it needs them and they are not given."""
-    pipeline = Pipeline.load(FOLDER / f"{name}.yaml")
-    if pipeline.steps["images"].task != "images.load":
-        return pipeline
-    if data is None:
-        sys.exit(f"{name}: needs the two published line-pair images; give --data or FABLOOM_DATA_DIR, the folder that has line_pair/ in it")
-    return pipeline.override([f"steps.images.params.path={data / 'line_pair'}"])
-
-
-def make(name: str, store: Path, data: Path | None = None) -> dict[str, Artifact]:
+def make(name: str, store: Path) -> dict[str, Artifact]:
     """Run the pipeline `name` of pictures/ in this process, on the CPU. Exits with the error of a step that fails."""
     opened = fabloom.open_store(store)
-    result = fabloom.run(load(name, data), store=opened, engine="inline", device="cpu")
+    result = fabloom.run(Pipeline.load(FOLDER / f"{name}.yaml"), store=opened, engine="inline", device="cpu")
     for step in result.steps:
         if step.error:
             sys.exit(f"{name}: step '{step.name}' failed: {step.error}")
     return {step.name: opened.get(step.key) for step in result.steps}
 
 
-def render(name: str, store: Path, data: Path | None = None) -> drawing.Sheet:
+def render(name: str, store: Path) -> drawing.Sheet:
     """The picture of the method `name`, uint8 [h,w,3]."""
-    return PICTURES[name].draw(make(PICTURES[name].pipeline, store, data))
+    return PICTURES[name].draw(make(PICTURES[name].pipeline, store))
 
 
 def main() -> None:
@@ -83,8 +73,6 @@ def main() -> None:
     os.environ["FABLOOM_THREADS"] = "1"
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PICTURES)}; none: all")
-    given = os.environ.get("FABLOOM_DATA_DIR")
-    parser.add_argument("--data", type=Path, default=Path(given) if given else None, help="folder that has line_pair/ in it")
     parser.add_argument("--store", type=Path, help="store to keep what is made; default a temporary one")
     parser.add_argument("--to", type=Path, default=FOLDER, help="folder of the PNG files, default docs/methods/pictures")
     options = parser.parse_args()
@@ -93,7 +81,7 @@ def main() -> None:
         parser.error(f"no picture is called {', '.join(unknown)}; there are {', '.join(PICTURES)}")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.names or PICTURES:
-            drawing.save(render(name, options.store or Path(folder), options.data), options.to / f"{name}.png")
+            drawing.save(render(name, options.store or Path(folder)), options.to / f"{name}.png")
 
 
 if __name__ == "__main__":

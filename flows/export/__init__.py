@@ -1,4 +1,4 @@
-"""Artifacts as files that other software opens."""
+"""Artifacts as files that other software opens: `export_artifact` is the command in Python."""
 
 from __future__ import annotations
 

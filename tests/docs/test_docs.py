@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -55,6 +56,48 @@ def test_python_blocks_run_in_order(tmp_path: Path) -> None:
             [sys.executable, "-c", code], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{code}\n{done.stderr}"
+
+
+DOTTED = re.compile(r"(?<![\w./-])fabloom(?:\.[A-Za-z_]\w*)+")
+NO_MODULES = {"fabloom.lock", "fabloom.json", "fabloom.x"}
+PATHS = re.compile(r"(?<![\w./-])(?:core|storage|plugins|flows|tests|docs|benchmarks|examples)/[\w./-]*\w")
+OWN_PAGES = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "RESULTS.md"]
+
+
+def hasattr_deep(value: object, names: list[str]) -> bool:
+    """Whether `value.a.b` is there for the names a, b."""
+    return not names or (hasattr(value, names[0]) and hasattr_deep(getattr(value, names[0]), names[1:]))
+
+
+def resolves(dotted: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of what its beginning names."""
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            value = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        return hasattr_deep(value, parts[length:])
+    return False
+
+
+def test_the_names_of_fabloom_that_documents_tell_are_there() -> None:
+    told = {(name, page.name) for page in OWN_PAGES for name in DOTTED.findall(page.read_text()) if name not in NO_MODULES}
+    told |= {
+        (f"{module}.{name.strip()}", page.name)
+        for page in OWN_PAGES
+        for module, names in re.findall(r"^from (fabloom[\w.]*) import ([\w, ]+)$", page.read_text(), re.M)
+        for name in names.split(",")
+    }
+    assert len(told) > 40
+    assert not [f"{page}: {name}" for name, page in sorted(told) if not resolves(name)]
+    assert not resolves("fabloom.plugins.line_pair") and not resolves("fabloom.kinds.ImageSte")  # a control
+
+
+def test_the_files_that_documents_name_are_there() -> None:
+    told = {(path, page.name) for page in OWN_PAGES for path in PATHS.findall(page.read_text()) if "NAME" not in path}
+    assert len(told) > 20
+    assert not [f"{page}: {path}" for path, page in sorted(told) if not (ROOT / path).exists()]
 
 
 def test_yaml_blocks_are_pipelines(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 `ode` and `sde` are exact for a constant clean image, so their error is that of the clean image between two times. It is carried on
 linearly from the last two (DPM-Solver++ 2M, Lu et al. 2022, for the coefficients of the bridge), and the times are squared, because
-fine detail is decided near t = 0. Both matter with few steps: see tests/test_sinsemi.py for the variance they keep.
+fine detail is decided near t = 0. Both matter with few steps: see tests/plugins/one_shot/test_sinsemi.py for the variance they keep.
 """
 
 from __future__ import annotations

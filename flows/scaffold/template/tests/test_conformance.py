@@ -9,5 +9,5 @@ from fabloom.testing import MethodConformance
 
 class TestMyWeave(MethodConformance):
     method = MyWeave
-    # so small that each run takes a moment; the tests below run every task some ten times
+    # so small that each run takes a moment: the inherited tests run every task several times
     params = {"train": {"steps": 6, "batch": 2, "width": 4}, "sample": {"count": 3, "steps": 2}}
