@@ -587,7 +587,7 @@ def test_refs_remember_and_roll_back(store: LocalStore) -> None:
         store.refs.set("x/champion", key)
     store.refs.set("x", "d" * 40)
     assert store.refs.history("x/champion") == ["a" * 40, "b" * 40, "c" * 40] and store.refs.names() == ["x", "x/champion"]
-    assert store.refs.rollback("x/champion") == "b" * 40 == store.refs.get("x/champion")
+    assert store.refs.rollback("x/champion").key == "b" * 40 == store.refs.get("x/champion")
     with pytest.raises(UserError, match="no earlier artifact"):
         store.refs.rollback("x")
 

@@ -154,10 +154,10 @@ def test_ctrl_c_in_the_terminal_stops_at_a_checkpoint_with_130(tmp_path: Path) -
 
 STARTER = """
 import time
-from fabloom.flows.flow import _start_server
+from fabloom.flows.run.prefect.server import start_server
 from prefect.server.api.server import SubprocessASGIServer
-_start_server()
-_start_server()
+start_server()
+start_server()
 print(SubprocessASGIServer().server_process.pid, SubprocessASGIServer().watchdog.pid, flush=True)
 time.sleep(100)
 """

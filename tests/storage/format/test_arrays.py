@@ -317,7 +317,7 @@ def test_reading_needs_neither_zarr_nor_torch(tmp_path):
     store(tmp_path / "a", values("int8", (2, 80)), 2)
     code = f"""
 import sys, pathlib
-from fabloom.storage.arrays import Rows, StoredArray
+from fabloom.storage.format.arrays import Rows, StoredArray
 Rows({{"a": StoredArray(pathlib.Path({str(tmp_path / "a")!r}), None)}}).read([1, 0])
 sys.exit(" ".join(sorted(set(sys.modules) & {{"zarr", "torch", "prefect"}})) or 0)
 """
