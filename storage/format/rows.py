@@ -57,11 +57,12 @@ class StoredArray:
     """A lazy array (`fabloom.artifacts.LazyArray`): shape and dtype from the metadata, indexing reads, verifies and returns numpy.
 
     `check(path)` is called before a data file is opened; it raises for a file that is not the one that was committed.
+    `metadata` is the content of `zarr.json` where the caller has read it.
     """
 
-    def __init__(self, folder: Path, check: Callable[[Path], None] | None) -> None:
+    def __init__(self, folder: Path, check: Callable[[Path], None] | None, metadata: bytes | None = None) -> None:
         self.folder = Path(folder)
-        self.layout = read_layout(self.folder)
+        self.layout = read_layout(self.folder, metadata)
         self._check = check
         self._pid = os.getpid()
         self._files: dict[int, _File] = {}
