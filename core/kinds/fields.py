@@ -10,8 +10,8 @@ from fabloom.errors import DataError
 
 from .arrays import LazyArray
 from .artifact import Artifact, RowSpec, RowWriter, Writing
-from .images import _blocks
 from .origin import check_names, check_source, named, read_origins
+from .streaming import rebatched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,9 +123,9 @@ def _blocks_of_maps(values: Iterable[Any], valid: Any, source: NDArray[np.int32]
     """Blocks of values, of where they are valid, and of sources, checked; what is not valid is 0."""
     import numpy as np
 
-    masks = None if valid is None else _blocks([valid] if hasattr(valid, "dtype") else valid, block)
+    masks = None if valid is None else rebatched([valid] if hasattr(valid, "dtype") else valid, block)
     row = 0
-    for maps in _blocks(values, block):
+    for maps in rebatched(values, block):
         if maps.dtype != np.float32 or maps.ndim != 4 or 0 in maps.shape:
             raise DataError(f"values must be float32 of shape N,C,H,W with no empty axis, not {maps.dtype} {maps.shape}")
         wanted = (len(maps), *maps.shape[2:])

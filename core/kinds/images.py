@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fabloom.errors import DataError
 
 from .arrays import LazyArray
-from .artifact import Artifact, RowSpec, Writing
+from .artifact import Artifact, RowSpec, RowWriter, Writing
 from .exhibit import Exhibit
 from .masks import agreed_domain, check_classes, tells_classes
 from .origin import check_source, named, read_origins
+from .streaming import streamed
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-
-def _blocks(batches: Iterable[Any], block: int) -> Iterator[NDArray[Any]]:
-    """Re-batch arrays of any length into blocks of `block` rows; the last may be short."""
-    import numpy as np
-
-    held: list[NDArray[Any]] = []
-    rows = 0
-    for batch in batches:
-        held.append(np.asarray(batch))
-        rows += len(held[-1])
-        while rows >= block:
-            joined = np.concatenate(held)
-            yield joined[:block]
-            held = [joined[block:]]
-            rows -= block
-    if rows:
-        yield np.concatenate(held)
 
 
 class ImageSet(Artifact):
@@ -104,6 +88,7 @@ class ImageSet(Artifact):
         ctx: Writing,
         images: NDArray[np.uint8] | Iterable[NDArray[np.uint8]],
         *,
+        count: int | None = None,
         masks: NDArray[np.uint8] | None = None,
         domain: NDArray[np.int8] | None = None,
         labels: NDArray[np.int16] | None = None,
@@ -115,18 +100,18 @@ class ImageSet(Artifact):
     ) -> Self:
         """Write a set. `images` is uint8 [N,C,H,W], or batches [B,C,H,W] of it from an iterable.
 
-        C is 1 or 3, or what `channels` declares. Where masks are given without a domain, the domain is derived (1 where a mask
-        has a pixel of 1..K). Raises DataError for a wrong dtype or shape, an empty set, mask values without a class name, an
-        index without a source name, and masks that contradict domain or labels.
+        With `count`, the number of images in all batches, they go to the disk block by block as they come; without it they are held
+        in memory until the last. C is 1 or 3, or what `channels` declares. Where masks are given without a domain, the domain is
+        derived (1 where a mask has a pixel of 1..K). Raises DataError for a wrong dtype, shape or count, an empty set, mask values
+        without a class name, an index without a source name, and masks that contradict domain or labels.
         """
         import numpy as np
 
-        # one pass of batches is held: N must be known before the first block is laid out
-        stack = images if isinstance(images, np.ndarray) else list(_blocks(images, cls.BLOCK))
-        pixels = stack if isinstance(stack, np.ndarray) else (np.concatenate(stack) if stack else np.empty(0, np.uint8))
-        columns = {"images": cls._checked("images", pixels, np.uint8, 4, None)}
-        check_channels(pixels.shape, channels)
-        count, _, height, width = pixels.shape
+        count, blocks = streamed(images, count, cls.BLOCK)
+        first = cls._checked("images", next(blocks, np.empty(0, np.uint8)), np.uint8, 4, None)
+        check_channels((count, *first.shape[1:]), channels)
+        columns: dict[str, NDArray[Any]] = {}
+        height, width = first.shape[2:]
         if masks is not None:
             columns["masks"] = masks = cls._checked("masks", masks, np.uint8, 3, (count, height, width))
             domain = agreed_domain(masks, domain)
@@ -147,13 +132,24 @@ class ImageSet(Artifact):
         if source is not None or source_names is not None:
             columns["source"], kept["source_names"] = check_source(count, source, source_names)
         dims = {"images": ("channel", "y", "x"), "masks": ("y", "x")}
-        specs = {name: RowSpec(str(a.dtype), a.shape[1:], dims=dims.get(name, ())) for name, a in columns.items()}
-        writer = ctx.staging.rows(count, cls.BLOCK, specs)
-        for start in range(writer.start, count, cls.BLOCK):
-            writer.append({name: a[start : start + cls.BLOCK] for name, a in columns.items()})
-        writer.close()
+        shaped = {"images": first, **columns}
+        specs = {name: RowSpec(str(a.dtype), a.shape[1:], dims=dims.get(name, ())) for name, a in shaped.items()}
+        cls._append(ctx.staging.rows(count, cls.BLOCK, specs), itertools.chain([first], blocks), columns, first.shape[1:])
         ctx.staging.attrs.update({**(attrs or {}), **kept})
         return cls(ctx.staging.as_reader())
+
+    @classmethod
+    def _append(
+        cls, writer: RowWriter, blocks: Iterable[NDArray[Any]], columns: Mapping[str, NDArray[Any]], shape: tuple[int, ...]
+    ) -> None:
+        """Write blocks of images of one [C,H,W], each with its rows of the other columns."""
+        import numpy as np
+
+        for start, pixels in zip(range(0, writer.count, cls.BLOCK), blocks, strict=True):
+            cls._checked("images", pixels, np.uint8, 4, (len(pixels), *shape))
+            if start >= writer.start:  # what a stopped run has on disk is not written again
+                writer.append({"images": pixels, **{name: a[start : start + cls.BLOCK] for name, a in columns.items()}})
+        writer.close()
 
     @staticmethod
     def _checked(name: str, value: Any, dtype: Any, ndim: int, shape: tuple[int, ...] | None) -> NDArray[Any]:

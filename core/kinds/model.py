@@ -27,12 +27,12 @@ class Model(Artifact):
         """All tensors (CPU), or those whose name starts with `prefix`, with it taken off."""
         import torch
 
-        tensors = {}
+        tensors, halves = {}, frozenset(self.attrs["bfloat16"])
         for name in self._reader.names():
             if not name.startswith(prefix):
                 continue
             value = torch.from_numpy(self.array(name)[...].copy())
-            if name in self.attrs["bfloat16"]:
+            if name in halves:
                 value = value.view(torch.bfloat16)
             tensors[name[len(prefix) :]] = value
         return tensors

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
 from pydantic import ValidationError
@@ -25,12 +27,15 @@ class Plan:
     pipeline: Pipeline
     steps: tuple[PlannedStep, ...]
 
+    @cached_property
+    def _named(self) -> dict[str, PlannedStep]:
+        return {step.name: step for step in self.steps}
+
     def step(self, name: str) -> PlannedStep:
         """The step of that name. Raises UserError with the nearest name."""
-        for step in self.steps:
-            if step.name == name:
-                return step
-        raise UserError(f"there is no step '{name}'.{did_you_mean(name, (s.name for s in self.steps))}")
+        if name in self._named:
+            return self._named[name]
+        raise UserError(f"there is no step '{name}'.{did_you_mean(name, self._named)}")
 
 
 def make_plan(pipeline: Pipeline, registry: Registry, store: Store) -> Plan:
@@ -78,9 +83,29 @@ def _order(pipeline: Pipeline) -> list[str]:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         raise PipelineError("steps", f"the steps form a cycle: {' -> '.join(reversed(error.args[1]))}") from error
+    return _in_file_order(graph)
+
+
+def _in_file_order(graph: Mapping[str, list[str]]) -> list[str]:
+    """The names of a DAG {name: names it needs}, in the order of the file wherever the arrows allow it.
+
+    Kahn (1962): of the steps whose needs are done, the first of the file is next; a heap finds it in O(log n).
+    """
+    names = list(graph)
+    place = {name: index for index, name in enumerate(names)}
+    missing = {name: len(needs) for name, needs in graph.items()}
+    users: dict[str, list[str]] = {name: [] for name in names}
+    for name, needs in graph.items():
+        for need in needs:
+            users[need].append(name)
+    ready = [place[name] for name in names if not missing[name]]  # ascending, so a heap already
     done: list[str] = []
-    while len(done) < len(graph):  # the order of the file wherever the arrows allow it
-        done.append(next(n for n, needs in graph.items() if n not in done and all(need in done for need in needs)))
+    while ready:
+        done.append(names[heapq.heappop(ready)])
+        for user in users[done[-1]]:
+            missing[user] -= 1
+            if not missing[user]:
+                heapq.heappush(ready, place[user])
     return done
 
 

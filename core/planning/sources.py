@@ -21,28 +21,43 @@ def source_files(root: Path) -> list[tuple[str, Path]]:
         return [(root.name, root)]
     if not root.is_dir():
         raise DataError(f"'{root}' does not exist. Give the path of a file or folder, e.g. with --set steps.NAME.params.path=FOLDER.")
-    found: list[tuple[str, Path]] = []
-    inside = root.resolve()
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in subfolders:
-            if (Path(folder) / name).is_symlink():
-                raise DataError(f"'{Path(folder) / name}' is a link to a folder. Put the folder itself there.")
-        for name in sorted(names):
-            path = Path(folder) / name
-            if name.startswith(".") or not (path.is_file() or path.is_symlink()):
-                continue
-            if not path.exists():
-                raise DataError(f"'{path}' is a link to nothing. Remove it, or copy the file into the folder.")
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                raise DataError(f"'{path}' is a link that leads out of '{root}'. Copy the file into the folder.")
-            found.append((path.relative_to(root).as_posix(), path))
-    return sorted(found)
+    return [(name, Path(place)) for name, place, _ in _walk(root)]
+
+
+def _walk(root: Path) -> list[tuple[str, str, os.stat_result]]:
+    """(name, path, state) of every file under a folder, sorted by name: one scan a folder and one stat a file."""
+    found: list[tuple[str, str, os.stat_result]] = []
+    waiting = [(str(root), "")]
+    while waiting:
+        folder, above = waiting.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    if entry.is_symlink():
+                        raise DataError(f"'{entry.path}' is a link to a folder. Put the folder itself there.")
+                    waiting.append((entry.path, f"{above}{entry.name}/"))
+                elif entry.is_symlink():
+                    found.append((above + entry.name, entry.path, _led(root, Path(entry.path))))
+                elif entry.is_file():
+                    found.append((above + entry.name, entry.path, entry.stat()))
+    return sorted(found, key=lambda one: one[0])
+
+
+def _led(root: Path, link: Path) -> os.stat_result:
+    """The state of the file that a link leads to. Raises DataError where it leads to nothing, or out of the root."""
+    if not link.exists():
+        raise DataError(f"'{link}' is a link to nothing. Remove it, or copy the file into the folder.")
+    if not link.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"'{link}' is a link that leads out of '{root}'. Copy the file into the folder.")
+    return link.stat()
 
 
 class SourceCache:
-    """Hashes sources, remembering files by (path, size, mtime, inode) so that an unchanged folder costs one stat a file.
+    """Hashes sources, remembering files by (path, size, mtime, ctime, inode), so that an unchanged folder costs one stat a file.
 
+    The ctime is what tells a file that was replaced or edited and given its old size and mtime back: no program can set it.
     `file` holds the memory between runs (JSON); None keeps it in this process only.
     """
 
@@ -58,16 +73,16 @@ class SourceCache:
     def __call__(self, path: Path) -> str:
         entries = []
         changed = False
-        for name, file in source_files(path):
-            stat = file.stat()
-            mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-            place = str(file.resolve())
+        root = path.resolve()
+        files = _walk(root) if root.is_dir() else [(path.name, str(root), root.stat()) for _ in source_files(path)]
+        for name, place, state in files:
+            mark = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
             known = self._known.get(place)
-            if known is None or known[:3] != mark:
-                known = [*mark, blake_file(file)]
+            if known is None or known[:4] != mark:
+                known = [*mark, blake_file(Path(place))]
                 self._known[place] = known
                 changed = True
-            entries.append([name, stat.st_size, known[3]])
+            entries.append([name, state.st_size, known[4]])
         if changed and self.file is not None and self.file.parent.is_dir():
             temporary = self.file.with_name(f"{self.file.name}.{os.getpid()}")
             with contextlib.suppress(OSError):  # only a cache: a full disk is told by what needs it

@@ -113,9 +113,11 @@ def prepare(plan: Plan, engine: Engine) -> None:
 def run_inline(plan: Plan, engine: Engine) -> list[StepResult]:
     """Run the steps one after another in this process; after a failure the rest is skipped."""
     results: list[StepResult] = []
+    bad: StepResult | None = None
     for step in plan.steps:
-        bad = next((r for r in results if r.status == "failed"), None)
         results.append(skipped(step, f"step '{bad.name}' failed") if bad else engine.perform(step))
+        if bad is None and results[-1].status == "failed":
+            bad = results[-1]
     return results
 
 

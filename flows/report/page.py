@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fabloom.flows.report.draw.graph import draw
 from fabloom.flows.report.draw.markup import anchor, code, duration, guarded, problem, section, size, table, text
 from fabloom.flows.report.draw.pictures import SHOWN, png_data_uri
+from fabloom.flows.report.draw.reduction import reduced
 from fabloom.flows.report.draw.style import CSS
 from fabloom.kinds import Exhibit, Table
 from fabloom.kinds.metric import is_number
@@ -204,8 +205,10 @@ class Page:
                 [text(step.name), code(step.task), text(step.spec.output.kind), shown, f"{text(duration(took))}{bar}" if took else ""]
             )
         failures = "".join(problem(f"{r.name}: {r.error}") for r in self.results.values() if r.status in ("failed", "skipped"))
+        *drawn, left_out = reduced(boxes, edges)
+        note = f'<p class="soft">{text(left_out)}</p>' if left_out else ""
         return (
-            f'<div class="scroll">{draw(boxes, edges)}</div>'
+            f'{note}<div class="scroll">{draw(*drawn)}</div>'
             + table(["step", "task", "gives", "status", "took"], rows, ["", "", "", "", "nowrap"])
             + failures
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,18 +42,22 @@ class ArtifactReader:
         """Names of the arrays."""
         if self._files is None:
             return sorted(path.name for path in self.folder.iterdir() if path.is_dir())
-        return sorted({name.partition("/")[0] for name in self._files if name != GROUP})
+        return sorted(self._committed)
+
+    @cached_property
+    def _committed(self) -> frozenset[str]:
+        """Names of the arrays that the manifest lists: it is immutable, and a model asks for each of its tensors."""
+        return frozenset(name.partition("/")[0] for name in self._files or () if name != GROUP)
 
     def array(self, name: str) -> StoredArray | None:
         """The array, or None where the artifact has none of that name."""
         from fabloom.storage.format.rows import StoredArray
 
-        if name not in self.names():
-            return None
         if self._files is None:
-            return StoredArray(self.folder / name, None)
-        self._checked(f"{name}/{GROUP}")
-        return StoredArray(self.folder / name, self._check_size)
+            return StoredArray(self.folder / name, None) if name in self.names() else None
+        if name not in self._committed:
+            return None
+        return StoredArray(self.folder / name, self._check_size, self._checked(f"{name}/{GROUP}"))
 
     def rows(self, names: Sequence[str], threads: int = 2) -> Rows:
         """Fast random access to rows of several arrays."""
@@ -73,8 +79,10 @@ class ArtifactReader:
 
     def _checked(self, name: str) -> bytes:
         size, digest = self._entry(name)
-        path = self.folder / name
-        data = path.read_bytes() if path.is_file() else None
+        try:
+            data = (self.folder / name).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            data = None
         if data is None or len(data) != size or blake(data) != digest:
             what = "is missing" if data is None else "differs from what was committed"
             raise DamagedArtifact(
@@ -85,7 +93,11 @@ class ArtifactReader:
     def _check_size(self, path: Path) -> None:
         name = path.relative_to(self.folder).as_posix()
         size, _ = self._entry(name)
-        if not path.is_file() or path.stat().st_size != size:
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
+        if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != size:
             raise DamagedArtifact(
                 f"artifact {self.key[:12]}: '{name}' is missing or has another size than committed. "
                 f"Run `fabloom verify {self.key[:12]}`, then `fabloom run … --redo STEP`."

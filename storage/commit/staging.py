@@ -196,14 +196,11 @@ class StagedArtifact:
         data = self.root / DATA
         create_group(data, self.attrs)
         files: dict[str, tuple[int, str]] = {}
-        for path in sorted(data.rglob("*")):
-            if path.is_file():
-                name = path.relative_to(data).as_posix()
-                files[name] = self._hashes.get(name) or (path.stat().st_size, blake_file(path))
-                if name not in self._hashes:
-                    with path.open("rb") as file:
-                        os.fsync(file.fileno())
-        sync_folders(path for path in [data, *data.rglob("*")] if path.is_dir())
+        for folder, _, names in os.walk(data):
+            inside = folder[len(str(data)) + 1 :]
+            for name in (f"{inside}/{own}" if inside else own for own in names):
+                files[name] = self._hashes.get(name) or _settled(data / name)
+            sync_folders([Path(folder)])
         arrays = {}
         reader = self.as_reader()
         for name in reader.names():
@@ -242,3 +239,10 @@ class StagedArtifact:
         else:
             write_durably(self.work / DIFFERS, canonical_json({"committed": first["digest"], "dropped": manifest["digest"]}))
         return first
+
+
+def _settled(path: Path) -> tuple[int, str]:
+    """Size and hash of a file, which is on the disk from here on."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return path.stat().st_size, blake_file(path)

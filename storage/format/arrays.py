@@ -13,11 +13,12 @@ are written like any other, so a missing chunk always means damage. N is declare
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -81,14 +82,20 @@ def create_array(folder: Path, spec: RowSpec, count: int, block: int) -> None:
 
 
 def write_tensor(folder: Path, value: NDArray[Any], attrs: Mapping[str, Any] | None = None) -> None:
-    """Write a whole array of any shape, also 0-d or empty, as one compressed chunk with a crc32c."""
+    """Write a whole array of any shape, also 0-d or empty, as one compressed chunk with a crc32c.
+
+    Unlike a shard it is not fsynced: a tensor survives no kill before its commit, which fsyncs every file once.
+    """
     value = np.asarray(value)
     chunk = tuple(max(length, 1) for length in value.shape)
     layout = {"shape": value.shape, "dtype": value.dtype.name, "chunks": chunk, "dimension_names": axes(folder.name, value.ndim)}
     _write_metadata(folder, True, **layout, attributes=dict(attrs or {}))
     if value.size:
         encoded = zstandard.ZstdCompressor(level=LEVEL).compress(_little(value).reshape(-1).view(np.uint8).data)
-        _write_synced(folder.joinpath("c", *["0"] * value.ndim), (encoded, _checksum(encoded)))
+        path = folder.joinpath("c", *["0"] * value.ndim)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.writelines((encoded, _checksum(encoded)))
 
 
 def write_shard(folder: Path, index: int, rows: NDArray[Any], spec: RowSpec, block: int, threads: int = 2) -> Path:
@@ -171,14 +178,36 @@ def _write_synced(path: Path, pieces: Iterable[Any]) -> None:
             flush.result()  # the kernel tells an error once, to whichever fsync asks first
 
 
-def _write_metadata(folder: Path, compress: bool, **layout: Any) -> None:
-    """`zarr.json` as zarr-python makes it, in canonical form: made in memory, since creating over a folder would empty it."""
+def _write_metadata(folder: Path, compress: bool, *, shape: Sequence[int], dtype: str, chunks: Sequence[int], **layout: Any) -> None:
+    """`zarr.json` in canonical form: what zarr-python makes for such an array, with this one's lengths, names and attributes."""
+    shards, names = layout.get("shards"), layout["dimension_names"]
+    meta = json.loads(_template(dtype, len(shape), compress, shards is not None))
+    meta["shape"] = list(shape)
+    meta["attributes"] = json.loads(json.dumps(layout.get("attributes", {})))
+    meta["chunk_grid"]["configuration"]["chunk_shape"] = list(shards or chunks)
+    if shards is not None:
+        meta["codecs"][0]["configuration"]["chunk_shape"] = list(chunks)
+    if names:
+        meta["dimension_names"] = list(names)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / METADATA).write_bytes(canonical_json(meta))
+
+
+@functools.cache
+def _template(dtype: str, ndim: int, compress: bool, sharded: bool) -> bytes:
+    """zarr-python's metadata of an array of ones: it takes 2 ms, and between arrays of a model only lengths and names differ.
+
+    Made in memory, since creating over a folder would empty it.
+    """
     import zarr
     from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
     from zarr.storage import MemoryStore
 
     store: dict[str, Any] = {}
-    compressors = [ZstdCodec(level=LEVEL), Crc32cCodec()] if compress else [Crc32cCodec()]
-    zarr.create_array(store=MemoryStore(store), serializer=BytesCodec(), compressors=compressors, fill_value=0, **layout)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / METADATA).write_bytes(canonical_json(json.loads(store[METADATA].to_bytes())))
+    ones = (1,) * ndim
+    zarr.create_array(
+        store=MemoryStore(store), shape=ones, dtype=dtype, chunks=ones, shards=ones if sharded else None, dimension_names=axes("", ndim),
+        serializer=BytesCodec(), compressors=[ZstdCodec(level=LEVEL), Crc32cCodec()] if compress else [Crc32cCodec()], fill_value=0,
+    )  # fmt: skip
+    made: bytes = store[METADATA].to_bytes()
+    return made

@@ -46,11 +46,14 @@ class Layout:
         return self.raw_bytes + 4 + (self.raw_bytes // 128 + 512 if self.compressed else 0)
 
 
-def read_layout(folder: Path) -> Layout:
-    """Parse `folder/zarr.json`. Raises DamagedArtifact for no JSON, DataError for a layout that fabloom does not write."""
+def read_layout(folder: Path, metadata: bytes | None = None) -> Layout:
+    """Parse `folder/zarr.json`, or `metadata`, its content, where it was read already.
+
+    Raises DamagedArtifact for no JSON, DataError for a layout that fabloom does not write.
+    """
     path = folder / METADATA
     try:
-        meta = json.loads(path.read_bytes())
+        meta = json.loads(path.read_bytes() if metadata is None else metadata)
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedArtifact(f"'{path}' cannot be read: {error}. Run `fabloom verify`.") from error
     try:

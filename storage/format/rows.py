@@ -20,51 +20,31 @@ import zstandard
 
 from fabloom.errors import DamagedArtifact
 
+from .files import OpenFile, OpenFiles
 from .layout import read_layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-OPEN_FILES = 32
-"""Descriptors one array keeps open."""
+INDEX_BYTES = 64 << 20
+"""Shard indexes that one array keeps in memory, 16 bytes a chunk: enough for four million rows."""
 
 SPLIT_BYTES = 1 << 18
 """Below this much payload an array is one job of `Rows.read`; hand-over between threads would cost more."""
-
-
-class _File:
-    """A descriptor that closes when nobody uses it any more, also if another thread drops it from the cache meanwhile."""
-
-    def __init__(self, path: Path) -> None:
-        self.fd = -1
-        try:
-            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-            raise DamagedArtifact(f"'{path}' is missing. Run `fabloom verify`.") from error
-        self.path = path
-        self.size = os.fstat(self.fd).st_size
-
-    def __del__(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-
-    def fill(self, targets: list[Any], offset: int) -> bool:
-        """Read into the buffers from `offset`; False if the file ends before they are full."""
-        return os.preadv(self.fd, targets, offset) == sum(len(target) for target in targets)
 
 
 class StoredArray:
     """A lazy array (`fabloom.artifacts.LazyArray`): shape and dtype from the metadata, indexing reads, verifies and returns numpy.
 
     `check(path)` is called before a data file is opened; it raises for a file that is not the one that was committed.
+    `metadata` is the content of `zarr.json` where the caller has read it.
     """
 
-    def __init__(self, folder: Path, check: Callable[[Path], None] | None) -> None:
+    def __init__(self, folder: Path, check: Callable[[Path], None] | None, metadata: bytes | None = None) -> None:
         self.folder = Path(folder)
-        self.layout = read_layout(self.folder)
+        self.layout = read_layout(self.folder, metadata)
         self._check = check
-        self._pid = os.getpid()
-        self._files: dict[int, _File] = {}
+        self._files = OpenFiles()
         self._indexes: dict[int, NDArray[np.uint64]] = {}
 
     @property
@@ -192,22 +172,17 @@ class StoredArray:
         rows = f"row {chunk}" if self.layout.chunk == 1 else f"rows {chunk * self.layout.chunk} to {(chunk + 1) * self.layout.chunk - 1}"
         return DamagedArtifact(f"'{path}', {rows if self.layout.shard else 'tensor'}: {what}. Run `fabloom verify`.")
 
-    def _file(self, number: int) -> _File:
-        if self._pid != os.getpid():
-            self._files, self._pid = {}, os.getpid()
-        found = self._files.get(number)
-        if found is None:
+    def _file(self, number: int) -> OpenFile:
+        def opened() -> OpenFile:
             path = self.folder.joinpath("c", str(number), *["0"] * (len(self.shape) - 1))
             if self._check is not None:
                 self._check(path)
-            found = _File(path)
-            if len(self._files) >= OPEN_FILES:
-                self._files = {}  # readers in other threads keep the file they hold alive
-            self._files[number] = found
-        return found
+            return OpenFile(path)
 
-    def _index(self, number: int, file: _File) -> NDArray[np.uint64]:
-        """(offset, size) of each chunk of a shard, read once."""
+        return self._files.get(number, opened)
+
+    def _index(self, number: int, file: OpenFile) -> NDArray[np.uint64]:
+        """(offset, size) of each chunk of a shard, read once; the first read of them are dropped above `INDEX_BYTES`."""
         found = self._indexes.get(number)
         if found is None:
             stored = np.empty(self.layout.shard // self.layout.chunk * 16 + 4, np.uint8)
@@ -215,6 +190,8 @@ class StoredArray:
                 raise DamagedArtifact(f"'{file.path}': the shard index is damaged or cut short. Run `fabloom verify`.")
             found = stored[:-4].view("<u8").reshape(-1, 2)
             self._indexes[number] = found
+            for old in list(self._indexes)[: -max(1, INDEX_BYTES // len(stored))]:
+                self._indexes.pop(old, None)
         return found
 
     def _tensor(self) -> NDArray[Any]:

@@ -111,7 +111,7 @@ def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
         columns["domain"] = numbers.astype(np.int8)
     elif numbers is not None:
         columns |= {"labels": numbers, "class_names": config["classes"]}
-    return ImageSet.write(ctx, batches(ctx, sampler, config, numbers), **columns)
+    return ImageSet.write(ctx, batches(ctx, sampler, config, numbers), count=params.count, **columns)
 
 
 def drawn_classes(params: SampleParams, config: dict[str, Any]) -> list[int]:

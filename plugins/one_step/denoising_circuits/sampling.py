@@ -61,4 +61,4 @@ def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
                     yield grey.inverse(images).numpy()
                     bar.advance(len(images))
 
-    return ImageSet.write(ctx, batches(), channels=shape[0], attrs={"noise_seed": seed, "role": model.config["role"]})
+    return ImageSet.write(ctx, batches(), count=params.count, channels=shape[0], attrs={"noise_seed": seed, "role": model.config["role"]})

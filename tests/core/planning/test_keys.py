@@ -223,6 +223,30 @@ def test_an_unchanged_file_is_not_read_again_also_by_the_next_process(folder: Pa
     assert SourceCache(memory)(folder) == value and len(read) == 8
 
 
+def test_a_file_of_equal_size_and_time_is_read_again(folder: Path, tmp_path: Path) -> None:
+    """An edit in place whose times are set back (cp -p, rsync -t, tar): only the ctime tells."""
+    memory = tmp_path / "sources.json"
+    before = SourceCache(memory)(folder)
+    was = (folder / "a.png").stat()
+    (folder / "a.png").write_bytes(b"fxrst")
+    os.utime(folder / "a.png", ns=(was.st_atime_ns, was.st_mtime_ns))
+    now = (folder / "a.png").stat()
+    assert (now.st_size, now.st_mtime_ns, now.st_ino) == (was.st_size, was.st_mtime_ns, was.st_ino)
+    assert SourceCache(memory)(folder) != before
+
+
+def test_an_unchanged_folder_costs_one_stat_a_file(folder: Path, monkeypatch: Any) -> None:
+    for index in range(50):
+        (folder / f"{index}.png").write_bytes(b"x")
+    cache = SourceCache()
+    value = cache(folder)
+    asked: list[str] = []
+    for name in ("resolve", "stat", "is_file", "is_symlink", "exists"):
+        own = getattr(Path, name)
+        monkeypatch.setattr(Path, name, lambda path, *a, own=own, name=name, **k: (asked.append(name), own(path, *a, **k))[1])
+    assert cache(folder) == value and len(asked) < 10, "the state of a file comes with the scan of its folder"
+
+
 def test_links_that_lead_elsewhere_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(b"x")
     inside = folder / "deep" / "link.png"

@@ -420,3 +420,14 @@ def test_real_pair(load: Any, data_dir: Path) -> None:
     assert made.domain[:].tolist() == [1, 0]
     assert [int(made.images[i].min()) for i in (0, 1)] == [54, 59]
     assert made.images[0].mean() == pytest.approx(68.94, abs=0.01)
+
+
+def test_scanning_a_folder_takes_no_path_apart_per_file(folder: Path, monkeypatch: Any) -> None:
+    for index in range(60):
+        (folder / f"{index:02}.png").touch()
+    asked: list[str] = []
+    for name in ("relative_to", "is_file", "is_dir", "samefile", "with_suffix"):
+        own = getattr(Path, name)
+        monkeypatch.setattr(Path, name, lambda path, *a, own=own, name=name, **k: (asked.append(name), own(path, *a, **k))[1])
+    assert [entry.name for entry in scan(folder, None, (), ())] == [f"{index:02}.png" for index in range(60)]
+    assert len(asked) < 10

@@ -14,9 +14,10 @@ from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
 from fabloom.errors import DamagedArtifact, DataError
 from fabloom.kinds import RowSpec
+from fabloom.storage.format import files
+from fabloom.storage.format import rows as rows_module
 from fabloom.storage.format.arrays import Rows, StoredArray, create_array, create_group, write_shard, write_tensor
 from fabloom.storage.format.layout import DTYPES
-from fabloom.storage.format.rows import OPEN_FILES
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -184,14 +185,66 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_descriptors_are_bounded_and_given_back(tmp_path):
-    rows = values("int8", (2 * OPEN_FILES, 80))
+def test_descriptors_are_bounded_and_given_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_FILES", 16)
+    rows = values("int8", (40, 80))
     array = store(tmp_path / "a", rows, 1)
     before = open_files()
     np.testing.assert_array_equal(array[...], rows)
-    assert before < open_files() <= before + OPEN_FILES
+    assert before < open_files() <= before + 16
     del array
     assert open_files() == before
+
+
+def test_many_shards_stay_open_whatever_the_order_of_the_rows(tmp_path):
+    rows = values("int8", (100, 80))
+    store(tmp_path / "a", rows, 1)
+    opened: list[Path] = []
+    array = StoredArray(tmp_path / "a", opened.append)
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(100)
+        for row in order:
+            np.testing.assert_array_equal(array[int(row)], rows[row])
+    assert len(opened) == 100, "each shard is checked and opened once"
+
+
+def test_the_shard_used_least_recently_is_closed_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_FILES", 4)
+    store(tmp_path / "a", values("int8", (6, 80)), 1)
+    opened: list[str] = []
+    array = StoredArray(tmp_path / "a", lambda path: opened.append(path.parent.name))
+    for row in (0, 1, 2, 3, 0, 4, 0, 5, 0, 1):
+        array[row]
+    assert opened == ["0", "1", "2", "3", "4", "5", "1"]
+
+
+def test_arrays_share_what_the_process_may_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_FILES", 12)
+    arrays = {name: store(tmp_path / name, values("int8", (30, 80)), 1) for name in "abc"}
+    arrays["a"][...]  # alone, it may have all
+    assert len(arrays["a"]._files) == 12
+    Rows(arrays, 1).read(np.arange(30))
+    held = [len(array._files) for array in arrays.values()]
+    assert sum(held) == 12 and max(held) - min(held) <= 2
+
+
+def test_the_limit_of_the_process_counts():
+    code = """
+import resource
+from fabloom.storage.format.files import MOST_FILES, most_files
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+assert most_files() == 16 < MOST_FILES
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_indexes_in_memory_are_bounded(tmp_path, monkeypatch):
+    rows = values("int8", (20, 80))
+    array = store(tmp_path / "a", rows, 2)
+    monkeypatch.setattr(rows_module, "INDEX_BYTES", 3 * (2 * 16 + 4))
+    for _ in range(2):
+        np.testing.assert_array_equal(array[...], rows)
+    assert len(array._indexes) == 3
 
 
 def flip(path: Path, bit: int) -> None:
@@ -308,7 +361,7 @@ def test_a_reader_works_after_a_fork_and_opens_its_own_files(tmp_path):
     child = os.fork()
     if child == 0:
         same = np.array_equal(reader.read(np.arange(12).repeat(20))["a"], rows.repeat(20, 0))
-        os._exit(0 if same and array._pid == os.getpid() else 1)
+        os._exit(0 if same and array._files._pid == os.getpid() else 1)
     assert os.waitpid(child, 0)[1] == 0
     np.testing.assert_array_equal(reader.read([1])["a"], rows[[1]])
 
