@@ -211,8 +211,17 @@ def wait_for(child: subprocess.Popen[str], done: Callable[[], bool]) -> None:
 
 def gone(others: list[psutil.Process]) -> bool:
     """Whether all of them end, or are dead and only not yet buried."""
-    _, alive = psutil.wait_procs(others, timeout=PATIENCE)
-    return not [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+    def alive(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    deadline = time.monotonic() + PATIENCE
+    while any(map(alive, others)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not any(map(alive, others))
 
 
 def test_when_only_the_caller_is_killed_all_go_with_it_and_a_rerun_goes_on_at_once(
