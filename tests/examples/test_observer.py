@@ -43,7 +43,7 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def cli(install_example: Callable[[str], Path], tmp_path: Path) -> Cli:
+def cli(install_example: Callable[[str], Path], tmp_path: Path, warm: Cli) -> Cli:
     """`cli("run", ..., observer=True, MLFLOW_TRACKING_URI=...)` runs fabloom and tells whether MLflow was imported and who was called."""
     site = install_example("mlflow-observer")
     (tmp_path / "tiny.yaml").write_text(PIPELINE)
@@ -51,8 +51,7 @@ def cli(install_example: Callable[[str], Path], tmp_path: Path) -> Cli:
     def call(*arguments: str, observer: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "FABLOOM_MLFLOW"))}
         environment = {**clean, **variables, "PYTHONPATH": str(site) if observer else ""}
-        command = [sys.executable, "-c", COMMAND, *arguments]
-        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=250)
+        return warm(["-c", COMMAND, *arguments], env=environment, cwd=tmp_path)
 
     return call
 

@@ -57,7 +57,7 @@ Machine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def machine(install_example: Callable[[str], Path], tmp_path: Path) -> Machine:
+def machine(install_example: Callable[[str], Path], tmp_path: Path, warm: Machine) -> Machine:
     """`machine("a", *arguments)` runs Python on machine a, which has a cache of its own and shares the remote `tmp_path/share`."""
     site = install_example("remote-store")
     (tmp_path / "tiny.yaml").write_text(PIPELINE)
@@ -69,9 +69,7 @@ def machine(install_example: Callable[[str], Path], tmp_path: Path) -> Machine:
             "FABLOOM_REMOTE_CACHE": str(tmp_path / f"cache-{name}"),
             "FABLOOM_STORE": f"remote+file://{tmp_path}/share",
         }
-        return subprocess.run(
-            [sys.executable, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=250
-        )
+        return warm(arguments, env=environment, cwd=tmp_path)
 
     return run
 
