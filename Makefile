@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
-# test processes; each takes whole files, see tests/conftest.py for their order
+# test processes; each takes whole files, the long ones first (tests/conftest.py)
 WORKERS ?= 2
 # Compiled modules are kept beside the environment, also where PYTHONDONTWRITEBYTECODE is set: uv compiles nothing at installation, and
 # a test that starts Python would compile torch anew, which is most of its time.
@@ -27,7 +27,7 @@ quickstart: install
 
 test: install
 	@find $(PYTHONPYCACHEPREFIX) -type d -name 'pytest-of-*' -prune -exec rm -rf {} + 2>/dev/null || true
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: install
 	$(BIN)/ruff check .

@@ -21,6 +21,16 @@ from fabloom.storage.backends.local import LocalStore
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("FABLOOM_THREADS", "1")
+LONG = (
+    "test_export.py", "test_docs.py", "test_conformance_kit.py", "test_dataset.py", "test_pipeline.py", "test_cli.py", "test_prefect.py",
+    "test_one_shot.py", "test_denoising_circuits.py", "test_conformance.py", "test_sinddm.py", "test_sinsemi.py", "test_processes.py",
+)  # fmt: skip
+"""Files of half a minute and more, the longest first: processes take whole files, and whoever gets a long one last is waited for."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, in their own order otherwise."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @pytest.fixture
