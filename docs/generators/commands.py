@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-import fabloom.flows
+import fabloom.flows.cli
 from fabloom import errors
 from fabloom.flows.run.prefect.settings import PREFERRED
 
@@ -44,9 +44,8 @@ FOR_TESTS = {
 
 def apps() -> Iterator[tuple[str, typer.Typer, str]]:
     """(name before the command's, app, help) of the command itself and of each group."""
-    for module in pkgutil.iter_modules(fabloom.flows.__path__):
-        if module.name.startswith("cli"):
-            importlib.import_module(f"fabloom.flows.{module.name}")
+    for module in pkgutil.iter_modules(fabloom.flows.cli.__path__):
+        importlib.import_module(f"fabloom.flows.cli.{module.name}")
     from fabloom.flows.cli.main import app
 
     yield "", app, str(app.info.help)
