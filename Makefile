@@ -4,8 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
-# test processes; each takes whole files
+# test processes; each takes whole files, the long ones first (tests/conftest.py)
 WORKERS ?= 2
+# Compiled modules are kept beside the environment, also where PYTHONDONTWRITEBYTECODE is set: uv compiles nothing at installation, and
+# a test that starts Python would compile torch anew, which is most of its time.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install quickstart test check docs bench clean
 
@@ -22,7 +26,8 @@ quickstart: install
 	$(BIN)/fabloom run one-step
 
 test: install
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	@find $(PYTHONPYCACHEPREFIX) -type d -name 'pytest-of-*' -prune -exec rm -rf {} + 2>/dev/null || true
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: install
 	$(BIN)/ruff check .

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,16 @@ from fabloom.storage.backends.local import LocalStore
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("FABLOOM_THREADS", "1")
+LONG = (
+    "test_export.py", "test_docs.py", "test_conformance_kit.py", "test_dataset.py", "test_pipeline.py", "test_cli.py", "test_prefect.py",
+    "test_one_shot.py", "test_denoising_circuits.py", "test_conformance.py", "test_sinddm.py", "test_sinsemi.py", "test_processes.py",
+)  # fmt: skip
+"""Files of half a minute and more, the longest first: processes take whole files, and whoever gets a long one last is waited for."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, in their own order otherwise."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @pytest.fixture
@@ -40,6 +51,49 @@ def run_task(store: LocalStore) -> RunTask:
         return testing.run_task(into, method, task, params, seed=seed, inputs=inputs, stop=stop)
 
     return run
+
+
+class Warm:
+    """`warm(["-m", "fabloom.flows", ...], cwd=..., env=...)` is `subprocess.run([sys.executable, *arguments], capture_output=True, text=True)`
+    without importing torch and other heavy libraries each time: the process is forked from one that has them (see warm.py)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._server: subprocess.Popen[str] | None = None
+
+    def __call__(
+        self, arguments: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        if self._server is None:
+            one = {"OMP_NUM_THREADS": "1", "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
+            command = [sys.executable, str(Path(__file__).with_name("warm.py"))]
+            self._server = subprocess.Popen(command, env={**os.environ, **one}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._server.stdin is not None and self._server.stdout is not None
+        out, err = self._folder / "out", self._folder / "err"
+        for file in (out, err):
+            file.unlink(missing_ok=True)  # a process that is left over may still write into the last ones
+            file.touch()
+        wanted = {"arguments": list(map(str, arguments)), "cwd": str(cwd or Path.cwd()), "env": dict(env or os.environ)}
+        try:
+            self._server.stdin.write(json.dumps({**wanted, "out": str(out), "err": str(err)}) + "\n")
+            self._server.stdin.flush()
+            status = int(self._server.stdout.readline())
+        except BaseException:  # a test that ran out of time must not leave its answer to the next one
+            self._server.kill()
+            self._server = None
+            raise
+        return subprocess.CompletedProcess(wanted["arguments"], status, out.read_text(), err.read_text())
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.communicate()
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    made = Warm(tmp_path_factory.mktemp("warm"))
+    yield made
+    made.close()
 
 
 InstallExample = Callable[[str], Path]

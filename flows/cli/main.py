@@ -355,7 +355,8 @@ def doctor(
 
 def main() -> None:
     """Entry point: errors become one line and an exit code."""
-    from . import store as cli_store  # noqa: F401  they add their commands
+    from . import new as cli_new  # noqa: F401  they add their commands
+    from . import store as cli_store  # noqa: F401
 
     try:
         code = app(standalone_mode=False, prog_name="fabloom")  # gives the code of a typer.Exit back

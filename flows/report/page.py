@@ -205,10 +205,10 @@ class Page:
                 [text(step.name), code(step.task), text(step.spec.output.kind), shown, f"{text(duration(took))}{bar}" if took else ""]
             )
         failures = "".join(problem(f"{r.name}: {r.error}") for r in self.results.values() if r.status in ("failed", "skipped"))
-        *drawn, left_out = reduced(boxes, edges)
+        drawn, arrows, left_out = reduced(boxes, edges)
         note = f'<p class="soft">{text(left_out)}</p>' if left_out else ""
         return (
-            f'{note}<div class="scroll">{draw(*drawn)}</div>'
+            f'{note}<div class="scroll">{draw(drawn, arrows)}</div>'
             + table(["step", "task", "gives", "status", "took"], rows, ["", "", "", "", "nowrap"])
             + failures
         )

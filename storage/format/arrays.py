@@ -88,7 +88,12 @@ def write_tensor(folder: Path, value: NDArray[Any], attrs: Mapping[str, Any] | N
     """
     value = np.asarray(value)
     chunk = tuple(max(length, 1) for length in value.shape)
-    layout = {"shape": value.shape, "dtype": value.dtype.name, "chunks": chunk, "dimension_names": axes(folder.name, value.ndim)}
+    layout: dict[str, Any] = {
+        "shape": value.shape,
+        "dtype": value.dtype.name,
+        "chunks": chunk,
+        "dimension_names": axes(folder.name, value.ndim),
+    }
     _write_metadata(folder, True, **layout, attributes=dict(attrs or {}))
     if value.size:
         encoded = zstandard.ZstdCompressor(level=LEVEL).compress(_little(value).reshape(-1).view(np.uint8).data)

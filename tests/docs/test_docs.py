@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,15 +47,13 @@ def test_the_readme_example_is_the_example_file() -> None:
     assert (ROOT / shown[1]).read_text() == shown[2]
 
 
-def test_python_blocks_run_in_order(tmp_path: Path) -> None:
+def test_python_blocks_run_in_order(tmp_path: Path, warm: Run) -> None:
     codes = [code for page, code in blocks("python") if "hookimpl" not in code and "Method" not in code]
     assert len(codes) >= 3
     # a page may go on with the store that an earlier one made
     codes.sort(key=lambda code: "fabloom.run(" not in code)
     for code in codes:
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
-        )
+        done = warm(["-c", code], cwd=tmp_path, env=environment(tmp_path))
         assert done.returncode == 0, f"{code}\n{done.stderr}"
 
 
@@ -110,7 +109,7 @@ def test_yaml_blocks_are_pipelines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_commands_in_the_docs_are_accepted(command: str, tmp_path: Path) -> None:
+def test_commands_in_the_docs_are_accepted(command: str, tmp_path: Path, warm: Run) -> None:
     """`run` is checked as `plan`, which takes the same pipeline and settings; what needs an artifact gets one."""
     folder = tmp_path / "work"
     (folder / "FOLDER" / "clean").mkdir(parents=True)
@@ -125,7 +124,7 @@ def test_commands_in_the_docs_are_accepted(command: str, tmp_path: Path) -> None
     if "KEY" in words:
         tiny = "name: t\nsteps: {i: {task: line-pair.simulate, params: {count: 2, size: 32}}}"
         (folder / "t.yaml").write_text(tiny)
-        made = run(["run", "t.yaml", "--engine", "inline", "--json"], folder)
+        made = warm(["-m", "fabloom.flows", "run", "t.yaml", "--engine", "inline", "--json"], cwd=folder, env=environment(folder))
         assert made.returncode == 0, made.stderr
         words = [re.findall(r'"key": "(\w+)"', made.stdout)[0] if w == "KEY" else w for w in words]
     if words[0] == "run":
@@ -135,6 +134,9 @@ def test_commands_in_the_docs_are_accepted(command: str, tmp_path: Path) -> None
         words = words[: words.index("--redo")]
     done = run(words, folder)
     assert done.returncode == 0, done.stderr
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -159,7 +161,8 @@ def test_every_built_in_loads_and_every_pipeline_type_checks(tmp_path: Path) -> 
 class Reader:
     """Does what the tutorial says, in a folder of its own: commands, changes, files; and keeps what the commands said."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, warm: Run) -> None:
+        self.warm = warm
         self.top = self.at = folder
         self.site = folder / "site"
         self.said: list[str] = []
@@ -169,6 +172,8 @@ class Reader:
     def start(self, words: list[str]) -> subprocess.CompletedProcess[str]:
         paths = [str(self.top / "my-weave" / "src"), str(self.site)]  # the sources first, as an editable installation has it
         env = {**environment(self.top), "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+        if words[0] == sys.executable and "uv" not in words:
+            return self.warm(words[1:], cwd=self.at, env=env)
         return subprocess.run(words, cwd=self.at, env=env, capture_output=True, text=True, check=False)
 
     def command(self, line: str) -> None:
@@ -214,8 +219,8 @@ class Reader:
 
 
 @pytest.mark.timeout(600)
-def test_the_tutorial_works_from_its_first_command_to_its_last(tmp_path: Path) -> None:
-    reader = Reader(tmp_path)
+def test_the_tutorial_works_from_its_first_command_to_its_last(tmp_path: Path, warm: Run) -> None:
+    reader = Reader(tmp_path, warm)
     text = TUTORIAL.read_text()
     for language, title, body in re.findall(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", text, re.M | re.S):
         if language == "console":

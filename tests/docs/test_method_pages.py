@@ -147,8 +147,8 @@ def test_published_values_come_from_presets_and_descriptions() -> None:
     assert ("window", "44", "null") in rows  # from the preset alone
 
 
-def test_the_cheap_picture_is_what_the_script_draws(tmp_path: Path) -> None:
-    done = script("make_pictures.py", "line-pair", "--to", tmp_path)
+def test_the_cheap_picture_is_what_the_script_draws(tmp_path: Path, warm: Any) -> None:
+    done = warm([FOLDER / "make_pictures.py", "line-pair", "--to", tmp_path])
     assert done.returncode == 0, done.stderr
     drawn, kept = (np.asarray(Image.open(folder / "line-pair.png"), float) for folder in (tmp_path, FOLDER / "pictures"))
     assert drawn.shape == kept.shape

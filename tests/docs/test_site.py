@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -174,18 +174,26 @@ def test_a_strict_build_fails_on_a_broken_link(tmp_path: Path) -> None:
 # the reference
 
 
-def generate(*arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
-    """Run docs/generate.py; `before` is code that runs first, to spoil something."""
-    script = f"import runpy, sys\n{before}\nsys.argv = {['generate.py', *arguments]!r}\nrunpy.run_path({str(DOCS / 'generate.py')!r}, run_name='__main__')"
-    return subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+Generate = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def generate(warm: Generate) -> Generate:
+    """Runs docs/generate.py; `before` is code that runs first, to spoil something."""
+
+    def run(*arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
+        script = f"import runpy, sys\n{before}\nsys.argv = {['generate.py', *arguments]!r}\nrunpy.run_path({str(DOCS / 'generate.py')!r}, run_name='__main__')"
+        return warm(["-c", script], cwd=ROOT)
+
+    return run
 
 
 def test_the_reference_is_what_the_code_says() -> None:
-    done = generate("--check")
+    done = subprocess.run([sys.executable, DOCS / "generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"run `python docs/generate.py`\n{done.stdout[:4000]}\n{done.stderr}"
 
 
-def test_the_check_fails_with_a_diff_where_a_page_is_not_up_to_date(tmp_path: Path) -> None:
+def test_the_check_fails_with_a_diff_where_a_page_is_not_up_to_date(tmp_path: Path, generate: Generate) -> None:
     for folder in ("reference", "drawings"):
         shutil.copytree(DOCS / folder, tmp_path / folder)
     page = tmp_path / "reference" / "hooks.md"
@@ -231,7 +239,7 @@ mock.patch.object(pathlib.Path, "read_text", lambda self, *a, **k: real(self, *a
 
 
 @pytest.mark.parametrize("what", UNDESCRIBED)
-def test_what_is_not_described_fails_the_check(what: str) -> None:
+def test_what_is_not_described_fails_the_check(what: str, generate: Generate) -> None:
     done = generate("--check", before=UNDESCRIBED[what])
     assert done.returncode == 1
     assert what in done.stderr, done.stderr

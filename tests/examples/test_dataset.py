@@ -30,14 +30,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cli(install_example: Callable[[str], Path], place: Path) -> Cli:
+def cli(install_example: Callable[[str], Path], place: Path, warm: Cli) -> Cli:
     """The command line with the distribution installed."""
     environment = {**os.environ, "PYTHONPATH": str(install_example("deeppcb")), "FABLOOM_THREADS": "1", "COLUMNS": "200"}
     environment.pop("FABLOOM_STORE", None)
 
     def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "fabloom.flows", *map(str, arguments), "--store", str(place / "store")]
-        return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+        words = ["-m", "fabloom.flows", *map(str, arguments), "--store", str(place / "store")]
+        if arguments[0] == "run":  # without importing torch anew each time
+            return warm(words, cwd=place, env=environment)
+        return subprocess.run([sys.executable, *words], cwd=place, env=environment, capture_output=True, text=True, check=False)
 
     return call
 
@@ -207,9 +209,9 @@ def test_a_folder_that_is_not_there_and_a_link_out_are_told_while_planning(cli: 
         assert done.returncode == 2 and "steps.crops.params: " in done.stderr and words in done.stderr
 
 
-def test_its_own_tests_pass(install_example: Callable[[str], Path]) -> None:
+def test_its_own_tests_pass(install_example: Callable[[str], Path], warm: Cli) -> None:
     site = install_example("deeppcb")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
     environment = {**os.environ, "PYTHONPATH": str(site), "FABLOOM_THREADS": "1"}
-    done = subprocess.run(command, cwd=site.parent / "source", env=environment, capture_output=True, text=True, check=False)
+    done = warm(words, cwd=site.parent / "source", env=environment)
     assert done.returncode == 0 and re.search(r"\d\d passed", done.stdout), done.stdout[-3000:]

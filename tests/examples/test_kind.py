@@ -41,15 +41,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cli(install_example: Callable[[str], Path], place: Path) -> Cli:
+def cli(install_example: Callable[[str], Path], place: Path, warm: Cli) -> Cli:
     """`cli("run", ...)` with the distribution installed, or without it."""
     plain = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "FABLOOM_STORE")}
     plain |= {"FABLOOM_THREADS": "1", "COLUMNS": "200"}
 
     def call(*arguments: object, plugin: bool = True) -> subprocess.CompletedProcess[str]:
         environment = plain | ({"PYTHONPATH": str(install_example("line-edges"))} if plugin else {})
-        command = [sys.executable, "-m", "fabloom.flows", *map(str, arguments), "--store", str(place / "store")]
-        return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+        words = ["-m", "fabloom.flows", *map(str, arguments), "--store", str(place / "store")]
+        if arguments[0] == "run":  # without importing torch anew each time
+            return warm(words, cwd=place, env=environment)
+        return subprocess.run([sys.executable, *words], cwd=place, env=environment, capture_output=True, text=True, check=False)
 
     return call
 
@@ -217,9 +219,9 @@ def test_the_real_line_pair(cli: Cli, place: Path, data_dir: Path) -> None:
     )
 
 
-def test_its_own_tests_pass(install_example: Callable[[str], Path]) -> None:
+def test_its_own_tests_pass(install_example: Callable[[str], Path], warm: Cli) -> None:
     site = install_example("line-edges")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
     environment = {**os.environ, "PYTHONPATH": str(site), "FABLOOM_THREADS": "1"}
-    done = subprocess.run(command, cwd=site.parent / "source", env=environment, capture_output=True, text=True, check=False)
+    done = warm(words, cwd=site.parent / "source", env=environment)
     assert done.returncode == 0 and re.search(r"\d\d passed", done.stdout), done.stdout[-3000:]

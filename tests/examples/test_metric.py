@@ -50,7 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cli(install_example: Callable[[str], Path], place: Path) -> Cli:
+def cli(install_example: Callable[[str], Path], place: Path, warm: Cli) -> Cli:
     """`cli("run", ..., plugin=True)` with the distribution installed, without weights and without a way to fetch them."""
     nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     plain = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "FABLOOM_WEIGHTS_DIR", "FABLOOM_STORE")}
@@ -58,8 +58,10 @@ def cli(install_example: Callable[[str], Path], place: Path) -> Cli:
 
     def call(*arguments: object, plugin: bool = True) -> subprocess.CompletedProcess[str]:
         environment = plain | ({"PYTHONPATH": str(install_example("edge-metric"))} if plugin else {})
-        command = [sys.executable, "-m", "fabloom.flows", *map(str, arguments), "--store", str(place / "store")]
-        return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+        words = ["-m", "fabloom.flows", *map(str, arguments), "--store", str(place / "store")]
+        if arguments[0] == "run":  # without importing torch anew each time
+            return warm(words, cwd=place, env=environment)
+        return subprocess.run([sys.executable, *words], cwd=place, env=environment, capture_output=True, text=True, check=False)
 
     return call
 
@@ -186,9 +188,9 @@ def test_the_real_line_pair_scores_as_the_readme_says(cli: Cli, place: Path, dat
     assert sorted(values) == pytest.approx([0, found["pair"]]), "the reference itself, and the clean image"
 
 
-def test_its_own_tests_pass(install_example: Callable[[str], Path]) -> None:
+def test_its_own_tests_pass(install_example: Callable[[str], Path], warm: Cli) -> None:
     site = install_example("edge-metric")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
     environment = {**os.environ, "PYTHONPATH": str(site), "FABLOOM_THREADS": "1"}
-    done = subprocess.run(command, cwd=site.parent / "source", env=environment, capture_output=True, text=True, check=False)
+    done = warm(words, cwd=site.parent / "source", env=environment)
     assert done.returncode == 0 and re.search(r"\d\d passed", done.stdout), done.stdout[-3000:]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def cli(install_example: Callable[[str], Path], tmp_path: Path) -> Cli:
+def cli(install_example: Callable[[str], Path], tmp_path: Path, warm: Cli) -> Cli:
     """`cli("run", ..., observer=True, MLFLOW_TRACKING_URI=...)` runs fabloom and tells whether MLflow was imported and who was called."""
     site = install_example("mlflow-observer")
     (tmp_path / "tiny.yaml").write_text(PIPELINE)
@@ -51,8 +50,7 @@ def cli(install_example: Callable[[str], Path], tmp_path: Path) -> Cli:
     def call(*arguments: str, observer: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "FABLOOM_MLFLOW"))}
         environment = {**clean, **variables, "PYTHONPATH": str(site) if observer else ""}
-        command = [sys.executable, "-c", COMMAND, *arguments]
-        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=250)
+        return warm(["-c", COMMAND, *arguments], env=environment, cwd=tmp_path)
 
     return call
 
@@ -62,11 +60,11 @@ def digests(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return {name: (step["key"], step["digest"]) for name, step in json.loads(done.stdout)["steps"].items()}
 
 
-def test_the_authors_own_tests_pass(install_example: Callable[[str], Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE / "tests"), "--rootdir", str(EXAMPLE)]
+def test_the_authors_own_tests_pass(install_example: Callable[[str], Path], tmp_path: Path, warm: Cli) -> None:
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE / "tests"), "--rootdir", str(EXAMPLE)]
     command += ["-c", str(EXAMPLE / "pyproject.toml"), "--basetemp", str(tmp_path / "theirs")]
     environment = {**os.environ, "PYTHONPATH": str(install_example("mlflow-observer")), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=250)
+    done = warm(command, env=environment, cwd=tmp_path)
     assert done.returncode == 0 and " passed" in done.stdout and "skipped" not in done.stdout, done.stdout[-3000:] + done.stderr[-2000:]
 
 

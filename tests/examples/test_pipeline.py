@@ -60,13 +60,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def caller(place: Path, *sites: Path) -> Cli:
+def caller(warm: Cli, place: Path, *sites: Path) -> Cli:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sites)), "FABLOOM_THREADS": "1", "COLUMNS": "200"}
     environment.pop("FABLOOM_STORE", None)
 
     def call(*arguments: object, cwd: Path = place) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "fabloom.flows", *map(str, arguments), "--store", str(place / "store")]
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+        words = ["-m", "fabloom.flows", *map(str, arguments), "--store", str(place / "store")]
+        if arguments[0] == "run":  # without importing torch anew each time
+            return warm(words, cwd=cwd, env=environment)
+        return subprocess.run([sys.executable, *words], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
     return call
 
@@ -77,9 +79,9 @@ def site(install_example: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cli(site: Path, place: Path) -> Cli:
+def cli(site: Path, place: Path, warm: Cli) -> Cli:
     """The command line with the distribution installed."""
-    return caller(place, site)
+    return caller(warm, place, site)
 
 
 def told(*settings: str) -> list[str]:
@@ -100,12 +102,14 @@ def test_they_are_listed_with_what_they_need(cli: Cli) -> None:
     assert (found["distribution"], found["methods"]) == ("fabloom-pcb-screening", []) and plugins["problems"] == []
 
 
-def test_a_missing_folder_is_told_with_the_option_and_not_sought_beside_the_file(cli: Cli, place: Path, site: Path, tmp_path: Path) -> None:
+def test_a_missing_folder_is_told_with_the_option_and_not_sought_beside_the_file(
+    cli: Cli, place: Path, site: Path, tmp_path: Path, warm: Cli
+) -> None:
     copy = Path(shutil.copytree(site, tmp_path / "site"))
     for decoy in (copy, copy / "fabloom_pcb_screening", copy / "fabloom_pcb_screening" / "pipelines"):
         write_boards(decoy / "boards" / "train", 0)
         write_boards(decoy / "boards" / "test", 1)
-    for run in (cli, caller(place, copy)):
+    for run in (cli, caller(warm, place, copy)):
         done = run("plan", "pcb-screening")
         assert done.returncode == 2 and not done.stdout
         assert "steps.train.params: 'boards/train' does not exist" in done.stderr and "--set" in done.stderr
@@ -170,17 +174,17 @@ def one_shot(cli: Cli) -> Any:
     return json.loads(done.stdout)["steps"]
 
 
-def test_the_pipeline_built_in_python_follows_what_is_installed(cli: Cli, place: Path, site: Path) -> None:
-    alone, joined = one_shot(cli), one_shot(caller(place, site, LOOM))
+def test_the_pipeline_built_in_python_follows_what_is_installed(cli: Cli, place: Path, site: Path, warm: Cli) -> None:
+    alone, joined = one_shot(cli), one_shot(caller(warm, place, site, LOOM))
     assert {"sinsemi_report", "sinddm_report"} <= set(alone) and not any("loom" in name for name in alone)
     more = {name for name in joined if name.startswith("loom")}
     assert set(joined) - set(alone) == more == {f"loom_{part}" for part in ("model", "images", "labelled", "segmenter", "report")}
     assert all(joined[name]["key"] == alone[name]["key"] for name in alone), "a method that joins changes no other"
 
 
-def test_the_pipeline_built_in_python_runs(place: Path, tmp_path: Path, site: Path) -> None:
+def test_the_pipeline_built_in_python_runs(place: Path, tmp_path: Path, site: Path, warm: Cli) -> None:
     """With a method that takes no time in the place of those that learn: their steps are set to it by `--set`."""
-    run = caller(place, site, LOOM)
+    run = caller(warm, place, site, LOOM)
     for kind in ("clean", "defect"):
         index = int(kind == "defect")
         (tmp_path / kind).mkdir()
@@ -207,11 +211,11 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_file_in_the_package_harms_nothing_else(site: Path, place: Path, tmp_path: Path, how: str) -> None:
+def test_a_broken_file_in_the_package_harms_nothing_else(site: Path, place: Path, tmp_path: Path, how: str, warm: Cli) -> None:
     text, words = BROKEN[how]
     copy = Path(shutil.copytree(site, tmp_path / "site"))
     (copy / "fabloom_pcb_screening" / "pipelines" / "pcb-broken.yaml").write_text(text)
-    run = caller(place, copy)
+    run = caller(warm, place, copy)
     done = run("plan", "pcb-broken")
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
     listed = run("pipelines", "--json")
@@ -222,7 +226,7 @@ def test_a_broken_file_in_the_package_harms_nothing_else(site: Path, place: Path
     assert run("plan", "pcb-screening", *told(*LOTS)).returncode == 0
 
 
-def test_a_hook_that_raises_or_a_name_that_is_taken_is_a_problem_of_this_plugin(site: Path, place: Path, tmp_path: Path) -> None:
+def test_a_hook_that_raises_or_a_name_that_is_taken_is_a_problem_of_this_plugin(site: Path, place: Path, tmp_path: Path, warm: Cli) -> None:
     copy = Path(shutil.copytree(site, tmp_path / "site"))
     door = copy / "fabloom_pcb_screening" / "__init__.py"
     sound = door.read_text()
@@ -236,7 +240,7 @@ def test_a_hook_that_raises_or_a_name_that_is_taken_is_a_problem_of_this_plugin(
     )
     for text, words, lost in cases:
         door.write_text(text)
-        run = caller(place, copy)
+        run = caller(warm, place, copy)
         (problem,) = json.loads(run("plugins", "--json").stdout)["problems"]
         assert words in problem["cause"] and problem["fix"] and "fabloom-pcb-screening" in json.dumps(problem)
         known = json.loads(run("pipelines", "--json").stdout)
@@ -245,15 +249,15 @@ def test_a_hook_that_raises_or_a_name_that_is_taken_is_a_problem_of_this_plugin(
     shutil.copy(
         copy / "fabloom_pcb_screening" / "pipelines" / "pcb-screening.yaml", copy / "fabloom_pcb_screening" / "pipelines" / "one-step.yaml"
     )
-    run = caller(place, copy)
+    run = caller(warm, place, copy)
     (problem,) = json.loads(run("plugins", "--json").stdout)["problems"]
     assert "pipeline 'one-step' is registered twice" in problem["cause"]
     assert json.loads(run("pipelines", "--json").stdout)["one-step"]["steps"]["teacher"], "the one that was there first stays"
 
 
-def test_its_own_tests_pass(install_example: Callable[[str], Path]) -> None:
+def test_its_own_tests_pass(install_example: Callable[[str], Path], warm: Cli) -> None:
     site = install_example("pcb-screening")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
     environment = {**os.environ, "PYTHONPATH": str(site), "FABLOOM_THREADS": "1"}
-    done = subprocess.run(command, cwd=site.parent / "source", env=environment, capture_output=True, text=True, check=False)
+    done = warm(words, cwd=site.parent / "source", env=environment)
     assert done.returncode == 0 and re.search(r"\d passed", done.stdout), done.stdout[-3000:]

@@ -57,7 +57,7 @@ Machine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def machine(install_example: Callable[[str], Path], tmp_path: Path) -> Machine:
+def machine(install_example: Callable[[str], Path], tmp_path: Path, warm: Machine) -> Machine:
     """`machine("a", *arguments)` runs Python on machine a, which has a cache of its own and shares the remote `tmp_path/share`."""
     site = install_example("remote-store")
     (tmp_path / "tiny.yaml").write_text(PIPELINE)
@@ -69,9 +69,7 @@ def machine(install_example: Callable[[str], Path], tmp_path: Path) -> Machine:
             "FABLOOM_REMOTE_CACHE": str(tmp_path / f"cache-{name}"),
             "FABLOOM_STORE": f"remote+file://{tmp_path}/share",
         }
-        return subprocess.run(
-            [sys.executable, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=250
-        )
+        return warm(arguments, env=environment, cwd=tmp_path)
 
     return run
 
@@ -85,11 +83,11 @@ def statuses(document: Any) -> dict[str, str]:
     return {name: step["status"] for name, step in document["steps"].items()}
 
 
-def test_the_authors_own_tests_pass(install_example: Callable[[str], Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE / "tests"), "--rootdir", str(EXAMPLE)]
+def test_the_authors_own_tests_pass(install_example: Callable[[str], Path], tmp_path: Path, warm: Machine) -> None:
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE / "tests"), "--rootdir", str(EXAMPLE)]
     command += ["-c", str(EXAMPLE / "pyproject.toml"), "--basetemp", str(tmp_path / "theirs")]
     environment = {**os.environ, "PYTHONPATH": str(install_example("remote-store")), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=250)
+    done = warm(command, env=environment)
     assert done.returncode == 0 and " passed" in done.stdout and "skipped" not in done.stdout, done.stdout[-3000:] + done.stderr[-2000:]
 
 

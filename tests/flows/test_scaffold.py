@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ from fabloom.errors import UserError
 from fabloom.flows.scaffold import TEMPLATE, new_plugin
 from fabloom.registry import Origin, Registry
 
+Start = Callable[..., "subprocess.CompletedProcess[str]"]
 
-def fabloom(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+
+def cold(arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+def fabloom(folder: Path, *arguments: str, start: Start = cold, **variables: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("FABLOOM", "PYTHONPATH", "PYTEST"))}
     code = "from fabloom.flows.cli.main import main; main()"
-    environment = {**clean, "OMP_NUM_THREADS": "1", "FABLOOM_THREADS": "1", **variables}
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    return start(["-c", code, *arguments], cwd=folder, env={**clean, "OMP_NUM_THREADS": "1", "FABLOOM_THREADS": "1", **variables})
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +77,9 @@ def test_its_own_tests_pass_at_once(written: Path, site: Path) -> None:
     assert " passed" in done.stdout and "skipped" not in done.stdout.splitlines()[-1]
 
 
-def test_its_pipeline_runs_and_learns(site: Path, tmp_path: Path) -> None:
+def test_its_pipeline_runs_and_learns(site: Path, tmp_path: Path, warm: Start) -> None:
     small = ("--set", "steps.model.params.steps=5", "--set", "steps.images.params.count=6", "--set", "steps.samples.params.count=2")
-    done = fabloom(tmp_path, "run", "deep-loom", *small, "--engine", "inline", "--device", "cpu", PYTHONPATH=str(site))
+    done = fabloom(tmp_path, "run", "deep-loom", *small, "--engine", "inline", "--device", "cpu", start=warm, PYTHONPATH=str(site))
     assert done.returncode == 0, done.stderr
     listed = fabloom(tmp_path, "plugins", PYTHONPATH=str(site))
     assert "deep-loom 0.1.0" in listed.stdout and "problem" not in listed.stdout

@@ -1,8 +1,9 @@
-"""A third party's plugin as it lies in site-packages: quick steps that can be killed, slowed and broken on request."""
+"""A third party's plugin as it lies in site-packages: quick steps that can be killed, slowed, held and broken on request."""
 
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 from pydantic import Field
@@ -23,6 +24,17 @@ class TrainParams(Params):
 class RecordParams(Params):
     count: int = Field(40, gt=0)
     pause: float = Field(0.0, ge=0)
+
+
+HELD_AT = 4
+
+
+def hold(ctx: Context) -> None:
+    """Touch the file that FADE_HOLD names and stay until a stop is asked for, so that a test finds this process at work whenever it looks."""
+    if place := os.environ.get("FADE_HOLD"):
+        Path(place).touch()
+        while not ctx.stop_requested():
+            time.sleep(0.01)
 
 
 class Fade(Method):
@@ -51,6 +63,8 @@ class Fade(Method):
             if params.die and step.index == params.steps // 2 and not (ctx.workdir / "died").exists():
                 (ctx.workdir / "died").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
+            if step.index == HELD_AT:
+                hold(ctx)
             time.sleep(params.pause)
             noise = torch.randn(data.shape, generator=ctx.generator()) + torch.randn(()) + float(np.random.rand())
             loss = (net(data + noise) - data.mean(1, keepdim=True)).square().mean()

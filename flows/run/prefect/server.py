@@ -7,6 +7,9 @@ import subprocess
 from typing import Any
 
 from prefect.client.base import ServerType, determine_server_type
+from prefect.settings import get_current_settings
+
+from .settings import STARTUP_SECONDS
 
 
 def start_server() -> None:
@@ -14,7 +17,7 @@ def start_server() -> None:
 
     The terminal sends SIGINT to every process of the group, but the flow has yet to tell the server how the run was stopped; a blocked
     signal stays blocked in a child. Prefect stops the server at a regular exit only, so a shell waits for the pipe that this process
-    holds to close, and ends the server then.
+    holds to close, and ends the server then. It has as long to start where Prefect was imported before fabloom could prefer settings.
     """
     if determine_server_type() is not ServerType.EPHEMERAL:
         return
@@ -23,7 +26,8 @@ def start_server() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         server: Any = SubprocessASGIServer()
-        server.start()
+        chosen = "startup_timeout_seconds" in get_current_settings().server.ephemeral.model_fields_set
+        server.start(timeout=None if chosen else STARTUP_SECONDS)
         if not hasattr(server, "watchdog"):
             watch = ["/bin/sh", "-c", 'read -r _; kill "$0" 2>/dev/null', str(server.server_process.pid)]
             server.watchdog = subprocess.Popen(watch, stdin=subprocess.PIPE)

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,12 +62,11 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def made(tmp_path_factory: pytest.TempPathFactory, warm: Callable[..., subprocess.CompletedProcess[str]]) -> tuple[Path, dict[str, Any]]:
     """A store that holds a whole run of `fade`, and the document that the run printed."""
     store = tmp_path_factory.mktemp("made") / "store"
     environment = {**os.environ, "PYTHONPATH": str(INSTALLED)}
-    command = [sys.executable, "-m", "fabloom.flows", "run", "fade", "--engine", "inline", "--store", str(store), "--json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = warm(["-m", "fabloom.flows", "run", "fade", "--engine", "inline", "--store", str(store), "--json"], env=environment)
     assert done.returncode == 0, done.stderr
     return store, json.loads(done.stdout)
 
@@ -513,7 +511,10 @@ def test_show_lists_the_first_of_many_arrays(cli: Cli, made: tuple[Path, dict[st
 def test_the_doctor_looks_into_the_folder_of_weights(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, ok: bool, words: str
 ) -> None:
+    from fabloom.flows.cli import doctor
+
     folder = tmp_path / "weights"
+    monkeypatch.setattr(doctor, "_torch", lambda: "not looked for: it is of no account here and takes seconds")
     monkeypatch.setenv("FABLOOM_WEIGHTS_DIR", str(folder))
     if content is not None:
         folder.mkdir()

@@ -165,7 +165,7 @@ def test_a_server_that_dies_is_told_and_replaced(registry: Registry, store: Loca
 
 
 CALLER = """
-import sys
+import os, sys
 from fabloom.running.engine import Engine, run_inline
 from fabloom.method import Options
 from fabloom.planning.plan import make_plan
@@ -177,87 +177,101 @@ from fabloom.flows.cli.main import StopRequest
 stop = StopRequest()
 registry, store = Registry.load(), LocalStore(sys.argv[1])
 plan = make_plan(registry.pipeline("fade").override(sys.argv[2:]), registry, store)
-processes = ProcessExecutor(["torch", "torch._dynamo"])
+processes = ProcessExecutor(os.environ.get("PRELOAD", "torch torch._dynamo").split())
 def emit(event):
     print(event["event"], event["step"], event.get("done", ""), flush=True)
-results = run_inline(plan, Engine(registry, store, Options(device="cpu", checkpoint_seconds=0.1), emit, stop, processes))
+results = run_inline(plan, Engine(registry, store, Options(device="cpu", checkpoint_seconds=0.0), emit, stop, processes))
 processes.close()
 sys.exit(max(r.exit_code for r in results))
 """
 
 
-def call(store: LocalStore, *settings: str) -> subprocess.Popen[str]:
+def call(store: LocalStore, *settings: str, **variables: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", CALLER, str(store.root), *settings]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
+    environment = {**os.environ, **variables}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
 
 
-def follow(child: subprocess.Popen[str], until: Callable[[str], bool]) -> None:
-    assert child.stdout is not None
-    for line in child.stdout:
-        if until(line.strip()):
-            return
-    raise AssertionError("the caller ended too early")
+PATIENCE = 120.0
+"""Seconds after which something never happens. What is waited for cannot come about by itself, so a busy machine changes nothing."""
 
 
 def family(child: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(child.pid).children(recursive=True)
 
 
-def wait_for(done: Callable[[], bool], seconds: float) -> float:
-    began = time.monotonic()
+def wait_for(child: subprocess.Popen[str], done: Callable[[], bool]) -> None:
+    """Wait until it is done; the child must not end before."""
+    deadline = time.monotonic() + PATIENCE
     while not done():
-        assert time.monotonic() - began < seconds, "it took too long"
+        assert child.poll() is None, "the caller ended too early"
+        assert time.monotonic() < deadline, "it took too long"
         time.sleep(0.01)
-    return time.monotonic() - began
+
+
+def gone(others: list[psutil.Process]) -> bool:
+    """Whether all of them end, or are dead and only not yet buried."""
+
+    def alive(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    deadline = time.monotonic() + PATIENCE
+    while any(map(alive, others)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not any(map(alive, others))
 
 
 def test_when_only_the_caller_is_killed_all_go_with_it_and_a_rerun_goes_on_at_once(
     registry: Registry, store: LocalStore, tmp_path: Path, processes: ProcessExecutor
 ) -> None:
-    plan = fade(registry, store, pause=0.1)
+    plan, held = fade(registry, store), tmp_path / "held"
     key = plan.step("model").key
     submitted(processes, plan.step("images"), store)
-    child = call(store, "steps.model.params.pause=0.1")
-    follow(child, lambda line: line.startswith("progress model") and int(line.split()[-1]) >= 4)
+    child = call(store, FADE_HOLD=str(held))
+    wait_for(child, held.exists)
     others = family(child)
     assert len(others) == 2 and len({os.getpgid(p.pid) for p in others} | {os.getpgid(child.pid)}) == 1
     assert locks.is_held(store.root / "locks" / f"{key}.lock")
     child.kill()
     child.wait()
-    wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in others), 2.0)
+    assert gone(others), "the step is held: it would never end by itself"
     assert not locks.is_held(store.root / "locks" / f"{key}.lock")
-    began = time.monotonic()
-    seen: dict[str, float] = {}
-
-    def emit(event: dict[str, Any]) -> None:
-        seen.setdefault(event["event"], time.monotonic() - began)
-
-    resumed = submitted(processes, plan.step("model"), store, emit)
-    assert resumed.status == "ran" and seen["started"] < 2.0, seen
+    told: list[str] = []
+    resumed = submitted(processes, plan.step("model"), store, lambda e: told.append(e.get("message", e["event"])))
+    assert resumed.status == "ran" and "going on from step 4 of 'main'" in told and not [text for text in told if "waiting" in text]
     other = LocalStore(tmp_path / "whole")
-    assert [run_step(s, other, CPU).digest for s in fade(registry, other, pause=0.1).steps[:2]][1] == resumed.digest
+    assert [run_step(s, other, CPU).digest for s in fade(registry, other).steps[:2]][1] == resumed.digest
 
 
-def test_a_caller_killed_while_the_server_still_imports_leaves_nobody(store: LocalStore) -> None:
-    child = call(store)
-    wait_for(lambda: len(family(child)) >= 1, 20.0)
+def test_a_caller_killed_while_the_server_still_imports_leaves_nobody(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = tmp_path / "held"
+    (tmp_path / "endless.py").write_text(f"import pathlib, time\npathlib.Path({str(held)!r}).touch()\ntime.sleep(3600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    child = call(store, PRELOAD="endless")
+    wait_for(child, held.exists)
     others = family(child)
-    time.sleep(0.3)  # torch is being imported
+    assert len(others) == 1
     child.kill()
     child.wait()
-    wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in others), 2.0)
+    assert gone(others), "the import would never end by itself"
     assert not list(store.keys())
 
 
-def test_ctrl_c_to_the_whole_group_stops_at_a_checkpoint_with_130(registry: Registry, store: LocalStore) -> None:
-    child = call(store, "steps.model.params.pause=0.1")
-    follow(child, lambda line: line.startswith("progress model") and int(line.split()[-1]) >= 2)
+def test_ctrl_c_to_the_whole_group_stops_at_a_checkpoint_with_130(registry: Registry, store: LocalStore, tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    child = call(store, FADE_HOLD=str(held))
+    wait_for(child, held.exists)
     others = family(child)
     os.killpg(child.pid, signal.SIGINT)
-    follow(child, lambda line: line.startswith("finished model"))
-    assert child.wait(timeout=10) == 130
-    wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in others), 2.0)
-    key = fade(registry, store, pause=0.1).step("model").key
+    out, _ = child.communicate(timeout=PATIENCE)
+    assert child.returncode == 130 and "finished model" in out
+    assert gone(others)
+    key = fade(registry, store).step("model").key
     assert list(store.work(key).glob("ckpt-main-*.pt")) and len(list(store.keys())) == 1 and not verify(store).problems
 
 
