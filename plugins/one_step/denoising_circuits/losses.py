@@ -61,14 +61,19 @@ def ddim_points(teacher: Circuit, schedule: NoiseSchedule, x: Tensor, t: Tensor,
 
 @torch.no_grad()
 def base_points(
-    teacher: Circuit, velocity: Callable[[Tensor, Tensor], Tensor], schedule: NoiseSchedule, x: Tensor, t: Tensor, depth: int
-) -> Points:
-    """The DDIM chain of the base, v = velocity(x, t), with the circuit's encodings of its points: a teacher that stands still."""
+    teacher: Circuit, velocity: Callable[[Tensor, Tensor], Tensor], schedule: NoiseSchedule, x: Tensor, t: Tensor, depth: int,
+    encoded: bool = True,
+) -> Points:  # fmt: skip
+    """The DDIM chain of the base, v = velocity(x, t), with the circuit's encodings of its points: a teacher that stands still.
+
+    Without `encoded` there are none: a loss on the end alone reads no latent, and each costs a pass of Rin.
+    """
     points = Points([], [], [])
     for k in range(depth + 1):
         label = t - k
         v = velocity(x, label)
-        points.z.append(teacher.rin(x, label))
+        if encoded:
+            points.z.append(teacher.rin(x, label))
         points.v.append(v)
         points.x0.append(schedule.split_velocity(x, v, label)[0])
         x = ddim_step(schedule, x, v, label) if k < depth else x

@@ -171,7 +171,7 @@ def run_stage(
         noise = torch.randn(x0.shape, generator=draw).to(ctx.device)
         x = schedule.add_noise(x0, noise, t)
         with ctx.autocast(params.precision):
-            points = targets(params, circuit, average, schedule, velocity, x, x0, noise, t, depth)
+            points = targets(params, circuit, average, schedule, velocity, x, x0, noise, t, depth, stage.end_only)
             loss, parts = circuit_loss(circuit, points, x0, schedule.velocity(x0, noise, t), x, t, depth, weights)
         descend(loss, circuit, optimizer, cycle, params.grad_clip)
         average.update_parameters(circuit)
@@ -186,7 +186,7 @@ LOG_EVERY = 10
 
 def targets(
     params: TrainParams, circuit: Circuit, average: AveragedModel, schedule: NoiseSchedule, velocity: Velocity | None, x: Tensor,
-    x0: Tensor, noise: Tensor, t: Tensor, depth: int,
+    x0: Tensor, noise: Tensor, t: Tensor, depth: int, end_only: bool,
 ) -> Points | None:  # fmt: skip
     """Where the chain should be, by the teacher that `params.chain` names, in evaluation mode."""
     if depth == 0:
@@ -197,7 +197,7 @@ def targets(
     if params.chain == "data":
         points = data_points(teacher, schedule, x0, noise, t, depth)
     elif velocity is not None:
-        points = base_points(teacher, velocity, schedule, x, t, depth)
+        points = base_points(teacher, velocity, schedule, x, t, depth, encoded=not end_only)
     else:
         points = ddim_points(teacher, schedule, x, t, depth)
     teacher.train(was_training)

@@ -245,6 +245,26 @@ def test_loss_is_put_together_as_published() -> None:
     torch.testing.assert_close(plain, parts["v"] + parts["x0"])
 
 
+def test_a_loss_on_the_end_alone_encodes_no_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    def velocity(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return 0.3 * x
+
+    net, depth, schedule = stirred(circuit()).eval(), 2, NoiseSchedule.make(5)
+    x0, x, t = torch.randn(3, 1, 16, 16), torch.randn(3, 1, 16, 16), torch.tensor([4, 3, 2])
+    whole = losses.base_points(net, velocity, schedule, x, t, depth)
+    weights = losses.Weights(end_only=True)
+    wanted, _ = losses.circuit_loss(net, whole, x0, x, x, t, depth, weights)
+    params = TrainParams(**TINY)
+    encode, passes = net.rin.forward, []
+    monkeypatch.setattr(net.rin, "forward", lambda *given: passes.append(1) or encode(*given))
+    for end_only in (False, True):
+        passes.clear()
+        points = training.targets(params, net, None, schedule, velocity, x, x0, x, t, depth, end_only)  # type: ignore[arg-type]
+        assert len(passes) == (0 if end_only else depth + 1) and points is not None
+    loss, _ = losses.circuit_loss(net, points, x0, x, x, t, depth, weights)
+    torch.testing.assert_close(loss, wanted, rtol=0, atol=0)
+
+
 def test_identity_step_scores_exactly_the_identity_baseline() -> None:
     net = stirred(circuit()).eval()
     net.step.config = CircuitConfig.from_json({**net.config.as_json(), "residual_cap": 1e-12})
