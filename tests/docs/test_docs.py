@@ -218,7 +218,6 @@ class Reader:
         self.failing = name == "average.diff"
 
 
-@pytest.mark.timeout(600)
 def test_the_tutorial_works_from_its_first_command_to_its_last(tmp_path: Path, warm: Run) -> None:
     reader = Reader(tmp_path, warm)
     text = TUTORIAL.read_text()

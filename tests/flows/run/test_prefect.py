@@ -77,7 +77,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     cut = shutil.which("unshare") is not None and subprocess.run(probe, capture_output=True, check=False).returncode == 0
     if cut:
         command = ["unshare", "-n", "sh", "-c", '(ip link set lo up || ifconfig lo up) 2>/dev/null; exec "$@"', "sh", *command]
-    done = subprocess.run(command, env=environment(folder), capture_output=True, text=True, check=False, timeout=280)
+    done = subprocess.run(command, env=environment(folder), capture_output=True, text=True, check=False, timeout=1100)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {**found, "store": folder / "store", "cut": cut, "stderr": done.stderr}
