@@ -41,9 +41,7 @@ def imports(path: Path, *, module_level: bool = False) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
             origin = f"{base}.{node.module}".rstrip(".") if node.level and node.module else base if node.level else node.module or ""
-            found.add(origin)
-            if node.level and not node.module:
-                found |= {f"{origin}.{alias.name}" for alias in node.names}
+            found |= {f"{origin}.{alias.name}" for alias in node.names} if node.level and not node.module else {origin}
         inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         typing_only = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
         if not (module_level and (inside or typing_only)):
