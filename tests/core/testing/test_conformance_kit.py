@@ -11,7 +11,6 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
@@ -160,19 +159,13 @@ WRONG = {
     "version": Wrong((('name = "weave"', 'name = "weave"\n    api = ">=2"'),), "test_schema", ("wants contract version >=2",)),
 }  # fmt: skip
 
+WHOLE = ("random", "input_file", "network", "stale_version", "progress_short", "signature", "resume", "params", "kind", "pickle")
+"""Wrong plugins that are asked every question; the others only the one that they must fail, for the price of a run each."""
+
 SECONDS = {"wrong_progress_endless": 6.0}
 """What never ends is given up soon; everything else may take as long as a busy machine makes it."""
 
 Results = dict[str, dict[str, str]]
-
-
-def lock_of_right(site: Path) -> dict[str, object]:
-    """The lock entry of the right plugin, as the kit writes it."""
-    code = "import json; from fabloom.testing.lock import Locked; import right; print(json.dumps(vars(Locked.of(right.Weave, ('right',)))))"
-    environment = {**os.environ, "PYTHONPATH": str(site)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    entry: dict[str, object] = json.loads(done.stdout)
-    return entry
 
 
 @pytest.fixture(scope="module")
@@ -202,8 +195,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     right = json.loads((site / "tests_right" / "fabloom.lock").read_text())
     assert locked["weave"]["source"] != right["weave"]["source"], "the changed source has another hash"
     stale.write_text(json.dumps(right))  # what the author committed before the change
+    asked = [f"{site}/tests_right"]
+    for name, wrong in WRONG.items():
+        file = f"{site}/tests_wrong_{name}/test_wrong_{name}.py"
+        asked.append(file if name in WHOLE else f"{file}::TestWrong{name.title().replace('_', '')}::{wrong.test}")
     done = subprocess.run(
-        [*arguments, "--junit-xml", str(site / "results.xml"), str(site)], env=environment, capture_output=True, text=True, check=False
+        [*arguments, "--junit-xml", str(site / "results.xml"), *asked], env=environment, capture_output=True, text=True, check=False
     )
     assert (site / "results.xml").is_file(), done.stdout[-3000:]
     found: Results = {}
