@@ -129,23 +129,24 @@ class LiveDisplay:
         grid = Table.grid(padding=(0, 1))
         for _ in range(7):
             grid.add_column(no_wrap=True, overflow="ellipsis")
-        with self._lock:
-            for line in self._lines.values():
-                if not line.name:
-                    continue
-                symbol, style = SYMBOLS.get(line.status, SYMBOLS["running"])
-                bar: ProgressBar | Text = Text("")
-                counted = pace = ""
-                if line.progress is not None:
-                    bar = ProgressBar(max(line.progress["total"], 1), line.progress["done"], width=20)
-                    counted, pace = describe(line.progress)
-                elif line.status != "running":
-                    counted = line.status
-                elapsed = clock(line.elapsed) if line.status in ("running", "ran", "failed") else ""
-                grid.add_row(
-                    Text(symbol, style), Text(printable(line.name), "bold"), Text(printable(line.task), "dim"),
-                    bar, Text(counted), Text(elapsed, "dim"), Text(pace, "dim"),
-                )  # fmt: skip
+        # no lock: rich draws while it holds its own, which `emit` waits for under ours
+        for line in list(self._lines.values()):
+            if not line.name:
+                continue
+            symbol, style = SYMBOLS.get(line.status, SYMBOLS["running"])
+            bar: ProgressBar | Text = Text("")
+            counted = pace = ""
+            progress = line.progress
+            if progress is not None:
+                bar = ProgressBar(max(progress["total"], 1), progress["done"], width=20)
+                counted, pace = describe(progress)
+            elif line.status != "running":
+                counted = line.status
+            elapsed = clock(line.elapsed) if line.status in ("running", "ran", "failed") else ""
+            grid.add_row(
+                Text(symbol, style), Text(printable(line.name), "bold"), Text(printable(line.task), "dim"),
+                bar, Text(counted), Text(elapsed, "dim"), Text(pace, "dim"),
+            )  # fmt: skip
         return grid
 
     def summary(self, results: Sequence[StepResult], report_path: Path | None) -> None:

@@ -34,9 +34,9 @@ class OpenFile:
         self.path = path
         self.size = os.fstat(self.fd).st_size
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # at the interpreter's end `os` may be gone first
         if self.fd >= 0:
-            os.close(self.fd)
+            close(self.fd)
 
     def fill(self, targets: list[Any], offset: int) -> bool:
         """Read into the buffers from `offset`; False if the file ends before they are full."""
