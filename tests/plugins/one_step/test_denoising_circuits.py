@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -297,7 +298,7 @@ def test_targets_leave_frozen_parts_in_evaluation_mode_and_restore_training() ->
     x, t = torch.randn(2, 1, 16, 16), torch.tensor([4, 3])
     for chain in ("live", "ema", "data"):
         chosen = params.model_copy(update={"chain": chain})
-        points = training.targets(chosen, net, ema(net), NoiseSchedule.make(5), None, x, x, x, t, 1)
+        points = training.targets(chosen, net, ema(net), NoiseSchedule.make(5), None, x, x, x, t, 1, end_only=False)
         assert points is not None and len(points.z) == 2
     assert net.training and net.step.inlet.training and not net.step.unet.training
 
@@ -391,6 +392,9 @@ class _Context:
 
     def generator(self, name: str) -> torch.Generator:
         return torch.Generator().manual_seed(0)
+
+    def autocast(self, asked: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def loop(self, steps: int, **_: Any) -> Any:
         class Turn:
