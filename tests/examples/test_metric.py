@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from fabloom.kinds import Artifact
+from fabloom.kinds.metric import plain
 from fabloom.plugins.judge.leaderboard.scores import read_quality
 from fabloom.plugins.judge.quality.scores import Summary
 from fabloom.storage.backends.local import LocalStore
@@ -119,7 +120,7 @@ def test_it_joins_with_the_intervals_of_quality(document: Any, artifact: Callabl
     assert values.shape == (12,) and head["pair"] > 0
     seed = LocalStore(place / "store").manifest(document["steps"]["quality"]["key"])["preimage"]["seed"]
     group = document["report"]["edge_roughness"]
-    assert group == {**Summary(seed, 500, 0.95).score(values, head["pair"]), "anchors": head["anchors"]}
+    assert group == plain({**Summary(seed, 500, 0.95).score(values, head["pair"]), "anchors": head["anchors"]})
     assert group["raw"] == pytest.approx(np.mean(values)) and group["raw_ci"][0] < group["raw"] < group["raw_ci"][1]
     assert group["ratio_ci"] == pytest.approx([bound / head["pair"] for bound in group["raw_ci"]])
 

@@ -211,7 +211,7 @@ def test_the_server_gets_time_to_start_unless_the_user_says_how_much(
 
 def test_a_report_that_was_skipped_is_not_published_in_place_of_one_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from fabloom import Report, testing
-    from fabloom.flows.run.prefect import flow
+    from fabloom.flows.run.prefect import observe
     from fabloom.flows.run.result import RunResult
     from fabloom.method import StepResult
     from fabloom.running.engine import Engine
@@ -223,7 +223,7 @@ def test_a_report_that_was_skipped_is_not_published_in_place_of_one_that_is_ther
     plan: Any = None
     result = RunResult("r", plan, [there, StepResult("second", "t.t", "Report", "0" * 40, "skipped")], {}, tmp_path / "page.html")
     published: list[str] = []
-    monkeypatch.setattr(flow, "create_markdown_artifact", lambda text, **named: published.append(text))
-    monkeypatch.setattr(flow, "create_link_artifact", lambda link, **named: published.append(link))
-    flow._publish(result, Engine(Registry.load(), store))
+    monkeypatch.setattr(observe, "create_markdown_artifact", lambda text, **named: published.append(text))
+    monkeypatch.setattr(observe, "create_link_artifact", lambda link, **named: published.append(link))
+    observe.publish(result, Engine(Registry.load(), store))
     assert len(published) == 2 and "score" in published[0]
