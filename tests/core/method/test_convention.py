@@ -16,7 +16,7 @@ from fabloom.registry import Registry
 from fabloom.storage.backends.local import LocalStore
 
 
-class Fields(Artifact):
+class Maps(Artifact):
     """A kind of another domain."""
 
 
@@ -58,10 +58,10 @@ class Overlay(Method):
     name = "overlay"
 
     @task(version=1, signature="fields")
-    def train(self, ctx: Context, params: Params, *, fields: Fields) -> Model: ...
+    def train(self, ctx: Context, params: Params, *, fields: Maps) -> Model: ...
 
     @task(version=1, signature="fields")
-    def sample(self, ctx: Context, params: Params, *, model: Model) -> Fields: ...
+    def sample(self, ctx: Context, params: Params, *, model: Model) -> Maps: ...
 
 
 class Plugin:
@@ -71,7 +71,7 @@ class Plugin:
 
     @hookimpl
     def fabloom_kinds(self) -> list[type[Artifact]]:
-        return [Fields]
+        return [Maps]
 
 
 @pytest.fixture
@@ -110,14 +110,14 @@ def of(name: str, output: type[Artifact], signature: str = "", **ports: type[Art
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        (of("sample", ImageSet, model=Model, fields=Fields), r"has the inputs model: Model and returns ImageSet.*signature='translating'"),
+        (of("sample", ImageSet, model=Model, fields=Maps), r"has the inputs model: Model and returns ImageSet.*signature='translating'"),
         (of("distill", Model, teacher=Model), "teacher: Model, offline: OfflineData or teacher: Model, images: ImageSet"),
-        (of("train", Model, fields=Fields), "has the inputs images: ImageSet"),
+        (of("train", Model, fields=Maps), "has the inputs images: ImageSet"),
         (of("sample", ImageSet, "conditional", model=Model), "with the inputs model: Model has one; leave it out"),
-        (of("distill", Model, "from-images", teacher=Model, fields=Fields), "has one; leave it out"),
-        (of("sample", ImageSet, "conditional", fields=Fields), "has the input model: Model in every signature"),
+        (of("distill", Model, "from-images", teacher=Model, fields=Maps), "has one; leave it out"),
+        (of("sample", ImageSet, "conditional", fields=Maps), "has the input model: Model in every signature"),
         (of("train", ImageSet, "translating", source=ImageSet), "returns Model in every signature, not ImageSet"),
-        (of("sample", ImageSet, "Two Words", model=Model, fields=Fields), "small letters, digits and hyphens"),
+        (of("sample", ImageSet, "Two Words", model=Model, fields=Maps), "small letters, digits and hyphens"),
         (of("label", ImageSet, "conditional", images=ImageSet), "only train, sample, record, distill have a signature"),
     ],
 )
@@ -127,7 +127,7 @@ def test_what_cannot_be_is_refused_with_the_signature_quoted(method: type[Method
 
 
 def test_a_conditional_sample_registers_and_a_stranger_has_an_origin() -> None:
-    (spec,) = read_tasks(of("sample", ImageSet, "conditional", model=Model, fields=Fields)).values()
+    (spec,) = read_tasks(of("sample", ImageSet, "conditional", model=Model, fields=Maps)).values()
     assert spec.signature == "conditional" and spec.origin.version == "unknown"
     assert read_tasks(Registry.load().methods["ddpm"])["train"].origin.distribution == "fabloom", "found by the package's name"
 
