@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import logging
 import time
 from typing import Any
 from uuid import UUID
@@ -12,17 +14,24 @@ from fabloom.flows.run.result import RunResult
 from fabloom.progress import Emit, Event
 from fabloom.running.engine import Engine
 
+log = logging.getLogger("fabloom")
+
 PROGRESS_PERIOD = 5.0
 """Seconds between two updates of a progress artifact: each is a database write."""
 
 
 class ProgressArtifact:
-    """Mirrors a step's progress as a Prefect progress artifact, at most every `PROGRESS_PERIOD`."""
+    """Mirrors a step's progress as a Prefect progress artifact, at most every `PROGRESS_PERIOD`. Make it inside the task run.
+
+    Events come from the executor's threads, which know of no task run: the artifact is made in the context that this was made in. A
+    server that cannot be reached costs the mirror, never the step.
+    """
 
     def __init__(self, name: str, emit: Emit) -> None:
         self._name, self._emit = name, emit
         self._id: UUID | None = None
         self._sent = time.monotonic()
+        self._context = contextvars.copy_context()
 
     def __call__(self, event: Event) -> None:
         """Pass the event on, and update the artifact when it is due."""
@@ -30,6 +39,12 @@ class ProgressArtifact:
         if event["event"] != "progress" or time.monotonic() - self._sent < PROGRESS_PERIOD:
             return
         self._sent = time.monotonic()
+        try:
+            self._context.run(self._mirror, event)
+        except Exception as error:
+            log.warning("progress of step '%s' cannot be shown in Prefect: %s", self._name, error)
+
+    def _mirror(self, event: Event) -> None:
         percent = 100.0 * event["done"] / max(event["total"], 1)
         if self._id is None:
             created: Any = create_progress_artifact(percent, description=f"{self._name}: {event['name']}")

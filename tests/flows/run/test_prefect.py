@@ -227,3 +227,29 @@ def test_a_report_that_was_skipped_is_not_published_in_place_of_one_that_is_ther
     monkeypatch.setattr(observe, "create_link_artifact", lambda link, **named: published.append(link))
     observe.publish(result, Engine(Registry.load(), store))
     assert len(published) == 2 and "score" in published[0]
+
+
+def test_progress_is_mirrored_in_the_context_of_its_task_run_and_costs_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    import contextvars
+    import threading
+
+    from fabloom.flows.run.prefect import observe
+
+    inside: contextvars.ContextVar[str] = contextvars.ContextVar("inside", default="nowhere")
+    seen: list[Any] = []
+
+    def create(percent: float, description: str) -> str:
+        seen.append((inside.get(), percent))
+        raise ConnectionError("the server is gone")
+
+    monkeypatch.setattr(observe, "PROGRESS_PERIOD", 0.0)
+    monkeypatch.setattr(observe, "create_progress_artifact", create)
+    token = inside.set("the task run")
+    passed: list[Any] = []
+    mirror = observe.ProgressArtifact("step", passed.append)
+    inside.reset(token)
+    event = {"event": "progress", "name": "main", "done": 1, "total": 4}
+    thread = threading.Thread(target=mirror, args=(event,))  # an executor's thread knows no task run
+    thread.start()
+    thread.join()
+    assert seen == [("the task run", 25.0)] and passed == [event]
