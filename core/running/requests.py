@@ -38,9 +38,9 @@ def step_of(request: StepRequest, registry: Registry) -> PlannedStep:
     would promise what this code does not do.
     """
     spec = registry.task(request.task, f"steps.{request.name}.task")
-    here = {**spec.origin.plugin, "task version": str(spec.version), "source": source_of(spec.method)[:12]}
-    there = {**request.plugin, "task version": str(request.preimage["version"]), "source": request.source[:12]}
-    differing = [f"{name} {there.get(name)} there, {here[name]} here" for name in here if here[name] != there.get(name)]
+    here = {**spec.origin.plugin, "task version": str(spec.version), "source": source_of(spec.method)}
+    there = {**request.plugin, "task version": str(request.preimage["version"]), "source": request.source}
+    differing = [f"{name} {str(there.get(name))[:12]} there, {here[name][:12]} here" for name in here if here[name] != there.get(name)]
     if differing:
         why = f"step '{request.name}': {request.task} changed since it was planned ({'; '.join(differing)})"
         raise PluginError(f"{why}. Install the same versions on both sides, or run again.")
