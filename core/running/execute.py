@@ -1,6 +1,6 @@
 """Running one planned step, in this process: lock, lease, run, commit. Everything an engine needs is here.
 
-hit?  ->  lock the key  ->  hit now?  ->  lease the device  ->  stage  ->  task(ctx, params, inputs)  ->  commit
+lock the key  ->  made meanwhile?  ->  lease the device  ->  stage  ->  task(ctx, params, inputs)  ->  commit
 """
 
 from __future__ import annotations
