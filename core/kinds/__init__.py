@@ -1,4 +1,4 @@
-"""The kinds of artifact: `Fields`, `ImageSet`, `Fields`, `Model`, `OfflineData`, `Report`, and `Artifact`, the base of yours."""
+"""The kinds of artifact: `Fields`, `ImageSet`, `Model`, `OfflineData`, `Report`, and `Artifact`, the base of yours."""
 
 from __future__ import annotations
 
