@@ -89,13 +89,14 @@ def begin(store: Path, engine: str) -> tuple[int, int]:
     else:
         pid = os.fork()
         if pid == 0:
-            os.setsid()
+            os.setpgid(0, 0)
             os.close(reading)
             code = 1
             try:
                 code = live(str(store), engine, writing)
             finally:
                 os._exit(code)
+        os.setpgid(pid, pid)  # here too: a kill may come before the child has done anything
     os.close(writing)
     return pid, reading
 

@@ -14,6 +14,7 @@ KILL = Path(__file__).parents[2] / "benchmarks" / "kill.py"
 def test_six_kills_and_nothing_is_damaged_lost_or_made_twice() -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, KILL, "--kills", "6", "--json"], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout, done.stderr[-4000:]
     summary = json.loads(done.stdout)
     assert done.returncode == 0 and summary["sound"], summary
     assert summary["kills"] >= 6 and summary["lives"] > summary["whole_runs"] >= 1
