@@ -2,10 +2,11 @@
 
 python benchmarks/neighbour.py [--steps 30] [--rounds 3] [--neighbours 0 1 2] [--pin]
 
-The same loop of convolutions runs in a process of its own with one and with two threads, with OpenMP's waiting as the library has it
-and as `fabloom.running.device.COURTESY` sets it, beside some processes that spin. All cases take turns within a round, so that what
-else runs on the machine hits them alike; wall seconds are the question, CPU seconds tell what was burnt in waiting. `--pin` keeps the
-neighbours on the first core. Load that is not ours is printed with each round: only rounds with little of it answer the question.
+The same loop of convolutions runs in a process of its own with one thread, with two that spin while they wait (OpenMP's default), with two
+that wait asleep, and with as many as a step would take (`fabloom.running.threads.free_cores`), beside some processes that spin. All cases
+take turns within a round, so that what else runs on the machine hits them alike; wall seconds are the question, CPU seconds tell what was
+burnt in waiting. `--pin` keeps the neighbours on the first core. Load that is not ours is printed with each round: only rounds with little
+of it answer the question.
 """
 
 from __future__ import annotations
@@ -19,13 +20,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fabloom.running.device import COURTESY
-
 LOOP = """
 import json, os, sys, time
 import torch
 from torch import nn
-torch.set_num_threads(int(os.environ["FABLOOM_THREADS"]))
+from fabloom.running.threads import free_cores
+torch.set_num_threads(int(sys.argv[2]) or free_cores())
 torch.manual_seed(0)
 net = nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.GroupNorm(8, 32), nn.SiLU(), nn.Conv2d(32, 32, 3, padding=1), nn.SiLU(),
                     nn.Conv2d(32, 1, 3, padding=1))
@@ -44,7 +44,8 @@ print(json.dumps([time.monotonic() - wall, time.process_time() - cpu]))
 """
 SPIN = "while True: pass"
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-CASES = [(threads, way) for threads in (1, 2) for way in ("as it is", "courteous")]
+ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
+CASES = {"1 thread": (1, {}), "2 threads, spinning": (2, {}), "2 threads, asleep": (2, ASLEEP), "as many as cores are free": (0, {})}
 
 
 @contextmanager
@@ -62,11 +63,12 @@ def neighbours(count: int, pin: bool) -> Iterator[None]:
             one.wait()
 
 
-def measure(threads: int, way: str, steps: int) -> tuple[float, float]:
+def measure(case: str, steps: int) -> tuple[float, float]:
     """(wall, CPU) seconds of the loop."""
+    threads, waiting = CASES[case]
     clean = {name: value for name, value in os.environ.items() if name not in WAITING}
-    environment = {**clean, "FABLOOM_THREADS": str(threads), **(COURTESY if way == "courteous" else {})}
-    done = subprocess.run([sys.executable, "-c", LOOP, str(steps)], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", LOOP, str(steps), str(threads)]
+    done = subprocess.run(command, env={**clean, **waiting}, capture_output=True, text=True, check=True)
     wall, cpu = json.loads(done.stdout)
     return wall, cpu
 
@@ -79,17 +81,17 @@ def main() -> None:
     parser.add_argument("--pin", action="store_true")
     given = parser.parse_args()
     for count in given.neighbours:
-        found: dict[tuple[int, str], list[tuple[float, float]]] = {case: [] for case in CASES}
+        found: dict[str, list[tuple[float, float]]] = {case: [] for case in CASES}
         for _ in range(given.rounds):
             load = os.getloadavg()[0]
             with neighbours(count, given.pin):
                 for case in CASES:
-                    found[case].append(measure(*case, given.steps))
+                    found[case].append(measure(case, given.steps))
             print(f"  {count} neighbours, load before the round {load:.1f}", flush=True)
-        for (threads, way), times in found.items():
+        for case, times in found.items():
             wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
             pace = f"{1000 * wall / given.steps:.1f} ms a step, {1000 * cpu / given.steps:.1f} CPU ms"
-            print(f"{count} neighbours, {threads} threads, {way}: {pace}", flush=True)
+            print(f"{count} neighbours, {case}: {pace}", flush=True)
 
 
 if __name__ == "__main__":

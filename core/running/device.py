@@ -17,41 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fabloom.errors import EnvironmentProblem, UserError
-from fabloom.notes import read_note, write_note
 from fabloom.progress import Emit
 
-THREADS = "threads.json"
-"""In a step's work folder: the number of threads that it began with."""
 NAMES = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
-COURTESY = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""How OpenMP's threads wait for one another, where the environment says nothing: asleep, so that a neighbour may have the core meanwhile.
-
-Read when torch is loaded. By default a thread spins for some milliseconds at every barrier, on the very core that a preempted sibling waits
-for; see benchmarks/neighbour.py.
-"""
 COUNT_CUDA = "import torch,sys; sys.stdout.write(str(torch.cuda.device_count()))"
-
-
-def threads() -> int:
-    """Threads a step computes with: `FABLOOM_THREADS`, else the cores this process may use."""
-    text = os.environ.get("FABLOOM_THREADS")
-    if text is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not text.isdigit() or int(text) < 1:
-        raise EnvironmentProblem(f"FABLOOM_THREADS is '{text}'; give a whole number from 1")
-    return int(text)
-
-
-def threads_of(work: Path, emit: Emit) -> int:
-    """Threads of the step of this work folder: those it began with, since sums come out differently over another number of them."""
-    wanted, note = threads(), read_note(work / THREADS)
-    begun = note.get("threads") if note is not None else None
-    if not isinstance(begun, int) or begun < 1:
-        write_note(work / THREADS, {"threads": wanted})
-        return wanted
-    if begun != wanted:
-        emit({"event": "log", "message": f"going on with {begun} threads, as this step began, not {wanted}"})
-    return begun
 
 
 def check_device(name: str) -> None:

@@ -28,7 +28,8 @@ from fabloom.precision import asked_by
 from fabloom.precision.choice import NOTE
 from fabloom.progress import Emit, silent
 
-from .device import THREADS, lease, threads_of
+from .device import lease
+from .threads import THREADS, threads_of
 
 LOG = "step.log"
 """In a step's work folder: what the task and its libraries print, and the traceback of a failure."""

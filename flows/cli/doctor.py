@@ -15,7 +15,8 @@ from packaging.specifiers import SpecifierSet
 from fabloom.flows.run.api import open_store
 from fabloom.registry import Registry, entry_points, restriction
 from fabloom.running.arithmetic import inspect
-from fabloom.running.device import COUNT_CUDA, threads
+from fabloom.running.device import COUNT_CUDA
+from fabloom.running.threads import threads
 
 FIXED = {
     "prefect": ">=3.8.8,<4", "fastapi": ">=0.139,<0.151", "sqlalchemy": ">=2.0,<2.1", "torch": ">=2.6", "torchvision": ">=0.21",

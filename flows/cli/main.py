@@ -164,10 +164,7 @@ def run(
 ) -> None:
     """Run a pipeline. Finished steps are reused, a killed step goes on from its last checkpoint: just run it again."""
     from fabloom.flows.run import api
-    from fabloom.running.device import COURTESY
 
-    for name, value in COURTESY.items():  # read when torch is loaded, which is later
-        os.environ.setdefault(name, value)
     registry = load_registry()
     display: AbstractContextManager[Any] = quiet_stdout()
     if not json_:
@@ -203,7 +200,7 @@ def plan(
     from fabloom.flows.run.api import load_pipeline, open_store
     from fabloom.planning.expectation import expectations, told
     from fabloom.planning.plan import make_plan
-    from fabloom.running.device import threads
+    from fabloom.running.threads import threads
 
     registry = load_registry()
     opened = open_store(store, registry)

@@ -15,8 +15,9 @@ from fabloom.planning.expectation import expectations, told
 from fabloom.planning.plan import Plan, make_plan
 from fabloom.progress import Emit, silent
 from fabloom.registry import Registry
-from fabloom.running.device import check_device, threads
+from fabloom.running.device import check_device
 from fabloom.running.engine import Engine, prepare, run_inline
+from fabloom.running.threads import threads
 
 from .result import RunResult
 

@@ -12,7 +12,6 @@ Only JSON crosses a socket. The server ends when the control socket closes, the 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -24,7 +23,6 @@ from concurrent.futures import Future
 from fabloom.errors import EnvironmentProblem
 from fabloom.method import StepRequest, StepResult
 from fabloom.progress import Emit, Event
-from fabloom.running.device import COURTESY
 from fabloom.running.execute import failed
 
 STOP = b'"stop"\n'
@@ -50,7 +48,7 @@ class ProcessExecutor:
             self._control, theirs = socket.socketpair()
             # -P: what lies in the working folder is never imported, however it is called
             command = [sys.executable, "-P", "-m", "fabloom.running.executors.server", *self._preload]
-            self._server = subprocess.Popen(command, stdin=theirs.fileno(), stdout=2, env={**COURTESY, **os.environ})
+            self._server = subprocess.Popen(command, stdin=theirs.fileno(), stdout=2)
             theirs.close()
         return self._control
 
