@@ -28,8 +28,8 @@ VARIABLES = {
     "FABLOOM_PLUGINS": "Entry point names, comma-separated: which third-party plugins load. Empty: none. "
     "What comes with fabloom always loads.",
     "FABLOOM_STORE": "The store where `--store` is not given. Default `./.fabloom`.",
-    "FABLOOM_THREADS": "Threads a step computes with; default the cores at hand. Equal digests are promised for equal numbers; "
-    "the manifest records it, and a step that goes on keeps the number that it began with.",
+    "FABLOOM_THREADS": "Threads a step computes with; default one for each core that nothing else keeps busy when the step begins. "
+    "Equal digests are promised for equal numbers; the manifest records it, and a step that goes on keeps the number that it began with.",
     "FABLOOM_WEIGHTS_DIR": "Folder of pretrained weights (LPIPS). Looked at before torch's hub cache and a download; "
     "files are checked by sha256.",
 }
