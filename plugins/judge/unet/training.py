@@ -33,7 +33,8 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
         train_rows, watch_rows = parted(recipe, rows, domain, ctx.generator(f"split_{repeat}"))
         split = Split(*(torch.from_numpy(a) for a in (pixels, masks, train_rows, watch_rows)))
         torch.manual_seed(int(torch.randint(2**62, (), generator=ctx.generator(f"weights_{repeat}"))))
-        net = build(recipe.encoder, recipe.depth, recipe.decoder_channels, pixels.shape[1]).to(ctx.device)
+        net = build(recipe.encoder, recipe.depth, recipe.decoder_channels, pixels.shape[1])
+        net.to(ctx.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter less time on a CPU
         fit(ctx, recipe, net, split, grey, repeat)
         state |= {f"{prefix(repeat)}{name}": value for name, value in net.state_dict().items()}
     config = {

@@ -118,7 +118,7 @@ def train_base(ctx: Context, params: TrainParams, pool: Pool, schedule: NoiseSch
     """Ordinary diffusion training at the labels that the recurrence will use; gives the averaged weights."""
     from .training import LOG_EVERY, descend, optimizer_for
 
-    unet = new_unet(params, pool.pixels.shape[1:]).to(ctx.device)
+    unet = new_unet(params, pool.pixels.shape[1:]).to(ctx.device, memory_format=torch.channels_last)
     base = params.base
     times = torch.linspace(0, 999, params.timesteps).round().long()
     average = ema(unet, params.ema_decay)

