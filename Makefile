@@ -25,6 +25,8 @@ $(STAMP): pyproject.toml constraints.txt
 quickstart: install
 	$(BIN)/fabloom run one-step
 
+# one thread a process: threads that spin at a barrier would take the other process's core
+test: export OMP_NUM_THREADS := 1
 test: install
 	@find $(PYTHONPYCACHEPREFIX) -type d -name 'pytest-of-*' -prune -exec rm -rf {} + 2>/dev/null || true
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder

@@ -1,6 +1,6 @@
 """The quickstart from outside: wall time, CPU seconds and peak memory of the whole process tree, optionally without a network.
 
-    python benchmarks/quickstart.py [--offline] [--engine prefect] [--pipeline one-step] [--set ...]
+    python benchmarks/quickstart.py [--offline] [--engine prefect] [--pipeline one-step] [--seed N] [--set ...]
 
 Memory is summed over the tree, Prefect's server included: PSS shares pages between forked processes fairly, RSS counts them again
 for every process. `--offline` (root) runs inside a network namespace that has loopback and nothing else.
@@ -38,10 +38,13 @@ def main() -> int:
     parser.add_argument("--engine", default="prefect")
     parser.add_argument("--pipeline", default="one-step")
     parser.add_argument("--store")
+    parser.add_argument("--seed", type=int, help="of the run; left out, the pipeline's own")
     parser.add_argument("--set", action="append", default=[])
     given = parser.parse_args()
     store = given.store or tempfile.mkdtemp(prefix="fabloom-quickstart-")
     command = [sys.executable, "-m", "fabloom.flows", "run", given.pipeline, "--store", store, "--engine", given.engine, "--json"]
+    if given.seed is not None:
+        command += ["--seed", str(given.seed)]
     for setting in given.set:
         command += ["--set", setting]
     if given.offline:
