@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from . import plain_yaml
 from .errors import PipelineError, UserError, did_you_mean
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
@@ -47,9 +47,9 @@ class Pipeline(BaseModel):
         except (OSError, UnicodeDecodeError) as error:
             raise PipelineError("", f"cannot read the pipeline '{path}': {error}") from error
         try:
-            content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  a SafeLoader subclass
-        except yaml.YAMLError as error:
-            raise PipelineError("", f"'{path}' is not valid YAML: {error}") from error
+            content = plain_yaml.load(text)
+        except plain_yaml.NotPlain as error:
+            raise PipelineError("", f"'{path}' cannot be read as YAML: {error}") from error
         return cls.parse(content, origin=str(path))
 
     @classmethod
@@ -76,45 +76,15 @@ class Pipeline(BaseModel):
             if not equals:
                 raise UserError(f"--set '{setting}': write it as steps.NAME.params.FIELD=VALUE")
             try:
-                value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506
-            except yaml.YAMLError as error:
-                raise UserError(f"--set '{setting}': the value is not valid YAML: {error}") from error
+                value = plain_yaml.load(text)
+            except plain_yaml.NotPlain as error:
+                cure = "Text with signs of YAML's goes in quotes, and the whole too, for the shell"
+                raise UserError(f"--set '{setting}': the value cannot be read as YAML: {error}. {cure}.") from error
             for exact in _places(content, place.strip()):
                 _assign(content, exact, copy.deepcopy(value))
         if seed is not None:
             content["seed"] = seed
         return type(self).parse(content)
-
-
-_Loader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
-"""The parser in C takes a fifth of the time, which counts from a thousand steps on."""
-
-
-class _StrictLoader(_Loader):  # type: ignore[misc]
-    """SafeLoader that refuses a key given twice and reads 1e-4 as the number it is."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(None, None, "a list or mapping cannot be a name", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"'{key}' is given twice", key_node.start_mark)
-            seen.add(key)
-        built: dict[Any, Any] = super().construct_mapping(node, deep)
-        return built
-
-
-def _float_resolver() -> None:
-    import re
-
-    pattern = re.compile(r"^[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+)$")
-    _StrictLoader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-    _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", pattern, list("-+0123456789."))
-
-
-_float_resolver()
 
 
 def _places(content: dict[str, Any], place: str) -> list[str]:

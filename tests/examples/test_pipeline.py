@@ -203,7 +203,7 @@ def test_the_pipeline_built_in_python_runs(place: Path, tmp_path: Path, site: Pa
 
 
 BROKEN = {
-    "no yaml": ("name: x\nsteps: {a: [\n", "is not valid YAML"),
+    "no yaml": ("name: x\nsteps: {a: [\n", "cannot be read as YAML"),
     "no steps": ("name: x\n", "steps: Field required"),
     "unknown word": ("name: x\nstep: {a: {task: images.load}}\nsteps: {a: {task: images.load}}\n", "Did you mean 'steps'?"),
     "unknown task": ("name: x\nsteps: {a: {task: images.laod}}\n", "steps.a.task: there is no task 'images.laod'"),
