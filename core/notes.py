@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fabloom.durable import write_durably
 from fabloom.hashing import blake, canonical_json
 
 LARGEST = 1 << 16
@@ -17,16 +17,7 @@ LARGEST = 1 << 16
 def write_note(path: Path, content: Mapping[str, Any]) -> None:
     """Replace `path` durably. Raises OSError where that cannot be done; nothing half-written is left."""
     body = {**content, "self": blake(canonical_json(content))}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(canonical_json(body))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_durably(path, canonical_json(body))
 
 
 def read_note(path: Path) -> dict[str, Any] | None:

@@ -6,18 +6,16 @@ killed goes on from it and gives the same result as one that was not (on the CPU
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from fabloom.errors import Interrupted
+from fabloom.errors import DataError, Interrupted
 from fabloom.progress import Emit, Progress
 
-KEPT = 2
-"""Checkpoints kept for each loop: the newest, and the one before it in case the newest is torn."""
+from . import checkpoint
 
 
 class Stateful(Protocol):
@@ -75,17 +73,7 @@ def run_loop(context: Resumable, steps: int, name: str, stateful: dict[str, Stat
                 raise Interrupted(f"stopped after step {index + 1} of {steps} of '{name}'. Run the same command again to go on.")
 
 
-def _file(context: Resumable, name: str, step: int) -> Path:
-    return context.workdir / f"ckpt-{name}-{step:09d}.pt"
-
-
-def _saved(context: Resumable, name: str) -> list[Path]:
-    return sorted(context.workdir.glob(f"ckpt-{name}-*.pt"))
-
-
 def _save(context: Resumable, name: str, step: int, stateful: dict[str, Stateful]) -> None:
-    import torch
-
     content = {
         "step": step,
         "state": {key: item.state_dict() for key, item in stateful.items()},
@@ -93,39 +81,39 @@ def _save(context: Resumable, name: str, step: int, stateful: dict[str, Stateful
         "global": _global_states(),
         "history": context.history,
     }
-    path = _file(context, name, step)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    for old in _saved(context, name)[:-KEPT]:
-        old.unlink(missing_ok=True)
+    checkpoint.save(context.workdir, name, step, content)
 
 
 def _restore(context: Resumable, name: str, stateful: dict[str, Stateful]) -> int:
-    """Load the newest readable checkpoint and return its step, 0 where there is none."""
-    saved = _saved(context, name)
-    if not saved:
-        return 0
-    import torch
+    """Load the newest checkpoint that is what was written and return its step, 0 where there is none.
 
-    for path in reversed(saved):
+    Raises DataError for one that is sound but does not fit: what it has set already cannot be taken back.
+    """
+    for path in reversed(checkpoint.saved(context.workdir, name)):
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            context.log(f"checkpoint {path.name} cannot be read ({error}); trying the one before it")
+            content = checkpoint.read(path)
+        except (OSError, checkpoint.Damaged) as error:
+            context.log(f"checkpoint {path.name} is left out: {error}. Trying the one before it")
             continue
-        for key, item in stateful.items():
-            item.load_state_dict(content["state"][key])
-        context.restore_generators(content["generators"])
-        _restore_global(content["global"])
-        context.history.clear()
-        context.history.update(content["history"])
+        try:
+            _apply(context, stateful, content)
+        except Exception as error:
+            raise DataError(
+                f"checkpoint {path.name} does not fit what loop '{name}' was given ({error}): another version of the task or of a library "
+                f"wrote it. Remove '{path.parent}' to begin anew."
+            ) from error
         context.log(f"going on from step {content['step']} of '{name}'")
         return int(content["step"])
     return 0
+
+
+def _apply(context: Resumable, stateful: dict[str, Stateful], content: dict[str, Any]) -> None:
+    for key, item in stateful.items():
+        item.load_state_dict(content["state"][key])
+    context.restore_generators(content["generators"])
+    _restore_global(content["global"])
+    context.history.clear()
+    context.history.update(content["history"])
 
 
 def _global_states() -> dict[str, Any]:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fabloom.durable import write_durably
 from fabloom.errors import DataError
 from fabloom.hashing import blake, blake_file, canonical_json
 
@@ -58,17 +59,14 @@ class SourceCache:
     """Hashes sources, remembering files by (path, size, mtime, ctime, inode), so that an unchanged folder costs one stat a file.
 
     The ctime is what tells a file that was replaced or edited and given its old size and mtime back: no program can set it.
-    `file` holds the memory between runs (JSON); None keeps it in this process only.
+    `file` holds the memory between runs (JSON behind its hash); None keeps it in this process only.
     """
 
     def __init__(self, file: Path | None = None) -> None:
         self.file = file
         self._known: dict[str, list[Any]] = {}
         if file is not None and file.is_file():
-            try:
-                self._known = json.loads(file.read_text())
-            except ValueError:
-                self._known = {}  # only a cache: an unreadable one is rebuilt
+            self._known = _remembered(file)
 
     def __call__(self, path: Path) -> str:
         entries = []
@@ -84,8 +82,17 @@ class SourceCache:
                 changed = True
             entries.append([name, state.st_size, known[4]])
         if changed and self.file is not None and self.file.parent.is_dir():
-            temporary = self.file.with_name(f"{self.file.name}.{os.getpid()}")
+            body = json.dumps(self._known).encode()
             with contextlib.suppress(OSError):  # only a cache: a full disk is told by what needs it
-                temporary.write_text(json.dumps(self._known))
-                temporary.replace(self.file)
+                write_durably(self.file, blake(body).encode() + b"\n" + body)
         return blake(canonical_json(entries))
+
+
+def _remembered(file: Path) -> dict[str, list[Any]]:
+    """What a cache wrote: its hash in the first line, JSON behind. Anything else counts for nothing, and is rebuilt."""
+    try:
+        claimed, _, body = file.read_bytes().partition(b"\n")
+        found: dict[str, list[Any]] = json.loads(body) if blake(body).encode() == claimed else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import string
 from enum import Enum
 from pathlib import Path
@@ -233,6 +234,22 @@ def test_a_file_of_equal_size_and_time_is_read_again(folder: Path, tmp_path: Pat
     now = (folder / "a.png").stat()
     assert (now.st_size, now.st_mtime_ns, now.st_ino) == (was.st_size, was.st_mtime_ns, was.st_ino)
     assert SourceCache(memory)(folder) != before
+
+
+def test_a_damaged_memory_is_not_believed(folder: Path, tmp_path: Path) -> None:
+    """Flips of single bits and odd content: the value stays, and the memory is rebuilt."""
+    memory = tmp_path / "sources.json"
+    value = SourceCache(memory)(folder)
+    sound = memory.read_bytes()
+    chance = random.Random(1)
+    odd = [b"", b"[]", b"\n", b"\xff" * 50, b"{}", b"null\nnull", b"[" * 100_000]
+    for _ in range(200):
+        at = chance.randrange(len(sound))
+        odd.append(sound[:at] + bytes([sound[at] ^ 1 << chance.randrange(8)]) + sound[at + 1 :])
+    for damaged in odd:
+        memory.write_bytes(damaged)
+        assert SourceCache(memory)(folder) == value
+        assert memory.read_bytes() == sound
 
 
 def test_an_unchanged_folder_costs_one_stat_a_file(folder: Path, monkeypatch: Any) -> None:

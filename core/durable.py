@@ -1,0 +1,45 @@
+"""Files that are there whole or not at all, and survive a power cut once they are: written beside, synced, renamed, the folder synced."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
+    """An unbuffered file beside `path`, and its own path; synced at the end of the block, which renames it. Removed where the block fails.
+
+    Its name is nobody else's, also where two machines or containers with equal process ids write into one folder.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb", buffering=0) as file:
+            yield file, temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace `path` with `data` in one atomic step. Raises OSError, with nothing left behind, where that cannot be done."""
+    with replacing(path) as (file, temporary):
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+        temporary.replace(path)
+    sync_folders([path.parent])
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """fsync directories, so that the names in them survive a power cut."""
+    for folder in folders:
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
