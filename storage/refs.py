@@ -12,14 +12,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fabloom.durable import write_durably
 from fabloom.errors import DamagedArtifact, RefMoved, UserError, did_you_mean
 from fabloom.hashing import canonical_json
 from fabloom.kinds.store import RefEntry
 
 from .backends.locks import locked
-from .commit.manifest import write_durably
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*(/[A-Za-z0-9][A-Za-z0-9_.\-]*)*")
+HEX = re.compile(r"[0-9a-f]{40}")
 SUFFIX = ".json"
 MOVES = ("set", "rollback")
 """Actions that change what a ref points at."""
@@ -47,7 +48,7 @@ class LocalRefs:
     def names(self) -> list[str]:
         """All refs."""
         files = (p for p in self.root.rglob(f"*{SUFFIX}") if not p.name.startswith(".") and p.is_file())
-        return sorted(p.relative_to(self.root).as_posix().removesuffix(SUFFIX) for p in files)
+        return sorted(name for p in files if self.safe(name := p.relative_to(self.root).as_posix().removesuffix(SUFFIX)))
 
     def log(self, name: str) -> list[RefEntry]:
         """Everything that happened to the ref, oldest first. Raises UserError for an unknown ref, DamagedArtifact for a damaged one."""
@@ -169,6 +170,8 @@ def entries_of(content: Any) -> list[RefEntry]:
         texts = (entry.key, entry.at, entry.by, entry.why, entry.action, entry.expected or "")
         if not isinstance(entry.n, int) or not all(isinstance(text, str) for text in texts):
             raise ValueError("an entry with a field of another type")
+        if not HEX.fullmatch(entry.key):
+            raise ValueError(f"'{entry.key}' is no key")
         found.append(entry)
     return found
 

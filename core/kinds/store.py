@@ -3,14 +3,14 @@
 The contract is written here and nowhere else; `fabloom.testing.StoreConformance` holds a store to it. What the types cannot say:
 
 * an artifact is whole or not there: `commit` makes it visible at once, and a kill at any moment before leaves nothing;
-* the first commit of a key stays; a second one is dropped, and returns the first one's manifest;
+* the first commit of a key stays; a second one is dropped, and returns the first one's manifest, or takes its place with `replace`;
 * what is read was committed: a damaged byte raises DamagedArtifact, and never gives another value;
 * what is handed out cannot be changed through it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +114,7 @@ class Store(Protocol):
         ...
 
     def lineage(self, key: str) -> dict[str, dict[str, Any]]:
-        """Manifests of the artifact and everything that it was made from, nearest first."""
+        """Manifests of the artifact and everything that it was made from, nearest first; what is gone is left out."""
         ...
 
     def folder(self, key: str) -> Path:
@@ -133,8 +133,15 @@ class Store(Protocol):
         """Begin, or go on with, writing the artifact. The caller holds the key."""
         ...
 
-    def commit(self, staged: Staging, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Make what was staged visible and return its manifest: `facts` and what is known of the content."""
+    def commit(self, staged: Staging, facts: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
+        """Make what was staged visible and return its manifest: `facts` and what is known of the content.
+
+        With `replace` it takes the place of an earlier commit of the key, which is there until then.
+        """
+        ...
+
+    def pinned(self, keys: Iterable[str]) -> AbstractContextManager[None]:
+        """Say what a run reads: `gc` leaves it alone until the end of the block, or of this process."""
         ...
 
     def set_aside(self, key: str) -> None:

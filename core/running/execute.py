@@ -39,8 +39,12 @@ SOURCE = "source"
 CONDITIONS = {NOTE, THREADS}
 """In a step's work folder: what it began with. A step that goes on stays with it, one that starts anew asks anew."""
 
-HARDWARE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
-"""errno of an OSError that the machine, not the task, is to blame for."""
+NO_DOOR = {errno.EACCES, errno.EPERM, errno.EROFS}
+"""errno of a file that may not be touched: the machine's fault where it is the store's, the task's where it is not."""
+HARDWARE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP,
+}  # fmt: skip
+"""errno of an OSError that the machine, not the task, is to blame for; ENOLCK and the last two are file systems without locks."""
 
 
 def run_step(
@@ -62,11 +66,12 @@ def run_step(
                 raise Interrupted("stopped while waiting for another process")
             if store.has(step.key) and not redo:
                 return StepResult.committed(step, "reused", store.manifest(step.key))
-            store.set_aside(step.key)  # what is to be redone, or a folder that lost its manifest
+            if not store.has(step.key):
+                store.set_aside(step.key)  # a folder that lost its manifest
             with lease(options.device, emit) as device:
                 manifest = _run_locked(step, store, options, emit, stop, device, began)
     except OSError as error:
-        if error.errno in HARDWARE:
+        if error.errno in HARDWARE or (error.errno in NO_DOOR and _is_stores(error.filename, store, step.key)):
             raise EnvironmentProblem(f"step '{step.name}': {error.strerror}: {error.filename or store.url}") from error
         raise _failure(step, store, error) from error
     except FabloomError:
@@ -76,6 +81,12 @@ def run_step(
     except Exception as error:
         raise _failure(step, store, error) from error
     return StepResult.committed(step, "ran", manifest, time.monotonic() - began)
+
+
+def _is_stores(name: str | bytes | int | None, store: Store, key: str) -> bool:
+    """Whether a file that could not be touched belongs to the store: the task's own files are its own business."""
+    places = (store.work(key).parent.parent, store.folder(key).parent.parent, store.pages.parent)
+    return name is None or (isinstance(name, str) and any(Path(name).absolute().is_relative_to(place) for place in places))
 
 
 def _failure(step: PlannedStep, store: Store, error: Exception) -> StepFailed:
@@ -165,7 +176,9 @@ def _run_locked(
         "seconds": round(time.monotonic() - began, 3),
         "curves": context.curves(),
     }
-    return store.commit(staging, facts)
+    if step.name in options.redo:
+        return store.commit(staging, facts, replace=True)
+    return store.commit(staging, facts)  # a store older than `replace` need not know of it
 
 
 def source_of(method: type[Method]) -> str:
@@ -188,6 +201,6 @@ def code_of(error: BaseException) -> int:
     """The exit code of an error: its own, 3 where the machine is to blame, 130 for an interruption, else 1."""
     if isinstance(error, FabloomError):
         return error.exit_code
-    if isinstance(error, OSError) and error.errno in HARDWARE:
+    if isinstance(error, OSError) and error.errno in HARDWARE | NO_DOOR:
         return EnvironmentProblem.exit_code
     return Interrupted.exit_code if isinstance(error, KeyboardInterrupt) else 1

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 @hookimpl(tryfirst=True)
-def fabloom_open_store(url: str) -> LocalStore | None:
+def fabloom_open_store(url: str, read_only: bool) -> LocalStore | None:
     """A path, or file://PATH. Anything else with a scheme is left to other plugins."""
     from .local import LocalStore
 
     scheme, separator, rest = url.partition("://")
     if separator and scheme != "file":
         return None
-    return LocalStore(rest if separator else url)
+    return LocalStore(rest if separator else url, read_only=read_only)

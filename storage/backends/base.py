@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from fabloom.errors import EnvironmentProblem, PluginError, UserError, did_you_mean
@@ -80,16 +81,20 @@ class BaseStore:
         raise UserError(f"no artifact or ref '{wanted}' in '{self.url}'.{did_you_mean(text, names)} See `fabloom artifacts`.")
 
     def lineage(self, key: str) -> dict[str, dict[str, Any]]:
-        """Manifests of the artifact and everything it was made from, nearest first."""
+        """Manifests of the artifact and everything it was made from, nearest first; an input that is not there any more is left out."""
         found: dict[str, dict[str, Any]] = {}
         queue = deque([key])
         while queue:
             current = queue.popleft()
-            if current not in found:
+            if current not in found and (current == key or self.has(current)):
                 found[current] = self.manifest(current)
                 for value in found[current]["preimage"]["inputs"].values():
                     queue.extend(value if isinstance(value, list) else [value])
         return found
+
+    def pinned(self, keys: Iterable[str]) -> AbstractContextManager[None]:
+        """Nothing to do where nobody but this process removes artifacts."""
+        return nullcontext()
 
     def writable(self) -> None:
         """Raise EnvironmentProblem where this store was opened for reading only."""

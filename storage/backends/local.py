@@ -6,21 +6,24 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from fabloom.durable import write_durably
 from fabloom.errors import DamagedArtifact, EnvironmentProblem, UserError
 from fabloom.hashing import canonical_json
 from fabloom.kinds import Artifact, Staging
 from fabloom.planning.keys import SCHEMA
 from fabloom.planning.sources import SourceCache
-from fabloom.storage.commit.manifest import DATA, NAME, read_manifest, write_durably
+from fabloom.storage.commit.exchange import recover
+from fabloom.storage.commit.manifest import DATA, NAME, read_manifest
 from fabloom.storage.commit.reader import ArtifactReader
 from fabloom.storage.refs import LocalRefs
 
 from .base import BaseStore
 from .locks import locked
+from .pins import pinned
 
 ROOMS = ("objects", "staging", "work", "locks", "refs")
 STAMP = "store.json"
@@ -61,7 +64,7 @@ class LocalStore(BaseStore):
             if strangers and STAMP not in present:
                 raise UserError(f"'{self.root}' is no fabloom store: it holds '{strangers[0]}'. Give a new or empty folder to --store.")
             if self.read_only and STAMP not in present:
-                raise UserError(f"there is no store in '{self.root}'. Give the folder of one to --store.")
+                return  # an empty store, of which nothing is made
             if not self.read_only:
                 for room in ROOMS:
                     (self.root / room).mkdir(parents=True, exist_ok=True)
@@ -113,7 +116,14 @@ class LocalStore(BaseStore):
     def lock(self, key: str, waiting: Callable[[str], None], stop: Callable[[], bool]) -> AbstractContextManager[bool]:
         """Hold the key's lock; yields False if `stop()` ended the wait."""
         self.writable()
-        return locked(self.root / "locks" / f"{key}.lock", waiting, stop)
+        return self._held(key, waiting, stop)
+
+    @contextmanager
+    def _held(self, key: str, waiting: Callable[[str], None], stop: Callable[[], bool]) -> Iterator[bool]:
+        with locked(self.root / "locks" / f"{key}.lock", waiting, stop) as held:
+            if held:
+                recover(self.root / "staging" / key, self.folder(key))
+            yield held
 
     def work(self, key: str) -> Path:
         """Scratch folder of a step: checkpoints and the journal; survives a kill, goes with the commit."""
@@ -126,16 +136,28 @@ class LocalStore(BaseStore):
         self.writable()
         return StagedArtifact(key, self.root / "staging" / key, self.work(key))
 
-    def commit(self, staged: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Move what was staged to its place, whole. Returns its manifest, or that of an earlier commit of the key, which stays."""
+    def commit(self, staged: Any, facts: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
+        """Move what was staged to its place, whole, and return its manifest.
+
+        An earlier commit of the key stays, and its manifest is returned; with `replace` the new one takes its place, in one step.
+        """
         self.writable()
-        manifest: dict[str, Any] = staged.commit(self.folder(staged.key), facts)
+        known = {"replace": True} if replace else {}
+        manifest: dict[str, Any] = staged.commit(self.folder(staged.key), facts, **known)
         return manifest
 
+    def pinned(self, keys: Iterable[str]) -> AbstractContextManager[None]:
+        """Say what a run reads: `gc` leaves it alone until the end of the block, or of this process."""
+        return nullcontext() if self.read_only else pinned(self.root / "locks", keys)
+
     def set_aside(self, key: str) -> None:
-        """Take a committed artifact out of the store, so that its step runs again. It is deleted, not kept."""
+        """Take a committed artifact out of the store. It is deleted, not kept; a kill half way leaves a leftover, never half of it.
+
+        The caller holds the key.
+        """
         self.writable()
-        aside = self.root / "staging" / f"aside-{key}-{os.getpid()}"
+        gone = self.root / "staging" / f"gone-{key}"
+        shutil.rmtree(gone, ignore_errors=True)
         if self.folder(key).exists():
-            self.folder(key).rename(aside)
-            shutil.rmtree(aside)
+            self.folder(key).rename(gone)
+            shutil.rmtree(gone)

@@ -9,7 +9,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fabloom.errors import EnvironmentProblem
+
 PAUSE = 0.05
+HERE: set[int] = set()
+"""Descriptors of the locks that this process holds."""
+
+
+def _let_go() -> None:
+    """In a fork: a flock belongs to every process that has the descriptor, and a task's child must not hold a key that its step lost."""
+    for handle in HERE:
+        os.close(handle)
+    HERE.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def try_lock(path: Path) -> int | None:
@@ -18,7 +32,9 @@ def try_lock(path: Path) -> int | None:
     The file may be removed by `gc` between open and flock; the inode comparison sees that, and the lock is taken anew.
     """
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if path.is_symlink():
+            raise EnvironmentProblem(f"the lock '{path}' is a link, which fabloom never makes. Remove it; `fabloom gc` does.")
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -28,6 +44,7 @@ def try_lock(path: Path) -> int | None:
             if os.fstat(handle).st_ino == path.stat().st_ino:
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, str(os.getpid()).encode(), 0)
+                HERE.add(handle)
                 return handle
         except FileNotFoundError:
             pass
@@ -52,14 +69,18 @@ def locked(path: Path, waiting: Callable[[str], None], stop: Callable[[], bool])
 
 def release(path: Path, handle: int) -> None:
     """Remove the lock file while it is still held, so that only a killed holder leaves one behind, and let go."""
-    path.unlink(missing_ok=True)
-    os.close(handle)
+    if handle in HERE:  # in a fork it is the parent's
+        path.unlink(missing_ok=True)
+        HERE.discard(handle)
+        os.close(handle)
 
 
 def is_held(path: Path) -> bool:
     """True while a living process holds the lock. Creates nothing."""
+    if path.is_symlink():
+        return False
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:

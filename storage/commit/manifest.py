@@ -6,14 +6,16 @@ Stored as canonical JSON with a hash of itself, so that a flipped bit in the man
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fabloom.durable import write_durably
 from fabloom.errors import DamagedArtifact, EnvironmentProblem
 from fabloom.hashing import blake, canonical_json
 from fabloom.planning.keys import SCHEMA
+
+from .shape import check_shape
 
 NAME = "manifest.json"
 DATA = "data.zarr"
@@ -45,6 +47,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         body["self"] = claimed
         if not sound or canonical_json(body) != data or body["key"] != folder.name:
             raise ValueError("its own hash does not match")
+        if body["schema"] <= SCHEMA:
+            check_shape(data)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedArtifact(
             f"artifact {folder.name[:12]}: {NAME} is damaged ({error}). Run `fabloom run … --redo STEP` to make it again."
@@ -54,24 +58,3 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"artifact {folder.name[:12]} has store schema {body['schema']}; this fabloom knows {SCHEMA}. Upgrade fabloom."
         )
     return body
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace `path` with `data` in one atomic, fsynced step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folders([path.parent])
-
-
-def sync_folders(folders: Iterable[Path]) -> None:
-    """fsync directories, so that the names in them survive a power cut."""
-    for folder in folders:
-        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -15,12 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fabloom.durable import sync_folders, write_durably
 from fabloom.errors import DamagedArtifact
 from fabloom.hashing import blake, blake_file, canonical_json
 from fabloom.kinds import RowSpec
 from fabloom.storage.format.arrays import StoredArray, create_array, create_group, write_shard, write_tensor
 
-from .manifest import DATA, DIFFERS, NAME, read_manifest, sync_folders, tree_digest, write_durably, write_manifest
+from .exchange import aside, exchange
+from .manifest import DATA, DIFFERS, NAME, read_manifest, tree_digest, write_manifest
 from .names import SAFE_NAME
 from .reader import ArtifactReader
 
@@ -184,10 +186,11 @@ class StagedArtifact:
         """What is staged, readable like a committed artifact by the task that wrote it."""
         return ArtifactReader(self.key, "", self.attrs, self.root / DATA, None)
 
-    def commit(self, target: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def commit(self, target: Path, facts: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
         """Digest everything, write the manifest last, rename into place. Returns the manifest.
 
-        Where the artifact is there already (a second committer, on a file system whose locks do not reach), it stays and is returned.
+        Where the artifact is there already (a second committer, on a file system whose locks do not reach), it stays and is returned;
+        with `replace` the two change places and the old one goes.
         """
         if self._rows is None:
             self._drop_rows()
@@ -218,6 +221,10 @@ class StagedArtifact:
             },
         )
         target.parent.mkdir(parents=True, exist_ok=True)
+        if replace and target.exists():
+            self._replace(target)
+            shutil.rmtree(self.work, ignore_errors=True)
+            return manifest
         try:
             self.root.rename(target)
         except OSError as error:
@@ -227,6 +234,17 @@ class StagedArtifact:
         sync_folders([target.parent.parent, target.parent, self.root.parent])
         shutil.rmtree(self.work, ignore_errors=True)
         return manifest
+
+    def _replace(self, target: Path) -> None:
+        """What is staged and what is committed change places; the old one goes. Where the file system cannot do that in one step, the
+        old one steps aside first, and `recover` brings it back if this process dies in between.
+        """
+        if not exchange(self.root, target):
+            target.rename(aside(self.root))
+            self.root.rename(target)
+        sync_folders([target.parent, self.root.parent])
+        for old in (self.root, aside(self.root)):
+            shutil.rmtree(old, ignore_errors=True)
 
     def _second(self, target: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         """Somebody else has committed this key: keep theirs, and note a difference for `verify` to show."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,8 +33,9 @@ from fabloom.registry import Origin, Registry
 from fabloom.running.execute import code_of, run_step
 from fabloom.storage.backends import locks
 from fabloom.storage.backends.local import LocalStore
+from fabloom.storage.backends.pins import deciding
 from fabloom.storage.commit import manifest, staging
-from fabloom.storage.gc import leftovers, sweep, unreferenced
+from fabloom.storage.gc import collect, leftovers, sweep, unreferenced
 from fabloom.storage.verify import verify
 
 ROWS, BLOCK = 40, 8
@@ -229,7 +233,7 @@ def test_declared_rows_that_were_not_written_cannot_be_committed(store: LocalSto
     with pytest.raises(ValueError, match="10 of the 40"):
         writer.close()
     with pytest.raises(ValueError, match="30 of the 40"):
-        staged.commit(store.folder(staged.key), {"kind": "OfflineData", "preimage": {"inputs": {}}})
+        staged.commit(store.folder(staged.key), {"kind": "OfflineData", "preimage": {"task": "kinds.images", "inputs": {}}})
     with pytest.raises(ValueError, match="declared once"):
         staged.rows(ROWS, BLOCK, SPECS)
     assert not list(store.keys())
@@ -242,7 +246,7 @@ def test_arrays_put_before_and_after_the_rows_are_all_kept(store: LocalStore) ->
     writer.append({"row": np.array([1, 2], np.uint8)})
     writer.close()
     staged.put("last", np.arange(4))
-    staged.commit(store.folder(staged.key), {"kind": "OfflineData", "preimage": {"inputs": {}}})
+    staged.commit(store.folder(staged.key), {"kind": "OfflineData", "preimage": {"task": "kinds.images", "inputs": {}}})
     assert sorted(store.manifest(staged.key)["arrays"]) == ["first", "last", "row"]
 
 
@@ -325,7 +329,7 @@ def test_blocks_of_rows_that_the_task_no_longer_writes_are_dropped(store: LocalS
     first.rows(4, 2, {"row": RowSpec("uint8")}).append({"row": np.zeros(3, np.uint8)})
     second = store.stage("ab" * 20)
     second.put("other", np.arange(3))
-    second.commit(store.folder(second.key), {"kind": "OfflineData", "preimage": {"inputs": {}}})
+    second.commit(store.folder(second.key), {"kind": "OfflineData", "preimage": {"task": "kinds.images", "inputs": {}}})
     assert sorted(store.manifest(second.key)["arrays"]) == ["other"] and not verify(store).problems
 
 
@@ -403,6 +407,227 @@ def test_redo_heals(run_task: Any, store: LocalStore, name: str, damage: str) ->
     assert not verify(store).problems and not verify(store).leftovers
 
 
+def test_a_redo_that_fails_keeps_what_was_there(run_task: Any, store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = run_task(Kinds, "images").digest
+    step = planned(store)
+
+    def fails(self: Kinds, ctx: Context, params: Params) -> ImageSet:
+        ImageSet.write(ctx, np.zeros((1, 1, 2, 2), np.uint8))
+        raise RuntimeError("half way")
+
+    broken = replace(step, spec=replace(step.spec, function=fails))
+    with pytest.raises(StepFailed, match="half way"):
+        run_step(broken, store, Options(device="cpu", redo=("images",)))
+    assert store.get(step.key).digest == before and not verify(store).problems
+    sweep(store)
+    assert store.get(step.key).digest == before
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["in one step", "in two, where the file system cannot"])
+def test_a_redo_is_there_at_every_moment_also_where_it_is_killed(
+    run_task: Any, store: LocalStore, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    """Killed before each call that changes the disk, from the first rename on, and opened again."""
+    before = run_task(Kinds, "images").digest
+    step = planned(store)
+    if not whole:
+        monkeypatch.setattr("fabloom.storage.commit.staging.exchange", lambda first, second: False)
+    seen = set()
+    for point in range(40):
+        child = os.fork()
+        if child == 0:
+            calls = itertools.count()
+
+            def dies(function: Any, calls: Any = calls, point: int = point) -> Any:
+                def call(*given: Any, **named: Any) -> Any:
+                    if next(calls) == point:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    return function(*given, **named)
+
+                return call
+
+            os.rename, shutil.rmtree = dies(os.rename), dies(shutil.rmtree)
+            staging.exchange = dies(staging.exchange)
+            staging.sync_folders = dies(staging.sync_folders)
+            run_step(step, LocalStore(store.root), Options(device="cpu", redo=("images",)))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        seen.add(status)
+        again = LocalStore(store.root)
+        with again.lock(step.key, lambda pid: None, lambda: False):
+            pass
+        assert again.get(step.key).digest == before and not verify(again).problems, point
+        sweep(again)
+        assert again.get(step.key).digest == before and not verify(again).leftovers, point
+        if status == 0:
+            break
+    assert seen == {0, signal.SIGKILL}, "the last points lie behind the end"
+
+
+def test_an_input_and_a_ref_that_point_at_nothing_are_told(run_task: Any, store: LocalStore) -> None:
+    made = make_all(run_task)
+    store.refs.set("champion", made["report"].key)
+    assert not verify(store).problems
+    store.set_aside(made["images"].key)
+    store.set_aside(made["report"].key)
+    problems = verify(store).problems
+    assert any(made["images"].key[:12] in line for line in problems[made["model"].key])
+    assert "points at" in problems["ref champion"][0]
+    assert list(store.lineage(made["model"].key)) == [made["model"].key]
+    assert unreferenced(store, 0.0)
+
+
+def test_a_fork_of_a_step_does_not_keep_its_key(store: LocalStore) -> None:
+    """A task's own child outlives the step that was killed: it must not hold the key for ever."""
+    path = store.root / "locks" / f"{'a' * 40}.lock"
+    reading, writing = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        locks.try_lock(path)
+        orphan = os.fork()
+        if orphan == 0:
+            os.write(writing, str(os.getpid()).encode())
+            signal.pause()
+        signal.pause()
+    orphan = int(os.read(reading, 32))
+    try:
+        assert locks.try_lock(path) is None
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        handle = locks.try_lock(path)
+        assert handle is not None
+        locks.release(path, handle)
+    finally:
+        os.kill(orphan, signal.SIGKILL)
+        os.close(reading)
+        os.close(writing)
+
+
+def test_what_a_living_run_reads_is_not_collected_and_a_killed_run_pins_nothing(run_task: Any, store: LocalStore) -> None:
+    made = make_all(run_task)
+    reading, writing = os.pipe()
+    run = os.fork()
+    if run == 0:
+        with LocalStore(store.root).pinned([made["model"].key]):
+            os.write(writing, b"pinned")
+            signal.pause()
+    try:
+        os.read(reading, 16)
+        kept = {made["model"].key, made["images"].key}
+        assert set(collect(store, 0.0)[0]) == {a.key for a in made.values()} - kept and set(store.keys()) == kept
+        assert not [name for name in verify(store).leftovers if "run-" in name]
+    finally:
+        os.kill(run, signal.SIGKILL)
+        os.waitpid(run, 0)
+        os.close(reading)
+        os.close(writing)
+    assert [name for name in verify(store).leftovers if "run-" in name]
+    sweep(store)
+    assert not verify(store).leftovers
+    assert set(collect(store, 0.0)[0]) == kept and not list(store.keys())
+
+
+def test_a_run_waits_for_a_gc_that_is_deciding(store: LocalStore) -> None:
+    began, done = threading.Event(), threading.Event()
+
+    def run() -> None:
+        began.set()
+        with store.pinned(["a" * 40]):
+            done.set()
+
+    with deciding(store.root / "locks"):
+        thread = threading.Thread(target=run)
+        thread.start()
+        began.wait()
+        assert not done.wait(0.3)
+    thread.join()
+    assert done.is_set() and not list((store.root / "locks").iterdir())
+
+
+def test_gc_and_verify_beside_writers_and_redoers_find_nothing_and_take_nothing(store: LocalStore) -> None:
+    """Four writers that make, redo and read pinned artifacts, and two cleaners that remove everything that they may."""
+    step, failures, done = planned(store), [], threading.Event()
+
+    def write() -> None:
+        own = LocalStore(store.root)
+        try:
+            for turn in range(12):
+                with own.pinned([step.key]):
+                    redo = ("images",) if turn % 2 else ()
+                    run_step(step, own, Options(device="cpu", redo=redo))
+                    assert own.get(step.key).array("images")[...].shape[0] == 6
+        except BaseException as error:
+            failures.append(error)
+
+    def clean() -> None:
+        own = LocalStore(store.root)
+        try:
+            while not done.is_set():
+                collect(own, 0.0)
+                sweep(own)
+                assert not verify(own).problems
+        except BaseException as error:
+            failures.append(error)
+
+    writers, cleaners = [threading.Thread(target=write) for _ in range(4)], [threading.Thread(target=clean) for _ in range(2)]
+    for thread in (*writers, *cleaners):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    done.set()
+    for thread in cleaners:
+        thread.join()
+    assert not failures, failures
+
+
+def test_a_lock_that_is_a_link_is_refused_and_what_it_points_at_stays(store: LocalStore, tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text("mine")
+    path = store.root / "locks" / f"{'a' * 40}.lock"
+    path.symlink_to(target)
+    with pytest.raises(EnvironmentProblem, match="is a link"):
+        locks.try_lock(path)
+    sweep(store)
+    assert target.read_text() == "mine" and not path.is_symlink()
+
+
+FORGED = {
+    "leads out": {"files": {"../../../../escaped": [3, "a" * 40]}},
+    "absolute": {"files": {"/etc/passwd": [3, "a" * 40]}},
+    "dots inside": {"files": {"images/../../x": [3, "a" * 40]}},
+    "size is text": {"files": {"zarr.json": ["3", "a" * 40]}},
+    "files is a list": {"files": []},
+    "an input that is a path": {"preimage": {"task": "a.b", "inputs": {"images": "../../x"}}},
+    "arrays without shapes": {"arrays": {"images": 7}},
+    "seconds is text": {"seconds": "for ever"},
+    "metrics is a number": {"metrics": 3},
+    "kind is a list": {"kind": ["ImageSet"]},
+}
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_a_forged_manifest_is_damaged_and_takes_nothing_else_with_it(run_task: Any, store: LocalStore, how: str) -> None:
+    """Its own hash is right: that is no signature."""
+    made = make_all(run_task)
+    path = store.folder(made["images"].key) / "manifest.json"
+    body = {**json.loads(path.read_bytes()), **FORGED[how]}
+    del body["self"]
+    path.write_bytes(canonical_json({**body, "self": blake(canonical_json(body))}))
+    with pytest.raises(DamagedArtifact):
+        store.manifest(made["images"].key)
+    assert list(verify(store).problems) == [made["images"].key]
+    assert store.get(made["report"].key).digest == made["report"].digest
+
+
+def test_a_ref_that_holds_a_path_is_damaged(run_task: Any, store: LocalStore) -> None:
+    run_task(Kinds, "images")
+    (store.root / "refs" / "champion.json").write_text(json.dumps(["../../../etc"]))
+    (store.root / "refs" / "späť.json").write_text("[]")
+    with pytest.raises(DamagedArtifact):
+        store.refs.get("champion")
+    assert "ref champion" in verify(store).problems and store.refs.names() == ["champion"]
+
+
 def test_an_artifact_without_its_manifest_is_made_again_without_being_asked(run_task: Any, store: LocalStore) -> None:
     whole = run_task(Kinds, "images").digest
     step = planned(store)
@@ -414,7 +639,7 @@ def test_an_artifact_without_its_manifest_is_made_again_without_being_asked(run_
 
 
 def test_a_second_committer_drops_its_own_and_a_difference_is_shown(store: LocalStore) -> None:
-    facts = {"kind": "ImageSet", "preimage": {"inputs": {}}}
+    facts = {"kind": "ImageSet", "preimage": {"task": "kinds.images", "inputs": {}}}
     key = "cd" * 20
     made = []
     for value in (1, 1, 2):
@@ -576,7 +801,7 @@ def test_a_beginning_that_fits_two_keys_is_ambiguous(store: LocalStore) -> None:
     for key in ("abcdef" + "0" * 34, "abcdef" + "1" * 34):
         staged = store.stage(key)
         staged.put("x", np.zeros(1))
-        staged.commit(store.folder(key), {"kind": "Model", "preimage": {"inputs": {}}})
+        staged.commit(store.folder(key), {"kind": "Model", "preimage": {"task": "kinds.images", "inputs": {}}})
     with pytest.raises(UserError, match="begins 2 keys"):
         store.resolve("abcdef")
     assert store.resolve("abcdef0") == "abcdef" + "0" * 34

@@ -93,7 +93,10 @@ class Sandbox:
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         }
         self._server = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import serve; serve()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            [sys.executable, "-P", "-c", f"from {__name__} import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
         )
         self.path = list(sys.path)
         atexit.register(self.close)

@@ -43,7 +43,7 @@ def heavy_imports(module: str, modules: tuple[str, ...]) -> tuple[list[str], lis
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     own = {name for package in modules for name in _names(package)}
     code = PROBE.format(module=module, heavy=set(HEAVY), own=own)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         return [done.stderr.strip().splitlines()[-1]], []
     loaded, imported = json.loads(done.stdout.splitlines()[-1])

@@ -163,6 +163,18 @@ class StoreConformance:
         kept = fabloom_store.get(key)
         assert told["digest"] == first.digest == kept.digest and (kept.array("images")[...] == pictures(2, 0)).all()
 
+    def test_a_replacing_commit_takes_the_place_of_the_first_which_stays_until_then(self, fabloom_store: Store, place: Path) -> None:
+        first = commit(fabloom_store, "again", lambda ctx: ImageSet.write(ctx, pictures(2, 0)))
+        key = first.key
+        with fabloom_store.lock(key, ignore, never):
+            staged = fabloom_store.stage(key)
+            ImageSet.write(Context(staging=staged, seed=0, workdir=fabloom_store.work(key)), pictures(2, 1))
+            assert (fabloom_store.get(key).array("images")[...] == pictures(2, 0)).all()
+            told = fabloom_store.commit(staged, facts("again", "ImageSet"), replace=True)
+        assert told["digest"] != first.digest and list(fabloom_store.keys()) == [key]
+        for door in (fabloom_store, self.open(place)):
+            assert door.get(key).digest == told["digest"] and (door.get(key).array("images")[...] == pictures(2, 1)).all()
+
     def test_staging_again_after_a_death_goes_on_with_whole_blocks_or_begins_anew(self, fabloom_store: Store, place: Path) -> None:
         specs, key, ids = {"id": RowSpec("int64", (9,))}, asked("died"), np.arange(90).reshape(10, 9)
         with fabloom_store.lock(key, ignore, never):

@@ -209,10 +209,10 @@ class MemoryStore(BaseStore):
         self.writable()
         return MemoryStaging(key)
 
-    def commit(self, staged: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def commit(self, staged: Any, facts: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
         """Make it visible. The digest covers attributes and arrays; it differs from that of the same artifact on disk."""
         self.writable()
-        if staged.key in self.committed:
+        if staged.key in self.committed and not replace:
             return self.manifest(staged.key)
         parts = [canonical_json(staged.attrs)]
         parts += [f"{n} {a.dtype} {a.shape}".encode() + a.tobytes() for n, a in sorted(staged.arrays.items())]

@@ -175,7 +175,7 @@ def test_the_first_of_two_committers_stays(
 ) -> None:
     real, first = RemoteStaged.commit, ""
 
-    def overtaken(self: RemoteStaged, target: Path, facts: Any) -> dict[str, Any]:
+    def overtaken(self: RemoteStaged, target: Path, facts: Any, **more: Any) -> dict[str, Any]:
         nonlocal first
         monkeypatch.undo()
         key, first = make(theirs).key, make(theirs).digest
@@ -183,7 +183,7 @@ def test_the_first_of_two_committers_stays(
             table = {**theirs.manifest(key)["files"], "zarr.json": [0, blake(b"")]}
             first = tree_digest({name: (count, digest) for name, (count, digest) in table.items()})
             rewrite(files, key, files=table, digest=first)
-        return real(self, target, facts)
+        return real(self, target, facts, **more)
 
     monkeypatch.setattr(RemoteStaged, "commit", overtaken)
     late = make(ours)

@@ -27,14 +27,19 @@ class SeenEarly(MemoryStore):
 
 
 class LastWins(MemoryStore):
-    def commit(self, staged: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def commit(self, staged: Any, facts: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
         self.committed.pop(staged.key, None)
         return super().commit(staged, facts)
 
 
+class NeverReplaces(MemoryStore):
+    def commit(self, staged: Any, facts: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
+        return super().commit(staged, facts)
+
+
 class OneDigest(MemoryStore):
-    def commit(self, staged: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
-        manifest = super().commit(staged, facts)
+    def commit(self, staged: Any, facts: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
+        manifest = super().commit(staged, facts, replace=replace)
         self.committed[staged.key][0]["digest"] = self.committed[staged.key][1].digest = "d" * 40
         return {**manifest, "digest": "d" * 40}
 
@@ -77,6 +82,7 @@ class Writes(MemoryStore):
 WRONG_STORES: dict[str, tuple[type[MemoryStore], str]] = {
     "visible before the commit": (SeenEarly, "test_before_the_commit_nothing_is_seen"),
     "a later commit wins": (LastWins, "test_the_first_commit_of_a_key_stays"),
+    "a replacing commit is dropped": (NeverReplaces, "test_a_replacing_commit_takes_the_place_of_the_first_which_stays_until_then"),
     "a digest of nothing": (OneDigest, "test_equal_content_has_one_digest_and_other_content_another"),
     "everybody holds the key": (NoLock, "test_a_key_has_one_holder_and_a_wait_can_be_ended"),
     "hands out its own manifest": (OwnManifest, "test_what_is_handed_out_cannot_be_changed_through_it"),

@@ -69,7 +69,7 @@ def committed(store: LocalStore, count: int) -> Model:
     key = f"{count:040x}"
     context = Context(staging=store.stage(key), seed=0, workdir=store.work(key))
     Model.write(context, {f"block.{i}.weight": torch.full((3, 2), float(i), dtype=torch.bfloat16) for i in range(count)}, {})
-    context.staging.commit(store.folder(key), {"kind": "Model", "preimage": {"inputs": {}}})
+    context.staging.commit(store.folder(key), {"kind": "Model", "preimage": {"task": "kinds.images", "inputs": {}}})
     model = store.get(key)
     assert isinstance(model, Model)
     return model

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fabloom.durable import write_durably
 from fabloom.kinds.store import RefEntry
-from fabloom.storage.commit.manifest import write_durably
 from fabloom.storage.refs import NAME, LocalRefs
 
 from .checks import check_log

@@ -17,12 +17,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from fabloom.durable import sync_folders, write_durably
 from fabloom.errors import DamagedArtifact, UserError
 from fabloom.hashing import blake, canonical_json
 from fabloom.kinds import Artifact
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.backends.locks import locked
-from fabloom.storage.commit.manifest import DATA, DIFFERS, NAME, read_manifest, sync_folders, write_durably
+from fabloom.storage.commit.manifest import DATA, DIFFERS, NAME, read_manifest
 from fabloom.storage.commit.staging import StagedArtifact
 from fabloom.storage.verify import check_artifact
 
@@ -42,14 +43,14 @@ def cache_folder(remote: str) -> Path:
 class RemoteStaged(StagedArtifact):
     """An artifact being written, which is not committed before the remote has it."""
 
-    def __init__(self, key: str, staging: Path, work: Path, publish: Callable[[str], dict[str, Any]]) -> None:
+    def __init__(self, key: str, staging: Path, work: Path, publish: Callable[[str, bool], dict[str, Any]]) -> None:
         super().__init__(key, staging, work)
         self._publish = publish
 
-    def commit(self, target: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def commit(self, target: Path, facts: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
         """Commit to the local folder, then upload. A kill in between costs the upload only: see `RemoteStore.lock`."""
-        super().commit(target, facts)
-        return self._publish(self.key)
+        super().commit(target, facts, replace=replace)
+        return self._publish(self.key, replace)
 
 
 class RemoteStore(LocalStore):
@@ -149,9 +150,14 @@ class RemoteStore(LocalStore):
         self._forget(key)
         super().set_aside(key)
 
-    def _publish(self, key: str) -> dict[str, Any]:
-        """Upload what is committed here: data first, the manifest last. Where somebody else was first, theirs stays."""
+    def _publish(self, key: str, replace: bool = False) -> dict[str, Any]:
+        """Upload what is committed here: data first, the manifest last. Where somebody else was first, theirs stays, or goes by `replace`.
+
+        The remote has no step in which two folders change places: while new data are uploaded over old ones, there is no manifest.
+        """
         ours = read_manifest(self.folder(key))
+        if replace and self.remote.has(f"{_home(key)}/{NAME}"):
+            self.remote.remove([f"{_home(key)}/{NAME}", f"{_home(key)}/{DATA}"])
         if self.remote.has(f"{_home(key)}/{NAME}"):
             theirs = self.manifest(key)
             if theirs["digest"] != ours["digest"]:

@@ -1,0 +1,48 @@
+"""What living runs read: a lock file a run that lists its keys, so that `gc` leaves them alone and a killed run pins nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .locks import is_held, locked, release, try_lock
+
+DOOR = "gc.lock"
+"""Held while somebody decides what is not needed, and for the moment in which a run says what it needs."""
+PREFIX = "run-"
+
+
+@contextmanager
+def pinned(room: Path, keys: Iterable[str]) -> Iterator[None]:
+    """Pin the keys until the end of the block, or of this process. Waits for a `gc` that is deciding."""
+    path = room / f"{PREFIX}{secrets.token_hex(8)}.lock"
+    with deciding(room):
+        handle = try_lock(path)
+        assert handle is not None, "nobody else knows its name"
+        os.pwrite(handle, "\n".join([str(os.getpid()), *keys]).encode(), 0)
+    try:
+        yield
+    finally:
+        release(path, handle)
+
+
+@contextmanager
+def deciding(room: Path) -> Iterator[None]:
+    """Hold the door: pins neither come nor go unseen."""
+    with locked(room / DOOR, lambda pid: None, lambda: False):
+        yield
+
+
+def living(room: Path) -> set[str]:
+    """Keys that a living process has pinned."""
+    found: set[str] = set()
+    for path in room.glob(f"{PREFIX}*.lock"):
+        if is_held(path):
+            try:
+                found.update(path.read_text().splitlines()[1:])
+            except FileNotFoundError:
+                continue  # its run has ended
+    return found

@@ -1,0 +1,72 @@
+"""What a manifest must look like before anything believes it: its own hash is no signature, and the names in it become paths."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, StringConstraints, ValidationError
+
+BELOW = re.compile(r"(?!\.\.?(?:/|$))[^/\\\0]+(?:/(?!\.\.?(?:/|$))[^/\\\0]+)*")
+"""A relative path with '/' between its parts, none of which is '.' or '..': it stays below the folder that it is joined to."""
+
+
+def _below(name: str) -> str:
+    if not BELOW.fullmatch(name):
+        raise ValueError(f"'{name}' is no safe file name")
+    return name
+
+
+Key = Annotated[str, StringConstraints(pattern="^[0-9a-f]{40}$")]
+FileName = Annotated[str, AfterValidator(_below)]
+
+
+class Shape(BaseModel):
+    """Strict about what is declared, silent about what later versions add."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class ArrayShape(Shape):
+    """Shape and dtype of an array."""
+
+    shape: list[NonNegativeInt]
+    dtype: str
+
+
+class Preimage(Shape):
+    """What was asked."""
+
+    task: str
+    inputs: dict[str, Key | list[Key]] = Field(default_factory=dict)
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class ManifestShape(Shape):
+    """A manifest. Circumstances may be missing; where they are there, they are of these types."""
+
+    key: Key
+    digest: Key
+    kind: str
+    preimage: Preimage
+    files: dict[FileName, tuple[NonNegativeInt, Key]]
+    arrays: dict[FileName, ArrayShape]
+    metrics: dict[str, Any]
+    created: str = ""
+    seconds: float = 0.0
+    device: str = ""
+    threads: int = 1
+    source: str = ""
+    plugin: dict[str, Any] = Field(default_factory=dict)
+    made_with: dict[str, Any] = Field(default_factory=dict)
+    precision: dict[str, Any] = Field(default_factory=dict)
+    curves: dict[str, Any] = Field(default_factory=dict)
+
+
+def check_shape(data: bytes) -> None:
+    """Raises ValueError that says what is odd in a manifest's bytes."""
+    try:
+        ManifestShape.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
