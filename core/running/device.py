@@ -31,7 +31,7 @@ def check_device(name: str) -> None:
     if not NAMES.fullmatch(name):
         raise UserError(f"device '{name}' is not known. Use auto, cpu, cuda, cuda:N or mps.")
     if name.startswith("cuda"):
-        answer = subprocess.run([sys.executable, "-c", COUNT_CUDA], capture_output=True, text=True, check=False)
+        answer = subprocess.run([sys.executable, "-P", "-c", COUNT_CUDA], capture_output=True, text=True, check=False)
         count = int(answer.stdout) if answer.stdout.isdigit() else 0
         index = int(name.partition(":")[2] or 0)
         if index >= count:

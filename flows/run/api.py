@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fabloom.errors import UserError, did_you_mean
+from fabloom.errors import EnvironmentProblem, UserError, did_you_mean
 from fabloom.hashing import blake
 from fabloom.method import Options, StepResult
 from fabloom.pipeline import Pipeline
@@ -30,12 +30,14 @@ RunnerName = Literal["threads", "dask", "ray"]
 DEFAULT_STORE = ".fabloom"
 
 
-def open_store(url: str | Path | None = None, registry: Registry | None = None) -> Store:
+def open_store(url: str | Path | None = None, registry: Registry | None = None, *, read_only: bool = False) -> Store:
     """Open the store at `url` (default: FABLOOM_STORE, else ./.fabloom), making it where nothing is there.
 
+    With `read_only` nothing is made or changed, and nothing need be writable; UserError where no store is there.
     Raises UserError for a folder that holds something else, EnvironmentProblem for one that cannot be written.
     """
-    store: Store = (registry or Registry.load()).open_store(str(url or os.environ.get("FABLOOM_STORE") or DEFAULT_STORE))
+    place = str(url or os.environ.get("FABLOOM_STORE") or DEFAULT_STORE)
+    store: Store = (registry or Registry.load()).open_store(place, read_only=read_only)
     return store
 
 
@@ -87,16 +89,25 @@ def run(
     if executor is not None and engine != "inline":
         raise UserError("an executor is used by engine 'inline' alone; leave one of both out")
     performer = Engine(registry, opened, Options(device, checkpoint_seconds, tuple(redo)), emit, stop, executor)
+    with opened.pinned(step.key for step in plan.steps):
+        return _perform(plan, performer, engine, runner)
+
+
+def _perform(plan: Plan, performer: Engine, engine: EngineName, runner: RunnerName) -> RunResult:
+    """What is pinned stays until here is left."""
     prepare(plan, performer)
     _tell(plan, performer)
     if engine == "inline":
-        return finish(plan, run_inline(plan, performer), opened)
-    emit({"event": "log", "message": "starting Prefect; --engine inline does without it and starts at once"})
+        return finish(plan, run_inline(plan, performer), performer.store)
+    performer.emit({"event": "log", "message": "starting Prefect; --engine inline does without it and starts at once"})
     from fabloom.flows.run.prefect.settings import prefer
 
     prefer()
-    from fabloom.flows.run.prefect.session import run_prefect
-
+    try:
+        from fabloom.flows.run.prefect.session import run_prefect
+    except ValueError as error:  # pydantic's, of a setting that Prefect reads as it is imported
+        told = " ".join(str(error).split())[:300]
+        raise EnvironmentProblem(f"Prefect's settings (PREFECT_…) are not valid: {told}. Mend them, or use --engine inline.") from error
     return run_prefect(plan, performer, runner)
 
 

@@ -6,7 +6,8 @@ An out-of-memory kill becomes an exit code, accelerator memory goes back to the 
     worker  <────── the step's own socket: request, "stop" | events, exit ──────────>  caller
 
 Only JSON crosses a socket. The server ends when the control socket closes, the kernel kills a worker when the server ends
-(`PR_SET_PDEATHSIG`), so a killed caller leaves nothing behind. All stay in the caller's process group.
+(`PR_SET_PDEATHSIG`), so a killed caller leaves nothing behind. Caller and server share a process group and the server is deaf to what
+is sent to it; each worker leads a group of its own, which the server ends with it.
 """
 
 from __future__ import annotations

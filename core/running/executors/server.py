@@ -25,7 +25,9 @@ PR_SET_PDEATHSIG = 1
 
 def serve(preload: list[str]) -> None:
     """The server: fork a worker for every descriptor that arrives, report each one's end, leave when the caller does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # a group gets them all at once (a terminal, timeout, systemd, Slurm): the caller asks every step to stop at its next checkpoint
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=0)
     with _leaving_with_caller(control):  # importing torch takes seconds
         for module in preload:
@@ -84,6 +86,8 @@ def _reap(children: dict[int, socket.socket]) -> None:
     for child in list(children):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child, signal.SIGKILL)  # what the step itself started ends with it
             own = children.pop(child)
             with contextlib.suppress(OSError):  # the caller may be gone already
                 own.sendall(json.dumps({"event": "exit", "status": os.waitstatus_to_exitcode(status)}).encode() + b"\n")
@@ -92,6 +96,7 @@ def _reap(children: dict[int, socket.socket]) -> None:
 
 def _work(own: socket.socket, registry: Registry, parent: int) -> None:
     """A worker: read the request, run the step, send the result, and never return."""
+    os.setpgid(0, 0)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import signal
+import functools
+import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from prefect.client.base import ServerType, determine_server_type
@@ -13,23 +17,41 @@ from .settings import STARTUP_SECONDS
 
 
 def start_server() -> None:
-    """Start Prefect's own server, where one is needed: deaf to Ctrl-C, and gone when this process is.
+    """Start Prefect's own server, where one is needed: deaf to what is sent to our process group, and gone when this process is.
 
-    The terminal sends SIGINT to every process of the group, but the flow has yet to tell the server how the run was stopped; a blocked
-    signal stays blocked in a child. Prefect stops the server at a regular exit only, so a shell waits for the pipe that this process
-    holds to close, and ends the server then. It has as long to start where Prefect was imported before fabloom could prefer settings.
+    A terminal, `timeout`, systemd or Slurm signals every process of the group, but the flow has yet to tell the server how the run was
+    stopped; so the server has a group of its own. Prefect stops it at a regular exit only, so a shell, beside it, waits for the pipe that
+    this process holds to close, and ends the server then. It has as long to start where Prefect was imported before fabloom could prefer
+    settings.
     """
     if determine_server_type() is not ServerType.EPHEMERAL:
         return
     from prefect.server.api.server import SubprocessASGIServer
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        server: Any = SubprocessASGIServer()
-        chosen = "startup_timeout_seconds" in get_current_settings().server.ephemeral.model_fields_set
+    server: Any = SubprocessASGIServer()
+    chosen = "startup_timeout_seconds" in get_current_settings().server.ephemeral.model_fields_set
+    with _apart():
         server.start(timeout=None if chosen else STARTUP_SECONDS)
-        if not hasattr(server, "watchdog"):
-            watch = ["/bin/sh", "-c", 'read -r _; kill "$0" 2>/dev/null', str(server.server_process.pid)]
-            server.watchdog = subprocess.Popen(watch, stdin=subprocess.PIPE)
+    if not hasattr(server, "watchdog"):
+        watch = ["/bin/sh", "-c", 'read -r _; kill "$0" 2>/dev/null', str(server.server_process.pid)]
+        server.watchdog = subprocess.Popen(watch, stdin=subprocess.PIPE, process_group=0)
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """What Prefect's server module starts meanwhile is in a process group of its own, and imports nothing from the working folder."""
+    from prefect.server.api import server
+
+    module: Any = server
+    before = os.environ.get("PYTHONSAFEPATH")
+    own = {**vars(subprocess), "Popen": functools.partial(subprocess.Popen, process_group=0)}
+    module.subprocess = SimpleNamespace(**own)
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        module.subprocess = subprocess
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before

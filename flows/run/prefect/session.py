@@ -5,12 +5,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import re
+import signal
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import httpx
 from prefect.client.schemas import State
+from prefect.exceptions import PrefectException
+from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Completed, Failed
 
 from fabloom.errors import EnvironmentProblem
@@ -36,6 +42,8 @@ class Session:
     plan: Plan
     results: dict[str, StepResult] = field(default_factory=dict)
     outcome: RunResult | None = None
+    on_term: Any = None
+    """The caller's handler of SIGTERM, which asks for a stop at the next checkpoint; Prefect's own aborts the flow where it is."""
 
     def failure(self) -> StepResult | None:
         """The first step that failed."""
@@ -93,9 +101,10 @@ def run(
     plan = make_plan(built, registry, store)
     chosen = Options(**{**given, "redo": tuple(given.get("redo", ()))})
     session = Session(Engine(registry, store, chosen, executor=_executor_for(plan)), plan)
-    prepare(session.plan, session.engine)
-    with _current(session):
-        return _run(session)
+    with store.pinned(step.key for step in plan.steps):
+        prepare(session.plan, session.engine)
+        with _current(session):
+            return _run(session)
 
 
 @contextlib.contextmanager
@@ -110,7 +119,26 @@ def _current(session: Session) -> Iterator[None]:
             session.engine.executor.close()
 
 
+@contextlib.contextmanager
+def _handling(handler: Any) -> Iterator[None]:
+    """Handle SIGTERM as the caller does, which Prefect has replaced for the time of the flow."""
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _run(session: Session) -> dict[str, Any] | State[Any]:
+    """The flow's body."""
+    with _handling(session.on_term):
+        return _steps(session)
+
+
+def _steps(session: Session) -> dict[str, Any] | State[Any]:
     from .flow import perform as task
 
     engine, plan = session.engine, session.plan
@@ -145,16 +173,42 @@ def _untold(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(("Finished in state", "Task run failed with state"))
 
 
+def _own_handler() -> Any:
+    """What this process does at SIGTERM, where somebody chose it."""
+    found = signal.getsignal(signal.SIGTERM)
+    return found if callable(found) else None
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """What a server that does not start or answer raises, as one line that says what to do."""
+    try:
+        yield
+    except (httpx.HTTPError, RuntimeError, OSError, PrefectException) as error:
+        where = get_current_settings().api.url or "its own server, which a run starts"
+        told = " ".join(str(error).split())[:300] or type(error).__name__
+        raise EnvironmentProblem(
+            f"Prefect does not answer at {shown(where)}: {told}. "
+            "Unset PREFECT_API_URL to let the run start a server, or use --engine inline."
+        ) from error
+
+
+def shown(url: str) -> str:
+    """A URL without the user and password that may be in it."""
+    return re.sub(r"(?<=://)[^/@]*@", "", url)
+
+
 def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> RunResult:
     """Run the plan as a Prefect flow from this process, with each step in a worker process of its own."""
     from .flow import run_pipeline
 
-    session = Session(replace(engine, executor=_executor_for(plan)), plan)
+    session = Session(replace(engine, executor=_executor_for(plan)), plan, on_term=_own_handler())
     named = run_pipeline.with_options(flow_run_name=plan.pipeline.name, task_runner=make_runner(runner, workers))
-    start_server()
+    with _answering():
+        start_server()
     for handler in logging.getLogger().handlers:  # the terminal's; the lines still go to the server
         handler.addFilter(_untold)
-    with _current(session):
+    with _current(session), _answering():
         state: State[Any] = named(plan.pipeline.model_dump(), return_state=True)
     missing = [step for step in plan.steps if step.name not in session.results]
     if missing:

@@ -121,36 +121,49 @@ def test_no_network_is_needed(told: dict[str, Any]) -> None:
     assert told["outside"] != "reached"
 
 
-def test_ctrl_c_in_the_terminal_stops_at_a_checkpoint_with_130(tmp_path: Path) -> None:
-    store = tmp_path / "store"
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_group_stops_at_a_checkpoint_with_130(tmp_path: Path, number: signal.Signals) -> None:
+    """From a terminal, `timeout`, systemd, Slurm or a closed connection: every process of the group gets it. The folder that it is called
+    in holds modules that nobody may import."""
+    store, evil = tmp_path / "store", tmp_path / "evil"
+    evil.mkdir()
+    for module in ("numpy", "random", "prefect", "uvicorn", "sqlite3"):
+        (evil / f"{module}.py").write_text(f"open({str(evil / 'executed')!r}, 'a').write({module!r})\nraise SystemExit(7)\n")
     command = [
-        sys.executable,
-        "-m",
-        "fabloom.flows",
-        "run",
-        "fade",
-        "--store",
-        str(store),
-        "--device",
-        "cpu",
-        "--json",
-        "--checkpoint",
+        str(Path(sys.executable).with_name("fabloom")), "run", "fade", "--store", str(store), "--device", "cpu", "--json", "--checkpoint",
         "0.2",
-    ]
+    ]  # fmt: skip
     command += ["--set", "steps.model.params.pause=0.2", "--set", "steps.model.params.steps=400"]
     child = subprocess.Popen(
-        command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command, env=environment(tmp_path), cwd=evil, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     deadline = time.monotonic() + 240
     while not list(store.glob("work/*/ckpt-main-*.pt")):
         assert child.poll() is None and time.monotonic() < deadline, child.communicate()
         time.sleep(0.1)
-    os.killpg(child.pid, signal.SIGINT)
+    os.killpg(child.pid, number)
     out, err = child.communicate(timeout=240)
     assert child.returncode == 130, (out, err)
     assert [s["status"] for s in json.loads(out)["steps"].values()] == ["ran", "failed", "skipped", "skipped"]
-    assert "Stopping at the next checkpoint" in err and "Traceback" not in err
+    assert "Stopping at the next checkpoint" in err and "Traceback" not in err and not (evil / "executed").exists()
     assert list(store.glob("work/*/ckpt-main-*.pt")) and not verify(LocalStore(store)).problems
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"PREFECT_API_URL": "http://user:secret@127.0.0.1:9/api"}, "Prefect does not answer at http://127.0.0.1:9/api"),
+        ({"PREFECT_CLIENT_MAX_RETRIES": "many"}, "Prefect's settings (PREFECT_…) are not valid"),
+    ],
+)
+def test_a_server_that_is_not_there_and_a_misspelt_setting_are_one_line_and_3(
+    tmp_path: Path, variables: dict[str, str], words: str
+) -> None:
+    command = [sys.executable, "-m", "fabloom.flows", "run", "fade", "--store", str(tmp_path / "store"), "--device", "cpu", "--json"]
+    done = subprocess.run(command, env={**environment(tmp_path), **variables}, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("fabloom: ") and words in last and "secret" not in done.stderr + done.stdout and "Traceback" not in done.stderr
 
 
 STARTER = """
