@@ -32,8 +32,11 @@ class Specs:
         """Return `Pipeline` objects, paths of YAML files, or callables that take the registry and return a `Pipeline`."""
 
     @hookspec(firstresult=True)
-    def fabloom_open_store(self, url: str) -> Any | None:
-        """Open the store at `url`, or return None if this plugin does not know the scheme."""
+    def fabloom_open_store(self, url: str, read_only: bool) -> Any | None:
+        """Open the store at `url`, or return None if this plugin does not know the scheme.
+
+        `read_only` is asked by commands that only look: nothing need be writable, and nothing is made where no store is.
+        """
 
     @hookspec
     def fabloom_step_started(self, step: PlannedStep) -> None:

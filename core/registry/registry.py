@@ -146,7 +146,7 @@ class Registry(Catalog):
             )
         return built
 
-    def open_store(self, url: str) -> Store:
+    def open_store(self, url: str, *, read_only: bool = False) -> Store:
         """The store at `url`, from the first plugin that knows it; it learns every registered kind.
 
         Raises UserError where none does, PluginError where one fails at it or gives something that is no store.
@@ -155,7 +155,8 @@ class Registry(Catalog):
             if implementation.wrapper or implementation.hookwrapper:
                 continue  # it would see, and could replace, what another plugin opens
             try:
-                store: Any = implementation.function(**dict.fromkeys(implementation.argnames, url))
+                known = {"url": url, "read_only": read_only}
+                store: Any = implementation.function(**{name: known[name] for name in implementation.argnames})
             except FabloomError:
                 raise
             except Exception as error:

@@ -99,7 +99,7 @@ def _torch() -> str:
     import sys
 
     code = f"import torchvision; {COUNT_CUDA}"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    answer = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
     if answer.returncode:
         raise RuntimeError(answer.stderr.strip().splitlines()[-1])
     return f"import together, {answer.stdout} CUDA devices"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fabloom.errors import FabloomError
+from fabloom.errors import EnvironmentProblem, FabloomError
 
 if TYPE_CHECKING:
     from fabloom.registry import Registry
@@ -97,18 +98,20 @@ def table(columns: list[str], rows: list[list[str]]) -> None:
 
 
 class StopRequest:
-    """SIGINT and SIGTERM ask a run to stop at its next checkpoint; a second one ends it at once."""
+    """SIGINT, SIGTERM and SIGHUP ask a run to stop at its next checkpoint; a second one ends it at once."""
 
     def __init__(self) -> None:
         self.asked = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        typer.echo("\nStopping at the next checkpoint. Press Ctrl-C again to stop at once.", err=True)
+        with contextlib.suppress(OSError):  # the terminal may have gone, which is why
+            typer.echo("\nStopping at the next checkpoint. Press Ctrl-C again to stop at once.", err=True)
 
     def __call__(self) -> bool:
         return self.asked
@@ -203,7 +206,10 @@ def plan(
     from fabloom.running.threads import threads
 
     registry = load_registry()
-    opened = open_store(store, registry)
+    try:
+        opened = open_store(store, registry)
+    except EnvironmentProblem:  # a store that can only be read can be planned on; one that cannot be read says so again
+        opened = open_store(store, registry, read_only=True)
     made = make_plan(load_pipeline(pipeline, registry).override(set_ or [], seed), registry, opened)
     waiting = [step for step in made.steps if not opened.has(step.key)]
     expected = expectations(waiting, opened, threads())

@@ -14,7 +14,7 @@ from fabloom.progress import silent
 from .main import JsonOption, StoreOption, WhatArgument, app, emit_json, refs, say, table
 
 if TYPE_CHECKING:
-    from fabloom.kinds.store import Store
+    from fabloom.kinds.store import RefEntry, Store
     from fabloom.storage.backends.local import LocalStore
 
 SHOWN = 12
@@ -23,18 +23,18 @@ SHOWN = 12
 RefArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the ref, as in line-pair/champion.")]
 
 
-def open_store(url: str | None) -> Store:
-    """The store of `--store`. What plans and runs is imported only now, so that `--help` stays light."""
+def open_store(url: str | None, *, read_only: bool = True) -> Store:
+    """The store of `--store`, to look at. What plans and runs is imported only now, so that `--help` stays light."""
     from fabloom.flows.run import api
 
-    return api.open_store(url)
+    return api.open_store(url, read_only=read_only)
 
 
-def open_folder(url: str | None) -> LocalStore:
+def open_folder(url: str | None, *, read_only: bool = True) -> LocalStore:
     """The store of `--store`, for what looks at its files. Raises UserError for one that keeps none on this machine."""
     from fabloom.storage.backends.local import LocalStore
 
-    opened = open_store(url)
+    opened = open_store(url, read_only=read_only)
     if not isinstance(opened, LocalStore):
         raise UserError(f"store '{opened.url}' keeps no files on this machine; its own tools check and clean it")
     return opened
@@ -108,12 +108,12 @@ def show(what: WhatArgument, store: StoreOption = None, json_: JsonOption = Fals
         return
     asked = manifest["preimage"]
     say(f"{manifest['kind']} {manifest['key']}\nholds    {_short(opened, manifest)}\ndigest   {manifest['digest']}")
-    say(f"task     {asked['task']} (version {asked['version']})")
+    say(f"task     {asked['task']} (version {asked.get('version', '?')})")
     say(
-        f"made     {manifest['created']} in {manifest['seconds']} s on {manifest['device']}, {manifest['threads']} threads, "
-        f"{manifest['made_with']}"
+        f"made     {manifest.get('created', '?')} in {manifest.get('seconds', '?')} s on {manifest.get('device', '?')}, "
+        f"{manifest.get('threads', '?')} threads, {manifest.get('made_with', '')}"
     )
-    say(f"inputs   {asked['inputs']}\nparams   {asked['params']}\n")
+    say(f"inputs   {asked.get('inputs', {})}\nparams   {asked.get('params', {})}\n")
     arrays = sorted(manifest["arrays"].items())
     table(["array", "dtype", "shape"], [[n, a["dtype"], str(a["shape"])] for n, a in arrays[:SHOWN]])
     if len(arrays) > SHOWN:
@@ -164,7 +164,7 @@ def verify(
         emit_json(vars(health))
     else:
         for key, problems in health.problems.items():
-            say(f"damaged {key[:12]}: " + "; ".join(problems))
+            say(f"damaged {key if key.startswith('ref ') else key[:12]}: " + "; ".join(problems))
         for warning in health.warnings:
             say(f"warning: {warning}")
         for leftover in health.leftovers:
@@ -186,15 +186,17 @@ def gc(
     json_: JsonOption = False,
 ) -> None:
     """Remove what dead runs left, and old report pages; with --unreferenced also artifacts, after showing them."""
-    from fabloom.storage.gc import size, sweep
+    from fabloom.storage.gc import collect, sweep
     from fabloom.storage.gc import unreferenced as find
 
-    opened = open_folder(store)
-    keys = find(opened, older_than) if unreferenced else []
+    opened = open_folder(store, read_only=False)
     paths, freed = sweep(opened)
-    for key in keys if yes else ():
-        freed += size(opened.folder(key))
-        opened.set_aside(key)
+    keys: list[str] = []
+    if unreferenced and yes:
+        keys, more = collect(opened, older_than)
+        freed += more
+    elif unreferenced:
+        keys = find(opened, older_than)
     if json_:
         emit_json({"removed": [str(p) for p in paths], "artifacts": keys, "artifacts_removed": bool(keys and yes), "bytes": freed})
         return
@@ -236,7 +238,7 @@ def export(
     from .main import quiet_stdout
 
     registry = Registry.load()
-    opened = api.open_store(store, registry)
+    opened = api.open_store(store, registry, read_only=True)
     key = opened.resolve(what)
     display: AbstractContextManager[Any] = quiet_stdout()
     if not json_:
@@ -252,6 +254,9 @@ def export(
         say(f"{len(written)} files in {folder}")
 
 
+WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, kept in the log.")]
+
+
 @refs.command("list")
 def ref_list(store: StoreOption = None, json_: JsonOption = False) -> None:
     """List the refs."""
@@ -263,23 +268,65 @@ def ref_list(store: StoreOption = None, json_: JsonOption = False) -> None:
         table(["ref", "key"], [[name, key[:12]] for name, key in known.items()])
 
 
-@refs.command("set")
-def ref_set(name: RefArgument, key: WhatArgument, store: StoreOption = None, json_: JsonOption = False) -> None:
-    """Point a ref at an artifact."""
-    opened = open_store(store)
-    full = opened.resolve(key)
-    opened.refs.set(name, full)
+@refs.command("log")
+def ref_log(name: RefArgument, store: StoreOption = None, json_: JsonOption = False) -> None:
+    """Everything that happened to a ref, newest first: what it was pointed at, when, by whom and why."""
+    entries = open_store(store).refs.log(name)
     if json_:
-        emit_json({name: full})
-    else:
-        say(f"{name} -> {full[:12]}")
+        emit_json([vars(entry) for entry in entries])
+        return
+    rows = [[str(e.n), e.at or "?", e.action, e.key[:12], e.by or "?", e.why] for e in reversed(entries)]
+    table(["n", "when (UTC)", "what", "key", "who", "why"], rows)
+
+
+@refs.command("set")
+def ref_set(
+    name: RefArgument,
+    key: WhatArgument,
+    expected: Annotated[
+        str | None, typer.Option(metavar="KEY|REF", help="Only if the ref still points at this: what was decided against.")
+    ] = None,
+    why: WhyOption = "",
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Point a ref at an artifact."""
+    opened = open_store(store, read_only=False)
+    full = opened.resolve(key)
+    _told(name, opened.refs.set(name, full, expected=opened.resolve(expected) if expected else None, why=why), json_)
 
 
 @refs.command("rollback")
-def ref_rollback(name: RefArgument, store: StoreOption = None, json_: JsonOption = False) -> None:
-    """Point a ref back at what it pointed at before."""
-    key = open_store(store).refs.rollback(name).key
+def ref_rollback(
+    name: RefArgument,
+    to: Annotated[str | None, typer.Option(metavar="KEY", help="Back to this earlier key, not to the one before.")] = None,
+    hold: Annotated[bool, typer.Option(help="Keep what is left from being promoted again by a schedule.")] = True,
+    why: WhyOption = "",
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Point a ref back at what it pointed at before. The log keeps both."""
+    opened = open_store(store, read_only=False)
+    _told(name, opened.refs.rollback(name, to=opened.resolve(to) if to else None, hold=hold, why=why), json_)
+
+
+@refs.command("hold")
+def ref_hold(name: RefArgument, key: WhatArgument, why: WhyOption = "", store: StoreOption = None, json_: JsonOption = False) -> None:
+    """Keep an artifact from being promoted to this ref."""
+    opened = open_store(store, read_only=False)
+    _told(name, opened.refs.hold(name, opened.resolve(key), why=why), json_)
+
+
+@refs.command("unhold")
+def ref_unhold(name: RefArgument, key: WhatArgument, why: WhyOption = "", store: StoreOption = None, json_: JsonOption = False) -> None:
+    """Let an artifact be promoted to this ref again."""
+    opened = open_store(store, read_only=False)
+    _told(name, opened.refs.unhold(name, opened.resolve(key), why=why), json_)
+
+
+def _told(name: str, entry: RefEntry, json_: bool) -> None:
+    """What was done: a move as an arrow, as in `name -> key`."""
     if json_:
-        emit_json({name: key})
+        emit_json({name: entry.key})
     else:
-        say(f"{name} -> {key[:12]}")
+        say(f"{name} {entry.action} {entry.key[:12]}" if "hold" in entry.action else f"{name} -> {entry.key[:12]}")

@@ -159,11 +159,25 @@ def test_seed_and_set_change_the_keys(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_fabloom_store_is_the_default_and_store_wins(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cli("artifacts").code == 0 and (tmp_path / ".fabloom" / "store.json").is_file()
+    assert cli("artifacts").code == 0 and not (tmp_path / ".fabloom").exists(), "who only looks makes nothing"
+    assert cli("gc").code == 0 and (tmp_path / ".fabloom" / "store.json").is_file()
     monkeypatch.setenv("FABLOOM_STORE", str(tmp_path / "from-environment"))
-    assert cli("artifacts").code == 0 and (tmp_path / "from-environment" / "store.json").is_file()
-    assert cli("artifacts", "--store", "chosen").code == 0 and (tmp_path / "chosen" / "store.json").is_file()
-    assert cli("artifacts", "--store", f"file://{tmp_path}/by-url").code == 0 and (tmp_path / "by-url" / "store.json").is_file()
+    assert cli("gc").code == 0 and (tmp_path / "from-environment" / "store.json").is_file()
+    assert cli("gc", "--store", "chosen").code == 0 and (tmp_path / "chosen" / "store.json").is_file()
+    assert cli("gc", "--store", f"file://{tmp_path}/by-url").code == 0 and (tmp_path / "by-url" / "store.json").is_file()
+
+
+def test_commands_that_look_change_nothing_in_the_store(made: tuple[Path, dict[str, Any]], cli: Cli, tmp_path: Path) -> None:
+    store, key = made[0], made[1]["steps"]["images"]["key"]
+
+    def state() -> list[tuple[str, int, int]]:
+        return sorted((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in [store, *store.rglob("*")])
+
+    before = state()
+    looks = [["artifacts"], ["show", key], ["lineage", key], ["verify"], ["export", key, str(tmp_path / "out")], ["ref", "list"]]
+    for command in looks:
+        assert cli(*command, "--store", store).code == 0, command
+        assert state() == before, command
 
 
 def test_redo_names_a_step(made: tuple[Path, dict[str, Any]], cli: Cli) -> None:
@@ -246,7 +260,7 @@ def test_a_failed_step_gives_its_code_in_both_forms(cli: Cli, loud: Callable[[st
 
 BAD_YAML = {
     "given twice": ("name: p\nsteps:\n  a: {task: fade.make}\n  a: {task: fade.make}\n", "'a' is given twice"),
-    "tab": ("name: p\nsteps:\n\ta: {task: fade.make}\n", "not valid YAML"),
+    "tab": ("name: p\nsteps:\n\ta: {task: fade.make}\n", "be read as YAML"),
     "list": ("- name: p\n", "is a mapping"),
     "text": ("hello", "is a mapping"),
     "empty": ("", "is a mapping"),
@@ -255,12 +269,12 @@ BAD_YAML = {
     "bad name": ("name: ../p\nsteps: {a: {task: fade.make}}\n", "name"),
     "bad step": ("name: p\nsteps: {'a b': {task: fade.make}}\n", "a b"),
     "extra": ("name: p\nstep: {}\nsteps: {a: {task: fade.make}}\n", "Did you mean 'steps'"),
-    "tag": ("name: !!python/object/apply:os.system [true]\nsteps: {}\n", "not valid YAML"),
+    "tag": ("name: !!python/object/apply:os.system [true]\nsteps: {}\n", "be read as YAML"),
     "seed": ("name: p\nseed: many\nsteps: {a: {task: fade.make}}\n", "seed"),
     "task": ("name: p\nsteps: {a: {task: fade.mkae}}\n", "steps.a.task: there is no task 'fade.mkae'. Did you mean 'fade.make'?"),
     "method": ("name: p\nsteps: {a: {task: fad.make}}\n", "Did you mean 'fade.make'"),
     "self": ("name: p\nsteps: {a: {task: fade.train, inputs: {images: a}}}\n", "cycle: a -> a"),
-    "alias": ("name: p\nsteps: {a: {task: fade.make, params: &x {count: 2}}, b: {task: fade.make, params: *y}}\n", "not valid YAML"),
+    "alias": ("name: p\nsteps: {a: {task: fade.make, params: &x {count: 2}}, b: {task: fade.make, params: *y}}\n", "be read as YAML"),
     "mapping key": ("name: p\nsteps: {a: {task: fade.make, params: {? [x] : 1}}}\n", ""),
 }
 
@@ -288,7 +302,7 @@ def test_a_pipeline_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
     [
         ("steps", "steps.NAME.params"), ("=3", "cannot be set"), ("steps=", "cannot be set"), ("steps.imags.params.count=3", "Did you mean 'images'"),
         ("steps.images.params.cuont=3", "Did you mean 'count'"), ("steps.images.params.count=", "steps.images.params.count"),
-        ("steps.images.params.count=-1", "greater than 0"), ("steps.images.params.count=[", "not valid YAML"),
+        ("steps.images.params.count=-1", "greater than 0"), ("steps.images.params.count=[", "be read as YAML"),
         ("steps.images.params.count.x=3", "steps.images.params.count"), ("stpes.images.seed=3", "Did you mean 'steps'"),
         ("steps.images.task=fade.tarin", "Did you mean 'fade.train'"), ("steps.images.params.count=nan", "steps.images.params.count"),
         ("steps.images.params.count=.nan", "steps.images.params.count"), ("steps.images=3", "steps.images"),
