@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fabloom.durable import write_durably
 from fabloom.flows.report.draw.graph import draw
 from fabloom.flows.report.draw.markup import anchor, code, duration, guarded, problem, section, size, table, text
 from fabloom.flows.report.draw.pictures import SHOWN, png_data_uri
@@ -19,7 +20,6 @@ from fabloom.kinds import Exhibit, Table
 from fabloom.kinds.metric import is_number
 from fabloom.method import PlannedStep, StepResult
 from fabloom.planning.plan import Plan
-from fabloom.storage.commit.manifest import write_durably
 
 from . import exhibits, provenance
 from .numbers import Headline, comparisons, headline, number, told, words
