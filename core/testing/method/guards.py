@@ -24,7 +24,7 @@ CHANGES = {
 """Audit events that change a file system, and which of their arguments are the paths."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 DEVICES = ("/dev/", "/proc/self/")
-CHECKPOINTS = "fabloom.method.loop"
+CHECKPOINTS = "fabloom.method.checkpoint"
 """The one module that may use torch.save: its checkpoints are read back with weights_only."""
 
 
