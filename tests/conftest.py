@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +23,10 @@ from fabloom.storage.backends.local import LocalStore
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("FABLOOM_THREADS", "1")
+for _number, _default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:  # tests in the background or under nohup: their children must not inherit that
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(_number, _default)
 LONG = (
     "test_export.py", "test_docs.py", "test_conformance_kit.py", "test_dataset.py", "test_pipeline.py", "test_cli.py", "test_prefect.py",
     "test_one_shot.py", "test_denoising_circuits.py", "test_conformance.py", "test_sinddm.py", "test_sinsemi.py", "test_processes.py",
