@@ -20,6 +20,9 @@ def pinned(room: Path, keys: Iterable[str]) -> Iterator[None]:
     """Pin the keys until the end of the block, or of this process. Waits for a `gc` that is deciding."""
     path = room / f"{PREFIX}{secrets.token_hex(8)}.lock"
     with deciding(room):
+        for other in room.glob(f"{PREFIX}*.lock"):
+            if not is_held(other) and (dead := try_lock(other)) is not None:
+                release(other, dead)  # of a run that was killed
         handle = try_lock(path)
         assert handle is not None, "nobody else knows its name"
         os.pwrite(handle, "\n".join([str(os.getpid()), *keys]).encode(), 0)
