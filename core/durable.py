@@ -12,7 +12,7 @@ from typing import IO
 
 @contextmanager
 def replacing(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
-    """An unbuffered file beside `path`, and its own path; synced at the end of the block, which renames it. Removed where the block fails.
+    """An unbuffered file beside `path`, and its own path: the block writes, syncs and renames it. It is removed where it was not renamed.
 
     Its name is nobody else's, also where two machines or containers with equal process ids write into one folder.
     """
