@@ -96,7 +96,7 @@ class LocalStore(BaseStore):
 
     def reader(self, key: str, manifest: Mapping[str, Any]) -> ArtifactReader:
         """The committed files, each held against the manifest before it is believed."""
-        return ArtifactReader(key, manifest["digest"], None, self.folder(key) / DATA, manifest["files"])
+        return ArtifactReader(key, manifest["digest"], None, self.folder(key) / DATA, manifest["files"], manifest.get("marks"))
 
     def committed_at(self, key: str) -> float:
         """Unix time of the commit on this file system. Raises UserError for an unknown key."""

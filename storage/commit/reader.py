@@ -19,17 +19,24 @@ GROUP = "zarr.json"
 
 
 class ArtifactReader:
-    """Implements `fabloom.artifacts.Reader`. `files` is the manifest's table, or None for an artifact still being written.
+    """Implements `fabloom.artifacts.Reader`. `files` is the manifest's table, or None for an artifact still being written; `marks` is
+    what the manifest knows of its data files besides, nothing in an older one.
 
-    Metadata files are hashed when they are opened, data files are compared by size, and each chunk carries a crc32c.
+    Metadata files are hashed when they are opened, data files are compared by size and mark, and each chunk carries a crc32c.
     """
 
     def __init__(
-        self, key: str, digest: str, attrs: Mapping[str, Any] | None, folder: Path, files: Mapping[str, Sequence[Any]] | None
+        self,
+        key: str,
+        digest: str,
+        attrs: Mapping[str, Any] | None,
+        folder: Path,
+        files: Mapping[str, Sequence[Any]] | None,
+        marks: Mapping[str, str] | None = None,
     ) -> None:
         self.key, self.digest = key, digest
         self.folder = folder
-        self._attrs, self._files = attrs, files
+        self._attrs, self._files, self._marks = attrs, files, marks or {}
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -57,7 +64,7 @@ class ArtifactReader:
             return StoredArray(self.folder / name, None) if name in self.names() else None
         if name not in self._committed:
             return None
-        return StoredArray(self.folder / name, self._check_size, self._checked(f"{name}/{GROUP}"))
+        return StoredArray(self.folder / name, self._expected, self._checked(f"{name}/{GROUP}"))
 
     def rows(self, names: Sequence[str], threads: int = 2) -> Rows:
         """Fast random access to rows of several arrays."""
@@ -90,7 +97,8 @@ class ArtifactReader:
             )
         return data
 
-    def _check_size(self, path: Path) -> None:
+    def _expected(self, path: Path) -> str:
+        """The mark of a data file. Raises DamagedArtifact where no file of its size is there."""
         name = path.relative_to(self.folder).as_posix()
         size, _ = self._entry(name)
         try:
@@ -102,3 +110,4 @@ class ArtifactReader:
                 f"artifact {self.key[:12]}: '{name}' is missing or has another size than committed. "
                 f"Run `fabloom verify {self.key[:12]}`, then `fabloom run … --redo STEP`."
             )
+        return self._marks.get(name, "")

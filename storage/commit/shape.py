@@ -18,6 +18,7 @@ def _below(name: str) -> str:
 
 
 Key = Annotated[str, StringConstraints(pattern="^[0-9a-f]{40}$")]
+Mark = Annotated[str, StringConstraints(pattern="^(?:[0-9a-f]{8}){1,2}$")]
 FileName = Annotated[str, AfterValidator(_below)]
 
 
@@ -50,6 +51,7 @@ class ManifestShape(Shape):
     kind: str
     preimage: Preimage
     files: dict[FileName, tuple[NonNegativeInt, Key]]
+    marks: dict[FileName, Mark] = Field(default_factory=dict)
     arrays: dict[FileName, ArrayShape]
     metrics: dict[str, Any]
     created: str = ""

@@ -204,11 +204,13 @@ class StagedArtifact:
             for name in (f"{inside}/{own}" if inside else own for own in names):
                 files[name] = self._hashes.get(name) or _settled(data / name)
             sync_folders([Path(folder)])
-        arrays = {}
+        arrays: dict[str, Any] = {}
+        marks: dict[str, str] = {}
         reader = self.as_reader()
         for name in reader.names():
             array = StoredArray(self.folder(name), None)
             arrays[name] = {"shape": list(array.shape), "dtype": str(array.dtype)}
+            marks.update({path.relative_to(data).as_posix(): mark for path, mark in array.marks().items()})
         manifest = write_manifest(
             self.root,
             {
@@ -216,6 +218,7 @@ class StagedArtifact:
                 "key": self.key,
                 "digest": tree_digest(files),
                 "files": {name: list(entry) for name, entry in files.items()},
+                "marks": marks,
                 "arrays": arrays,
                 "metrics": self.attrs.get("metrics", {}),
             },

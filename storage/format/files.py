@@ -23,10 +23,13 @@ MOST_FILES = 4096
 
 
 class OpenFile:
-    """A descriptor that closes when nobody uses it any more, also if another thread drops it from the cache meanwhile."""
+    """A descriptor that closes when nobody uses it any more, also if another thread drops it from the cache meanwhile.
 
-    def __init__(self, path: Path) -> None:
-        self.fd = -1
+    `mark` is what was committed with the file, "" where nothing was.
+    """
+
+    def __init__(self, path: Path, mark: str = "") -> None:
+        self.fd, self.mark = -1, mark
         try:
             self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:

@@ -22,6 +22,7 @@ from fabloom.errors import DamagedArtifact
 
 from .files import OpenFile, OpenFiles
 from .layout import read_layout
+from .marks import shard_mark, tensor_mark
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,11 +37,12 @@ SPLIT_BYTES = 1 << 18
 class StoredArray:
     """A lazy array (`fabloom.artifacts.LazyArray`): shape and dtype from the metadata, indexing reads, verifies and returns numpy.
 
-    `check(path)` is called before a data file is opened; it raises for a file that is not the one that was committed.
-    `metadata` is the content of `zarr.json` where the caller has read it.
+    `check(path)` is called before a data file is opened; it raises for a file that is not the one that was committed, and returns
+    the mark that was committed with it, "" or None where none is known. `metadata` is the content of `zarr.json` where the caller
+    has read it.
     """
 
-    def __init__(self, folder: Path, check: Callable[[Path], None] | None, metadata: bytes | None = None) -> None:
+    def __init__(self, folder: Path, check: Callable[[Path], str | None] | None, metadata: bytes | None = None) -> None:
         self.folder = Path(folder)
         self.layout = read_layout(self.folder, metadata)
         self._check = check
@@ -174,34 +176,51 @@ class StoredArray:
 
     def _file(self, number: int) -> OpenFile:
         def opened() -> OpenFile:
-            path = self.folder.joinpath("c", str(number), *["0"] * (len(self.shape) - 1))
-            if self._check is not None:
-                self._check(path)
-            return OpenFile(path)
+            path = self._shard_path(number)
+            return OpenFile(path, (self._check(path) if self._check is not None else None) or "")
 
         return self._files.get(number, opened)
+
+    def _shard_path(self, number: int) -> Path:
+        return self.folder.joinpath("c", str(number), *["0"] * (len(self.shape) - 1))
+
+    def _tensor_path(self) -> Path:
+        return self.folder.joinpath("c", *["0"] * len(self.shape))
+
+    def marks(self) -> dict[Path, str]:
+        """{data file: its mark}, for who commits them. Raises DamagedArtifact for a shard whose index is not sound."""
+        if not self.layout.shard:
+            return {self._tensor_path(): tensor_mark(self._tensor_path())} if math.prod(self.shape) else {}
+        paths = [self._shard_path(number) for number in range(-(-len(self) // self.layout.shard))]
+        return {path: shard_mark(file, self._stored_index(file)) for path in paths for file in [OpenFile(path)]}
 
     def _index(self, number: int, file: OpenFile) -> NDArray[np.uint64]:
         """(offset, size) of each chunk of a shard, read once; the first read of them are dropped above `INDEX_BYTES`."""
         found = self._indexes.get(number)
         if found is None:
-            stored = np.empty(self.layout.shard // self.layout.chunk * 16 + 4, np.uint8)
-            if not file.size >= len(stored) or not file.fill([stored], file.size - len(stored)) or not _matches(stored[:-4], stored[-4:]):
-                raise DamagedArtifact(f"'{file.path}': the shard index is damaged or cut short. Run `fabloom verify`.")
+            stored = self._stored_index(file)
+            if file.mark and shard_mark(file, stored) != file.mark:
+                raise DamagedArtifact(f"'{file.path}' is another file than was committed there. Run `fabloom verify`.")
             found = stored[:-4].view("<u8").reshape(-1, 2)
             self._indexes[number] = found
             for old in list(self._indexes)[: -max(1, INDEX_BYTES // len(stored))]:
                 self._indexes.pop(old, None)
         return found
 
+    def _stored_index(self, file: OpenFile) -> NDArray[np.uint8]:
+        """A shard's index and its crc32c, which matches."""
+        stored = np.empty(self.layout.shard // self.layout.chunk * 16 + 4, np.uint8)
+        if not file.size >= len(stored) or not file.fill([stored], file.size - len(stored)) or not _matches(stored[:-4], stored[-4:]):
+            raise DamagedArtifact(f"'{file.path}': the shard index is damaged or cut short. Run `fabloom verify`.")
+        return stored
+
     def _tensor(self) -> NDArray[Any]:
         """The whole of an unsharded array."""
         out = np.empty(self.shape, self.dtype)
         if not out.size:
             return out
-        path = self.folder.joinpath("c", *["0"] * len(self.shape))
-        if self._check is not None:
-            self._check(path)
+        path = self._tensor_path()
+        mark = self._check(path) if self._check is not None else None
         try:
             size = path.stat().st_size
             if not 4 < size <= self.layout.most_bytes:
@@ -209,6 +228,8 @@ class StoredArray:
             stored = np.fromfile(path, np.uint8)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise self._damage(path, 0, "the file is missing") from error
+        if mark and stored[-4:].tobytes().hex() != mark:
+            raise self._damage(path, 0, "it is another one than was committed there, or damaged")
         target = out.reshape(-1).view(np.uint8)
         if self.layout.compressed:
             self._inflate(path, 0, stored, target, zstandard.ZstdDecompressor())
