@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, StringConstraints, ValidationError
 
-BELOW = re.compile(r"(?!\.\.?(?:/|$))[^/\\\0]+(?:/(?!\.\.?(?:/|$))[^/\\\0]+)*")
+PART = r"(?:[^/\\\x00.]|\.[^/\\\x00.]|\.\.[^/\\\x00])[^/\\\x00]*"
+BELOW = rf"^{PART}(?:/{PART})*$"
 """A relative path with '/' between its parts, none of which is '.' or '..': it stays below the folder that it is joined to."""
-
-
-def _below(name: str) -> str:
-    if not BELOW.fullmatch(name):
-        raise ValueError(f"'{name}' is no safe file name")
-    return name
-
 
 Key = Annotated[str, StringConstraints(pattern="^[0-9a-f]{40}$")]
 Mark = Annotated[str, StringConstraints(pattern="^(?:[0-9a-f]{8}){1,2}$")]
-FileName = Annotated[str, AfterValidator(_below)]
+FileName = Annotated[str, StringConstraints(pattern=BELOW)]
 
 
 class Shape(BaseModel):
