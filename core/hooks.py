@@ -35,6 +35,7 @@ class Specs:
     def fabloom_open_store(self, url: str, read_only: bool) -> Any | None:
         """Open the store at `url`, or return None if this plugin does not know the scheme.
 
+        No secret is in it: such a URL is refused before. Credentials are the plugin's business and stay out of the store's own `url`.
         `read_only` is asked by commands that only look: nothing need be writable, and nothing is made where no store is.
         """
 

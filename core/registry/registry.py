@@ -19,6 +19,7 @@ from fabloom.kinds.store import MEMBERS, Store
 from fabloom.method import Method, Origin, TaskSpec
 from fabloom.pipeline import Pipeline
 
+from .address import check_address
 from .catalog import Catalog
 from .discovery import PluginProblem, can_wait, entry_points, mend_import, precedence, restriction
 
@@ -149,8 +150,10 @@ class Registry(Catalog):
     def open_store(self, url: str, *, read_only: bool = False) -> Store:
         """The store at `url`, from the first plugin that knows it; it learns every registered kind.
 
-        Raises UserError where none does, PluginError where one fails at it or gives something that is no store.
+        Raises UserError where none does or where a secret is in the URL, PluginError where one fails at it or gives something that is
+        no store.
         """
+        check_address(url)
         for implementation in reversed(self.hooks.hook.fabloom_open_store.get_hookimpls()):
             if implementation.wrapper or implementation.hookwrapper:
                 continue  # it would see, and could replace, what another plugin opens
@@ -166,6 +169,7 @@ class Registry(Catalog):
                 if missing:
                     text = f"gives {type(store).__name__} for '{url}', which is no store: it lacks {', '.join(missing)}"
                     raise PluginError(f"plugin {implementation.plugin_name} {text}")
+                _check_told(store, implementation.plugin_name)
                 store.kinds.update(self.kinds)
                 opened: Store = store
                 return opened
@@ -182,3 +186,11 @@ class Registry(Catalog):
                 raise PluginError(f"{path}: '{name}' needs a plugin that cannot be used: {problem}")
         broken = [f"{taken}.{name.partition('.')[2]}" for problem in self.problems for taken in problem.names]
         raise PipelineError(path, f"there is no task '{name}'.{did_you_mean(name, [*self.tasks, *broken])}{self._broken()}")
+
+
+def _check_told(store: Store, plugin: str) -> None:
+    """A plugin that takes credentials from elsewhere must not put them into the URL that it tells."""
+    try:
+        check_address(store.url)
+    except UserError as error:
+        raise PluginError(f"plugin {plugin} gives a store that tells a secret: {error}") from error

@@ -30,10 +30,12 @@ HELD_AT = 4
 
 
 def hold(ctx: Context) -> None:
-    """Touch the file that FADE_HOLD names and stay until a stop is asked for, so that a test finds this process at work whenever it looks."""
+    """Touch the file that FADE_HOLD names and stay until a stop is asked for or somebody removes it, so that a test finds this process at
+    work whenever it looks.
+    """
     if place := os.environ.get("FADE_HOLD"):
         Path(place).touch()
-        while not ctx.stop_requested():
+        while not ctx.stop_requested() and Path(place).exists():
             time.sleep(0.01)
 
 

@@ -23,6 +23,7 @@ from fabloom.kinds import Artifact, ImageSet, Model, OfflineData, RowSpec
 from fabloom.kinds.store import MEMBERS, Store
 from fabloom.method import Context
 from fabloom.planning.keys import artifact_key, preimage
+from fabloom.registry.address import check_address
 
 A, B, C = ("a" * 40, "b" * 40, "c" * 40)
 
@@ -49,6 +50,7 @@ class StoreConformance:
     def test_it_has_every_member_of_the_protocol(self, fabloom_store: Store) -> None:
         assert not [name for name in MEMBERS if not hasattr(fabloom_store, name)]
         assert isinstance(fabloom_store.url, str) and fabloom_store.url and fabloom_store.read_only is False
+        check_address(fabloom_store.url)
 
     def test_an_empty_store_knows_nothing_and_says_so(self, fabloom_store: Store) -> None:
         key = asked("nothing")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import threading
 import time
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +15,8 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from fabloom.flows.run.result import RunResult
 from fabloom.progress import Emit, Event
 from fabloom.running.engine import Engine
+
+from .outage import reason
 
 log = logging.getLogger("fabloom")
 
@@ -24,27 +28,34 @@ class ProgressArtifact:
     """Mirrors a step's progress as a Prefect progress artifact, at most every `PROGRESS_PERIOD`. Make it inside the task run.
 
     Events come from the executor's threads, which know of no task run: the artifact is made in the context that this was made in. A
-    server that cannot be reached costs the mirror, never the step.
+    server that cannot be reached costs the mirror, never the step: Prefect's client asks it again for a minute, in a thread of its own,
+    and what happens meanwhile is not mirrored.
     """
 
-    def __init__(self, name: str, emit: Emit) -> None:
-        self._name, self._emit = name, emit
+    def __init__(self, name: str, emit: Emit, notice: Callable[[str], None]) -> None:
+        self._name, self._emit, self._notice = name, emit, notice
         self._id: UUID | None = None
         self._sent = time.monotonic()
         self._context = contextvars.copy_context()
+        self._free = threading.Lock()
 
     def __call__(self, event: Event) -> None:
         """Pass the event on, and update the artifact when it is due."""
         self._emit(event)
-        if event["event"] != "progress" or time.monotonic() - self._sent < PROGRESS_PERIOD:
+        if event["event"] != "progress" or time.monotonic() - self._sent < PROGRESS_PERIOD or not self._free.acquire(blocking=False):
             return
         self._sent = time.monotonic()
-        try:
-            self._context.run(self._mirror, event)
-        except Exception as error:
-            log.warning("progress of step '%s' cannot be shown in Prefect: %s", self._name, error)
+        threading.Thread(target=self._mirror, args=(event,), name=f"fabloom-mirror-{self._name}", daemon=True).start()
 
     def _mirror(self, event: Event) -> None:
+        try:
+            self._context.run(self._update, event)
+        except Exception as error:
+            self._notice(reason(error))
+        finally:
+            self._free.release()
+
+    def _update(self, event: Event) -> None:
         percent = 100.0 * event["done"] / max(event["total"], 1)
         if self._id is None:
             created: Any = create_progress_artifact(percent, description=f"{self._name}: {event['name']}")
@@ -54,7 +65,17 @@ class ProgressArtifact:
 
 
 def publish(result: RunResult, engine: Engine) -> None:
-    """The last report as Prefect artifacts: numbers, tables and pictures as markdown, and a link to the page."""
+    """The last report as Prefect artifacts: numbers, tables and pictures as markdown, and a link to the page.
+
+    Failing at it costs no run: what was made is in the store.
+    """
+    try:
+        _publish(result, engine)
+    except Exception as error:
+        log.warning("the report of %s cannot be shown in Prefect: %s", result.run, reason(error))
+
+
+def _publish(result: RunResult, engine: Engine) -> None:
     from fabloom.flows.report.draw.pictures import png_data_uri
     from fabloom.flows.report.page import markdown_summary
 

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import logging
-import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import httpx
 from prefect.client.schemas import State
-from prefect.exceptions import PrefectException
-from prefect.settings import get_current_settings
+from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled, Completed, Failed
 
-from fabloom.errors import EnvironmentProblem
+from fabloom.errors import EnvironmentProblem, Interrupted
 from fabloom.flows.run.api import finish, load_pipeline, open_store
 from fabloom.flows.run.result import RunResult
 from fabloom.method import Options, PlannedStep, StepRequest, StepResult
 from fabloom.planning.plan import Plan, make_plan
+from fabloom.progress import Emit
 from fabloom.registry import Registry
 from fabloom.running.engine import Engine, prepare, skipped
 from fabloom.running.executors import ProcessExecutor
 from fabloom.running.requests import request_of, step_of
 
 from .observe import ProgressArtifact, publish
+from .outage import DEPLOYED_PATIENCE, TROUBLE, Notice, Unsent, answering, client_patience, leave_unanswered, wait_for_server
 from .runners import make_runner
 from .server import start_server
 
@@ -45,9 +45,31 @@ class Session:
     on_term: Any = None
     """The caller's handler of SIGTERM, which asks for a stop at the next checkpoint; Prefect's own aborts the flow where it is."""
 
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Asks for a stop at the next checkpoint where there is no caller: a deployed flow, which its worker ends by SIGTERM."""
+
+    began: bool = False
+    """Whether Prefect has called the flow."""
+
+    notice: Notice = field(default_factory=lambda: Notice(DEPLOYED_PATIENCE))
+    """Says that Prefect does not answer."""
+
     def failure(self) -> StepResult | None:
         """The first step that failed."""
         return next((r for r in self.results.values() if r.status == "failed"), None)
+
+    def perform(self, name: str, emit: Emit) -> StepResult:
+        """Run or reuse a step, unless one has failed."""
+        step, failure = self.plan.step(name), self.failure()
+        result = skipped(step, f"step '{failure.name}' failed") if failure else replace(self.engine, emit=emit).perform(step)
+        self.results[name] = result
+        return result
+
+    def finish(self) -> RunResult:
+        """What there is to tell at the end, once."""
+        if self.outcome is None:
+            self.outcome = finish(self.plan, [self.results[step.name] for step in self.plan.steps], self.engine.store)
+        return self.outcome
 
 
 _session: ContextVar[Session | None] = ContextVar("fabloom_session", default=None)
@@ -60,17 +82,14 @@ def perform(data: dict[str, Any]) -> State[Any]:
     if session is None:
         engine = _engine_of(request.store)
         return _state_of(replace(engine, options=request.options).perform(step_of(request, engine.registry)))
-    failure = session.failure()
-    if failure is not None:
-        session.results[request.name] = skipped(session.plan.step(request.name), f"step '{failure.name}' failed")
-        return Cancelled(name="Skipped", message=session.results[request.name].error)
-    engine = replace(session.engine, emit=ProgressArtifact(request.name, session.engine.emit))
-    result = engine.perform(session.plan.step(request.name))
-    session.results[request.name] = result
-    return _state_of(result)
+    return _state_of(session.perform(request.name, ProgressArtifact(request.name, session.engine.emit, session.notice)))
 
 
 def _state_of(result: StepResult) -> State[Any]:
+    if result.status == "skipped":
+        return Cancelled(name="Skipped", message=result.error)
+    if result.exit_code == Interrupted.exit_code:
+        return Cancelled(message=result.error)
     if result.status == "failed":
         return Failed(message=result.error)
     return Completed(name="Reused" if result.status == "reused" else "Completed", data=result.key)
@@ -100,7 +119,8 @@ def run(
     store = open_store(given.pop("store", None), registry)
     plan = make_plan(built, registry, store)
     chosen = Options(**{**given, "redo": tuple(given.get("redo", ()))})
-    session = Session(Engine(registry, store, chosen, executor=_executor_for(plan)), plan)
+    stop = threading.Event()
+    session = Session(Engine(registry, store, chosen, stop=stop.is_set, executor=_executor_for(plan)), plan, stop=stop)
     with store.pinned(step.key for step in plan.steps):
         prepare(session.plan, session.engine)
         with _current(session):
@@ -134,6 +154,7 @@ def _handling(handler: Any) -> Iterator[None]:
 
 def _run(session: Session) -> dict[str, Any] | State[Any]:
     """The flow's body."""
+    session.began = True
     with _handling(session.on_term):
         return _steps(session)
 
@@ -143,26 +164,50 @@ def _steps(session: Session) -> dict[str, Any] | State[Any]:
 
     engine, plan = session.engine, session.plan
     futures: dict[str, Any] = {}
+    try:
+        for step in plan.steps:
+            request = request_of(step, engine.store, engine.options).as_dict()
+            named = task.with_options(name=step.name, task_run_name=step.name)
+            futures[step.name] = named.submit(request, wait_for=[futures[n] for n in step.upstream], return_state=False)
+        _wait(futures.values(), session.notice)
+    except TerminationSignal:  # the worker's, at a cancel; Prefect knows why, and what to make of it. A second one ends the wait
+        session.stop.set()
+        _wait(futures.values(), session.notice)
+        raise
     for step in plan.steps:
-        request = request_of(step, engine.store, engine.options).as_dict()
-        named = task.with_options(name=step.name, task_run_name=step.name)
-        futures[step.name] = named.submit(request, wait_for=[futures[n] for n in step.upstream], return_state=False)
-    for step in plan.steps:
-        futures[step.name].wait()
         if step.name not in session.results:
             session.results[step.name] = _from_state(step, futures[step.name].state, engine)
-    session.outcome = result = finish(plan, [session.results[step.name] for step in plan.steps], engine.store)
+    result = session.finish()
+    wait_for_server(session.notice, engine.stop)
     publish(result, engine)
     failure = session.failure()
-    if failure is not None:  # a returned state, where an exception would print its traceback
-        return Failed(message=f"step '{failure.name}' failed: {failure.error}")
-    return result.as_dict()
+    if failure is None:
+        return result.as_dict()
+    ended = Cancelled if failure.exit_code == Interrupted.exit_code else Failed
+    return ended(message=f"step '{failure.name}' failed: {failure.error}")  # returned, where an exception would print its traceback
+
+
+def _wait(futures: Iterable[Any], notice: Notice) -> None:
+    """Wait for every step, whatever becomes of the slot that Prefect holds for a deployment with a limit.
+
+    It is lost when the server has not answered for some minutes, and Prefect then means to end the run, so that no more of them run
+    than allowed. But the server starts none while it is gone, and two runs never make one artifact twice.
+    """
+    for future in futures:
+        while True:
+            try:
+                future.wait()
+                break
+            except asyncio.CancelledError:
+                notice("its concurrency slot is lost")
 
 
 def _from_state(step: PlannedStep, state: State[Any], engine: Engine) -> StepResult:
     """The result of a step that ran in another process, from its Prefect state and its manifest."""
     if state.is_completed() and engine.store.has(step.key):
         return StepResult.committed(step, "reused" if state.name == "Reused" else "ran", engine.store.manifest(step.key))
+    if state.is_cancelled() and state.name != "Skipped":
+        return StepResult.of(step, "failed", error=state.message or "", exit_code=Interrupted.exit_code)
     if state.is_failed() or state.is_crashed():
         return StepResult.of(step, "failed", error=state.message or state.name or "", exit_code=1)
     return skipped(step, state.message or "an upstream step failed")
@@ -179,41 +224,43 @@ def _own_handler() -> Any:
     return found if callable(found) else None
 
 
-@contextlib.contextmanager
-def _answering() -> Iterator[None]:
-    """What a server that does not start or answer raises, as one line that says what to do."""
-    try:
-        yield
-    except (httpx.HTTPError, RuntimeError, OSError, PrefectException) as error:
-        where = get_current_settings().api.url or "its own server, which a run starts"
-        told = " ".join(str(error).split())[:300] or type(error).__name__
-        raise EnvironmentProblem(
-            f"Prefect does not answer at {shown(where)}: {told}. "
-            "Unset PREFECT_API_URL to let the run start a server, or use --engine inline."
-        ) from error
-
-
-def shown(url: str) -> str:
-    """A URL without the user and password that may be in it."""
-    return re.sub(r"(?<=://)[^/@]*@", "", url)
+def _end_alone(session: Session, error: BaseException) -> RunResult:
+    """The rest of a run that Prefect gave up."""
+    for step in session.plan.steps:
+        if step.name not in session.results:
+            session.perform(step.name, session.engine.emit)
+    result = session.finish()
+    leave_unanswered(error)
+    return result
 
 
 def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> RunResult:
-    """Run the plan as a Prefect flow from this process, with each step in a worker process of its own."""
+    """Run the plan as a Prefect flow from this process, with each step in a worker process of its own.
+
+    A server that stops answering after the flow began costs what Prefect shows of the run. Raises EnvironmentProblem where it never began.
+    """
     from .flow import run_pipeline
 
-    session = Session(replace(engine, executor=_executor_for(plan)), plan, on_term=_own_handler())
+    session = Session(replace(engine, executor=_executor_for(plan)), plan, on_term=_own_handler(), notice=Notice(client_patience()))
     named = run_pipeline.with_options(flow_run_name=plan.pipeline.name, task_runner=make_runner(runner, workers))
-    with _answering():
+    with answering():
         start_server()
     for handler in logging.getLogger().handlers:  # the terminal's; the lines still go to the server
         handler.addFilter(_untold)
-    with _current(session), _answering():
-        state: State[Any] = named(plan.pipeline.model_dump(), return_state=True)
+    Unsent(session.notice).install()
+    with _current(session), answering():
+        try:
+            state: State[Any] = named(plan.pipeline.model_dump(), return_state=True)
+        except TROUBLE as error:
+            if not session.began:
+                raise
+            return _end_alone(session, error)
+        finally:
+            session.notice.told = True
     missing = [step for step in plan.steps if step.name not in session.results]
     if missing:
         raise EnvironmentProblem(
             f"the Prefect flow ended as {state.name} before step '{missing[0].name}': {state.message}. "
             "Try --engine inline, or `fabloom doctor --server`."
         )
-    return session.outcome or finish(plan, [session.results[step.name] for step in plan.steps], engine.store)
+    return session.finish()

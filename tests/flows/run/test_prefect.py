@@ -243,6 +243,7 @@ def test_a_report_that_was_skipped_is_not_published_in_place_of_one_that_is_ther
 
 
 def test_progress_is_mirrored_in_the_context_of_its_task_run_and_costs_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's client asks a server that has gone for a minute: the step's events must not wait behind that."""
     import contextvars
     import threading
 
@@ -250,19 +251,79 @@ def test_progress_is_mirrored_in_the_context_of_its_task_run_and_costs_no_step(m
 
     inside: contextvars.ContextVar[str] = contextvars.ContextVar("inside", default="nowhere")
     seen: list[Any] = []
+    asked, gone = threading.Event(), threading.Event()
 
     def create(percent: float, description: str) -> str:
         seen.append((inside.get(), percent))
-        raise ConnectionError("the server is gone")
+        asked.set()
+        gone.wait()
+        raise ConnectionError("no http://user:secret@host any more")
 
+    warned: list[str] = []
     monkeypatch.setattr(observe, "PROGRESS_PERIOD", 0.0)
     monkeypatch.setattr(observe, "create_progress_artifact", create)
     token = inside.set("the task run")
     passed: list[Any] = []
-    mirror = observe.ProgressArtifact("step", passed.append)
+    mirror = observe.ProgressArtifact("step", passed.append, warned.append)
     inside.reset(token)
-    event = {"event": "progress", "name": "main", "done": 1, "total": 4}
-    thread = threading.Thread(target=mirror, args=(event,))  # an executor's thread knows no task run
+    events = [{"event": "progress", "name": "main", "done": done, "total": 4} for done in (1, 2, 3)]
+    thread = threading.Thread(target=lambda: [mirror(event) for event in events])  # an executor's thread knows no task run
     thread.start()
     thread.join()
-    assert seen == [("the task run", 25.0)] and passed == [event]
+    asked.wait()
+    assert passed == events and seen == [("the task run", 25.0)], "the second and third were passed on while the first is being mirrored"
+    gone.set()
+    for one in threading.enumerate():
+        if one.name == "fabloom-mirror-step":
+            one.join()
+    assert warned == ["no http://host any more"]
+
+
+def test_a_step_that_was_stopped_is_cancelled_and_one_that_failed_is_not() -> None:
+    from fabloom.errors import Interrupted, StepFailed
+    from fabloom.flows.run.prefect.session import _state_of
+    from fabloom.method import StepResult
+    from fabloom.running.execute import code_of
+
+    states = {}
+    for error in (Interrupted("stopped after step 5"), StepFailed("model", "no")):
+        states[type(error)] = _state_of(StepResult("model", "t.t", "Model", "0" * 40, "failed", error=str(error), exit_code=code_of(error)))
+    assert (states[Interrupted].name, states[Interrupted].message) == ("Cancelled", "stopped after step 5")
+    assert states[StepFailed].is_failed()
+
+
+def test_a_lost_concurrency_slot_ends_no_run() -> None:
+    """Prefect means to end a deployed run whose slot it could not renew, which it cannot while its server is gone."""
+    import threading
+
+    from prefect._internal.concurrency.cancellation import WatcherThreadCancelScope
+
+    from fabloom.flows.run.prefect.outage import Notice
+    from fabloom.flows.run.prefect.session import _wait
+
+    class Step:
+        def __init__(self) -> None:
+            self.waited_for, self.done = threading.Event(), threading.Event()
+
+        def wait(self) -> None:
+            self.waited_for.set()
+            while not self.done.wait(0.01):
+                pass
+
+    first, second = Step(), Step()
+    with WatcherThreadCancelScope() as scope:
+
+        def lose() -> None:
+            first.waited_for.wait()
+            first.waited_for.clear()
+            scope.cancel()
+            first.waited_for.wait()  # again, after what Prefect threw
+            first.done.set()
+            second.done.set()
+
+        thread = threading.Thread(target=lose)
+        thread.start()
+        notice = Notice(0)
+        _wait([first, second], notice)
+        thread.join()
+    assert scope.cancelled() and second.done.is_set() and notice.told

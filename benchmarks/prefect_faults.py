@@ -1,0 +1,386 @@
+"""Take Prefect's server away in mid-run, and cancel deployed runs: is every step committed once, and is the end told as it was?
+
+    python benchmarks/prefect_faults.py [--cases back-in-step,back-at-end,…] [--random 3] [--seed 1] [--json]
+
+A real `prefect server start` on a free port of this machine, and a pipeline of four quick steps whose second one is held in the middle of
+its training. While it is held, the server is killed with SIGKILL (`back-…`, `never`, `deployed-…`) or the run is stopped (`cancel`,
+`stop`). Times are from the fault.
+
+| case | what |
+|---|---|
+| back-in-step | the server is back after 20 s, then the step goes on |
+| back-at-end | the step goes on at once, the run ends while there is no server; it is back after 20 s |
+| never | as before, and the server never comes back |
+| deployed-back | as back-at-end, the run being one of a deployment with a concurrency limit, started by a worker; back after 150 s |
+| cancel | a deployed run, `prefect flow-run cancel` |
+| stop | a flow in a process of its own, whose group gets SIGTERM; the flow is not run by `fabloom run` but called as a deployment does |
+| stop-away | the same, and while the command goes on from its checkpoint the server goes for good (the two that the test suite has time for) |
+
+`--random N` kills the server N times at a random moment of a run, for a random time. Waits are Prefect's own, so most of it is idle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+INSTALLED = Path(__file__).parents[1] / "tests" / "installed"
+STEPS = ["images", "model", "offline", "report"]
+TRAINED = 40
+"""Training steps; the run is held at an early one."""
+
+OVERRIDES = [f"steps.model.params.steps={TRAINED}"]
+FLOW = """
+import sys
+from fabloom.flows import run_pipeline
+print(run_pipeline("fade", sys.argv[2].split(","), {"store": sys.argv[1], "device": "cpu", "checkpoint_seconds": 3600.0}))
+"""
+
+
+class Server:
+    """A Prefect server in a folder of its own, that can be killed and started again at the same place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Of who uses it."""
+        known = {"PREFECT_API_URL": self.url, "PREFECT_HOME": str(self.folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+        return {**os.environ, "PYTHONPATH": str(INSTALLED), "NO_PROXY": "*", "DO_NOT_TRACK": "1", **known, **more}
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port), "--no-ui"]
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(command, env=self.environment(), stdout=log, stderr=log, start_new_session=True)
+        wait_for(self.answers, "the server answers", 900, self.process)
+
+    def answers(self) -> bool:
+        try:
+            return bool(self.ask("GET", "/health"))
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL, with everything that it started."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def ask(self, method: str, path: str, **body: Any) -> Any:
+        """What the API answers."""
+        data = None if method == "GET" else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": "application/json"}, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def states(self) -> tuple[str, dict[str, str]]:
+        """(state of the newest flow run, states of its tasks)."""
+        flow = self.ask("POST", "/flow_runs/filter", sort="START_TIME_DESC", limit=1)[0]
+        tasks = self.ask("POST", "/task_runs/filter", flow_runs={"id": {"any_": [flow["id"]]}})
+        return flow["state_name"], {task["name"]: task["state_name"] for task in sorted(tasks, key=lambda t: t["expected_start_time"])}
+
+
+def wait_for(true: Callable[[], Any], what: str, seconds: float, process: subprocess.Popen[Any] | None = None) -> None:
+    """Until it is true. Raises RuntimeError where that takes longer, or where `process` ends before."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline or (process is not None and process.poll() is not None):
+            raise RuntimeError(f"in vain: {what}")
+        time.sleep(0.1)
+
+
+@dataclass
+class Outcome:
+    """What became of a run."""
+
+    case: str
+    code: int = 0
+    committed: int = 0
+    problems: int = 0
+    seconds: float = 0.0
+    lines: list[str] = field(default_factory=list)
+    flow: str = ""
+    tasks: dict[str, str] = field(default_factory=dict)
+    goes_on: str = ""
+    """The step of the checkpoint that the next run went on from."""
+    sound: bool = False
+
+    def judge(self, code: int, *, going_on: bool = False) -> Outcome:
+        """Sound: that exit code, everything committed, nothing damaged, no traceback; of a run that was stopped, the next one went on."""
+        whole = self.committed == len(STEPS) and not self.problems and "Traceback" not in "\n".join(self.lines)
+        self.sound = whole and self.code == code and bool(self.goes_on) == going_on
+        return self
+
+
+class Run:
+    """A run in a process group of its own, held in mid-training."""
+
+    def __init__(self, server: Server, name: str, command: list[str], **environment: str) -> None:
+        self.store, self.hold = server.folder / name, server.folder / f"{name}.hold"
+        self.log = server.folder / f"{name}.log"
+        with self.log.open("wb") as log:
+            command = [part.replace("STORE", str(self.store)) for part in command]
+            held = server.environment(FADE_HOLD=str(self.hold), **environment)
+            self.process = subprocess.Popen(command, env=held, stdout=log, stderr=log, start_new_session=True)
+
+    def until_held(self) -> None:
+        wait_for(self.hold.exists, "the step is held", 900, self.process)
+
+    def end(self, seconds: float = 1800) -> int:
+        return self.process.wait(seconds)
+
+    def look(self, case: str, code: int, fault: float) -> Outcome:
+        """What is there now."""
+        from fabloom.storage.backends.local import LocalStore
+        from fabloom.storage.verify import verify
+
+        store = LocalStore(self.store)
+        told = [line for line in self.log.read_text().splitlines() if line.strip()]
+        return Outcome(case, code, len(list(store.keys())), len(verify(store).problems), round(time.monotonic() - fault, 1), told)
+
+
+COMMAND = [
+    str(Path(sys.executable).with_name("fabloom")), "run", "fade", "--store", "STORE", "--device", "cpu", "--set", OVERRIDES[0],
+]  # fmt: skip
+
+
+def outage(server: Server, case: str, *, back_after: float | None, in_step: bool = False) -> Outcome:
+    """The server goes while a step trains."""
+    run = Run(server, case, COMMAND)
+    run.until_held()
+    server.kill()
+    fault = time.monotonic()
+    if not in_step:
+        run.hold.unlink()
+    if back_after is not None:
+        time.sleep(back_after)
+        server.start()
+    if in_step:
+        run.hold.unlink()
+    outcome = run.look(case, run.end(), fault)
+    return (outcome if back_after is None else tell_states(server, outcome)).judge(0)
+
+
+def tell_states(server: Server, outcome: Outcome) -> Outcome:
+    """What Prefect says of the run, from a server that is started again where it never was."""
+    if server.process is None:
+        server.start()
+    for _ in range(40):  # events take some seconds to become states
+        outcome.flow, outcome.tasks = server.states()
+        if outcome.flow != "Running" and set(outcome.tasks.values()) <= {"Completed", "Cancelled", "NotReady", "Skipped", "Reused"}:
+            break
+        time.sleep(0.25)
+    return outcome
+
+
+def deploy(server: Server, **more: Any) -> str:
+    """A deployment for a process worker; its id."""
+    server.ask("POST", "/work_pools/", name="here", type="process")
+    flow = server.ask("POST", "/flows/", name="fabloom")["id"]
+    entry = "fabloom.flows.run.prefect.flow:run_pipeline"
+    asked = {"name": "nightly", "flow_id": flow, "entrypoint": entry, "work_pool_name": "here", "enforce_parameter_schema": False, **more}
+    return str(server.ask("POST", "/deployments/", **asked)["id"])
+
+
+@contextmanager
+def worker(server: Server, name: str, hold: Path) -> Iterator[Path]:
+    """A process worker for the pool; the file of what it prints."""
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "here", "--type", "process"]
+    log = server.folder / f"{name}.log"
+    asked = server.environment(FADE_HOLD=str(hold), PREFECT_WORKER_QUERY_SECONDS="2")
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=asked, stdout=out, stderr=out, start_new_session=True)
+    try:
+        yield log
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def order(server: Server, deployment: str, store: Path) -> str:
+    """A run of the deployment; its id."""
+    options = {"store": str(store), "device": "cpu", "checkpoint_seconds": 3600.0}
+    asked = {"parameters": {"pipeline": "fade", "overrides": OVERRIDES, "options": options}, "state": {"type": "SCHEDULED"}}
+    return str(server.ask("POST", f"/deployments/{deployment}/create_flow_run", **asked)["id"])
+
+
+def state_of(server: Server, run: str) -> str:
+    return str(server.ask("GET", f"/flow_runs/{run}")["state_name"])
+
+
+def look(store: Path, log: Path, case: str, fault: float) -> Outcome:
+    """What is there of a run that has no process of ours."""
+    from fabloom.storage.backends.local import LocalStore
+    from fabloom.storage.verify import verify
+
+    opened = LocalStore(store)
+    seconds = round(time.monotonic() - fault, 1)
+    return Outcome(case, 0, len(list(opened.keys())), len(verify(opened).problems), seconds, log.read_text().splitlines())
+
+
+def deployed_back(server: Server) -> Outcome:
+    """The server goes for two and a half minutes while a deployed run with a concurrency slot trains."""
+    deployment = deploy(server, concurrency_limit=1)
+    store, hold = server.folder / "deployed-back", server.folder / "deployed-back.hold"
+    with worker(server, "deployed-back", hold) as log:
+        run = order(server, deployment, store)
+        wait_for(hold.exists, "the deployed step is held", 900)
+        server.kill()
+        fault = time.monotonic()
+        hold.unlink()
+        time.sleep(150)
+        server.start()
+        wait_for(lambda: state_of(server, run) not in ("Running", "Pending"), "the run ends", 900)
+        outcome = look(store, log, "deployed-back", fault)
+    outcome.lines = []  # the worker's own, which it prints of every outage
+    return tell_states(server, outcome).judge(0)
+
+
+def cancel(server: Server) -> Outcome:
+    """A deployed run is cancelled, and ordered again."""
+    deployment = deploy(server)
+    store, hold = server.folder / "cancel", server.folder / "cancel.hold"
+    with worker(server, "cancel", hold) as log:
+        run = order(server, deployment, store)
+        wait_for(hold.exists, "the deployed step is held", 900)
+        fault = time.monotonic()
+        server.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
+        wait_for(lambda: state_of(server, run) == "Cancelled", "the run is cancelled", 600)
+        outcome = tell_states(server, look(store, log, "cancel", fault))
+        hold.unlink()
+        outcome.goes_on = checkpointed(store)
+        again = order(server, deployment, store)
+        wait_for(lambda: hold.exists() or state_of(server, again) == "Completed", "the second run ends or is held", 900)
+        if hold.exists():  # it began anew
+            outcome.goes_on = ""
+            hold.unlink()
+        wait_for(lambda: state_of(server, again) == "Completed", "the second run ends", 900)
+        after = look(store, log, "cancel", fault)
+    outcome.lines = [line for line in after.lines if "Traceback" in line]
+    outcome.committed, outcome.problems = after.committed, after.problems
+    return outcome.judge(0, going_on=True)
+
+
+def checkpointed(store: Path) -> str:
+    """The step of the newest checkpoint, '' where none is there."""
+    return max((path.name.split("-")[2] for path in store.glob("work/*/ckpt-main-*.pt")), default="").lstrip("0")
+
+
+def stop(server: Server, *, away: bool = False) -> Outcome:
+    """SIGTERM to the group of a flow that nobody but Prefect runs; then the command goes on, where asked without a server."""
+    slow = [*OVERRIDES, "steps.model.params.pause=0.05"]
+    run = Run(server, "stop", [sys.executable, "-c", FLOW, "STORE", ",".join(slow)])
+    run.until_held()
+    fault = time.monotonic()
+    os.killpg(run.process.pid, signal.SIGTERM)
+    code = run.end()
+    outcome = tell_states(server, run.look("stop-away" if away else "stop", code, fault))
+    outcome.goes_on = checkpointed(run.store)
+    run.hold.unlink()
+    again = Run(server, "stop", [*COMMAND, "--set", slow[1]])
+    if away:
+        wait_for(lambda: "model: started" in again.log.read_text(), "the step is started again", 900, again.process)
+        server.kill()
+    wait_for(lambda: run.hold.exists() or again.process.poll() is not None, "the second run ends or is held", 900)
+    if run.hold.exists():  # it began anew
+        outcome.goes_on = ""
+        run.hold.unlink()
+    after = again.look("again", again.end(), fault).judge(0)
+    outcome.committed, outcome.problems = after.committed, after.problems
+    outcome.lines += after.lines
+    outcome.judge(-signal.SIGTERM, going_on=True)
+    outcome.sound &= after.sound
+    return outcome
+
+
+def any_moment(server: Server, number: int, chance: random.Random) -> Outcome:
+    """The server goes at a random moment after the flow began, for a random time or for good."""
+    slow = [*COMMAND, "--set", "steps.model.params.pause=0.1", "--set", "steps.offline.params.pause=0.5"]
+    case = f"random-{number}"
+    run = Run(server, case, slow)
+    run.until_held()
+    run.hold.unlink()
+    time.sleep(chance.uniform(0, 8))
+    server.kill()
+    fault = time.monotonic()
+    away = chance.choice([None, chance.uniform(0, 3), chance.uniform(3, 30)])
+    if away is not None:
+        time.sleep(away)
+        server.start()
+    return tell_states(server, run.look(case, run.end(), fault)).judge(0)
+
+
+CASES: dict[str, Callable[[Server], Outcome]] = {
+    "back-in-step": lambda server: outage(server, "back-in-step", back_after=20, in_step=True),
+    "back-at-end": lambda server: outage(server, "back-at-end", back_after=20),
+    "never": lambda server: outage(server, "never", back_after=None),
+    "deployed-back": deployed_back,
+    "cancel": cancel,
+    "stop": stop,
+    "stop-away": lambda server: stop(server, away=True),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", default=",".join(CASES), help="which, comma-separated")
+    parser.add_argument("--random", type=int, default=0, metavar="N", help="also N outages at random moments")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print the outcomes as JSON")
+    parser.add_argument("--keep", type=Path, help="a folder to keep logs and stores in")
+    given = parser.parse_args()
+    os.environ.setdefault("FABLOOM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    chance = random.Random(given.seed)
+    chosen = [CASES[name] for name in given.cases.split(",") if name]
+    chosen += [lambda server, number=number: any_moment(server, number, chance) for number in range(given.random)]
+    outcomes = []
+    with tempfile.TemporaryDirectory(prefix="fabloom-faults-") as folder:
+        server = Server(given.keep or Path(folder))
+        server.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for case in chosen:
+                if server.process is None:
+                    server.start()
+                outcomes.append(case(server))
+                if not given.json:
+                    print(f"{outcomes[-1].case}: {outcomes[-1].seconds} s", file=sys.stderr, flush=True)
+        finally:
+            server.kill()
+    sound = all(outcome.sound for outcome in outcomes)
+    if given.json:
+        print(json.dumps({"sound": sound, "outcomes": [asdict(outcome) for outcome in outcomes]}))
+    else:
+        print("\n| case | code | committed | flow | tasks | s | checkpoint | sound |\n|---|---|---|---|---|---|---|---|")
+        for one in outcomes:
+            tasks = ", ".join(f"{name} {state}" for name, state in one.tasks.items())
+            told = [one.case, one.code, f"{one.committed} of {len(STEPS)}", one.flow, tasks, one.seconds, one.goes_on, one.sound]
+            print("| " + " | ".join(map(str, told)) + " |")
+        print(f"\n{'sound' if sound else 'BROKEN'}")
+    sys.exit(not sound)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""A Prefect server that stops answering: a run needs it to begin and to show itself, not to make anything."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+from prefect.context import FlowRunContext
+from prefect.events.worker import EventsWorker
+from prefect.exceptions import Abort, PrefectException
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
+
+from fabloom.errors import EnvironmentProblem
+from fabloom.registry.address import without_password
+
+log = logging.getLogger("fabloom")
+
+TROUBLE = (httpx.HTTPError, RuntimeError, OSError, PrefectException, Abort)
+"""What Prefect raises where its server does not start or answer, or refuses."""
+
+DEPLOYED_PATIENCE = 3600.0
+"""Seconds that a deployed run waits to tell its end: nobody sits before it, and without a server its worker gets nothing else to do."""
+
+ASKING_PERIOD = 2.0
+"""Seconds between two questions whether the server is there again."""
+
+
+CONCURRENCY = "prefect._internal.concurrency"
+"""Prefect's logger of what its background threads fail at."""
+
+
+class Notice:
+    """Says once in a run that Prefect cannot be told how it goes."""
+
+    def __init__(self, patience: float) -> None:
+        self.patience = patience
+        """Seconds that the run will wait at its end for a server that does not answer."""
+        self.told = False
+
+    def __call__(self, why: str) -> None:
+        if not self.told:
+            waits = f"waits up to {self.patience:.0f} s at its end to tell it"
+            log.warning("Prefect (%s) cannot be told how the run goes: %s. The run goes on, and %s.", place(), why, waits)
+        self.told = True
+
+
+class Unsent(logging.Filter):
+    """Makes the notice of the line, a kilobyte long, that Prefect prints for each event that it could not send."""
+
+    def __init__(self, notice: Notice) -> None:
+        super().__init__()
+        self._notice = notice
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False for such a line."""
+        ours = record.getMessage().startswith("Service 'EventsWorker' failed")
+        if ours:
+            self._notice("its events cannot be sent")
+        return not ours
+
+    def install(self) -> None:
+        """In place of the one of an earlier run. It stays, for what Prefect still tries to send when the process ends."""
+        logger = logging.getLogger(CONCURRENCY)
+        for earlier in [one for one in logger.filters if isinstance(one, Unsent)]:
+            logger.removeFilter(earlier)
+        logger.addFilter(self)
+
+
+class Unanswered(Abort):
+    """Leaves a flow whose server has gone without telling it: Prefect passes an abort on as it is and asks no API."""
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[None]:
+    """What a server that does not start or answer raises, as one line that says what to do."""
+    try:
+        yield
+    except TROUBLE as error:
+        raise EnvironmentProblem(
+            f"Prefect does not answer at {place()}: {reason(error)}. "
+            "Unset PREFECT_API_URL to let the run start a server, or use --engine inline."
+        ) from error
+
+
+def place() -> str:
+    """Where Prefect's server is, to be shown."""
+    return without_password(get_current_settings().api.url or "its own server, which a run starts")
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in one line without passwords."""
+    return without_password(" ".join(str(error).split())[:300]) or type(error).__name__
+
+
+def client_patience() -> float:
+    """Seconds that Prefect's client asks a server again that was there: 62 with its five retries, each twice as late as the one before."""
+    return float(2.0 ** (PREFECT_CLIENT_MAX_RETRIES.value() + 1) - 2)
+
+
+def wait_for_server(notice: Notice, stop: Callable[[], bool]) -> None:
+    """Inside a flow, when its work is done: return as soon as the server answers. Raises Unanswered after the patience, or on `stop`.
+
+    Prefect would wait by itself, but then reports a failure, for as long again, with tracebacks.
+    """
+    context: Any = FlowRunContext.get()
+    deadline = time.monotonic() + notice.patience
+    while True:
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            error: Exception | None = context.client.api_healthcheck()
+        if error is None or isinstance(error, httpx.HTTPStatusError):
+            return
+        if stop() or time.monotonic() >= deadline:
+            raise Unanswered(reason(error)) from error
+        notice(reason(error))
+        time.sleep(ASKING_PERIOD)
+
+
+def leave_unanswered(error: BaseException) -> None:
+    """Say that a run has ended without Prefect, and let the process end: Prefect would try for seconds to send each event that waits."""
+    log.warning(
+        "Prefect (%s) could not be told how the run ended: %s. It may go on showing it as Running; what was made is in the store.",
+        place(),
+        reason(error),
+    )
+    services: Any = EventsWorker
+    with contextlib.suppress(AttributeError, queue.Empty):  # nothing of it is public
+        for service in list(services._instances.values()):
+            while isinstance(service, EventsWorker):
+                service._queue.get_nowait()
