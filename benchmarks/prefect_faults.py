@@ -14,7 +14,7 @@ its training. While it is held, the server is killed with SIGKILL (`back-…`, `
 | deployed-back | as back-at-end, the run being one of a deployment with a concurrency limit, started by a worker; back after 150 s |
 | cancel | a deployed run, `prefect flow-run cancel` |
 | stop | a flow in a process of its own, whose group gets SIGTERM; the flow is not run by `fabloom run` but called as a deployment does |
-| stop-away | the same, and while the command goes on from its checkpoint the server goes for good (the two that the test suite has time for) |
+| stop-away | the same, and the server goes for good while the command goes on from the checkpoint (what the test suite has time for) |
 
 `--random N` kills the server N times at a random moment of a run, for a random time. Waits are Prefect's own, so most of it is idle.
 """
@@ -214,9 +214,9 @@ def worker(server: Server, name: str, hold: Path) -> Iterator[Path]:
         process = subprocess.Popen(command, env=asked, stdout=out, stderr=out, start_new_session=True)
     try:
         yield log
-    finally:
-        process.terminate()
-        process.wait(60)
+    finally:  # it would wait for minutes to be asked for runs once more
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def order(server: Server, deployment: str, store: Path) -> str:

@@ -50,9 +50,10 @@ def check_address(url: str) -> None:
     raise UserError(f"{place} holds {found}. {REMEDY}{'' if scheme else '; for a folder of such a name write ./ before it'}.")
 
 
-def without_password(text: str) -> str:
-    """A message, or a URL, without the users and passwords of the URLs in it."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+def without_secrets(text: str) -> str:
+    """A message, or a URL, without the users, passwords and values named like secrets of the URLs in it."""
+    text = re.sub(r"(:/+)[^/@\s'\"]*@", r"\1", text)
+    return re.sub(r"([?&;#]([^=&;?#\s]+)=)[^&;#\s'\"]+", lambda found: f"{found[1]}***" if _named_secret(found[2]) else found[0], text)
 
 
 def _secret(url: str) -> str | None:
@@ -66,9 +67,11 @@ def _secret(url: str) -> str | None:
             return "a password"
     if not AUTHORITY.search(url):
         return None
-    for name in NAMES.findall(url):
-        plain = re.sub(r"[^a-z]", "", name.lower())
-        word = next((word for word in HELD if word in plain), None) or next((word for word in LAST if plain.endswith(word)), None)
-        if word:
-            return f"a parameter named like a secret ('{word}')"
-    return None
+    word = next((word for name in NAMES.findall(url) if (word := _named_secret(name))), None)
+    return f"a parameter named like a secret ('{word}')" if word else None
+
+
+def _named_secret(name: str) -> str | None:
+    """The word by which a name is that of a secret."""
+    plain = re.sub(r"[^a-z]", "", name.lower())
+    return next((word for word in HELD if word in plain), None) or next((word for word in LAST if plain.endswith(word)), None)

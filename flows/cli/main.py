@@ -364,7 +364,9 @@ def main() -> None:
     try:
         code = app(standalone_mode=False, prog_name="fabloom")  # gives the code of a typer.Exit back
     except FabloomError as error:
-        typer.echo(f"fabloom: {error}", err=True)
+        from fabloom.registry.address import without_secrets
+
+        typer.echo(f"fabloom: {without_secrets(str(error))}", err=True)
         sys.exit(error.exit_code)
     except UsageError as error:
         _tell_usage(error)

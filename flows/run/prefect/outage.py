@@ -16,7 +16,7 @@ from prefect.exceptions import Abort, PrefectException
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 
 from fabloom.errors import EnvironmentProblem
-from fabloom.registry.address import without_password
+from fabloom.registry.address import without_secrets
 
 log = logging.getLogger("fabloom")
 
@@ -89,12 +89,12 @@ def answering() -> Iterator[None]:
 
 def place() -> str:
     """Where Prefect's server is, to be shown."""
-    return without_password(get_current_settings().api.url or "its own server, which a run starts")
+    return without_secrets(get_current_settings().api.url or "its own server, which a run starts")
 
 
 def reason(error: BaseException) -> str:
     """What an error says, in one line without passwords."""
-    return without_password(" ".join(str(error).split())[:300]) or type(error).__name__
+    return without_secrets(" ".join(str(error).split())[:300]) or type(error).__name__
 
 
 def client_patience() -> float:

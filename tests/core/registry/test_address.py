@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fabloom.errors import PluginError, UserError
 from fabloom.flows.cli.main import main
 from fabloom.registry import Registry
-from fabloom.registry.address import check_address, without_password
+from fabloom.registry.address import check_address, without_secrets
 
 SECRET = "hunter2Xy"
 REFUSED = [
@@ -67,9 +67,24 @@ def test_any_password_is_refused_written_out_or_quoted(password: str, host: str)
             check_address(f"demo://user:{written}@{host}/x")
 
 
-def test_passwords_are_taken_out_of_messages() -> None:
-    told = without_password(f"for url 'http://user:{SECRET}@127.0.0.1:4200/api/flows' and http://{SECRET}@host and http://host/a@b")
-    assert told == "for url 'http://127.0.0.1:4200/api/flows' and http://host and http://host/a@b"
+def test_secrets_are_taken_out_of_messages() -> None:
+    told = without_secrets(
+        f"for url 'http://user:{SECRET}@127.0.0.1:4200/api/flows?limit=1&sig={SECRET}' and http://{SECRET}@host and http://host/a@b?x=1"
+    )
+    assert told == "for url 'http://127.0.0.1:4200/api/flows?limit=1&sig=***' and http://host and http://host/a@b?x=1"
+
+
+def test_a_url_at_the_wrong_place_is_not_repeated_either(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FABLOOM_STORE", str(tmp_path / "store"))
+    for command in (["run"], ["plan"], ["show"], ["ref", "log"]):
+        with monkeypatch.context() as given:
+            given.setattr("sys.argv", ["fabloom", *command, f"demo://user:{SECRET}@host/x?sig={SECRET}"])
+            with pytest.raises(SystemExit) as caught:
+                main()
+        out, err = capfd.readouterr()
+        assert caught.value.code == 2 and SECRET not in out + err and "host/x?sig=***" in err, err
 
 
 PLUGIN = """
