@@ -9,6 +9,7 @@ from typing import Any
 
 from fabloom.durable import write_durably
 from fabloom.hashing import blake, canonical_json
+from fabloom.regular import read_regular
 
 LARGEST = 1 << 16
 """Bytes; a note is a few lines."""
@@ -23,8 +24,7 @@ def write_note(path: Path, content: Mapping[str, Any]) -> None:
 def read_note(path: Path) -> dict[str, Any] | None:
     """What was written; None where nothing is there, or something else than was written."""
     try:
-        with path.open("rb") as file:
-            body = json.loads(file.read(LARGEST))
+        body = json.loads(read_regular(path, LARGEST))
         claimed = body.pop("self")
         return body if blake(canonical_json(body)) == claimed else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):

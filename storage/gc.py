@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 import time
 from pathlib import Path
 
+from fabloom.regular import clear, is_plain
+
 from .backends.local import LocalStore
-from .backends.locks import is_held, release, try_lock
+from .backends.locks import is_held, is_odd, release, try_lock
 from .backends.pins import deciding, living
 from .commit.exchange import recover
 
@@ -17,7 +19,8 @@ KEY = re.compile(r"[0-9a-f]{40}")
 
 def leftovers(store: LocalStore) -> list[Path]:
     """Staging, work and lock entries whose lock no living process holds."""
-    found = [path for room in ("staging", "work") for path in sorted((store.root / room).glob("*")) if path.is_dir()]
+    entries = [path for room in ("staging", "work") for path in sorted((store.root / room).glob("*"))]
+    found = [path for path in entries if KEY.search(path.name) or path.is_dir()]
     dead = [path for path in found if not is_held(lock_of(store, path))]
     return dead + [path for path in sorted((store.root / "locks").glob("*")) if not is_held(path)]
 
@@ -33,21 +36,21 @@ def sweep(store: LocalStore) -> tuple[list[Path], int]:
     removed, freed = [], 0
     for path in leftovers(store):
         lock = lock_of(store, path)
-        if lock.is_symlink():
-            lock.unlink()
+        if is_odd(lock):
+            clear(lock)
         handle = try_lock(lock)
         if handle is None:
             continue
         key = lock.stem
         try:
             recover(store.root / "staging" / key, store.folder(key))  # a commit that died while the old artifact stood aside
-            if not path.exists():
+            if not os.path.lexists(path):
                 continue
             freed += remove(path) if path != lock else 0
         finally:
             release(lock, handle)
         removed.append(path)
-    pages = sorted((store.root / "reports").glob("*.html"), key=lambda p: p.stat().st_mtime) if (store.root / "reports").is_dir() else []
+    pages = sorted((store.root / "reports").glob("*.html"), key=lambda p: p.lstat().st_mtime) if (store.root / "reports").is_dir() else []
     for page in pages[:-20]:
         freed += remove(page)
         removed.append(page)
@@ -69,7 +72,15 @@ def unreferenced(store: LocalStore, older_than_days: float) -> list[str]:
         if key not in reached and store.has(key):
             reached.update(store.lineage(key))
     limit = time.time() - older_than_days * 86400
-    return [key for key in store.keys() if key not in reached and store.committed_at(key) < limit]
+    return [key for key in store.keys() if key not in reached and _made(store, key) < limit]
+
+
+def _made(store: LocalStore, key: str) -> float:
+    """When an artifact was committed; now, where nobody may look at it."""
+    try:
+        return store.committed_at(key)
+    except OSError:
+        return time.time()
 
 
 def discard(store: LocalStore, key: str) -> int:
@@ -84,14 +95,11 @@ def discard(store: LocalStore, key: str) -> int:
 
 def size(path: Path) -> int:
     """Bytes on this disk of a file, or of all files in a folder; 0 where nothing is (an artifact that only a remote holds)."""
-    return sum(p.stat().st_size for p in [path, *path.rglob("*")] if p.is_file())
+    return sum(p.lstat().st_size for p in [path, *path.rglob("*")] if is_plain(p))
 
 
 def remove(path: Path) -> int:
     """Delete a file or folder that no run depends on; returns the bytes that were freed."""
     freed = size(path)
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+    clear(path)
     return freed

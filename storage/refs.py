@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import getpass
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -14,20 +16,23 @@ from typing import Any
 
 from fabloom.durable import write_durably
 from fabloom.errors import DamagedArtifact, RefMoved, UserError, did_you_mean
-from fabloom.hashing import canonical_json
+from fabloom.hashing import blake, canonical_json
 from fabloom.kinds.store import RefEntry
+from fabloom.regular import STRANGE, read_regular
 
 from .backends.locks import locked
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*(/[A-Za-z0-9][A-Za-z0-9_.\-]*)*")
 HEX = re.compile(r"[0-9a-f]{40}")
 SUFFIX = ".json"
+SUM = "sum"
+"""Field of an entry in the file: what it and all before it hash to."""
 MOVES = ("set", "rollback")
 """Actions that change what a ref points at."""
 
 
 class LocalRefs:
-    """`refs/<name>.json`: a JSON list of entries, oldest first; a plain key in it is an entry of a store older than the log.
+    """`refs/<name>.json`: a JSON list of entries with sums, oldest first; a plain key in it is an entry of a store older than the log.
 
     Every change reads, appends and replaces the file under one lock, so that of several writers at once none is lost.
     """
@@ -46,9 +51,13 @@ class LocalRefs:
         return self.root / f"{name}{SUFFIX}"
 
     def names(self) -> list[str]:
-        """All refs."""
-        files = (p for p in self.root.rglob(f"*{SUFFIX}") if not p.name.startswith(".") and p.is_file())
-        return sorted(name for p in files if self.safe(name := p.relative_to(self.root).as_posix().removesuffix(SUFFIX)))
+        """All refs, also those in whose place no file is: nobody may decide as if they were not there. Raises OSError."""
+        found = []
+        for folder, below, files in os.walk(self.root, onerror=_raise):
+            odd = [name for name in below if name.endswith(SUFFIX)]
+            below[:] = sorted(set(below) - set(odd))
+            found += [Path(folder, name).relative_to(self.root).as_posix() for name in (*files, *odd) if name.endswith(SUFFIX)]
+        return sorted(name for path in found if self.safe(name := path.removesuffix(SUFFIX)))
 
     def log(self, name: str) -> list[RefEntry]:
         """Everything that happened to the ref, oldest first. Raises UserError for an unknown ref, DamagedArtifact for a damaged one."""
@@ -57,12 +66,16 @@ class LocalRefs:
     def read(self, name: str) -> list[RefEntry]:
         """The log as the file has it."""
         path = self._file(name)
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise UserError(f"there is no ref '{name}'.{did_you_mean(name, self.names())} Set one with `fabloom ref set NAME KEY`.")
         try:
-            return entries_of(json.loads(path.read_bytes()))
-        except (ValueError, TypeError) as error:
+            return entries_of(json.loads(read_regular(path)), name)
+        except (ValueError, TypeError, RecursionError) as error:
             raise DamagedArtifact(f"ref '{name}' is damaged ({error}). Remove '{path}' and set it again.") from error
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, *STRANGE}:
+                raise
+            raise DamagedArtifact(f"ref '{name}' is damaged ('{path}' is no file). Remove it and set the ref again.") from error
 
     def history(self, name: str) -> list[str]:
         """Keys that the ref has pointed at, oldest first."""
@@ -70,7 +83,10 @@ class LocalRefs:
 
     def get(self, name: str) -> str:
         """The key that the ref points at."""
-        return self.history(name)[-1]
+        past = self.history(name)
+        if not past:
+            raise UserError(f"ref '{name}' points at nothing yet: it only says what is held back. Set it with `fabloom ref set NAME KEY`.")
+        return past[-1]
 
     def held(self, name: str) -> frozenset[str]:
         """Keys that are not to be promoted: held, and not let go since."""
@@ -146,7 +162,7 @@ class LocalRefs:
         path = self._file(name)
         with self.alone():
             self.fetch(name)
-            yield self.read(name) if path.is_file() else []
+            yield self.read(name) if os.path.lexists(path) else []
 
     def _append(self, name: str, past: list[RefEntry], changes: Sequence[tuple[str, str, str, str | None]]) -> list[RefEntry]:
         path, at = self._file(name), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -155,25 +171,52 @@ class LocalRefs:
             for index, (action, key, why, expected) in enumerate(changes)
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, canonical_json([asdict(entry) for entry in [*past, *added]]))
+        write_durably(path, canonical_json(_summed([*past, *added], name)))
         self.share(name)
         return added
 
 
-def entries_of(content: Any) -> list[RefEntry]:
-    """The entries of a ref file's JSON. Raises TypeError or ValueError for what is none."""
+def entries_of(content: Any, name: str | None = None) -> list[RefEntry]:
+    """The entries of a ref file's JSON; with the ref's name they are held against their sums, which older files have none of.
+
+    Raises TypeError or ValueError for what is none.
+    """
     if not isinstance(content, list) or not content:
         raise ValueError("no list of entries")
     found = []
     for n, item in enumerate(content, start=1):
-        entry = RefEntry(n, item) if isinstance(item, str) else RefEntry(**item)
+        if not isinstance(item, str | dict):
+            raise ValueError(f"entry {n} is none")
+        entry = RefEntry(n, item) if isinstance(item, str) else RefEntry(**{field: item[field] for field in item if field != SUM})
         texts = (entry.key, entry.at, entry.by, entry.why, entry.action, entry.expected or "")
         if not isinstance(entry.n, int) or not all(isinstance(text, str) for text in texts):
             raise ValueError("an entry with a field of another type")
         if not HEX.fullmatch(entry.key):
             raise ValueError(f"'{entry.key}' is no key")
         found.append(entry)
+    if name is not None:
+        for item, summed in zip(content, _summed(found, name), strict=True):
+            if isinstance(item, dict) and item.get(SUM, summed[SUM]) != summed[SUM]:
+                raise ValueError(f"entry {summed['n']} is not what was written")
     return found
+
+
+def _summed(entries: Sequence[RefEntry], name: str) -> list[dict[str, Any]]:
+    """Entries as they are written: each with a hash of itself and of the one before, the first of the ref's name.
+
+    So a flipped bit that leaves another log (a move that is none, another key), and the log of another ref, are found on reading.
+    """
+    found, last = [], name
+    for entry in entries:
+        last = blake(canonical_json([last, asdict(entry)]))
+        found.append({**asdict(entry), SUM: last})
+    return found
+
+
+def _raise(error: OSError) -> None:
+    """For a walk: what cannot be listed is an error, what is not there is not."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _before(moves: list[RefEntry]) -> str | None:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fabloom.errors import FabloomError
+from fabloom.errors import EnvironmentProblem, FabloomError
 from fabloom.hashing import blake_file
+from fabloom.regular import is_plain, read_regular
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.commit.manifest import DATA, DIFFERS, NAME, read_manifest, tree_digest
 
-from .gc import leftovers
+from .gc import KEY, leftovers
+from .refs import SUFFIX
+
+LARGEST = 1 << 12
+"""Bytes that are told of a note."""
 
 
 @dataclass
 class Health:
-    """What `verify` found: problems by key of a committed artifact (`ref NAME` for a ref), leftovers of runs that did not end, warnings."""
+    """What `verify` found: problems by key of a committed artifact (`ref NAME` for a ref, a path for what is neither), leftovers of runs
+    that did not end, warnings.
+    """
 
     checked: int = 0
     problems: dict[str, list[str]] = field(default_factory=dict)
@@ -29,23 +38,34 @@ def check_artifact(folder: Path) -> list[str]:
         manifest = read_manifest(folder)
     except (FabloomError, OSError) as error:
         return [str(error)]
-    problems = []
+    problems = [f"{name}: a link, where a file was committed" for name in (NAME, DATA) if (folder / name).is_symlink()]
     files = {name: (size, digest) for name, (size, digest) in manifest["files"].items()}
     if tree_digest(files) != manifest["digest"]:
         problems.append("the manifest's digest does not follow from its files")
     present = {p.relative_to(folder / DATA).as_posix(): p for p in (folder / DATA).rglob("*") if not p.is_dir()}
     for name, (size, digest) in files.items():
         path = present.pop(name, None)
-        if path is None:
-            problems.append(f"{name}: missing")
-        elif path.stat().st_size != size:
-            problems.append(f"{name}: {path.stat().st_size} bytes instead of {size}")
-        elif blake_file(path) != digest:
-            problems.append(f"{name}: content differs from what was committed")
+        odd = "missing" if path is None else difference(path, size, digest)
+        if odd:
+            problems.append(f"{name}: {odd}")
     problems.extend(f"{name}: a file that was never committed" for name in present)
     others = sorted({p.name for p in folder.iterdir()} - {NAME, DATA})
     problems.extend(f"{name}: a stranger beside the manifest" for name in others)
     return problems
+
+
+def difference(path: Path, size: int, digest: str) -> str:
+    """In what a file is not the one that was committed; '' where it is."""
+    try:
+        if path.is_symlink():
+            return "a link, where a file was committed"
+        if not is_plain(path):
+            return "no file"
+        if (found := path.stat().st_size) != size:
+            return f"{found} bytes instead of {size}"
+        return "" if blake_file(path) == digest else "content differs from what was committed"
+    except OSError as error:  # one that cannot be read hides no other
+        return f"cannot be read: {error.strerror}"
 
 
 def settled(store: LocalStore, folder: Path) -> list[str]:
@@ -54,17 +74,17 @@ def settled(store: LocalStore, folder: Path) -> list[str]:
         before = identity(folder)
         try:
             problems = [*check_artifact(folder), *missing_inputs(store, folder)] if before else [f"{NAME}: missing"]
-        except OSError as error:  # one that cannot be read hides no other
+        except (FabloomError, OSError) as error:
             problems = [str(error)]
         if not problems or identity(folder) == before:
             break
-    return problems if folder.exists() else []
+    return problems if os.path.lexists(folder) else []
 
 
 def identity(folder: Path) -> tuple[int, int] | None:
-    """Which manifest lies there; None for none."""
+    """Which manifest lies there, itself and not what a link leads to; None for none."""
     try:
-        found = (folder / NAME).stat()
+        found = (folder / NAME).lstat()
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns
@@ -77,33 +97,67 @@ def missing_inputs(store: LocalStore, folder: Path) -> list[str]:
     except FabloomError:
         return []  # told already
     keys = [key for value in inputs.values() for key in (value if isinstance(value, list) else [value])]
-    return [f"it was made from {key[:12]}, which is not in the store" for key in dict.fromkeys(keys) if not store.has(key)]
+    return [f"it was made from {key[:12]}, which is not in the store" for key in dict.fromkeys(keys) if not is_known(store, key)]
+
+
+def is_known(store: LocalStore, key: str) -> bool:
+    """Whether an artifact is there, or may be: one that nobody may look at is told under its own name."""
+    try:
+        return store.has(key)
+    except EnvironmentProblem:
+        return True
 
 
 def broken_refs(store: LocalStore) -> dict[str, list[str]]:
     """Refs that cannot be read, or point at nothing."""
     found: dict[str, list[str]] = {}
-    for name in store.refs.names():
+    try:
+        names = store.refs.names()
+    except OSError as error:
+        return {"refs": [f"cannot be listed: {error.strerror}: {error.filename}"]}
+    for name in names:
         try:
-            target = store.refs.get(name)
-            if not store.has(target):
+            target = next(reversed(store.refs.history(name)), None)
+            if target is not None and not store.has(target):
                 found[f"ref {name}"] = [f"it points at {target[:12]}, which is not in the store"]
+            elif (store.refs.root / f"{name}{SUFFIX}").is_symlink():
+                found[f"ref {name}"] = ["a link, where a file was written"]
         except (FabloomError, OSError) as error:
             found[f"ref {name}"] = [str(error)]
     return found
 
 
+def committed(store: LocalStore, health: Health) -> Iterator[Path]:
+    """The folders of artifacts; what else lies among them, or may not be listed, becomes a problem."""
+    room = store.root / "objects"
+    for place in sorted(room.iterdir()) if room.is_dir() else []:
+        try:
+            found = sorted(place.iterdir())
+        except OSError as error:
+            health.problems[place.relative_to(store.root).as_posix()] = [f"cannot be listed: {error.strerror}"]
+            continue
+        for folder in found:
+            if KEY.fullmatch(folder.name) or folder.is_dir():
+                yield folder
+            else:
+                health.problems[folder.relative_to(store.root).as_posix()] = ["no artifact"]
+
+
 def verify(store: LocalStore, key: str | None = None) -> Health:
     """Check one artifact or all of them, and list leftovers."""
     health = Health()
-    folders = [store.folder(key)] if key else sorted(p for p in (store.root / "objects").glob("*/*") if p.is_dir())
+    folders = [store.folder(key)] if key else list(committed(store, health))
     for folder in folders:
         health.checked += 1
         problems = settled(store, folder)
         if problems:
             health.problems[folder.name] = problems
     for note in sorted((store.root / "work").glob(f"{key or '*'}/{DIFFERS}")):
-        health.warnings.append(f"{note.parent.name[:12]} was made twice with different results: {note.read_text()}")
+        try:
+            told = read_regular(note, LARGEST).decode(errors="replace")
+        except OSError as error:
+            told = f"{note.name} cannot be read: {error.strerror}"
+        health.warnings.append(f"{note.parent.name[:12]} was made twice with different results: {told}")
     if key is None:
         health.problems |= broken_refs(store)
         health.leftovers = [path.relative_to(store.root).as_posix() for path in leftovers(store)]

@@ -53,6 +53,11 @@ class Context(Messenger):
         self._restored: dict[str, Any] = {}
 
     @property
+    def key(self) -> str:
+        """The key of the artifact that this step makes."""
+        return self.staging.key
+
+    @property
     def device(self) -> torch.device:
         """The torch device this step runs on."""
         import torch

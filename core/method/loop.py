@@ -41,6 +41,9 @@ class Resumable(Protocol):
     def generator_states(self) -> Mapping[str, Any]: ...
     def restore_generators(self, states: dict[str, Any]) -> None: ...
 
+    @property
+    def key(self) -> str: ...
+
 
 class LoopStep:
     """One turn of the loop."""
@@ -74,37 +77,62 @@ def run_loop(context: Resumable, steps: int, name: str, stateful: dict[str, Stat
 
 
 def _save(context: Resumable, name: str, step: int, stateful: dict[str, Stateful]) -> None:
-    content = {
+    checkpoint.save(context.workdir, name, step, _content(context, name, step, stateful))
+
+
+def _content(context: Resumable, name: str, step: int, stateful: dict[str, Stateful]) -> dict[str, Any]:
+    return {
+        "of": [context.key, name],
         "step": step,
         "state": {key: item.state_dict() for key, item in stateful.items()},
         "generators": context.generator_states(),
         "global": _global_states(),
         "history": context.history,
     }
-    checkpoint.save(context.workdir, name, step, content)
 
 
 def _restore(context: Resumable, name: str, stateful: dict[str, Stateful]) -> int:
-    """Load the newest checkpoint that is what was written and return its step, 0 where there is none.
+    """Load the newest checkpoint that can be gone on from and return its step; 0, with nothing changed, where there is none.
 
-    Raises DataError for one that is sound but does not fit: what it has set already cannot be taken back.
+    A damaged one is left out, and removed once there is a newer one. A sound one that does not fit (another version of torch or of the
+    optimizer wrote it) is set aside. Raises DataError where what it had changed already cannot be taken back.
     """
-    for path in reversed(checkpoint.saved(context.workdir, name)):
+    found = checkpoint.saved(context.workdir, name)
+    for path in reversed(found):
         try:
             content = checkpoint.read(path)
+            if content.get("of", [context.key, name]) != [context.key, name]:  # those of older versions do not say
+                raise checkpoint.Damaged("another step or loop wrote it")
+            _try(context, name, stateful, content)
         except (OSError, checkpoint.Damaged) as error:
             context.log(f"checkpoint {path.name} is left out: {error}. Trying the one before it")
-            continue
-        try:
-            _apply(context, stateful, content)
-        except Exception as error:
-            raise DataError(
-                f"checkpoint {path.name} does not fit what loop '{name}' was given ({error}): another version of the task or of a library "
-                f"wrote it. Remove '{path.parent}' to begin anew."
-            ) from error
-        context.log(f"going on from step {content['step']} of '{name}'")
-        return int(content["step"])
+        except (checkpoint.Unfit, AttributeError) as error:
+            checkpoint.set_aside(path)
+            context.log(f"checkpoint {path.name} does not fit and is set aside: {error}. Trying the one before it")
+        else:
+            context.log(f"going on from step {content['step']} of '{name}'")
+            return int(content["step"])
+    if found:
+        context.log(f"beginning '{name}' anew: none of its {len(found)} checkpoints can be gone on from")
     return 0
+
+
+def _try(context: Resumable, name: str, stateful: dict[str, Stateful], content: dict[str, Any]) -> None:
+    """Apply a checkpoint; where that fails half way, everything is as it was before, and `Unfit` is raised."""
+    pristine = checkpoint.packed(_content(context, name, 0, stateful))
+    try:
+        _apply(context, stateful, content)
+    except Exception as error:
+        if checkpoint.is_memory(error):
+            raise
+        try:
+            _apply(context, stateful, checkpoint.unpacked(pristine))
+        except Exception as second:
+            raise DataError(
+                f"a checkpoint does not fit what loop '{name}' was given ({error}), and what it changed cannot be taken back ({second}). "
+                f"Remove '{context.workdir}' to begin anew."
+            ) from error
+        raise checkpoint.Unfit(f"{type(error).__name__}: {error}") from error
 
 
 def _apply(context: Resumable, stateful: dict[str, Stateful], content: dict[str, Any]) -> None:

@@ -9,15 +9,14 @@ import contextlib
 import errno
 import functools
 import platform
-import shutil
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from fabloom.errors import DataError, EnvironmentProblem, FabloomError, Interrupted, StepFailed
+from fabloom.errors import DamagedArtifact, DataError, EnvironmentProblem, FabloomError, Interrupted, StepFailed
 from fabloom.kinds.store import Store
 from fabloom.method import Context, Method, Options, PlannedStep, StepRequest, StepResult
 from fabloom.method.blame import located, method_module
@@ -27,6 +26,7 @@ from fabloom.planning.sources import SourceCache
 from fabloom.precision import asked_by
 from fabloom.precision.choice import NOTE
 from fabloom.progress import Emit, silent
+from fabloom.regular import STRANGE, clear, is_plain
 
 from .device import lease
 from .threads import THREADS, threads_of
@@ -73,6 +73,9 @@ def run_step(
     except OSError as error:
         if error.errno in HARDWARE or (error.errno in NO_DOOR and _is_stores(error.filename, store, step.key)):
             raise EnvironmentProblem(f"step '{step.name}': {error.strerror}: {error.filename or store.url}") from error
+        if error.errno in STRANGE and error.filename is not None and _is_stores(error.filename, store, step.key):
+            told = f"'{error.filename}' is not what fabloom put there: {error.strerror}"
+            raise DamagedArtifact(f"step '{step.name}': {told}. Remove it, and run again.") from error
         raise _failure(step, store, error) from error
     except FabloomError:
         raise
@@ -91,25 +94,38 @@ def _is_stores(name: str | bytes | int | None, store: Store, key: str) -> bool:
 
 def _failure(step: PlannedStep, store: Store, error: Exception) -> StepFailed:
     """What a task's own code raised, in a line; the traceback goes into the step's log."""
-    log = store.work(step.key) / LOG
-    with contextlib.suppress(OSError):  # a full disk must not hide the error
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a") as file:
-            file.writelines(traceback.format_exception(error))
-    return StepFailed(step.name, f"{located(error, step.spec.method)}; traceback in {log}")
+    work = store.work(step.key)
+    with contextlib.suppress(OSError), open_log(work) as file:  # a full disk must not hide the error
+        file.write("".join(traceback.format_exception(error)).encode(errors="replace"))
+    return StepFailed(step.name, f"{located(error, step.spec.method)}; traceback in {work / LOG}")
+
+
+def open_log(work: Path) -> IO[bytes]:
+    """The log of the step of this work folder, to append to."""
+    make_room(work)
+    return (work / LOG).open("ab")
+
+
+def make_room(work: Path) -> None:
+    """Make a step's work folder, and clear what stands there under a name of ours and is no file: a link, a FIFO, a folder."""
+    if work.is_symlink() or not work.is_dir():
+        clear(work)
+    work.mkdir(parents=True, exist_ok=True)
+    for name in (LOG, SOURCE, *CONDITIONS):
+        if not is_plain(work / name):
+            clear(work / name)
 
 
 def _forget_other_code(step: PlannedStep, work: Path, source: str, emit: Emit) -> None:
     """Remove what a stopped run of other code left: going on from its checkpoints would mix two programs under one key."""
     mark = work / SOURCE
-    if mark.is_file() and mark.read_text() == source:
+    if mark.is_file() and mark.read_bytes() == source.encode():
         return
-    left = [path for path in work.iterdir() if path.name != LOG] if work.is_dir() else []
+    left = [path for path in work.iterdir() if path.name != LOG]
     for path in left:
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        clear(path)
     if left:
         emit({"event": "log", "message": f"the code of {step.task} changed since this step was stopped: starting over"})
-    work.mkdir(parents=True, exist_ok=True)
     mark.write_text(source)
 
 
@@ -127,6 +143,7 @@ def _run_locked(
 
     source = source_of(step.spec.method)
     work = store.work(step.key)
+    make_room(work)
     _forget_other_code(step, work, source, emit)
     _forget_conditions(work)
     count = threads_of(work, emit)
@@ -157,7 +174,8 @@ def _run_locked(
     if result.key != step.key:  # an input, handed on: what is staged is empty
         kind = step.spec.output.kind
         raise StepFailed(step.name, f"{step.task} returned an artifact that it did not write; end with `return {kind}.write(ctx, …)`")
-    if artifact_key({**step.preimage, "params": canonical_params(step.params, SourceCache())}) != step.key:
+    read = store.hasher.anew if isinstance(store.hasher, SourceCache) else SourceCache()  # what is remembered is put right too
+    if artifact_key({**step.preimage, "params": canonical_params(step.params, read)}) != step.key:
         raise DataError(f"step '{step.name}': the files it reads changed while it ran. Run it again when they are at rest.")
     facts = {
         "kind": step.spec.output.kind,

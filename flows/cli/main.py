@@ -377,12 +377,13 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
+        from fabloom.regular import STRANGE
         from fabloom.running.execute import code_of
 
-        if code_of(error) == 1:
+        if code_of(error) == 1 and error.errno not in STRANGE:
             raise
         typer.echo(f"fabloom: {error.strerror}: {error.filename}. Mend the disk or its permissions.", err=True)
-        sys.exit(code_of(error))
+        sys.exit(EnvironmentProblem.exit_code)
     if code == 130:
         typer.echo("fabloom: interrupted. Run the same command again to go on.", err=True)
     sys.exit(code if isinstance(code, int) else 0)

@@ -67,7 +67,7 @@ def artifacts(
     for key in opened.keys():
         try:
             manifest = opened.manifest(key)
-        except FabloomError as error:
+        except (FabloomError, OSError) as error:
             manifest = {
                 "key": key,
                 "kind": "damaged",
@@ -164,7 +164,7 @@ def verify(
         emit_json(vars(health))
     else:
         for key, problems in health.problems.items():
-            say(f"damaged {key if key.startswith('ref ') else key[:12]}: " + "; ".join(problems))
+            say(f"damaged {key if ' ' in key or '/' in key else key[:12]}: " + "; ".join(problems))
         for warning in health.warnings:
             say(f"warning: {warning}")
         for leftover in health.leftovers:
@@ -261,11 +261,22 @@ WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reaso
 def ref_list(store: StoreOption = None, json_: JsonOption = False) -> None:
     """List the refs."""
     opened = open_store(store)
-    known = {name: opened.refs.get(name) for name in opened.refs.names()}
+    known: dict[str, str] = {}
+    damaged: dict[str, str] = {}
+    for name in opened.refs.names():
+        try:
+            known[name] = opened.refs.get(name)
+        except UserError:  # it has only said so far what is held back
+            continue
+        except (FabloomError, OSError) as error:  # one that cannot be read hides no other
+            damaged[name] = str(error)
     if json_:
         emit_json(known)
     else:
-        table(["ref", "key"], [[name, key[:12]] for name, key in known.items()])
+        table(["ref", "key"], [[name, known[name][:12] if name in known else "damaged"] for name in sorted({*known, *damaged})])
+    for told in damaged.values():
+        typer.echo(f"fabloom: {told}", err=True)
+    raise typer.Exit(1 if damaged else 0)
 
 
 @refs.command("log")

@@ -20,6 +20,7 @@ from fabloom.kinds import Exhibit, Table
 from fabloom.kinds.metric import is_number
 from fabloom.method import PlannedStep, StepResult
 from fabloom.planning.plan import Plan
+from fabloom.regular import clear, is_plain
 
 from . import exhibits, provenance
 from .numbers import Headline, comparisons, headline, number, told, words
@@ -38,6 +39,8 @@ MANY, FEW = 4, 8
 def write_page(path: Path, plan: Plan, results: list[StepResult], store: Store) -> None:
     """Render the page of a run to `path`, replacing it as a whole. A damaged artifact shows its error in its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not is_plain(path):
+        clear(path)
     write_durably(path, Page(plan, results, store).render().encode())
 
 

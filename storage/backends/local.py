@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
-import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -16,6 +18,7 @@ from fabloom.hashing import canonical_json
 from fabloom.kinds import Artifact, Staging
 from fabloom.planning.keys import SCHEMA
 from fabloom.planning.sources import SourceCache
+from fabloom.regular import STRANGE, clear, read_regular
 from fabloom.storage.commit.exchange import recover
 from fabloom.storage.commit.manifest import DATA, NAME, read_manifest
 from fabloom.storage.commit.reader import ArtifactReader
@@ -57,40 +60,60 @@ class LocalStore(BaseStore):
     def _open(self) -> None:
         stamp = self.root / STAMP
         try:
-            if self.root.exists() and not self.root.is_dir():
-                raise UserError(f"store '{self.root}' is a file; give the path of a folder")
-            present = {p.name for p in self.root.iterdir()} if self.root.is_dir() else set()
-            strangers = sorted(n for n in present - {*ROOMS, STAMP, "reports"} if not n.startswith(f".{STAMP}"))
-            if strangers and STAMP not in present:
-                raise UserError(f"'{self.root}' is no fabloom store: it holds '{strangers[0]}'. Give a new or empty folder to --store.")
+            present = self._present()
             if self.read_only and STAMP not in present:
                 return  # an empty store, of which nothing is made
             if not self.read_only:
                 for room in ROOMS:
                     (self.root / room).mkdir(parents=True, exist_ok=True)
-                if STAMP not in present or not stamp.read_bytes():
+                if STAMP not in present or not read_regular(stamp):
                     write_durably(stamp, canonical_json({"schema": SCHEMA}))
-            schema = json.loads(stamp.read_bytes()).get("schema")
-        except (ValueError, AttributeError) as error:
+            schema = json.loads(read_regular(stamp)).get("schema")
+        except (ValueError, AttributeError, RecursionError) as error:
             raise DamagedArtifact(f"'{stamp}' is damaged ({error}); it should read {{\"schema\":{SCHEMA}}}") from error
         except OSError as error:
+            if error.errno in STRANGE and error.filename == str(stamp):
+                raise DamagedArtifact(f"'{stamp}' is no file; remove it, and the store makes it again") from error
             raise EnvironmentProblem(f"cannot open the store '{self.root}': {error.strerror}. Give another path to --store.") from error
+        if isinstance(schema, int) and schema < 1:
+            raise DamagedArtifact(f"'{stamp}' is damaged (there is no schema {schema}); it should read {{\"schema\":{SCHEMA}}}")
         if not isinstance(schema, int) or schema > SCHEMA:
             raise EnvironmentProblem(f"store '{self.root}' has schema {schema}; this fabloom knows {SCHEMA}. Upgrade fabloom.")
         if not self.read_only and not os.access(self.root / "staging", os.W_OK):
             raise EnvironmentProblem(f"store '{self.root}' cannot be written. Mend its permissions or give another path to --store.")
+
+    def _present(self) -> set[str]:
+        """Names of what lies in the store's folder. Raises UserError where it is none, DamagedArtifact where a room of it is no folder."""
+        if self.root.exists() and not self.root.is_dir():
+            raise UserError(f"store '{self.root}' is a file; give the path of a folder")
+        present = {p.name for p in self.root.iterdir()} if self.root.is_dir() else set()
+        strangers = sorted(n for n in present - {*ROOMS, STAMP, "reports"} if not n.startswith(f".{STAMP}"))
+        if strangers and STAMP not in present:
+            raise UserError(f"'{self.root}' is no fabloom store: it holds '{strangers[0]}'. Give a new or empty folder to --store.")
+        for room in sorted({*ROOMS, "reports"} & present):
+            if not (self.root / room).is_dir():
+                raise DamagedArtifact(f"'{self.root / room}' is no folder. Remove it, or bring the folder back.")
+        return present
 
     def folder(self, key: str) -> Path:
         """Where the artifact is, or will be."""
         return self.root / "objects" / key[:2] / key
 
     def has(self, key: str) -> bool:
-        """True once the artifact is committed."""
-        return (self.folder(key) / NAME).is_file()
+        """True once the artifact is committed. Raises EnvironmentProblem where its folder may not be looked into."""
+        path = self.folder(key) / NAME
+        try:
+            return stat.S_ISREG(path.stat().st_mode)
+        except OSError as error:
+            if error.errno in {errno.ENOENT, *STRANGE}:
+                return False
+            raise EnvironmentProblem(
+                f"artifact {key[:12]}: {NAME} cannot be looked at: {error.strerror}. Mend the disk, or the permissions of '{path.parent}'."
+            ) from error
 
     def manifest(self, key: str) -> dict[str, Any]:
         """The checked manifest. Raises UserError for an unknown key, DamagedArtifact for a damaged manifest."""
-        if not self.has(key):
+        if not _is_there(self.folder(key) / NAME):
             raise UserError(f"there is no artifact {key} in '{self.root}'")
         return read_manifest(self.folder(key))
 
@@ -100,18 +123,22 @@ class LocalStore(BaseStore):
 
     def committed_at(self, key: str) -> float:
         """Unix time of the commit on this file system. Raises UserError for an unknown key."""
-        if not self.has(key):
+        path = self.folder(key) / NAME
+        if not _is_there(path):
             raise UserError(f"there is no artifact {key} in '{self.root}'")
-        return (self.folder(key) / NAME).stat().st_mtime
+        return path.lstat().st_mtime
 
     def keys(self) -> Iterator[str]:
-        """All committed keys, sorted."""
-        for path in sorted((self.root / "objects").glob(f"*/*/{NAME}")):
-            yield path.parent.name
+        """All keys with a manifest, sorted, also of what cannot be read. What may not even be listed is told by `verify`."""
+        for folder in _folders(self.root / "objects"):
+            with contextlib.suppress(PermissionError):
+                for key in _folders(folder):
+                    if _is_there(key / NAME):
+                        yield key.name
 
     def beginning(self, text: str) -> Iterable[str]:
         """Committed keys that begin with `text`, two characters or more."""
-        return [p.name for p in (self.root / "objects" / text[:2]).glob(f"{text}*") if self.has(p.name)]
+        return [p.name for p in (self.root / "objects" / text[:2]).glob(f"{text}*") if _is_there(p / NAME)]
 
     def lock(self, key: str, waiting: Callable[[str], None], stop: Callable[[], bool]) -> AbstractContextManager[bool]:
         """Hold the key's lock; yields False if `stop()` ended the wait."""
@@ -157,7 +184,26 @@ class LocalStore(BaseStore):
         """
         self.writable()
         gone = self.root / "staging" / f"gone-{key}"
-        shutil.rmtree(gone, ignore_errors=True)
-        if self.folder(key).exists():
+        clear(gone)
+        if os.path.lexists(self.folder(key)):
             self.folder(key).rename(gone)
-            shutil.rmtree(gone)
+            clear(gone)
+
+
+def _folders(room: Path) -> list[Path]:
+    """What lies in a folder, sorted; nothing where there is no folder."""
+    try:
+        return sorted(room.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_there(path: Path) -> bool:
+    """Whether anything has that name, or may have."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,9 +33,9 @@ def try_lock(path: Path) -> int | None:
     The file may be removed by `gc` between open and flock; the inode comparison sees that, and the lock is taken anew.
     """
     while True:
-        if path.is_symlink():
-            raise EnvironmentProblem(f"the lock '{path}' is a link, which fabloom never makes. Remove it; `fabloom gc` does.")
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        if is_odd(path):
+            raise EnvironmentProblem(f"the lock '{path}' is a link or no file, which fabloom never makes. Remove it; `fabloom gc` does.")
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -76,13 +77,15 @@ def release(path: Path, handle: int) -> None:
 
 
 def is_held(path: Path) -> bool:
-    """True while a living process holds the lock. Creates nothing."""
-    if path.is_symlink():
+    """True while a living process holds the lock, or may: of another user's nobody can tell. Creates nothing."""
+    if is_odd(path):
         return False
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
+    except PermissionError:
+        return True
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -92,8 +95,16 @@ def is_held(path: Path) -> bool:
     return False
 
 
+def is_odd(path: Path) -> bool:
+    """Whether something is there that is no lock file: a link, which would be followed, a FIFO, a folder."""
+    try:
+        return not stat.S_ISREG(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def _holder(path: Path) -> str:
     try:
-        return path.read_text() or "?"
+        return path.read_text(errors="replace") or "?"
     except FileNotFoundError:
         return "?"

@@ -8,7 +8,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .locks import is_held, locked, release, try_lock
+from fabloom.errors import DamagedArtifact
+from fabloom.hashing import blake
+from fabloom.regular import clear, read_regular
+
+from .locks import is_held, is_odd, locked, release, try_lock
 
 DOOR = "gc.lock"
 """Held while somebody decides what is not needed, and for the moment in which a run says what it needs."""
@@ -21,11 +25,14 @@ def pinned(room: Path, keys: Iterable[str]) -> Iterator[None]:
     path = room / f"{PREFIX}{secrets.token_hex(8)}.lock"
     with deciding(room):
         for other in room.glob(f"{PREFIX}*.lock"):
-            if not is_held(other) and (dead := try_lock(other)) is not None:
+            if is_odd(other):
+                clear(other)
+            elif not is_held(other) and (dead := try_lock(other)) is not None:
                 release(other, dead)  # of a run that was killed
         handle = try_lock(path)
         assert handle is not None, "nobody else knows its name"
-        os.pwrite(handle, "\n".join([str(os.getpid()), *keys]).encode(), 0)
+        body = "\n".join([str(os.getpid()), *keys])
+        os.pwrite(handle, f"{body}\n{blake(body.encode())}".encode(), 0)
     try:
         yield
     finally:
@@ -40,12 +47,18 @@ def deciding(room: Path) -> Iterator[None]:
 
 
 def living(room: Path) -> set[str]:
-    """Keys that a living process has pinned."""
+    """Keys that a living process has pinned. Raises DamagedArtifact where one cannot be read: nobody may decide without it.
+
+    The caller holds the door, so that every list is whole.
+    """
     found: set[str] = set()
     for path in room.glob(f"{PREFIX}*.lock"):
         if is_held(path):
             try:
-                found.update(path.read_text().splitlines()[1:])
+                body, _, claimed = read_regular(path).rpartition(b"\n")
             except FileNotFoundError:
                 continue  # its run has ended
+            if blake(body).encode() != claimed:
+                raise DamagedArtifact(f"'{path}', in which a living run says what it needs, is damaged. Wait for that run to end.")
+            found.update(body.decode().splitlines()[1:])
     return found

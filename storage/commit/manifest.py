@@ -14,6 +14,7 @@ from fabloom.durable import write_durably
 from fabloom.errors import DamagedArtifact, EnvironmentProblem
 from fabloom.hashing import blake, canonical_json
 from fabloom.planning.keys import SCHEMA
+from fabloom.regular import STRANGE, read_regular
 
 from .shape import check_shape
 
@@ -37,9 +38,8 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read and check a manifest. Raises DamagedArtifact, or EnvironmentProblem where a newer fabloom wrote it."""
-    path = folder / NAME
-    data = path.read_bytes()
+    """Read and check a manifest. Raises DamagedArtifact, or EnvironmentProblem where a newer fabloom wrote it or none may read it."""
+    data = _content(folder)
     try:
         body: dict[str, Any] = json.loads(data)
         seal = canonical_json({"self": body["self"]})[1:-1]
@@ -57,3 +57,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"artifact {folder.name[:12]} has store schema {body['schema']}; this fabloom knows {SCHEMA}. Upgrade fabloom."
         )
     return body
+
+
+def _content(folder: Path) -> bytes:
+    path = folder / NAME
+    try:
+        return read_regular(path)
+    except OSError as error:
+        told = f"artifact {folder.name[:12]}: {NAME} cannot be read: {error.strerror}"
+        if error.errno in STRANGE or isinstance(error, FileNotFoundError):
+            raise DamagedArtifact(f"{told}. Run `fabloom run … --redo STEP` to make it again.") from error
+        raise EnvironmentProblem(f"{told}. Mend the disk, or the permissions of '{path}'.") from error

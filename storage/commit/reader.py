@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import stat
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import DamagedArtifact
 from fabloom.hashing import blake
+from fabloom.regular import STRANGE, read_regular
 
 if TYPE_CHECKING:
     from fabloom.storage.format.rows import Rows, StoredArray
@@ -87,8 +89,10 @@ class ArtifactReader:
     def _checked(self, name: str) -> bytes:
         size, digest = self._entry(name)
         try:
-            data = (self.folder / name).read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            data = read_regular(self.folder / name, size + 1)
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, *STRANGE}:
+                raise
             data = None
         if data is None or len(data) != size or blake(data) != digest:
             what = "is missing" if data is None else "differs from what was committed"
@@ -103,7 +107,9 @@ class ArtifactReader:
         size, _ = self._entry(name)
         try:
             found = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, *STRANGE}:
+                raise
             found = None
         if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != size:
             raise DamagedArtifact(

@@ -7,6 +7,7 @@ objects/<k2>/<key>/           appears by one rename, whole
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -19,6 +20,7 @@ from fabloom.durable import sync_folders, write_durably
 from fabloom.errors import DamagedArtifact
 from fabloom.hashing import blake, blake_file, canonical_json
 from fabloom.kinds import RowSpec
+from fabloom.regular import clear, is_plain
 from fabloom.storage.format.arrays import StoredArray, create_array, create_group, write_shard, write_tensor
 
 from .exchange import aside, exchange
@@ -99,8 +101,10 @@ class StagedArtifact:
         self.root, self.work = staging, work
         self._hashes: dict[str, tuple[int, str]] = {}
         self._rows: StagedRows | None = None
-        work.mkdir(parents=True, exist_ok=True)
-        (staging / DATA).mkdir(parents=True, exist_ok=True)
+        for folder in (work, staging, staging / DATA):
+            if folder.is_symlink() or not folder.is_dir():
+                clear(folder)
+            folder.mkdir(parents=True, exist_ok=True)
         self._journal = self._recover()
 
     def folder(self, name: str) -> Path:
@@ -112,7 +116,15 @@ class StagedArtifact:
     def _recover(self) -> list[bytes]:
         """Keep the row blocks that the journal vouches for, remove all else, and return the journal's good lines."""
         path = self.work / JOURNAL
-        lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # a torn last line has no newline
+        for folder, below, names in os.walk(self.root):
+            for odd in (p for name in (*below, *names) if (p := Path(folder, name)).is_symlink() or not (p.is_dir() or p.is_file())):
+                odd.unlink()  # nothing that is kept may lie behind a link, or be waited for
+        if not is_plain(path):
+            clear(path)
+        try:
+            lines = path.read_bytes().split(b"\n")[:-1]  # a torn last line has no newline
+        except OSError:  # not there, or not to be read: what it would vouch for is made again
+            lines = []
         kept: list[bytes] = lines[:1]
         for line in lines[1:]:
             try:
@@ -133,8 +145,21 @@ class StagedArtifact:
         if self._journal[:1] != [head]:
             self._drop_rows()
             self._journal = [head]
+        self._keep_in_order(specs)
         write_durably(self.work / JOURNAL, b"".join(line + b"\n" for line in self._journal))
         return len(self._journal) - 1
+
+    def _keep_in_order(self, specs: Mapping[str, RowSpec]) -> None:
+        """Drop the blocks from the first on whose line names other files than it must: of equal blocks a damaged name is vouched for."""
+        for index, line in enumerate(self._journal[1:]):
+            named = {str(name) for name, _, _ in json.loads(line)}
+            if named != {f"{name}/c/{index}{'/0' * len(spec.shape)}" for name, spec in specs.items()}:
+                del self._journal[index + 1 :]
+                break
+        kept = {str(name) for line in self._journal[1:] for name, _, _ in json.loads(line)}
+        for name in set(self._hashes) - kept:
+            (self.root / DATA / name).unlink()
+            del self._hashes[name]
 
     def _drop_rows(self) -> None:
         """Remove recovered blocks that nobody goes on with."""
@@ -144,7 +169,10 @@ class StagedArtifact:
 
     def _vouched(self, name: str, size: int, digest: str) -> bool:
         file = self.root / DATA / name
-        return file.is_file() and file.stat().st_size == size and blake_file(file) == digest
+        try:
+            return is_plain(file) and file.stat().st_size == size and blake_file(file) == digest
+        except OSError:  # what cannot be read is made again
+            return False
 
     def _clear(self) -> None:
         """Remove every staged file that no journal line vouches for, also a manifest that a kill left half-written."""
@@ -224,7 +252,7 @@ class StagedArtifact:
             },
         )
         target.parent.mkdir(parents=True, exist_ok=True)
-        if replace and target.exists():
+        if replace and os.path.lexists(target):
             self._replace(target)
             shutil.rmtree(self.work, ignore_errors=True)
             return manifest
@@ -248,6 +276,8 @@ class StagedArtifact:
         sync_folders([target.parent, self.root.parent])
         for old in (self.root, aside(self.root)):
             shutil.rmtree(old, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                clear(old)  # a link or a file, where an artifact had been
 
     def _second(self, target: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         """Somebody else has committed this key: keep theirs, and note a difference for `verify` to show."""

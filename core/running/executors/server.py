@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from fabloom.method import StepRequest, StepResult
 from fabloom.progress import Emit, Event
 from fabloom.registry import Registry
-from fabloom.running.execute import LOG, failed, run_step
+from fabloom.running.execute import LOG, failed, open_log, run_step
 from fabloom.running.requests import step_of
 
 PR_SET_PDEATHSIG = 1
@@ -131,8 +131,7 @@ def _attempt(request: StepRequest, registry: Registry, send: Emit, stop: Callabl
     try:
         store = registry.open_store(request.store)
         log = store.work(request.key)
-        log.mkdir(parents=True, exist_ok=True)
-        with (log / LOG).open("ab") as out:  # what a library prints must not tear the caller's display
+        with open_log(log) as out:  # what a library prints must not tear the caller's display
             os.dup2(out.fileno(), 1)
             os.dup2(out.fileno(), 2)
         result = run_step(step_of(request, registry), store, request.options, send, stop)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import random
 import resource
 from collections.abc import Callable, Iterator
@@ -13,9 +15,8 @@ import pytest
 import torch
 from torch import nn
 
-from fabloom.errors import DataError
 from fabloom.kinds import Model
-from fabloom.method import Context, Method, Options, StepResult, checkpoint, task
+from fabloom.method import Context, Method, Options, StepResult, task
 from fabloom.method.checkpoint import Damaged, read, save, saved
 from fabloom.params import Params
 from fabloom.pipeline import Pipeline
@@ -181,11 +182,117 @@ def test_a_run_goes_on_from_what_is_sound_and_ends_as_if_nothing_had_been(
         assert (f"going on from step {int(first.name.split('-')[2])} of 'main'" in told) == (hurt == 1)
 
 
-def test_a_sound_checkpoint_that_does_not_fit_is_an_error_that_says_what_to_do(
-    registry: Registry, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+def test_after_one_was_left_out_the_two_newest_sound_ones_are_kept(registry: Registry, store: LocalStore) -> None:
+    """A damaged one further on must not count, let alone push out what was just written."""
+    first, second = stopped(registry, store)
+    second.write_bytes(b"damaged")
+    polls = iter(range(100))
+    stop = execute(registry, store, stop=lambda: next(polls) == 1)
+    assert stop.exit_code == 130
+    kept = saved(store.work(stop.key), "main")
+    assert kept[0] == first and len(kept) == 2 and [read(path)["step"] for path in kept] == [5, 7]
+
+
+def test_a_checkpoint_of_another_step_or_loop_is_not_gone_on_from(registry: Registry, tmp_path: Path) -> None:
+    """It is whole and of the same shapes; only what is written in it says whose it is."""
+    whole = execute(registry, LocalStore(tmp_path / "whole"))
+    for number, other in enumerate(({"of": ["f" * 40, "main"]}, {"of": [whole.key, "second"]})):
+        store = LocalStore(tmp_path / f"mixed-{number}")
+        for path in stopped(registry, store):
+            step = read(path)["step"]
+            path.unlink()
+            made = {**content(step), **other, "state": {"layer": nn.Linear(3, 1, bias=False).state_dict()}}
+            forged = save(tmp_path, f"held_{number}_{step}", step, made)
+            forged.rename(path.with_name(f"ckpt-main-{'-'.join(forged.name.split('-')[2:])}"))
+        events: list[dict[str, Any]] = []
+        assert execute(registry, store, emit=events.append).digest == whole.digest
+        assert sum("another step or loop wrote it" in event.get("message", "") for event in events) == 2
+
+
+class Fussy:
+    """Something of the loop that refuses what another version of it wrote, after others took theirs."""
+
+    version = 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"version": Fussy.version}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if Fussy.version == 0:
+            raise MemoryError
+        if state["version"] != Fussy.version:
+            raise ValueError(f"written by version {state['version']}")
+
+
+class FussyWalker(Method):
+    """The same walk, with a passenger that may refuse."""
+
+    name = "walker"
+
+    @task(version=1)
+    def walk(self, ctx: Context, params: Walk) -> Model:
+        layer = nn.Linear(3, 1, bias=False)
+        with torch.no_grad():
+            for _ in ctx.loop(params.steps, layer=layer, fussy=Fussy()):
+                layer.weight.add_(torch.randn(1, 3, generator=ctx.generator("walk")) + torch.randn(()))
+        return Model.write(ctx, layer.state_dict(), {})
+
+
+@pytest.fixture
+def fussy() -> Registry:
+    made = Registry()
+    made._add_method(FussyWalker, Origin("walker", "walker", "1"))
+    return made
+
+
+def test_a_sound_checkpoint_that_does_not_fit_changes_nothing_and_the_loop_begins_anew(
+    fussy: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stopped(registry, store)
-    monkeypatch.setattr(Walker, "shape", 4)
-    result = execute(registry, store)
-    assert result.exit_code == DataError.exit_code and "Remove '" in result.error and "does not fit what loop 'main'" in result.error
-    assert checkpoint.saved(store.work(result.key), "main"), "what is sound is not removed"
+    """The layer has taken the checkpoint's weights, and every generator its state, when the passenger refuses."""
+    whole = execute(fussy, LocalStore(tmp_path / "whole"))
+    store = LocalStore(tmp_path / "stopped")
+    stopped(fussy, store)
+    monkeypatch.setattr(Fussy, "version", 2)
+    events: list[dict[str, Any]] = []
+    polls = iter(range(100))
+    early = execute(fussy, store, emit=events.append, stop=lambda: next(polls) == 0)
+    told = [event["message"] for event in events if event["event"] == "log"]
+    assert sum("does not fit and is set aside: ValueError: written by version 1" in line for line in told) == 2
+    assert "beginning 'main' anew: none of its 2 checkpoints can be gone on from" in told
+    work = store.work(early.key)
+    assert len(list(work.glob("unfit-ckpt-*.pt"))) == 2 and len(saved(work, "main")) == 1, "what is sound is not removed"
+    assert execute(fussy, store).digest == whole.digest
+
+
+def test_a_newer_torch_wrote_the_newest_and_the_one_before_is_used(registry: Registry, tmp_path: Path) -> None:
+    whole = execute(registry, LocalStore(tmp_path / "whole"))
+    store = LocalStore(tmp_path / "stopped")
+    first, second = stopped(registry, store)
+    foreign = b"PK of a format to come"
+    second.unlink()
+    second.with_name(f"ckpt-main-000000009-{hashlib.blake2b(foreign, digest_size=20).hexdigest()}.pt").write_bytes(foreign)
+    events: list[dict[str, Any]] = []
+    assert execute(registry, store, emit=events.append).digest == whole.digest
+    told = [event["message"] for event in events if event["event"] == "log"]
+    assert any("does not fit and is set aside: this torch" in line and "\n" not in line for line in told)
+    assert f"going on from step {int(first.name.split('-')[2])} of 'main'" in told
+
+
+def test_a_lack_of_memory_does_not_cost_the_checkpoints(fussy: Registry, store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = stopped(fussy, store)
+    monkeypatch.setattr(Fussy, "version", 0)
+    assert "out of memory" in execute(fussy, store).error
+    assert saved(paths[0].parent, "main") == paths
+
+
+@pytest.mark.parametrize("what", ["FIFO", "device", "folder", "link"])
+def test_what_is_no_file_is_left_out_and_nobody_waits_for_it(registry: Registry, tmp_path: Path, what: str) -> None:
+    whole = execute(registry, LocalStore(tmp_path / "whole"))
+    store = LocalStore(tmp_path / "stopped")
+    put: dict[str, Callable[[Path], Any]] = {
+        "FIFO": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero"), "folder": Path.mkdir, "link": lambda p: p.symlink_to(p),
+    }  # fmt: skip
+    for path in stopped(registry, store):
+        path.unlink()
+        put[what](path)
+    assert execute(registry, store).digest == whole.digest

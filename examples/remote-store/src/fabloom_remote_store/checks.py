@@ -45,7 +45,7 @@ def check_manifest(key: str, manifest: Mapping[str, Any]) -> None:
 def check_log(name: str, data: bytes) -> None:
     """Raise DamagedArtifact unless `data` is a ref's log, each of whose entries names a key."""
     try:
-        for entry in entries_of(json.loads(data)):
+        for entry in entries_of(json.loads(data), name):
             if not KEY.fullmatch(entry.key):
                 raise ValueError("an entry that names no key")
     except (ValueError, TypeError, RecursionError) as error:
