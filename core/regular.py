@@ -17,8 +17,10 @@ def is_plain(path: Path) -> bool:
     """Whether a regular file itself is there, not a link to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    except OSError as error:
+        if error.errno in {errno.ENOENT, *STRANGE}:
+            return False
+        raise
 
 
 def open_regular(path: Path) -> IO[bytes]:
@@ -46,7 +48,7 @@ def clear(path: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
 
 

@@ -202,8 +202,6 @@ def _is_there(path: Path) -> bool:
     """Whether anything has that name, or may have."""
     try:
         path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return error.errno not in {errno.ENOENT, *STRANGE}
     return True

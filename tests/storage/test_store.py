@@ -669,6 +669,107 @@ def test_a_ref_that_holds_a_path_is_damaged(run_task: Any, store: LocalStore) ->
     assert "ref champion" in verify(store).problems and store.refs.names() == ["champion"]
 
 
+def test_no_flipped_bit_of_a_ref_leaves_another_log(run_task: Any, store: LocalStore) -> None:
+    """A move that is none any more, or a key of the past: the ref would point elsewhere, and nothing would tell."""
+    made = make_all(run_task)
+    for name in ("model", "report"):
+        store.refs.set("champion", made[name].key, why="better")
+    store.refs.set("other", made["images"].key)
+    path = store.root / "refs" / "champion.json"
+    sound = path.read_bytes()
+    chance = random.Random(1)
+    for at in range(len(sound)):
+        path.write_bytes(sound[:at] + bytes([sound[at] ^ 1 << chance.randrange(8)]) + sound[at + 1 :])
+        with pytest.raises(DamagedArtifact, match="ref 'champion' is damaged"):
+            store.refs.get("champion")
+    path.write_bytes((store.root / "refs" / "other.json").read_bytes())
+    assert list(verify(store).problems) == ["ref champion"]
+    with pytest.raises(DamagedArtifact):
+        collect(store, 0.0)  # what a ref protects that cannot be read, nobody knows
+    path.write_bytes(canonical_json([{k: v for k, v in entry.items() if k != "sum"} for entry in json.loads(sound)]))
+    assert store.refs.get("champion") == made["report"].key, "a log from before the sums is read"
+
+
+@pytest.mark.parametrize("what", ["folder", "FIFO", "link"])
+def test_a_ref_in_whose_place_no_file_is_stays_a_ref(run_task: Any, store: LocalStore, what: str) -> None:
+    """Were it not listed, `gc --unreferenced` would remove what it protects."""
+    store.refs.set("champion", run_task(Kinds, "images").key)
+    path = store.root / "refs" / "champion.json"
+    path.unlink()
+    {"folder": Path.mkdir, "FIFO": os.mkfifo, "link": lambda p: p.symlink_to(p.name)}[what](path)
+    assert store.refs.names() == ["champion"] and list(verify(store).problems) == ["ref champion"]
+    with pytest.raises(DamagedArtifact):
+        collect(store, 0.0)
+
+
+def test_a_damaged_list_of_what_a_living_run_needs_stops_gc(run_task: Any, store: LocalStore) -> None:
+    key = run_task(Kinds, "images").key
+    with store.pinned([key]):
+        (path,) = (store.root / "locks").glob("run-*.lock")
+        body = path.read_text()
+        path.write_text(body.replace(key, "f" + key[1:]))
+        with pytest.raises(DamagedArtifact, match="living run"):
+            collect(store, 0.0)
+    assert collect(store, 0.0)[0] == [key]
+
+
+IN_PLACE: dict[str, Callable[[Path, Path], None]] = {
+    "FIFO": lambda path, out: os.mkfifo(path),
+    "device": lambda path, out: path.symlink_to("/dev/zero"),
+    "folder": lambda path, out: path.mkdir(),
+    "link to itself": lambda path, out: path.symlink_to(path.name),
+    "file": lambda path, out: path.write_bytes(b"x"),
+    "link to a folder": lambda path, out: path.symlink_to(out),
+}
+
+
+@pytest.mark.parametrize("what", IN_PLACE)
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "data.zarr/zarr.json", "data.zarr/images/c/0/0/0/0", "data.zarr/images", "data.zarr", "."]
+)
+def test_what_stands_in_the_place_of_a_file_or_folder_is_found_at_once_and_healed(
+    run_task: Any, store: LocalStore, tmp_path: Path, name: str, what: str
+) -> None:
+    whole = run_task(Kinds, "images")
+    step, other = planned(store), run_task(Kinds, "report", images=whole)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("mine")
+    path = store.folder(step.key) / name
+    path.rename(tmp_path / "was")
+    IN_PLACE[what](path, tmp_path / "out")
+    assert step.key in verify(store).problems
+    with pytest.raises((DamagedArtifact, UserError)):
+        read_all(store, step.key)
+    read_all(store, other.key)
+    sweep(store)
+    result = run_step(step, store, Options(device="cpu", redo=("images",)))
+    assert result.digest == whole.digest and not verify(store).problems and not verify(store).leftovers
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["precious"], "nothing behind a link is touched"
+
+
+@pytest.mark.parametrize("what", IN_PLACE)
+@pytest.mark.parametrize("room", ["staging", "work"])
+def test_what_stands_in_the_place_of_a_steps_own_folder_is_cleared(store: LocalStore, tmp_path: Path, room: str, what: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("mine")
+    step = planned(store)
+    IN_PLACE[what](store.root / room / step.key, tmp_path / "out")
+    assert run_step(step, store, Options(device="cpu")).status == "ran"
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["precious"] and not verify(store).problems
+
+
+def test_a_journal_whose_names_are_damaged_loses_no_block(run_task: Any, store: LocalStore, tmp_path: Path) -> None:
+    """Blocks of equal content vouch for each other: the one whose name is gone would be missing in what is committed."""
+    images = recorded_in_part(run_task)
+    journal = next((store.root / "work").glob("*/journal.jsonl"))
+    lines = journal.read_bytes().split(b"\n")
+    journal.write_bytes(b"\n".join([lines[0], lines[1], lines[3], b""]))
+    again = run_task(Kinds, "offline", images=images)
+    assert Kinds.blocks == [8, 16, 24, 32]
+    assert again.digest == whole_recording(run_task, tmp_path)
+    read_all(store, again.key)
+
+
 def test_an_artifact_without_its_manifest_is_made_again_without_being_asked(run_task: Any, store: LocalStore) -> None:
     whole = run_task(Kinds, "images").digest
     step = planned(store)
