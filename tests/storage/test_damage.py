@@ -20,5 +20,5 @@ def test_damage_is_found_as_promised_and_heals(monkeypatch: pytest.MonkeyPatch) 
     with tempfile.TemporaryDirectory() as folder:  # not pytest's, into which `nobody` may not look
         summary = measure(Path(folder), cases=36, checkpoints=14, seed=3)
     assert summary.sound, summary.told
-    assert (summary.cases, summary.checkpoint_cases) == (36, 14)
+    assert (summary.cases, summary.checkpoint_cases, summary.marked, summary.wrong_as_told) == (36, 14, True, 0)
     assert summary.found_on_reading >= 8 and summary.found_by_verify >= 8 and summary.healed >= 26
