@@ -29,8 +29,8 @@ for _number, _default in ((signal.SIGINT, signal.default_int_handler), (signal.S
             signal.signal(_number, _default)
 LONG = (
     "test_export.py", "test_docs.py", "test_conformance_kit.py", "test_dataset.py", "test_pipeline.py", "test_cli.py", "test_prefect.py",
-    "test_one_shot.py", "test_denoising_circuits.py", "test_conformance.py", "test_sinddm.py", "test_sinsemi.py", "test_processes.py",
-    "test_prefect_faults.py",
+    "test_deaths.py", "test_one_shot.py", "test_denoising_circuits.py", "test_conformance.py", "test_sinddm.py", "test_sinsemi.py",
+    "test_processes.py", "test_prefect_faults.py",
 )  # fmt: skip
 """Files of half a minute and more, the longest first: processes take whole files, and whoever gets a long one last is waited for."""
 

@@ -122,7 +122,9 @@ class Store(Protocol):
         ...
 
     def lock(self, key: str, waiting: Callable[[str], None], stop: Callable[[], bool]) -> AbstractContextManager[bool]:
-        """Hold the key: one holder at a time. `waiting(who)` is called once if it must wait; yields False if `stop()` ended that."""
+        """Hold the key: one holder at a time. `waiting(who)` is called for each holder that it must wait for, with the number of a
+        living process, words, or nothing; yields False if `stop()` ended that.
+        """
         ...
 
     def work(self, key: str) -> Path:

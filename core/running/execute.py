@@ -58,7 +58,9 @@ def run_step(
     redo = step.name in options.redo
 
     def waiting(pid: str) -> None:
-        emit({"event": "log", "message": f"waiting for process {pid}, which is making the same artifact"})
+        """Say for whom; a store that keeps its locks elsewhere gives words."""
+        who = f"process {pid}" if pid.isdecimal() else pid or "another process, not to be seen from here"
+        emit({"event": "log", "message": f"waiting for {who}, which is making the same artifact"})
 
     try:
         with store.lock(step.key, waiting, stop) as held:

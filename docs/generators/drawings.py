@@ -252,7 +252,7 @@ def executors() -> str:
 
 def processes() -> str:
     """Who starts whom, and who dies with whom."""
-    d = Drawing("processes", "The caller, the warm fork server and the workers, with their sockets", 900, 310)
+    d = Drawing("processes", "The caller, the warm fork server and the workers, with their sockets", 900, 329)
     d.box(20, 50, 230, 84, "caller", "engine, ProcessExecutor", "plan, display, observers")
     d.box(400, 50, 190, 84, "fork server", "torch imported, no CUDA", "starts with the first step", style="strong")
     for index, name in enumerate(("worker: teacher", "worker: baseline")):
@@ -268,16 +268,15 @@ def processes() -> str:
         label="events as JSON lines: progress, log, result; back: the request, stop",
         at=(460, 208),
     )
-    d.text(
-        20, 252, "The caller is killed: the server reads end-of-file and leaves; the kernel kills its workers (PR_SET_PDEATHSIG).", "small"
-    )
+    d.text(20, 252, "The caller is killed: the server reads end-of-file, ends its workers with what they started, and leaves.", "small")
     d.text(
         20,
         271,
         "A worker is killed: that step fails with the signal's name; its lock and lease were kernel flocks, so they are free.",
         "small",
     )
-    d.text(20, 290, "A worker ends: accelerator memory goes back to the driver with the process.", "small")
+    d.text(20, 290, "The server is killed: the kernel kills its workers (PR_SET_PDEATHSIG), its guard what they started.", "small")
+    d.text(20, 309, "A worker ends: accelerator memory goes back to the driver with the process.", "small")
     return d.svg()
 
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fabloom.errors import EnvironmentProblem, FabloomError
+from fabloom.running.signals import answer, heard
 
 if TYPE_CHECKING:
     from fabloom.registry import Registry
@@ -102,9 +102,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked = False
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                signal.signal(number, self._ask)
+        answer(heard(), self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

@@ -54,11 +54,18 @@ def try_lock(path: Path) -> int | None:
 
 @contextmanager
 def locked(path: Path, waiting: Callable[[str], None], stop: Callable[[], bool]) -> Iterator[bool]:
-    """Hold the lock at `path`; `waiting(pid)` is called once if it must wait. Yields False if `stop()` ended the wait."""
+    """Hold the lock at `path`. Yields False if `stop()` ended the wait.
+
+    `waiting(pid)` is called if it must wait, and again when another process has taken the lock meanwhile: with the number of a living
+    process, or with nothing where the holder cannot be seen from here (another machine, another container).
+    """
     handle = try_lock(path)
-    if handle is None:
-        waiting(_holder(path))
+    told = ""
     while handle is None and not stop():
+        written = _written(path)
+        if written not in ("", told):
+            told = written
+            waiting(written if _holds(written, path) else "")
         time.sleep(PAUSE)
         handle = try_lock(path)
     try:
@@ -103,8 +110,30 @@ def is_odd(path: Path) -> bool:
         return False
 
 
-def _holder(path: Path) -> str:
+def _written(path: Path) -> str:
+    """The number that the last holder wrote; nothing in the moment before it does."""
     try:
-        return path.read_text(errors="replace") or "?"
+        return path.read_text().partition("\n")[0]
+    except (OSError, ValueError):
+        return ""
+
+
+def _holds(pid: str, path: Path) -> bool:
+    """Whether a living process of that number has the lock open: what is written may be of one that died, or of another machine."""
+    if not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+        files = list(Path(f"/proc/{pid}/fd").iterdir())
+    except (ProcessLookupError, PermissionError, OverflowError):
+        return False
     except FileNotFoundError:
-        return "?"
+        return True  # a system that does not list them
+    return any(_is_same(file, path) for file in files)
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    try:
+        return first.samefile(second)
+    except OSError:
+        return False

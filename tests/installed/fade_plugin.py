@@ -29,13 +29,28 @@ class RecordParams(Params):
 HELD_AT = 4
 
 
+def fork() -> int:
+    """A child of the step that does nothing for ever, once it is itself and no copy of us any more."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, b"x")
+        while True:
+            signal.pause()
+    os.read(reading, 1)
+    os.close(reading)
+    os.close(writing)
+    return child
+
+
 def hold(ctx: Context) -> None:
-    """Touch the file that FADE_HOLD names and stay until a stop is asked for or somebody removes it, so that a test finds this process at
-    work whenever it looks.
-    """
+    """Write who we are into the file that FADE_HOLD names and stay until a stop is asked for or the file is taken away, so that a test
+    finds this process at work whenever it looks; with FADE_CHILD there is a fork of ours beside, which would stay for ever."""
     if place := os.environ.get("FADE_HOLD"):
-        Path(place).touch()
-        while not ctx.stop_requested() and Path(place).exists():
+        child = fork() if "FADE_CHILD" in os.environ else -1
+        Path(f"{place}.new").write_text(f"{os.getpid()} {child}")
+        Path(f"{place}.new").rename(place)
+        while Path(place).exists() and not ctx.stop_requested():
             time.sleep(0.01)
 
 

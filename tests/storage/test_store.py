@@ -818,6 +818,25 @@ def test_threads_that_want_one_artifact_make_it_once(store: LocalStore) -> None:
     assert not list((store.root / "locks").iterdir())
 
 
+def test_a_wait_names_a_living_process_that_has_the_lock_and_each_holder_anew(store: LocalStore) -> None:
+    path, told = store.root / "locks" / "x.lock", []
+    written = iter([str(os.getppid()), "4194305", "another machine's", "\xff\xfe", str(os.getpid())])
+    holder = locks.try_lock(path)
+    assert holder is not None
+
+    def stop() -> bool:
+        """After each look: who lives and has nothing to do with it, who cannot live, what is no number, and at last who holds it."""
+        follower = next(written, None)
+        if follower is not None:
+            path.write_text(follower)
+        return follower is None
+
+    with locks.locked(path, told.append, stop) as held:
+        assert not held
+    locks.release(path, holder)
+    assert told == ["", "", "", "", str(os.getpid())]
+
+
 def test_waiting_for_a_lock_can_be_stopped(store: LocalStore) -> None:
     path = store.root / "locks" / "x.lock"
     holder = locks.try_lock(path)

@@ -5,13 +5,15 @@ An out-of-memory kill becomes an exit code, accelerator memory goes back to the 
     caller  ──control socket: a byte and a descriptor per step──>  server  ──fork──>  worker
     worker  <────── the step's own socket: request, "stop" | events, exit ──────────>  caller
 
-Only JSON crosses a socket. The server ends when the control socket closes, the kernel kills a worker when the server ends
-(`PR_SET_PDEATHSIG`), so a killed caller leaves nothing behind. Caller and server share a process group and the server is deaf to what
-is sent to it; each worker leads a group of its own, which the server ends with it.
+Only JSON crosses a socket. The server ends when the control socket closes, and its workers before it; the kernel kills a worker when the
+server is killed (`PR_SET_PDEATHSIG`). Caller and server share a process group and the server is deaf to what asks for a stop there; each
+worker leads a group of its own, which the server ends with it, or `guard` where the server is gone: a killed caller, server or worker
+leaves nothing behind.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import socket
@@ -43,15 +45,28 @@ class ProcessExecutor:
         self._running: set[socket.socket] = set()
         self._stopped = False
 
-    def _start(self) -> socket.socket:
-        """The control socket of a living server. The caller holds the guard."""
+    def _start(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+        """A living server and its control socket. The caller holds the guard."""
         if self._control is None or self._server is None or self._server.poll() is not None:
             self._control, theirs = socket.socketpair()
             # -P: what lies in the working folder is never imported, however it is called
             command = [sys.executable, "-P", "-m", "fabloom.running.executors.server", *self._preload]
             self._server = subprocess.Popen(command, stdin=theirs.fileno(), stdout=2)
             theirs.close()
-        return self._control
+        return self._control, self._server
+
+    def _hand(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        """Give the worker's socket to the server, to a new one where it has just died. The caller holds the guard."""
+        for last in (False, True):
+            control, server = self._start()
+            try:
+                socket.send_fds(control, [b"s"], [theirs.fileno()])
+            except ConnectionError:
+                if last or _end(server) is None:
+                    raise
+            else:
+                break
+        return server
 
     def submit(self, request: StepRequest, emit: Emit) -> Future[StepResult]:
         """Run the step in a worker; one that fails, is stopped or dies gives a failed result."""
@@ -59,27 +74,30 @@ class ProcessExecutor:
         ours, theirs = socket.socketpair()
         with theirs, self._guard:
             try:
-                socket.send_fds(self._start(), [b"s"], [theirs.fileno()])
+                server = self._hand(theirs)
                 ours.sendall(json.dumps(request.as_dict()).encode() + b"\n" + (STOP if self._stopped else b""))
             except OSError as error:
                 ours.close()
                 raise EnvironmentProblem(f"the step server could not be started: {error}") from error
             self._running.add(ours)
-        threading.Thread(target=self._follow, args=(ours, request, emit, done), name=f"fabloom-{request.name}", daemon=True).start()
+        follow = functools.partial(self._follow, ours, server, request, emit, done)
+        threading.Thread(target=follow, name=f"fabloom-{request.name}", daemon=True).start()
         return done
 
-    def _follow(self, ours: socket.socket, request: StepRequest, emit: Emit, done: Future[StepResult]) -> None:
+    def _follow(
+        self, ours: socket.socket, server: subprocess.Popen[bytes], request: StepRequest, emit: Emit, done: Future[StepResult]
+    ) -> None:
         """Pass events on until the worker's end, and settle the future, whatever happens."""
         result: StepResult | None = None
         try:
             with ours:
-                result = _listen(ours, request, emit)
+                result = _listen(ours, request, emit) or failed(request, RuntimeError(_death(request, "the step server", _end(server))))
         except Exception as error:  # a display that fails must not lose the step's end
             result = failed(request, error)
         finally:
             with self._guard:
                 self._running.discard(ours)
-            done.set_result(result or failed(request, RuntimeError("the step server died")))
+            done.set_result(result or failed(request, RuntimeError("the step was lost")))
 
     def stop(self) -> None:
         """Ask every running step to stop at its next checkpoint; what is submitted later stops at once."""
@@ -113,7 +131,7 @@ def _listen(ours: socket.socket, request: StepRequest, emit: Emit) -> StepResult
                 if event["event"] == "result":
                     result = StepResult(**event["result"])
                 elif event["event"] == "exit":
-                    return result or failed(request, RuntimeError(_death(request, event["status"])))
+                    return result or failed(request, RuntimeError(_death(request, "its process", event["status"])))
                 else:
                     emit(event)
         except (ConnectionError, ValueError):
@@ -121,9 +139,20 @@ def _listen(ours: socket.socket, request: StepRequest, emit: Emit) -> StepResult
     return result
 
 
-def _death(request: StepRequest, status: int) -> str:
-    if status < 0:
-        name = signal.Signals(-status).name
-        hint = " (often the kernel, out of memory: lower the batch size)" if name == "SIGKILL" else ""
-        return f"step '{request.name}' failed: its process was killed by {name}{hint}. Run again to go on from its last checkpoint."
-    return f"step '{request.name}' failed: its process ended with code {status} and no result"
+def _end(server: subprocess.Popen[bytes]) -> int | None:
+    """How a server ended whose sockets are closed; None where it hangs."""
+    try:
+        return server.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _death(request: StepRequest, who: str, status: int | None) -> str:
+    """One line: the step, who died of what, and what to do."""
+    if status is None:
+        return f"step '{request.name}' failed: {who} does not answer any more. Run again to go on from its last checkpoint."
+    if status >= 0:
+        return f"step '{request.name}' failed: {who} ended with code {status} and no result"
+    name = signal.Signals(-status).name
+    hint = " (often the kernel, out of memory: lower the batch size)" if name == "SIGKILL" else ""
+    return f"step '{request.name}' failed: {who} was killed by {name}{hint}. Run again to go on from its last checkpoint."

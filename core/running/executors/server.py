@@ -13,12 +13,16 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from fabloom.method import StepRequest, StepResult
 from fabloom.progress import Emit, Event
 from fabloom.registry import Registry
 from fabloom.running.execute import LOG, failed, open_log, run_step
 from fabloom.running.requests import step_of
+from fabloom.running.signals import STOPPING, answer, heard
+
+from .guard import Guard, end
 
 PR_SET_PDEATHSIG = 1
 
@@ -26,8 +30,10 @@ PR_SET_PDEATHSIG = 1
 def serve(preload: list[str]) -> None:
     """The server: fork a worker for every descriptor that arrives, report each one's end, leave when the caller does."""
     # a group gets them all at once (a terminal, timeout, systemd, Slurm): the caller asks every step to stop at its next checkpoint
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    asking = heard()
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+    guard = Guard()
     control = socket.socket(fileno=0)
     with _leaving_with_caller(control):  # importing torch takes seconds
         for module in preload:
@@ -43,11 +49,11 @@ def serve(preload: list[str]) -> None:
         ready, _, _ = select.select([control.fileno(), reader], [], [])
         if reader in ready:
             os.read(reader, 512)
-            _reap(children)
+            _reap(children, guard)
         if control.fileno() in ready:
             message, handles, _, _ = socket.recv_fds(control, 1, 1)
             if not message:
-                os._exit(0)  # the workers die with this process
+                _leave(children, guard)
             own = socket.socket(fileno=handles[0])
             parent = os.getpid()
             child = os.fork()
@@ -57,7 +63,10 @@ def serve(preload: list[str]) -> None:
                 for other in children.values():
                     other.close()
                 control.close()
-                _work(own, registry, parent)
+                _lead(parent, guard)
+                _work(own, registry, asking)
+            with contextlib.suppress(OSError):
+                os.setpgid(child, child)  # here too: the group may have to be ended before the child has done anything
             children[child] = own
 
 
@@ -82,28 +91,44 @@ def _leaving_with_caller(control: socket.socket) -> Iterator[None]:
         watcher.join()
 
 
-def _reap(children: dict[int, socket.socket]) -> None:
+def _reap(children: dict[int, socket.socket], guard: Guard) -> None:
     for child in list(children):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child, signal.SIGKILL)  # what the step itself started ends with it
+            end(child)  # what the step itself started ends with it
+            guard.ended(child)
             own = children.pop(child)
             with contextlib.suppress(OSError):  # the caller may be gone already
                 own.sendall(json.dumps({"event": "exit", "status": os.waitstatus_to_exitcode(status)}).encode() + b"\n")
             own.close()
 
 
-def _work(own: socket.socket, registry: Registry, parent: int) -> None:
-    """A worker: read the request, run the step, send the result, and never return."""
+def _leave(children: dict[int, socket.socket], guard: Guard) -> NoReturn:
+    """End every worker with what it started, and this process: afterwards no lock is held and nobody is left."""
+    for child in children:
+        end(child)
+    for child in children:
+        os.waitpid(child, 0)
+    guard.close()
+    os._exit(0)
+
+
+def _lead(parent: int, guard: Guard) -> None:
+    """A worker leads a process group, which the guard knows of before the step can start anything, and dies with its server."""
     os.setpgid(0, 0)
+    guard.began()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _work(own: socket.socket, registry: Registry, asking: list[signal.Signals]) -> None:
+    """A worker: read the request, run the step, send the result, and never return."""
     lines = own.makefile("r", encoding="utf-8")
     request = StepRequest.from_dict(json.loads(lines.readline()))
     stopped = threading.Event()
+    answer(asking, lambda number, frame: stopped.set())  # a signal to the worker alone stops its step, as the caller's word does
 
     def listen() -> None:
         for _ in lines:

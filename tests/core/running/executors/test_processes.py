@@ -1,10 +1,9 @@
-"""Steps in worker processes: equal to inline, survived by the caller, gone with the caller."""
+"""Steps in worker processes: equal to inline, survived by the caller. Signals from outside are in tests/flows/run/test_deaths.py."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -25,7 +24,6 @@ from fabloom.running.engine import Engine, run_inline
 from fabloom.running.execute import run_step
 from fabloom.running.executors.processes import ProcessExecutor
 from fabloom.running.requests import request_of
-from fabloom.storage.backends import locks
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.verify import verify
 
@@ -224,30 +222,6 @@ def gone(others: list[psutil.Process]) -> bool:
     return not any(map(alive, others))
 
 
-def test_when_only_the_caller_is_killed_all_go_with_it_and_a_rerun_goes_on_at_once(
-    registry: Registry, store: LocalStore, tmp_path: Path, processes: ProcessExecutor
-) -> None:
-    plan, held = fade(registry, store), tmp_path / "held"
-    key = plan.step("model").key
-    submitted(processes, plan.step("images"), store)
-    child = call(store, FADE_HOLD=str(held))
-    wait_for(child, held.exists)
-    others = family(child)
-    groups = [os.getpgid(p.pid) for p in others]
-    assert len(others) == 2 and os.getpgid(child.pid) in groups, "the server is in the caller's group, the worker leads its own"
-    assert set(groups) - {os.getpgid(child.pid)} <= {p.pid for p in others}
-    assert locks.is_held(store.root / "locks" / f"{key}.lock")
-    child.kill()
-    child.wait()
-    assert gone(others), "the step is held: it would never end by itself"
-    assert not locks.is_held(store.root / "locks" / f"{key}.lock")
-    told: list[str] = []
-    resumed = submitted(processes, plan.step("model"), store, lambda e: told.append(e.get("message", e["event"])))
-    assert resumed.status == "ran" and "going on from step 4 of 'main'" in told and not [text for text in told if "waiting" in text]
-    other = LocalStore(tmp_path / "whole")
-    assert [run_step(s, other, CPU).digest for s in fade(registry, other).steps[:2]][1] == resumed.digest
-
-
 def test_a_caller_killed_while_the_server_still_imports_leaves_nobody(
     store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,24 +231,11 @@ def test_a_caller_killed_while_the_server_still_imports_leaves_nobody(
     child = call(store, PRELOAD="endless")
     wait_for(child, held.exists)
     others = family(child)
-    assert len(others) == 1
+    assert len(others) == 2, "the server and its guard"
     child.kill()
     child.wait()
     assert gone(others), "the import would never end by itself"
     assert not list(store.keys())
-
-
-def test_ctrl_c_to_the_whole_group_stops_at_a_checkpoint_with_130(registry: Registry, store: LocalStore, tmp_path: Path) -> None:
-    held = tmp_path / "held"
-    child = call(store, FADE_HOLD=str(held))
-    wait_for(child, held.exists)
-    others = family(child)
-    os.killpg(child.pid, signal.SIGINT)
-    out, _ = child.communicate(timeout=PATIENCE)
-    assert child.returncode == 130 and "finished model" in out
-    assert gone(others)
-    key = fade(registry, store).step("model").key
-    assert list(store.work(key).glob("ckpt-main-*.pt")) and len(list(store.keys())) == 1 and not verify(store).problems
 
 
 def test_two_callers_on_one_store_make_each_step_once(registry: Registry, store: LocalStore) -> None:
