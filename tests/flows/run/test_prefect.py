@@ -1,18 +1,15 @@
-"""The Prefect engine, without any network: states, artifacts, digests, failure and Ctrl-C. Few runs, since each costs a server."""
+"""The Prefect engine, without any network: states, artifacts, digests, failure. Signals are in test_deaths.py."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from fabloom.flows.run.prefect.settings import STARTUP_SECONDS
@@ -70,17 +67,25 @@ def environment(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What three runs in one process without a network say: a whole one, one that reuses it, and one with a step that dies."""
+    """What three runs in one process without a network say: a whole one, one that reuses it, and one with a step that dies.
+
+    The folder that it is called in holds modules that nobody may import.
+    """
     folder = tmp_path_factory.mktemp("prefect")
-    command = [sys.executable, "-c", TWICE, str(folder / "store")]
+    evil = folder / "evil"
+    evil.mkdir()
+    for module in ("numpy", "random", "prefect", "uvicorn", "sqlite3"):
+        (evil / f"{module}.py").write_text(f"open({str(folder / 'executed')!r}, 'a').write({module!r})\nraise SystemExit(7)\n")
+    (folder / "twice.py").write_text(TWICE)
+    command = [sys.executable, str(folder / "twice.py"), str(folder / "store")]
     probe = ["unshare", "-n", "sh", "-c", "ip link set lo up || ifconfig lo up"]
     cut = shutil.which("unshare") is not None and subprocess.run(probe, capture_output=True, check=False).returncode == 0
     if cut:
         command = ["unshare", "-n", "sh", "-c", '(ip link set lo up || ifconfig lo up) 2>/dev/null; exec "$@"', "sh", *command]
-    done = subprocess.run(command, env=environment(folder), capture_output=True, text=True, check=False, timeout=1100)
+    done = subprocess.run(command, cwd=evil, env=environment(folder), capture_output=True, text=True, check=False, timeout=1100)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return {**found, "store": folder / "store", "cut": cut, "stderr": done.stderr}
+    return {**found, "store": folder / "store", "cut": cut, "stderr": done.stderr, "executed": folder / "executed"}
 
 
 def test_the_flow_runs_and_a_second_run_is_reused_in_name_too(told: dict[str, Any]) -> None:
@@ -108,6 +113,10 @@ def test_prefects_terminal_lines_do_not_repeat_what_the_result_says(told: dict[s
     assert "Finished in state" not in told["stderr"] and "NoneType: None" not in told["stderr"]
 
 
+def test_neither_prefects_server_nor_ours_imports_from_the_working_folder(told: dict[str, Any]) -> None:
+    assert told["codes"] == [0, 0, 1] and not told["executed"].exists()
+
+
 def test_the_report_is_there_as_prefect_artifacts(told: dict[str, Any]) -> None:
     artifacts = {(kind, key): data for kind, key, data in told["api"]["artifacts"]}
     assert ("markdown", "fabloom-report") in artifacts
@@ -119,34 +128,6 @@ def test_no_network_is_needed(told: dict[str, Any]) -> None:
     if not told["cut"]:
         pytest.skip("cutting the network off needs root and unshare")
     assert told["outside"] != "reached"
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_the_group_stops_at_a_checkpoint_with_130(tmp_path: Path, number: signal.Signals) -> None:
-    """From a terminal, `timeout`, systemd, Slurm or a closed connection: every process of the group gets it. The folder that it is called
-    in holds modules that nobody may import."""
-    store, evil = tmp_path / "store", tmp_path / "evil"
-    evil.mkdir()
-    for module in ("numpy", "random", "prefect", "uvicorn", "sqlite3"):
-        (evil / f"{module}.py").write_text(f"open({str(evil / 'executed')!r}, 'a').write({module!r})\nraise SystemExit(7)\n")
-    command = [
-        str(Path(sys.executable).with_name("fabloom")), "run", "fade", "--store", str(store), "--device", "cpu", "--json", "--checkpoint",
-        "0.2",
-    ]  # fmt: skip
-    command += ["--set", "steps.model.params.pause=0.2", "--set", "steps.model.params.steps=400"]
-    child = subprocess.Popen(
-        command, env=environment(tmp_path), cwd=evil, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    deadline = time.monotonic() + 240
-    while not list(store.glob("work/*/ckpt-main-*.pt")):
-        assert child.poll() is None and time.monotonic() < deadline, child.communicate()
-        time.sleep(0.1)
-    os.killpg(child.pid, number)
-    out, err = child.communicate(timeout=240)
-    assert child.returncode == 130, (out, err)
-    assert [s["status"] for s in json.loads(out)["steps"].values()] == ["ran", "failed", "skipped", "skipped"]
-    assert "Stopping at the next checkpoint" in err and "Traceback" not in err and not (evil / "executed").exists()
-    assert list(store.glob("work/*/ckpt-main-*.pt")) and not verify(LocalStore(store)).problems
 
 
 @pytest.mark.parametrize(
@@ -164,37 +145,6 @@ def test_a_server_that_is_not_there_and_a_misspelt_setting_are_one_line_and_3(
     assert done.returncode == 3, done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("fabloom: ") and words in last and "secret" not in done.stderr + done.stdout and "Traceback" not in done.stderr
-
-
-STARTER = """
-import time
-from fabloom.flows.run.prefect.server import start_server
-from prefect.server.api.server import SubprocessASGIServer
-start_server()
-start_server()
-print(SubprocessASGIServer().server_process.pid, SubprocessASGIServer().watchdog.pid, flush=True)
-time.sleep(3600)
-"""
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def test_prefects_server_does_not_outlive_a_killed_caller(tmp_path: Path) -> None:
-    child = subprocess.Popen([sys.executable, "-c", STARTER], env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    others = [psutil.Process(int(pid)) for pid in child.stdout.readline().split()]
-    assert len(others) == 2 and all(map(alive, others))
-    child.kill()
-    child.wait()
-    deadline = time.monotonic() + 120
-    while any(map(alive, others)):
-        assert time.monotonic() < deadline, "neither would ever end by itself"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("chosen", "wanted"), [(None, STARTUP_SECONDS), (7, 7)])
