@@ -6,8 +6,8 @@ import errno
 import os
 import shutil
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 STRANGE = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENXIO, errno.ENODEV}
 """errno of a path where something else stands than is expected: a folder for a file, a file for a folder, a link to itself, a socket."""
@@ -23,7 +23,7 @@ def is_plain(path: Path) -> bool:
         raise
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading, also through a link. Raises OSError at once for whatever else is there: EISDIR for a folder, else ENODEV."""
     _check(path, path.stat())  # opening alone can wind a tape
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

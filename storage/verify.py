@@ -120,7 +120,7 @@ def broken_refs(store: LocalStore) -> dict[str, list[str]]:
             target = next(reversed(store.refs.history(name)), None)
             if target is not None and not store.has(target):
                 found[f"ref {name}"] = [f"it points at {target[:12]}, which is not in the store"]
-            elif (store.refs.root / f"{name}{SUFFIX}").is_symlink():
+            elif (store.root / "refs" / f"{name}{SUFFIX}").is_symlink():
                 found[f"ref {name}"] = ["a link, where a file was written"]
         except (FabloomError, OSError) as error:
             found[f"ref {name}"] = [str(error)]
