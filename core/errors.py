@@ -76,6 +76,10 @@ class Interrupted(FabloomError):
     exit_code = 130
 
 
+LONGEST = 200
+"""Characters of a name that may be a slip of the pen: comparing takes their square and more."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """' Did you mean 'x'?' for the closest known name, else the list of what is known.
 
@@ -83,7 +87,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     " Did you mean 'train'?"
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6) if len(name) <= LONGEST else ()
     if close:
         return f" Did you mean '{close[0]}'?"
     return f" Known: {', '.join(names)}." if names else ""

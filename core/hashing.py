@@ -27,7 +27,11 @@ def blake_file(path: Path) -> str:
 def canonical_json(value: Any) -> bytes:
     """Sorted, compact UTF-8 JSON. Raises TypeError for anything whose JSON form is not unique and exact."""
     _reject_ambiguous(value, "$")
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise TypeError(f"{text[error.start]!a} is no text: half of a pair, or a byte of a name that is not UTF-8") from error
 
 
 def _reject_ambiguous(value: Any, path: str) -> None:

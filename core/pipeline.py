@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from . import plain_yaml
 from .errors import PipelineError, UserError, did_you_mean
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=100)]
+"""Part of a file's name (the page of a run), so not longer than file systems take."""
 Input = str | list[str]
 
 
@@ -43,9 +44,15 @@ class Pipeline(BaseModel):
         """Read a YAML file. Raises PipelineError that names the file and the place in it."""
         path = Path(path)
         try:
-            text = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise PipelineError("", f"cannot read the pipeline '{path}': {error}") from error
+            with path.open("rb") as file:  # never more than can be one: it may be a device
+                data = file.read(plain_yaml.LARGEST + 1)
+            if len(data) > plain_yaml.LARGEST:
+                raise PipelineError("", f"'{path}' is larger than the {plain_yaml.LARGEST >> 20} MiB of a pipeline")
+            text = data.decode()
+        except OSError as error:
+            raise PipelineError("", f"cannot read the pipeline '{path}': {error.strerror}") from error
+        except ValueError as error:  # also a path with a NUL
+            raise PipelineError("", f"cannot read the pipeline '{path}': {error}. A pipeline is UTF-8 text.") from error
         try:
             content = plain_yaml.load(text)
         except plain_yaml.NotPlain as error:
@@ -101,6 +108,8 @@ def _places(content: dict[str, Any], place: str) -> list[str]:
 
 def _assign(content: dict[str, Any], place: str, value: Any) -> None:
     parts = place.split(".")
+    if len(parts) > plain_yaml.DEEPEST:
+        raise PipelineError(f"{place[:60]}…", f"leads more than {plain_yaml.DEEPEST} deep")
     target: Any = content
     for depth, part in enumerate(parts[:-1]):
         if depth >= 3 and isinstance(target, dict) and target.get(part) is None:

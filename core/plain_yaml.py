@@ -1,7 +1,7 @@
 """YAML as plain data: mappings with text for names, lists, text, numbers, true, false, null. YAML 1.2's core schema, and no more than JSON.
 
-A date stays the text that it is, `yes` too, `1e-4` is a number, a tag is refused. Size, depth and what aliases unfold to are bounded, so
-that no text costs more than its length: it is read event by event, by libyaml's parser where that is there.
+A date stays the text that it is, `yes` too, `1e-4` is a number, a tag is refused. Size, depth (aliases unfolded) and what aliases unfold to
+are bounded, so that no text costs more than its length: it is read event by event, by libyaml's parser where that is there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ LARGEST = 16 << 20
 DEEPEST = 64
 MOST = 1_000_000
 """Values in a document, aliases unfolded."""
+UNFOLDED = 100_000
+"""Values that aliases stand for, in all: they cost no text."""
+DIRECTIVES = 16
+"""Lines that begin with %: libyaml compares each with all before it."""
 NULL = re.compile(r"null|Null|NULL|~|")
 BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -46,14 +50,28 @@ class _Open:
     before: int
     name: str | None = None
     merged: list[Any] = field(default_factory=list)
+    depth: int = 1
+
+
+@dataclass(frozen=True)
+class _Anchored:
+    """What an alias stands for: how many values, and how deep they lie in one another."""
+
+    value: Any
+    size: int = 1
+    depth: int = 0
 
 
 def load(text: str) -> Any:
     """The one document in the text; None where there is none. Raises NotPlain."""
     if len(text) > LARGEST:
         raise NotPlain(f"{len(text)} characters are more than the {LARGEST} of a pipeline")
+    if text.count("\n%") + text.startswith("%") > DIRECTIVES:
+        raise NotPlain(f"more than {DIRECTIVES} lines begin with %")
     try:
         return _Reading().document(text)
+    except UnicodeEncodeError as error:
+        raise NotPlain(f"character {error.start + 1} is no text: half of a pair, or a byte that is not UTF-8") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise NotPlain(" ".join(str(getattr(error, "problem", None) or error).split()), mark) from error
@@ -64,8 +82,8 @@ class _Reading:
 
     def __init__(self) -> None:
         self.open: list[_Open] = []
-        self.anchors: dict[str, tuple[Any, int]] = {}
-        self.count = 0
+        self.anchors: dict[str, _Anchored] = {}
+        self.count = self.unfolded = 0
         self.documents = 0
         self.result: Any = None
 
@@ -101,7 +119,7 @@ class _Reading:
             raise NotPlain(f"'{event.value}' is given twice", event.start_mark)
         top.name = event.value
         if event.anchor is not None:
-            self.anchors[event.anchor] = (event.value, 1)
+            self.anchors[event.anchor] = _Anchored(event.value)
 
     def _alias(self, event: Any) -> None:
         top = self.open[-1] if self.open else None
@@ -109,9 +127,14 @@ class _Reading:
             raise NotPlain("an alias cannot be a name", event.start_mark)
         if event.anchor not in self.anchors:
             raise NotPlain(f"*{event.anchor} stands for nothing, or for what it is inside of", event.start_mark)
-        value, count = self.anchors[event.anchor]
-        self._counted(count, event.start_mark)
-        self._put(copy.deepcopy(value), None, 0, event.start_mark)
+        found = self.anchors[event.anchor]
+        self._counted(found.size, event.start_mark)
+        self.unfolded += found.size
+        if self.unfolded > UNFOLDED:
+            raise NotPlain(f"aliases stand for more than {UNFOLDED} values", event.start_mark)
+        if len(self.open) + found.depth > DEEPEST:
+            raise NotPlain(f"values lie more than {DEEPEST} deep in one another, aliases unfolded", event.start_mark)
+        self._put(copy.deepcopy(found.value), None, 0, event.start_mark, depth=found.depth)
 
     def _begin(self, event: Any) -> None:
         mapping = isinstance(event, yaml.MappingStartEvent)
@@ -130,24 +153,27 @@ class _Reading:
         value = done.value
         if isinstance(value, dict):
             for other in done.merged:  # what is written out wins over what is merged in, the first of several over the next
-                value = value | {name: item for name, item in other.items() if name not in value}
-        self._put(value, done.anchor, 0, event.start_mark, self.count - done.before)
+                for name, item in other.items():
+                    value.setdefault(name, item)
+        self._put(value, done.anchor, 0, event.start_mark, self.count - done.before, done.depth)
 
-    def _put(self, value: Any, anchor: str | None, count: int, mark: Any, size: int = 1) -> None:
+    def _put(self, value: Any, anchor: str | None, count: int, mark: Any, size: int = 1, depth: int = 0) -> None:
         """Hand a value to what it is in; a list or mapping was counted when it began."""
         self._counted(count, mark)
         if anchor is not None:
-            self.anchors[anchor] = (value, size)
+            self.anchors[anchor] = _Anchored(value, size, depth)
         if not self.open:
             self.result = value
             return
         top = self.open[-1]
+        merged = isinstance(top.value, dict) and top.name == "<<"  # what is in it comes into the mapping itself
+        top.depth = max(top.depth, depth - isinstance(value, list) if merged else depth + 1)
         if isinstance(top.value, list):
             top.value.append(value)
             return
         name, top.name = top.name, None
         assert name is not None, "a name comes before its value"
-        if name == "<<":
+        if merged:
             top.merged += _mappings(value, mark)
         else:
             top.value[name] = value

@@ -24,7 +24,7 @@ def source_files(root: Path) -> list[tuple[str, Path]]:
     A single file is named by its own name. Raises DataError where nothing is there or a link leads outside.
     """
     if root.is_file():
-        return [(root.name, root)]
+        return [(_text(root.name, str(root)), root)]
     if not root.is_dir():
         raise DataError(f"'{root}' does not exist. Give the path of a file or folder, e.g. with --set steps.NAME.params.path=FOLDER.")
     return [(name, Path(place)) for name, place, _ in _walk(root)]
@@ -40,6 +40,7 @@ def _walk(root: Path) -> list[tuple[str, str, os.stat_result]]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
+                _text(entry.name, entry.path)
                 if entry.is_dir():
                     if entry.is_symlink():
                         raise DataError(f"'{entry.path}' is a link to a folder. Put the folder itself there.")
@@ -49,6 +50,15 @@ def _walk(root: Path) -> list[tuple[str, str, os.stat_result]]:
                 elif entry.is_file():
                     found.append((above + entry.name, entry.path, entry.stat()))
     return sorted(found, key=lambda one: one[0])
+
+
+def _text(name: str, path: str) -> str:
+    """The name, which enters a key. Raises DataError for bytes that are no text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{path!a}: the name is not UTF-8, and could not be written down anywhere. Rename it.") from None
+    return name
 
 
 def _led(root: Path, link: Path) -> os.stat_result:
@@ -87,6 +97,8 @@ class SourceCache:
     def _hash(self, path: Path, *, trusting: bool = True) -> str:
         entries = []
         before = dict(self._known)
+        if not path.exists():
+            source_files(path)  # says so, where a path that leads in a circle cannot be resolved
         root = path.resolve()
         files = _walk(root) if root.is_dir() else [(path.name, str(root), root.stat()) for _ in source_files(path)]
         for name, place, state in files:

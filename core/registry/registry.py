@@ -121,7 +121,7 @@ class Registry(Catalog):
         """A registered pipeline by name, or the YAML file at a path."""
         if name in self._pipelines:
             return self._build(name)
-        if name.endswith((".yaml", ".yml")) or "/" in name or Path(name).is_file():
+        if name.endswith((".yaml", ".yml")) or "/" in name or _is_file(name):
             return Pipeline.load(name)
         for problem in self.problems:
             if name in problem.names:
@@ -194,3 +194,11 @@ def _check_told(store: Store, plugin: str) -> None:
         check_address(store.url)
     except UserError as error:
         raise PluginError(f"plugin {plugin} gives a store that tells a secret: {error}") from error
+
+
+def _is_file(name: str) -> bool:
+    """Whether a file is called so; False for a text that no file can be called."""
+    try:
+        return Path(name).is_file()
+    except OSError:
+        return False

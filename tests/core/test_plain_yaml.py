@@ -114,6 +114,41 @@ def test_aliases_unfold_as_far_as_the_bound_and_cost_no_more(monkeypatch: pytest
     assert MOST >= 100 * 10_000, "ten thousand steps of a hundred values each"
 
 
+def test_what_aliases_unfold_to_is_as_deep_as_what_is_written_and_no_deeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each alias may stand a level deeper than the one before: 1300 lines of a few characters were a RecursionError."""
+
+    def chain(length: int, form: str) -> str:
+        return "\n".join(["a0: &a0 {k: v}", *(f"a{n}: &a{n} {form.format(n - 1)}" for n in range(1, length))])
+
+    for form in ("[*a{}]", "{{k: *a{}}}"):
+        assert load(chain(DEEPEST - 2, form))
+        with pytest.raises(NotPlain, match=f"more than {DEEPEST} deep in one another, aliases unfolded"):
+            load(chain(1300, form))
+    assert load(chain(200, "{{<<: *a{}, n: 1}}"))["a199"] == {"n": 1, "k": "v"}, "what is merged in lies no deeper"
+    assert load(chain(200, "{{<<: [*a{}]}}"))["a199"] == {"k": "v"}
+    monkeypatch.setattr("fabloom.plain_yaml.UNFOLDED", 110)
+    assert load(bomb(10, 2))["a1"]
+    with pytest.raises(NotPlain, match="aliases stand for more than 110 values"):
+        load(bomb(11, 2))
+
+
+def test_merges_and_directives_cost_their_length() -> None:
+    """9,000 merges into 6,000 names copied the names each time; libyaml compares each tag's handle with all before it."""
+    names = ", ".join(f"n{i}: {i}" for i in range(6000))
+    began = time.process_time()
+    assert len(load(f"x: &x {{a: 1}}\ny: {{{names}, <<: [{', '.join(['*x'] * 9000)}]}}")["y"]) == 6001
+    with pytest.raises(NotPlain, match="lines begin with %"):
+        load("".join(f"%TAG !t{i}! x\n" for i in range(100_000)) + "--- a")
+    assert time.process_time() - began < 3
+    assert load("%YAML 1.2\n---\na: 1") == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ["a: \ud800", "\udcff: b", "\udce9"])
+def test_bytes_that_are_no_text_are_refused(text: str) -> None:
+    with pytest.raises(NotPlain, match="is no text"):
+        load(text)
+
+
 def test_whatever_is_written_is_a_value_or_one_line() -> None:
     """Fuzzing: pieces of YAML in any order. Nothing else comes out, and what comes out is JSON."""
     chance = random.Random(7)

@@ -57,7 +57,22 @@ def test_different_values_have_different_bytes(one: Any, other: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [float("nan"), float("inf"), -float("inf"), {1: 2}, {None: 1}, {"a": {1, 2}}, b"x", object(), Path("x"), [float("nan")], 1j, range(3)],
+    [
+        float("nan"),
+        float("inf"),
+        -float("inf"),
+        {1: 2},
+        {None: 1},
+        {"a": {1, 2}},
+        b"x",
+        object(),
+        Path("x"),
+        [float("nan")],
+        1j,
+        range(3),
+        "\ud800",
+        {"\udcff": 1},
+    ],
     ids=lambda value: "object" if type(value) is object else repr(value),
 )
 def test_what_has_no_single_form_is_refused(value: Any) -> None:
