@@ -5,16 +5,20 @@ Everything goes to stderr, since stdout belongs to `--json` and to pipes.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 
+from fabloom.errors import Interrupted
 from fabloom.method import StepResult
 from fabloom.progress import Event
+
+from .output import Lasting, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +28,10 @@ if TYPE_CHECKING:
 PLAIN_PERIOD = 30.0
 """Seconds between two progress lines of a step where there is no terminal."""
 
-SYMBOLS = {"running": ("▸", "cyan"), "ran": ("✓", "green"), "reused": ("=", "blue"), "failed": ("✗", "red"), "skipped": ("–", "dim")}
+SYMBOLS = {
+    "running": ("▸", "cyan"), "ran": ("✓", "green"), "reused": ("=", "blue"), "failed": ("✗", "red"), "skipped": ("–", "dim"),
+    "stopped": ("■", "yellow"),
+}  # fmt: skip
 AGAIN = "run the same command again: finished steps are reused"
 NEXT = {
     2: f"Mend the command, the pipeline or the data, then {AGAIN}.",
@@ -58,7 +65,7 @@ class LiveDisplay:
     def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
 
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or Console(file=cast("IO[str]", Lasting(sys.stderr)), highlight=False)
         self._lines: dict[str, Line] = {}
         self._lock = threading.RLock()
         self._live: Live | None = None
@@ -101,10 +108,10 @@ class LiveDisplay:
                     self._say(f"{name}: started on {event.get('device', 'this machine')}")
 
     def _finish(self, line: Line, result: dict[str, Any], known: bool) -> None:
-        line.task, line.status, line.progress = str(result["task"]), str(result["status"]), None
+        line.task, line.status, line.progress = str(result["task"]), shown_status(str(result["status"]), int(result["exit_code"])), None
         line.seconds = float(result["seconds"]) or (line.elapsed if known else 0.0)
         if self._live is None:
-            took = f" in {clock(line.seconds)}" if line.status in ("ran", "failed") else ""
+            took = f" in {clock(line.seconds)}" if line.status in ("ran", "failed", "stopped") else ""
             self._say(f"{line.name}: {line.status}{took}")
 
     def _tell_progress(self, line: Line) -> None:
@@ -142,7 +149,7 @@ class LiveDisplay:
                 counted, pace = describe(progress)
             elif line.status != "running":
                 counted = line.status
-            elapsed = clock(line.elapsed) if line.status in ("running", "ran", "failed") else ""
+            elapsed = clock(line.elapsed) if line.status in ("running", "ran", "failed", "stopped") else ""
             grid.add_row(
                 Text(symbol, style), Text(printable(line.name), "bold"), Text(printable(line.task), "dim"),
                 bar, Text(counted), Text(elapsed, "dim"), Text(pace, "dim"),
@@ -159,19 +166,26 @@ class LiveDisplay:
         for column in ("", "step", "task", "status", "took", "key"):
             grid.add_column(column, justify="right" if column == "took" else "left", overflow="fold")
         for r in results:
-            symbol, style = SYMBOLS.get(r.status, SYMBOLS["skipped"])
+            status = shown_status(r.status, r.exit_code)
+            symbol, style = SYMBOLS.get(status, SYMBOLS["skipped"])
             took = clock(r.seconds) if r.status == "ran" else ""
-            cells = (symbol, r.name, r.task, r.status, took, r.key[:12])
+            cells = (symbol, r.name, r.task, status, took, r.key[:12])
             grid.add_row(*(Text(printable(cell), style if place in (0, 3) else "") for place, cell in enumerate(cells)))
         self._console.print(grid, width=width)
         for r in results:
             if r.status == "failed":
                 self._say("")
-                self._say(f"{r.name} failed: {r.error}" if r.name not in r.error else r.error, "red")
+                status = shown_status(r.status, r.exit_code)
+                self._say(f"{r.name} {status}: {r.error}" if r.name not in r.error else r.error, "red" if status == "failed" else "yellow")
                 self._say(NEXT.get(r.exit_code, OTHERWISE))
         if report_path is not None:
             self._say("")
             self._say(f"Report: {report_path}", "bold")
+
+
+def shown_status(status: str, exit_code: int) -> str:
+    """The status as people read it: a step that ended because a stop was asked for did not fail."""
+    return "stopped" if status == "failed" and exit_code == Interrupted.exit_code else status
 
 
 def describe(progress: Event) -> tuple[str, str]:
@@ -193,8 +207,3 @@ def clock(seconds: float) -> str:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
     return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
-
-
-def printable(text: str) -> str:
-    """Without the control characters by which a message could move the cursor or recolour the terminal."""
-    return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)

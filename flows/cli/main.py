@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import shutil
+import errno
 import sys
-import textwrap
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from fabloom.errors import EnvironmentProblem, FabloomError
+from fabloom.errors import EnvironmentProblem, FabloomError, UserError
 from fabloom.running.signals import answer, heard
+
+from .output import LostOutput, emit_json, quiet_stdout, say, settle, table, tell, unwritten
 
 if TYPE_CHECKING:
     from fabloom.registry import Registry
@@ -59,42 +57,6 @@ SetOption = Annotated[
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of the whole pipeline.")]
 WhatArgument = Annotated[str, typer.Argument(metavar="KEY|REF", help="A key, the first 6 or more of its characters, or a ref.")]
-
-
-def say(text: str = "") -> None:
-    """One line on stdout."""
-    typer.echo(text)
-
-
-def emit_json(value: Any) -> None:
-    """The one JSON document of `--json`."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-@contextmanager
-def quiet_stdout() -> Iterator[None]:
-    """What tasks, libraries and child processes print goes to stderr, so that stdout holds the one JSON document."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-
-
-def table(columns: list[str], rows: list[list[str]]) -> None:
-    """A plain table on stdout; on a terminal the last column is folded to fit. Without rich, which takes longer than a plan."""
-    lines = [columns, *([" ".join(cell.split()) for cell in row] for row in rows)]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    indent = sum(widths[:-1]) + 2 * len(widths[:-1])
-    room = max(shutil.get_terminal_size().columns - indent, 24) if sys.stdout.isatty() else max(widths[-1], 1)
-    for index, cells in enumerate(lines):
-        head = "".join(cell.ljust(width + 2) for cell, width in zip(cells[:-1], widths, strict=False))
-        text = ("\n" + " " * indent).join(textwrap.wrap(cells[-1], room, break_on_hyphens=False) or [""])
-        say(typer.style((head + text).rstrip(), bold=index == 0))
 
 
 class StopRequest:
@@ -141,7 +103,7 @@ def load_registry() -> Registry:
 
     registry = Registry.load()
     for problem in registry.noticed:
-        typer.echo(f"plugin problem: {problem}", err=True)
+        tell(f"plugin problem: {problem}")
     return registry
 
 
@@ -184,7 +146,7 @@ def run(
         live.summary(result.steps, result.report_path)
     for step in result.steps:
         if step.status == "failed" and json_:
-            typer.echo(step.error, err=True)
+            tell(step.error)
     raise typer.Exit(result.exit_code)
 
 
@@ -359,39 +321,62 @@ def main() -> None:
     from . import new as cli_new  # noqa: F401  they add their commands
     from . import store as cli_store  # noqa: F401
 
+    settle()
     try:
         code = app(standalone_mode=False, prog_name="fabloom")  # gives the code of a typer.Exit back
+        code = code if isinstance(code, int) else 0
     except FabloomError as error:
         from fabloom.registry.address import without_secrets
 
-        typer.echo(f"fabloom: {without_secrets(str(error))}", err=True)
-        sys.exit(error.exit_code)
+        tell(f"fabloom: {without_secrets(str(error))}")
+        _leave(error.exit_code)
     except UsageError as error:
         _tell_usage(error)
-        sys.exit(2)
+        code = 2
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+    except MemoryError:
+        tell("fabloom: out of memory. Ask for less, or free some.")
+        code = EnvironmentProblem.exit_code
+    except (LostOutput, BrokenPipeError) as error:
+        code = _tell_lost(error)
     except OSError as error:
-        from fabloom.regular import STRANGE
-        from fabloom.running.execute import code_of
-
-        if code_of(error) == 1 and error.errno not in STRANGE:
-            raise
-        typer.echo(f"fabloom: {error.strerror}: {error.filename}. Mend the disk or its permissions.", err=True)
-        sys.exit(EnvironmentProblem.exit_code)
+        code = _tell_system(error)
     if code == 130:
-        typer.echo("fabloom: interrupted. Run the same command again to go on.", err=True)
-    sys.exit(code if isinstance(code, int) else 0)
+        tell("fabloom: interrupted. Run the same command again to go on.")
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End with an exit code; what stdout holds is written out, or its loss told."""
+    lost = unwritten()
+    sys.exit(_tell_lost(lost) if lost is not None and code == 0 else code)
+
+
+def _tell_lost(error: OSError) -> int:
+    """Output that cannot be written: 3, but 1 and no word where whoever read it has had enough of it, as in `| head`."""
+    if error.errno == errno.EPIPE:
+        return 1
+    tell(f"fabloom: the output cannot be written: {error.strerror}. Mend the disk, or write it elsewhere.")
+    return EnvironmentProblem.exit_code
+
+
+def _tell_system(error: OSError) -> int:
+    """What the system refused, and the exit code: 3 where the machine is to blame, 2 for a path that cannot be."""
+    from fabloom.regular import STRANGE
+    from fabloom.running.execute import code_of
+
+    machine = code_of(error) == EnvironmentProblem.exit_code or error.errno in STRANGE
+    place = "" if error.filename is None else f": {error.filename}"
+    tell(f"fabloom: {error.strerror or error}{place}. {'Mend the disk or its permissions' if machine else 'Give another path'}.")
+    return EnvironmentProblem.exit_code if machine else UserError.exit_code
 
 
 def _tell_usage(error: Any) -> None:
     """A command line that cannot be read, in one line; the help itself where no argument was given."""
     command = error.ctx.command_path if error.ctx is not None else "fabloom"
-    message = error.format_message()
-    if message and "\n" not in message.strip():
-        typer.echo(f"fabloom: {message} See `{command} --help`.", err=True)
-    elif error.ctx is not None:
-        typer.echo(error.ctx.get_help(), err=True)
+    if error.ctx is not None and type(error).__name__ == "NoArgsIsHelpError":
+        with contextlib.suppress(OSError):
+            typer.echo(error.ctx.get_help(), err=True)
+    else:
+        tell(f"fabloom: {error.format_message()} See `{command} --help`.")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .main import JsonOption, StoreOption, app, emit_json, say
+from .main import JsonOption, StoreOption, app
+from .output import emit_json, say
 
 new = typer.Typer(no_args_is_help=True, help="Write a starting point, such as a plugin.")
 app.add_typer(new, name="new")

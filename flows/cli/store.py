@@ -11,7 +11,8 @@ import typer
 from fabloom.errors import FabloomError, UserError, did_you_mean
 from fabloom.progress import silent
 
-from .main import JsonOption, StoreOption, WhatArgument, app, emit_json, refs, say, table
+from .main import JsonOption, StoreOption, WhatArgument, app, refs
+from .output import emit_json, quiet_stdout, say, table, tell
 
 if TYPE_CHECKING:
     from fabloom.kinds.store import RefEntry, Store
@@ -235,8 +236,6 @@ def export(
     from fabloom.flows.run import api
     from fabloom.registry import Registry
 
-    from .main import quiet_stdout
-
     registry = Registry.load()
     opened = api.open_store(store, registry, read_only=True)
     key = opened.resolve(what)
@@ -275,7 +274,7 @@ def ref_list(store: StoreOption = None, json_: JsonOption = False) -> None:
     else:
         table(["ref", "key"], [[name, known[name][:12] if name in known else "damaged"] for name in sorted({*known, *damaged})])
     for told in damaged.values():
-        typer.echo(f"fabloom: {told}", err=True)
+        tell(f"fabloom: {told}")
     raise typer.Exit(1 if damaged else 0)
 
 
@@ -302,9 +301,9 @@ def ref_set(
     json_: JsonOption = False,
 ) -> None:
     """Point a ref at an artifact."""
-    opened = open_store(store, read_only=False)
-    full = opened.resolve(key)
-    _told(name, opened.refs.set(name, full, expected=opened.resolve(expected) if expected else None, why=why), json_)
+    looked = open_store(store)  # before a store is opened to be changed, which makes it where none is
+    full, before = looked.resolve(key), looked.resolve(expected) if expected else None
+    _told(name, open_store(store, read_only=False).refs.set(name, full, expected=before, why=why), json_)
 
 
 @refs.command("rollback")
@@ -317,22 +316,24 @@ def ref_rollback(
     json_: JsonOption = False,
 ) -> None:
     """Point a ref back at what it pointed at before. The log keeps both."""
-    opened = open_store(store, read_only=False)
-    _told(name, opened.refs.rollback(name, to=opened.resolve(to) if to else None, hold=hold, why=why), json_)
+    looked = open_store(store)
+    looked.refs.get(name)
+    back = looked.resolve(to) if to else None
+    _told(name, open_store(store, read_only=False).refs.rollback(name, to=back, hold=hold, why=why), json_)
 
 
 @refs.command("hold")
 def ref_hold(name: RefArgument, key: WhatArgument, why: WhyOption = "", store: StoreOption = None, json_: JsonOption = False) -> None:
     """Keep an artifact from being promoted to this ref."""
-    opened = open_store(store, read_only=False)
-    _told(name, opened.refs.hold(name, opened.resolve(key), why=why), json_)
+    full = open_store(store).resolve(key)
+    _told(name, open_store(store, read_only=False).refs.hold(name, full, why=why), json_)
 
 
 @refs.command("unhold")
 def ref_unhold(name: RefArgument, key: WhatArgument, why: WhyOption = "", store: StoreOption = None, json_: JsonOption = False) -> None:
     """Let an artifact be promoted to this ref again."""
-    opened = open_store(store, read_only=False)
-    _told(name, opened.refs.unhold(name, opened.resolve(key), why=why), json_)
+    full = open_store(store).resolve(key)
+    _told(name, open_store(store, read_only=False).refs.unhold(name, full, why=why), json_)
 
 
 def _told(name: str, entry: RefEntry, json_: bool) -> None:

@@ -112,7 +112,9 @@ def test_no_argument_shows_the_help(cli: Cli) -> None:
         (["run", "fade", "--enigne", "inline"], "--engine"), (["rnu", "fade"], "rnu"), (["run"], "PIPELINE"), (["plan", "fade", "--json=1"], "--json"),
         (["run", "fade", "--engine", "spark"], "inline"), (["run", "fade", "--seed", "x"], "integer"), (["run", "fade", "more"], "more"),
         (["run", "fade", "--checkpoint", "-1"], "checkpoint"), (["gc", "--older-than", "soon"], "--older-than"), (["ref", "st", "a", "b"], "st"),
-        (["run", "fade", "--set"], "--set"), (["show"], "KEY"), (["export", "abc"], "DIR"),
+        (["run", "fade", "--set"], "--set"), (["show"], "KEY"), (["export", "abc"], "DIR"), (["run", "fade", "--checkpoint", "nan"], "--checkpoint"),
+        (["gc", "--older-than", "nan", "--unreferenced", "--yes"], "--older-than"), (["run", "fade", "--engine", "in\nline"], "inline"),
+        (["ref", "a\nb"], "No such command"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
@@ -297,9 +299,34 @@ def test_a_pipeline_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
     assert cli("plan", "binary.yaml").code == 2
 
 
+def test_a_pipeline_of_an_odd_name(cli: Cli, pipeline: Callable[..., Path]) -> None:
+    """A name that no file has, a device, a circle, and the name of a pipeline that its page could not be called."""
+    Path("loop.yaml").symlink_to("loop.yaml")
+    for name in ("x" * 300, "x/" * 3000, "/dev/zero", "loop.yaml", "a\nb", os.fsdecode(b"caf\xe9")):
+        done = cli("plan", name, "--store", "s")
+        assert done.code == 2 and not done.out and len(done.err.splitlines()) == 1 and done.err.startswith("fabloom: "), done
+    with Path("large.yaml").open("wb") as file:  # of two bytes each, so that what is read of it could be taken for the whole
+        file.write(b"name: p\nsteps: {a: {task: fade.make}}\n# " + "é".encode() * (9 << 20))
+    assert "larger than the 16 MiB" in cli("plan", "large.yaml", "--store", "s").err
+    for place in (f"name: {'p' * 101}\nsteps: {{a: {{task: fade.make}}}}", f"name: p\nsteps: {{{'s' * 101}: {{task: fade.make}}}}"):
+        done = cli("plan", pipeline(place), "--store", "s")
+        assert done.code == 2 and "100 characters" in done.err
+
+
+@pytest.mark.parametrize("path", ["a\0b", "loop", "dangling", "x" * 300, "/dev/null"])
+def test_a_source_that_is_none(cli: Cli, tmp_path: Path, path: str) -> None:
+    Path("loop").symlink_to("loop")
+    Path("dangling").symlink_to("nowhere")
+    (tmp_path / "load.yaml").write_text(f"name: load\nsteps:\n  images: {{task: images.load, params: {{path: {json.dumps(path)}}}}}\n")
+    done = cli("plan", "load.yaml", "--store", "s")
+    assert done.code == 2 and len(done.err.splitlines()) == 1 and "steps.images.params" in done.err
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
+        ("steps." + "a." * 1000 + "b=1", "leads more than 64 deep"), (os.fsdecode(b"steps.caf\xe9.seed=3"), "there is nothing"),
+        (os.fsdecode(b"steps.images.params.count=caf\xe9"), "is no text"), ("steps.images.params.clean=[*_ok*]", "goes in quotes"),
         ("steps", "steps.NAME.params"), ("=3", "cannot be set"), ("steps=", "cannot be set"), ("steps.imags.params.count=3", "Did you mean 'images'"),
         ("steps.images.params.cuont=3", "Did you mean 'count'"), ("steps.images.params.count=", "steps.images.params.count"),
         ("steps.images.params.count=-1", "greater than 0"), ("steps.images.params.count=[", "be read as YAML"),
@@ -416,6 +443,20 @@ def test_refs(made: tuple[Path, dict[str, Any]], cli: Cli, pipeline: Callable[..
     assert cli("ref", "rollback", "fade/champion", "--store", store, "--json").json == {"fade/champion": first}
     text = "{name: p, steps: {o: {task: fade.record, inputs: {teacher: 'ref:fade/champion'}}}}"
     assert cli("plan", pipeline(text), "--store", store, "--json").json["steps"]["o"]["key"] == run["steps"]["offline"]["key"]
+    why = cli("ref", "set", "fade/champion", second, "--why", os.fsdecode(b"caf\xe9"), "--store", store)
+    assert why.code == 2 and "not UTF-8" in why.err
+    assert cli("ref", "hold", "fade/later", first, "--why", "not yet \x1b[31m", "--store", store).code == 0
+    assert "\x1b" not in cli("ref", "log", "fade/later", "--store", store).out
+    listed = cli("ref", "list", "--store", store, "--json")
+    assert listed.code == 0 and set(listed.json) == {"fade/champion"}, "a key was only held back from the other"
+    assert cli("show", "fade/later", "--store", store).code == cli("ref", "rollback", "fade/later", "--store", store).code == 2
+    (store / "refs" / "torn.json").write_text("[" * 100_000)
+    listed = cli("ref", "list", "--store", store, "--json")
+    assert listed.code == 1 and listed.json == {"fade/champion": first} and "'torn' is damaged" in listed.err
+    assert cli("show", "torn", "--store", store).code == 1
+    (store / "refs" / "torn.json").unlink()
+    for words in (["set", "x", first], ["hold", "x", first], ["unhold", "x", first], ["rollback", "x"]):
+        assert cli("ref", *words, "--store", "mistyped/store").code == 2 and not Path("mistyped").exists()
     for command in (["set", "../x", first], ["set", "x", "deadbeef"], ["rollback", "nothing"], ["rollback", "fade/champion"]):
         done = cli("ref", *command, "--store", store)
         assert done.code == 2 and done.err.startswith("fabloom: ")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -171,6 +174,47 @@ def test_summary_of_a_failure_says_what_to_do(code: int, hint: str) -> None:
     assert error in shown
     assert hint in shown and "run the same command again: finished steps are reused" in shown
     assert "Report" not in shown.replace("report", "")
+
+
+def test_a_stop_that_was_asked_for_is_no_red_failure() -> None:
+    console = recorded(terminal=True)
+    with LiveDisplay(console) as live:
+        live.emit(finished("teacher", "failed", seconds=13.0, exit_code=130))
+        live.summary([result("teacher", "failed", error="stopped after 3 of 9", exit_code=130), result("report", "skipped")], None)
+    assert "■ teacher" in text(console) and "failed" not in text(console) and "teacher stopped: stopped after 3 of 9" in text(console)
+    assert "\x1b[31m" not in console.file.getvalue(), "red"  # type: ignore[attr-defined]
+    console = recorded(terminal=True)
+    LiveDisplay(console).summary([result("teacher", "failed", error="cold", exit_code=1)], None)
+    assert "✗" in text(console) and "\x1b[31m" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_display_without_its_terminal_lets_the_run_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stderr", full)
+        with LiveDisplay() as live:
+            live.emit({"event": "started", "step": "teacher"})
+            live.emit(finished("teacher", "ran", seconds=1.0))
+            live.summary([result("teacher", "ran")], None)
+        with pytest.raises(OSError, match="No space"):
+            print("x", file=full, flush=True)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, full.fileno())  # what is held is written when it is closed
+        os.close(null)
+
+
+def test_what_is_printed_beside_a_live_display_is_printed_once() -> None:
+    """rich puts a stream of its own before stderr while it is live, and what that prints comes back here."""
+    code = "import sys; from fabloom.flows.cli.display import LiveDisplay\n"
+    code += "with LiveDisplay() as live:\n    assert live._live is not None; live.emit({'event': 'log', 'message': 'one'}); print('two', file=sys.stderr)"
+    master, slave = pty.openpty()
+    done = subprocess.run([sys.executable, "-c", code], stderr=slave, env={**os.environ, "TERM": "xterm"}, check=False)
+    os.close(slave)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal that nobody holds
+        while piece := os.read(master, 65536):
+            shown += piece
+    os.close(master)
+    assert done.returncode == 0 and shown.count(b"one") == shown.count(b"two") == 1
 
 
 def test_times_and_rates_as_text() -> None:
