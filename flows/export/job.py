@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
-import os
+import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fabloom.errors import FabloomError, PluginError, UserError, did_you_mean
 from fabloom.kinds import Artifact
+from fabloom.method.blame import located
 from fabloom.progress import Emit, Progress, silent
 from fabloom.registry import Registry
 
 from .formats import FORMATS, Format, Write
+
+NO_PLACE = {
+    errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.EILSEQ,
+}  # fmt: skip
+"""errno of a path that is none, or leads over something that is no folder."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +82,58 @@ def export_artifact(
             + (f".{hint}" if "Did you mean" in hint else "")
         )
     folder = Path(folder).absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"'{folder}' exists and is no empty folder; give a new one")
-    write = formats[chosen](Export(artifact, manifest, store.folder(key) / "data.zarr", registry or Registry.load(), emit))
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        write(partial)
+    with _possible(folder):
+        if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+            raise UserError(f"'{folder}' exists and is no empty folder; give a new one")
+    with _sound(artifact, chosen):
+        write = formats[chosen](Export(artifact, manifest, store.folder(key) / "data.zarr", registry or Registry.load(), emit))
+    with beside(folder) as partial:
+        with _sound(artifact, chosen):
+            write(partial)
         about = {"kind": artifact.kind, "key": key, "digest": artifact.digest, "task": manifest["preimage"]["task"], "format": chosen}
         (partial / "artifact.json").write_text(json.dumps({**about, "attrs": dict(artifact.attrs)}, indent=2))
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with _possible(folder):
+            partial.rename(folder)
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def beside(folder: Path) -> Iterator[Path]:
+    """A new folder on the file system of `folder`, to be renamed to it; where it was not, nothing stays, nor do folders made for it."""
+    partial = folder.with_name(f".{secrets.token_hex(8)}.partial")  # short: the name itself may be as long as names can be
+    made: list[Path] = []
+    try:
+        with _possible(folder):
+            made = [above for above in folder.parents if not above.exists()]
+            folder.exists()  # raises for a name that is too long, before anything is made
+            partial.mkdir(parents=True)
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        for above in made:
+            with contextlib.suppress(OSError):
+                above.rmdir()
+        raise
+
+
+@contextmanager
+def _possible(folder: Path) -> Iterator[None]:
+    """A place where no folder can be is the user's to mend; a full disk or a closed door is not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        raise UserError(f"nothing can be written to '{folder}': {error.strerror}. Give another folder.") from error
+
+
+@contextmanager
+def _sound(artifact: Artifact, format: str) -> Iterator[None]:
+    """What a writer raises by mistake, over an artifact that is not as its kind writes it perhaps, is told as such."""
+    try:
+        yield
+    except (FabloomError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        what = f"{artifact.kind} {artifact.key[:12]} cannot be written as {format}: {located(error, type(artifact))}"
+        raise FabloomError(f"{what}. `fabloom verify {artifact.key[:12]}` says whether it is damaged; take another --format.") from error
