@@ -122,7 +122,7 @@ class LocalRefs:
         with self._writing(name) as past:
             moves = [entry for entry in past if entry.action in MOVES]
             if not moves:
-                self.read(name)  # says that there is no such ref
+                self.get(name)  # says that there is no such ref, or nothing that it points at
             left = moves[-1].key
             target = to or _before(moves)
             if target is None or target == left:
@@ -165,6 +165,9 @@ class LocalRefs:
             yield self.read(name) if os.path.lexists(path) else []
 
     def _append(self, name: str, past: list[RefEntry], changes: Sequence[tuple[str, str, str, str | None]]) -> list[RefEntry]:
+        for _, _, why, _ in changes:
+            if not why.isascii() and any("\ud800" <= c <= "\udfff" for c in why):
+                raise UserError("the reason is no text: it holds a byte that is not UTF-8")
         path, at = self._file(name), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         added = [
             RefEntry(len(past) + 1 + index, key, at, _user(), why, expected, action)
@@ -232,6 +235,6 @@ def _before(moves: list[RefEntry]) -> str | None:
 
 def _user() -> str:
     try:
-        return getpass.getuser()
+        return getpass.getuser().encode(errors="backslashreplace").decode()
     except (OSError, KeyError, ImportError):  # a container without a user database
         return ""

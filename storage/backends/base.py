@@ -51,7 +51,8 @@ class BaseStore:
         manifest = self.manifest(key)
         kind = self.kinds.get(manifest["kind"])
         if kind is None:
-            maker = f"{manifest['plugin']['distribution']} {manifest['plugin']['version']}"
+            made_by = manifest.get("plugin") or {}
+            maker = f"{made_by.get('distribution', 'an unknown plugin')} {made_by.get('version', '')}".strip()
             raise PluginError(
                 f"artifact {key[:12]} is of kind '{manifest['kind']}', which no installed plugin declares; {maker} made it. Install that."
             )

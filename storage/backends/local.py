@@ -41,7 +41,10 @@ class LocalStore(BaseStore):
 
     def __init__(self, root: str | Path, kinds: Mapping[str, type[Artifact]] | None = None, *, read_only: bool = False) -> None:
         super().__init__(kinds)
-        self.root = Path(root).expanduser().absolute()
+        try:
+            self.root = Path(root).expanduser().absolute()
+        except RuntimeError as error:  # of `~somebody`
+            raise UserError(f"store '{root}': there is no such user here") from error
         self.read_only = read_only
         self._open()
         self.refs = LocalRefs(self.root / "refs")

@@ -16,7 +16,7 @@ from fabloom.hashing import blake, canonical_json
 from fabloom.planning.keys import SCHEMA
 from fabloom.regular import STRANGE, read_regular
 
-from .shape import check_shape
+from .shape import check_shape, completed
 
 NAME = "manifest.json"
 DATA = "data.zarr"
@@ -30,18 +30,18 @@ def tree_digest(files: Mapping[str, tuple[int, str]]) -> str:
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Write `folder/manifest.json` durably and return what was written."""
+    """Write `folder/manifest.json` durably and return what `read_manifest` will."""
     body = {**content, "schema": SCHEMA}
     body["self"] = blake(canonical_json(body))
     write_durably(folder / NAME, canonical_json(body))
-    return body
+    return completed(body)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read and check a manifest. Raises DamagedArtifact, or EnvironmentProblem where a newer fabloom wrote it or none may read it."""
     data = _content(folder)
     try:
-        body: dict[str, Any] = json.loads(data)
+        body: dict[str, Any] = json.loads(data, parse_constant=_refused)
         seal = canonical_json({"self": body["self"]})[1:-1]
         before, _, after = data.partition(b"," + seal)
         if not isinstance(body["schema"], int) or blake(before + after) != body["self"] or body["key"] != folder.name:
@@ -56,7 +56,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise EnvironmentProblem(
             f"artifact {folder.name[:12]} has store schema {body['schema']}; this fabloom knows {SCHEMA}. Upgrade fabloom."
         )
-    return body
+    return completed(body)
+
+
+def _refused(name: str) -> None:
+    """NaN and infinity, which are no JSON to others."""
+    raise ValueError(f"it holds {name}")
 
 
 def _content(folder: Path) -> bytes:

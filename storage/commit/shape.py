@@ -32,6 +32,8 @@ class Preimage(Shape):
     """What was asked."""
 
     task: str
+    version: int = 0
+    seed: int = 0
     inputs: dict[str, Key | list[Key]] = Field(default_factory=dict)
     params: dict[str, Any] = Field(default_factory=dict)
 
@@ -56,6 +58,15 @@ class ManifestShape(Shape):
     made_with: dict[str, Any] = Field(default_factory=dict)
     precision: dict[str, Any] = Field(default_factory=dict)
     curves: dict[str, Any] = Field(default_factory=dict)
+
+
+def completed(body: dict[str, Any]) -> dict[str, Any]:
+    """A checked manifest with what it may lack at its default, so that who reads one need not ask what is there."""
+    return {**_defaults(ManifestShape), **body, "preimage": {**_defaults(Preimage), **body["preimage"]}}
+
+
+def _defaults(shape: type[Shape]) -> dict[str, Any]:
+    return {name: field.get_default(call_default_factory=True) for name, field in shape.model_fields.items() if not field.is_required()}
 
 
 def check_shape(data: bytes) -> None:

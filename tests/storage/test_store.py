@@ -660,6 +660,34 @@ def test_a_forged_manifest_is_damaged_and_takes_nothing_else_with_it(run_task: A
     assert store.get(made["report"].key).digest == made["report"].digest
 
 
+CIRCUMSTANCES = ("created", "seconds", "device", "threads", "source", "plugin", "made_with", "precision", "curves", "marks")
+
+
+def test_a_manifest_without_circumstances_is_read_with_their_defaults(run_task: Any, store: LocalStore) -> None:
+    """Who lists, shows or plans asks for them: one manifest that lacks one must not be a KeyError for all."""
+    made = make_all(run_task)
+    path = store.folder(made["images"].key) / "manifest.json"
+    body = json.loads(path.read_bytes())
+    preimage = {name: value for name, value in body["preimage"].items() if name not in ("version", "seed", "inputs", "params")}
+    body = {**{name: value for name, value in body.items() if name not in (*CIRCUMSTANCES, "self")}, "preimage": preimage}
+    path.write_bytes(canonical_json({**body, "self": blake(canonical_json(body))}))
+    found = store.manifest(made["images"].key)
+    assert {name: type(found[name]) for name in CIRCUMSTANCES} == dict(
+        zip(CIRCUMSTANCES, (str, float, str, int, str, *[dict] * 5), strict=True)
+    )
+    assert found["preimage"] == {"version": 0, "seed": 0, "inputs": {}, "params": {}, **preimage}
+    assert not verify(store).problems and store.get(made["images"].key).digest == made["images"].digest
+
+
+def test_a_key_that_was_only_held_back_is_no_broken_ref(run_task: Any, store: LocalStore) -> None:
+    store.refs.hold("champion", run_task(Kinds, "images").key, why="not yet")
+    with pytest.raises(UserError, match="points at nothing yet"):
+        store.refs.get("champion")
+    with pytest.raises(UserError, match="points at nothing yet"):
+        store.refs.rollback("champion")
+    assert not verify(store).problems and store.refs.history("champion") == []
+
+
 def test_a_ref_that_holds_a_path_is_damaged(run_task: Any, store: LocalStore) -> None:
     run_task(Kinds, "images")
     (store.root / "refs" / "champion.json").write_text(json.dumps(["../../../etc"]))
@@ -873,6 +901,8 @@ def test_a_foreign_folder_and_a_file_are_refused_untouched(tmp_path: Path) -> No
         LocalStore(foreign / "holiday.jpg")
     with pytest.raises((UserError, EnvironmentProblem)):
         LocalStore(foreign / "holiday.jpg" / "below")
+    with pytest.raises(UserError, match="no such user"):
+        LocalStore("~no-such-user/store")
 
 
 def test_a_newer_store_or_artifact_asks_for_an_upgrade(tmp_path: Path, run_task: Any, store: LocalStore) -> None:
@@ -886,7 +916,7 @@ def test_a_newer_store_or_artifact_asks_for_an_upgrade(tmp_path: Path, run_task:
     (store.root / "store.json").write_bytes(b'{"schema":2}')
     with pytest.raises(EnvironmentProblem, match="Upgrade"):
         LocalStore(store.root)
-    for rubbish in (b"[]", b"{", b"{}", b'{"schema":"1"}'):
+    for rubbish in (b"[]", b"{", b"{}", b'{"schema":"1"}', b"[" * 100_000):
         (store.root / "store.json").write_bytes(rubbish)
         with pytest.raises(FabloomError):
             LocalStore(store.root)
@@ -986,7 +1016,7 @@ def test_ref_names_that_lead_elsewhere_are_refused(store: LocalStore, name: str)
     assert not list((store.root / "refs").iterdir())
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"[1]", b"3", b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"[1]", b"3", b"\xff", b"[" * 100_000], ids=lambda content: content[:3])
 def test_a_damaged_ref_is_told(store: LocalStore, content: bytes) -> None:
     (store.root / "refs" / "x.json").write_bytes(content)
     with pytest.raises(DamagedArtifact, match="ref 'x' is damaged"):
