@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from fabloom.errors import DataError
 
@@ -81,10 +82,10 @@ def _images(root: Path, masks: Path | None) -> list[Path]:
 
 
 def _unique(root: Path, files: Sequence[Path]) -> dict[str, Path]:
-    """Name without suffix to file."""
+    """Name without suffix to file, in one form: 'é' is one character in some file systems and archives, and two in others."""
     named: dict[str, Path] = {}
     for path, name in _names(root, files).items():
-        stem = name.removesuffix(path.suffix)
+        stem = normalize("NFC", name.removesuffix(path.suffix))
         if stem in named:
             raise DataError(f"{root}: '{named[stem].name}' and '{path.name}' are two files of one name; remove or rename one")
         named[stem] = path
@@ -92,7 +93,8 @@ def _unique(root: Path, files: Sequence[Path]) -> dict[str, Path]:
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(candidate, pattern) for pattern in patterns for candidate in (name, name.rpartition("/")[2]))
+    name = normalize("NFC", name)
+    return any(fnmatchcase(candidate, normalize("NFC", p)) for p in patterns for candidate in (name, name.rpartition("/")[2]))
 
 
 def _domain(name: str, clean: Sequence[str], defect: Sequence[str]) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -237,6 +238,28 @@ def test_two_files_of_one_name_are_refused(load: Any, folder: Path) -> None:
     png(folder / "a.png", RAMP)
     png(folder / "a.bmp", RAMP)
     refused(load, folder, "a.bmp", "a.png", "rename")
+
+
+COMPOSED, DECOMPOSED = "\u00e9", "e\u0301"
+"""One letter, as archives and file systems of two sorts write it."""
+
+
+def test_names_that_look_the_same_are_the_same(load: Any, folder: Path) -> None:
+    png(folder / f"{DECOMPOSED}.png", RAMP)
+    png(folder / "b.png", RAMP)
+    png(folder / "masks" / f"{COMPOSED}.png", dot())
+    made = load(folder, clean=["b*"])
+    assert made.domain[:].tolist() == [0, 1] and made.masks[1].any()
+    assert [entry.domain for entry in scan(folder, None, ["b.png"], [f"{COMPOSED}*"])] == [0, 1]
+    png(folder / f"{COMPOSED}.png", RAMP)
+    refused(load, folder, "two files of one name")
+
+
+def test_a_name_that_is_no_text_is_refused(load: Any, folder: Path) -> None:
+    png(folder / "a.png", RAMP)
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes((folder / "a.png").read_bytes())
+    refused(load, folder, "caf\\udce9.png", "not UTF-8", "Rename")
+    refused(load, folder / os.fsdecode(b"caf\xe9.png"), "not UTF-8")
 
 
 def test_mixed_sizes_and_depths_are_refused(load: Any, folder: Path) -> None:
