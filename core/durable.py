@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -14,14 +15,30 @@ from typing import IO
 def replacing(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
     """An unbuffered file beside `path`, and its own path: the block writes, syncs and renames it. It is removed where it was not renamed.
 
-    Its name is nobody else's, also where two machines or containers with equal process ids write into one folder.
+    Its name is nobody else's, also where two machines or containers with equal process ids write into one folder. While its writer lives
+    it is locked, so that whoever takes away what killed writers left can tell.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        try:
+            with temporary.open("xb", buffering=0) as file:
+                if not _claimed(file):
+                    continue
+                yield file, temporary
+                return
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _claimed(file: IO[bytes]) -> bool:
+    """Lock a file that was just made; False where somebody took it for one that was left, before it was locked."""
     try:
-        with temporary.open("xb", buffering=0) as file:
-            yield file, temporary
-    finally:
-        temporary.unlink(missing_ok=True)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks; what needs them says so
+    return os.fstat(file.fileno()).st_nlink > 0
 
 
 def write_durably(path: Path, data: bytes) -> None:

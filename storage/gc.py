@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
+from collections.abc import Iterable, Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+from fabloom.errors import FabloomError
 from fabloom.regular import clear, is_plain
 
-from .backends.local import LocalStore
+from .backends.local import STAMP, LocalStore
 from .backends.locks import is_held, is_odd, release, try_lock
 from .backends.pins import deciding, living
 from .commit.exchange import recover
+from .refs import LOCK
 
 KEY = re.compile(r"[0-9a-f]{40}")
+OF_A_KEY = re.compile(r"(?:aside-|gone-)?([0-9a-f]{40})(?![0-9a-f])")
+"""An entry of staging or work: `aside-` and `gone-` before a key say what became of it. Any other name is that of its lock."""
+PAGES = 20
+"""Report pages that are kept."""
 
 
 def leftovers(store: LocalStore) -> list[Path]:
-    """Staging, work and lock entries whose lock no living process holds."""
+    """Staging, work and lock entries whose lock no living process holds, and files that a killed process did not come to rename."""
     entries = [path for room in ("staging", "work") for path in sorted((store.root / room).glob("*"))]
     found = [path for path in entries if KEY.search(path.name) or path.is_dir()]
+    found += [*sorted((store.root / "locks").glob("*")), store.root / "refs" / LOCK, *unnamed(store)]
     dead = [path for path in found if not is_held(lock_of(store, path))]
-    return dead + [path for path in sorted((store.root / "locks").glob("*")) if not is_held(path)]
+    # once more: what somebody has just finished is gone by now, and what somebody has just begun is held
+    return [path for path in dead if os.path.lexists(path) and not is_held(lock_of(store, path))]
+
+
+def unnamed(store: LocalStore) -> list[Path]:
+    """What `fabloom.durable` writes beside a ref, the stamp, a report page and the memory of sources before it gets its name."""
+    beside = [(store.root / "refs").rglob(".*.tmp"), store.root.glob(f".{STAMP}.*.tmp")]
+    beside += [(store.root / room).glob(".*.tmp") for room in ("reports", "work")]
+    return sorted(path for paths in beside for path in paths if path.is_file())
 
 
 def lock_of(store: LocalStore, path: Path) -> Path:
-    """The lock of the key that an entry of a store's rooms belongs to; `aside-` and `gone-` before a key say what became of it."""
-    key = KEY.search(path.name)
-    return store.root / "locks" / f"{key.group() if key else path.name.removesuffix('.lock')}.lock"
+    """What a living process holds that is at work on an entry of the store's rooms. A file is its own lock."""
+    if path.parent in (store.root / "staging", store.root / "work") and not path.name.startswith("."):
+        key = OF_A_KEY.match(path.name)
+        return store.root / "locks" / f"{key[1] if key else path.name}.lock"
+    return path
 
 
 def sweep(store: LocalStore) -> tuple[list[Path], int]:
@@ -36,6 +56,7 @@ def sweep(store: LocalStore) -> tuple[list[Path], int]:
     removed, freed = [], 0
     for path in leftovers(store):
         lock = lock_of(store, path)
+        held = size(path) if path == lock else 0
         if is_odd(lock):
             clear(lock)
         handle = try_lock(lock)
@@ -46,31 +67,68 @@ def sweep(store: LocalStore) -> tuple[list[Path], int]:
             recover(store.root / "staging" / key, store.folder(key))  # a commit that died while the old artifact stood aside
             if not os.path.lexists(path):
                 continue
-            freed += remove(path) if path != lock else 0
+            freed += remove(path) if path != lock else held
         finally:
             release(lock, handle)
         removed.append(path)
-    pages = sorted((store.root / "reports").glob("*.html"), key=lambda p: p.lstat().st_mtime) if (store.root / "reports").is_dir() else []
-    for page in pages[:-20]:
+    for page in old_pages(store):
         freed += remove(page)
         removed.append(page)
     return removed, freed
 
 
+def old_pages(store: LocalStore) -> list[Path]:
+    """Report pages beyond the newest; another `gc` may be taking them away."""
+    found = []
+    for page in (store.root / "reports").glob("*.html"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append((page.lstat().st_mtime_ns, page))
+    return [page for _, page in sorted(found)[:-PAGES]]
+
+
 def collect(store: LocalStore, older_than_days: float) -> tuple[list[str], int]:
-    """Remove what is `unreferenced`; no run may say meanwhile what it needs. Gives the keys and the bytes freed."""
+    """Remove what is `unreferenced`; no run may say meanwhile what it needs. Gives the keys that went and the bytes freed.
+
+    What somebody holds stays, and with it everything that it was made from.
+    """
+    removed, freed, kept = [], 0, set[str]()
     with deciding(store.root / "locks"):
-        keys = unreferenced(store, older_than_days)
-        return keys, sum(discard(store, key) for key in keys)
+        for key in users_first(store, unreferenced(store, older_than_days)):
+            if key in kept:
+                continue
+            gone = discard(store, key)
+            if gone is not None:
+                removed.append(key)
+                freed += gone
+            elif store.has(key):
+                kept.update(store.lineage(key))
+    return removed, freed
+
+
+def users_first(store: LocalStore, keys: Iterable[str]) -> Iterator[str]:
+    """The keys, each before what it was made from."""
+    made_from = {key: inputs_of(store, key) for key in keys}
+    order = TopologicalSorter({key: inputs & made_from.keys() for key, inputs in made_from.items()})
+    return reversed(list(order.static_order()))
+
+
+def inputs_of(store: LocalStore, key: str) -> set[str]:
+    """What an artifact was made from; nothing where its manifest cannot be read, since nothing can be made of it either."""
+    try:
+        values = store.manifest(key)["preimage"].get("inputs", {}).values()
+    except (FabloomError, OSError):
+        return set()
+    return {one for value in values for one in (value if isinstance(value, list) else [value])}
 
 
 def unreferenced(store: LocalStore, older_than_days: float) -> list[str]:
     """Keys that neither a ref nor a living run reaches through lineage, and that were made more than so many days ago."""
+    wanted = living(store.root / "locks").union(*(store.refs.history(name) for name in store.refs.names()))
     reached: set[str] = set()
-    named = (key for name in store.refs.names() for key in store.refs.history(name))
-    for key in (*living(store.root / "locks"), *named):
+    for key in wanted:
         if key not in reached and store.has(key):
             reached.update(store.lineage(key))
+    reached |= wanted  # what is not there yet may be committed before the keys are listed
     limit = time.time() - older_than_days * 86400
     return [key for key in store.keys() if key not in reached and _made(store, key) < limit]
 
@@ -83,11 +141,11 @@ def _made(store: LocalStore, key: str) -> float:
         return time.time()
 
 
-def discard(store: LocalStore, key: str) -> int:
-    """Remove a committed artifact while its key is held; returns the bytes that were freed, 0 where somebody holds it or it is gone."""
+def discard(store: LocalStore, key: str) -> int | None:
+    """Remove a committed artifact while its key is held; the bytes that were freed, or None where somebody holds it or it is gone."""
     with store.lock(key, lambda pid: None, lambda: True) as held:
         if not held or not store.has(key):
-            return 0
+            return None
         freed = size(store.folder(key))
         store.set_aside(key)
     return freed
@@ -95,7 +153,11 @@ def discard(store: LocalStore, key: str) -> int:
 
 def size(path: Path) -> int:
     """Bytes on this disk of a file, or of all files in a folder; 0 where nothing is (an artifact that only a remote holds)."""
-    return sum(p.lstat().st_size for p in [path, *path.rglob("*")] if is_plain(p))
+    total = 0
+    for found in [path, *path.rglob("*")]:
+        with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+            total += found.lstat().st_size if is_plain(found) else 0
+    return total
 
 
 def remove(path: Path) -> int:

@@ -27,6 +27,8 @@ HEX = re.compile(r"[0-9a-f]{40}")
 SUFFIX = ".json"
 SUM = "sum"
 """Field of an entry in the file: what it and all before it hash to."""
+LOCK = ".lock"
+"""In the folder of refs: held while one of them changes."""
 MOVES = ("set", "rollback")
 """Actions that change what a ref points at."""
 
@@ -85,7 +87,7 @@ class LocalRefs:
         """The key that the ref points at."""
         past = self.history(name)
         if not past:
-            raise UserError(f"ref '{name}' points at nothing yet: it only says what is held back. Set it with `fabloom ref set NAME KEY`.")
+            raise _nowhere(name)
         return past[-1]
 
     def held(self, name: str) -> frozenset[str]:
@@ -122,7 +124,8 @@ class LocalRefs:
         with self._writing(name) as past:
             moves = [entry for entry in past if entry.action in MOVES]
             if not moves:
-                self.get(name)  # says that there is no such ref, or nothing that it points at
+                self.read(name)  # says that there is no such ref
+                raise _nowhere(name)
             left = moves[-1].key
             target = to or _before(moves)
             if target is None or target == left:
@@ -147,7 +150,7 @@ class LocalRefs:
     def alone(self) -> Iterator[None]:
         """Hold the lock of all refs."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with locked(self.root / ".lock", lambda pid: None, lambda: False):
+        with locked(self.root / LOCK, lambda pid: None, lambda: False):
             yield
 
     def fetch(self, name: str) -> None:
@@ -231,6 +234,10 @@ def _before(moves: list[RefEntry]) -> str | None:
         else:
             stack.append(entry.key)
     return stack[-2] if len(stack) > 1 else None
+
+
+def _nowhere(name: str) -> UserError:
+    return UserError(f"ref '{name}' points at nothing yet: its log has only holds. Set it with `fabloom ref set {name} KEY`.")
 
 
 def _user() -> str:

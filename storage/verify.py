@@ -19,6 +19,9 @@ from .refs import SUFFIX
 LARGEST = 1 << 12
 """Bytes that are told of a note."""
 
+LOOKS = 10
+"""Times that an artifact is looked at which somebody replaces each time before the look is over."""
+
 
 @dataclass
 class Health:
@@ -70,15 +73,18 @@ def difference(path: Path, size: int, digest: str) -> str:
 
 def settled(store: LocalStore, folder: Path) -> list[str]:
     """Problems of an artifact, looked at again where somebody removed or replaced it meanwhile."""
-    for _ in range(3):
+    problems: list[str] = []
+    for _ in range(LOOKS):
         before = identity(folder)
+        if before is None and not os.path.lexists(folder):
+            return []
         try:
             problems = [*check_artifact(folder), *missing_inputs(store, folder)] if before else [f"{NAME}: missing"]
         except (FabloomError, OSError) as error:
             problems = [str(error)]
         if not problems or identity(folder) == before:
             break
-    return problems if os.path.lexists(folder) else []
+    return problems
 
 
 def identity(folder: Path) -> tuple[int, int] | None:

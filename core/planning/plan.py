@@ -31,6 +31,11 @@ class Plan:
     def _named(self) -> dict[str, PlannedStep]:
         return {step.name: step for step in self.steps}
 
+    def keys(self) -> set[str]:
+        """What a run of it reads or makes: the steps' own keys, and those of stored artifacts that they take."""
+        given = (key for step in self.steps for key in step.inputs.values())
+        return {step.key for step in self.steps}.union(*([one] if isinstance(one, str) else one for one in given))
+
     def step(self, name: str) -> PlannedStep:
         """The step of that name. Raises UserError with the nearest name."""
         if name in self._named:

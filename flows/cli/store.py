@@ -303,7 +303,10 @@ def ref_set(
     """Point a ref at an artifact."""
     looked = open_store(store)  # before a store is opened to be changed, which makes it where none is
     full, before = looked.resolve(key), looked.resolve(expected) if expected else None
-    _told(name, open_store(store, read_only=False).refs.set(name, full, expected=before, why=why), json_)
+    opened = open_store(store, read_only=False)
+    with opened.pinned([full]):  # no gc that is deciding takes it before the ref holds it
+        opened.resolve(f"key:{full}")
+        _told(name, opened.refs.set(name, full, expected=before, why=why), json_)
 
 
 @refs.command("rollback")

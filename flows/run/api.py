@@ -89,7 +89,7 @@ def run(
     if executor is not None and engine != "inline":
         raise UserError("an executor is used by engine 'inline' alone; leave one of both out")
     performer = Engine(registry, opened, Options(device, checkpoint_seconds, tuple(redo)), emit, stop, executor)
-    with opened.pinned(step.key for step in plan.steps):
+    with opened.pinned(plan.keys()):
         return _perform(plan, performer, engine, runner)
 
 

@@ -117,8 +117,14 @@ class LocalStore(BaseStore):
     def manifest(self, key: str) -> dict[str, Any]:
         """The checked manifest. Raises UserError for an unknown key, DamagedArtifact for a damaged manifest."""
         if not _is_there(self.folder(key) / NAME):
-            raise UserError(f"there is no artifact {key} in '{self.root}'")
-        return read_manifest(self.folder(key))
+            raise self._nothing(key)
+        try:
+            return read_manifest(self.folder(key))
+        except FileNotFoundError:  # taken out meanwhile
+            raise self._nothing(key) from None
+
+    def _nothing(self, key: str) -> UserError:
+        return UserError(f"there is no artifact {key} in '{self.root}'")
 
     def reader(self, key: str, manifest: Mapping[str, Any]) -> ArtifactReader:
         """The committed files, each held against the manifest before it is believed."""
@@ -128,8 +134,11 @@ class LocalStore(BaseStore):
         """Unix time of the commit on this file system. Raises UserError for an unknown key."""
         path = self.folder(key) / NAME
         if not _is_there(path):
-            raise UserError(f"there is no artifact {key} in '{self.root}'")
-        return path.lstat().st_mtime
+            raise self._nothing(key)
+        try:
+            return path.lstat().st_mtime
+        except FileNotFoundError:
+            raise self._nothing(key) from None
 
     def keys(self) -> Iterator[str]:
         """All keys with a manifest, sorted, also of what cannot be read. What may not even be listed is told by `verify`."""

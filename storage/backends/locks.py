@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,11 @@ from pathlib import Path
 from fabloom.errors import EnvironmentProblem
 
 PAUSE = 0.05
-HERE: set[int] = set()
-"""Descriptors of the locks that this process holds."""
+HERE: dict[int, Path] = {}
+"""Descriptors of the locks that this process holds or tries."""
+
+_door = threading.Lock()
+"""Held while a descriptor comes or goes, so that no fork of another thread has one that is not in `HERE`."""
 
 
 def _let_go() -> None:
@@ -22,9 +26,23 @@ def _let_go() -> None:
     for handle in HERE:
         os.close(handle)
     HERE.clear()
+    _door.release()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(before=_door.acquire, after_in_parent=_door.release, after_in_child=_let_go)
+
+
+def _open(path: Path, flags: int) -> int:
+    with _door:
+        handle = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        HERE[handle] = path
+    return handle
+
+
+def _close(handle: int) -> None:
+    with _door:
+        HERE.pop(handle, None)
+        os.close(handle)
 
 
 def try_lock(path: Path) -> int | None:
@@ -35,21 +53,27 @@ def try_lock(path: Path) -> int | None:
     while True:
         if is_odd(path):
             raise EnvironmentProblem(f"the lock '{path}' is a link or no file, which fabloom never makes. Remove it; `fabloom gc` does.")
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        handle = _open(path, os.O_RDWR | os.O_CREAT)
+        taken = False
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        try:
-            if os.fstat(handle).st_ino == path.stat().st_ino:
+            if _is_at(handle, path):
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, str(os.getpid()).encode(), 0)
-                HERE.add(handle)
+                taken = True
                 return handle
-        except FileNotFoundError:
-            pass
-        os.close(handle)
+        except BlockingIOError:
+            return None
+        finally:
+            if not taken:
+                _close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.fstat(handle).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -77,10 +101,9 @@ def locked(path: Path, waiting: Callable[[str], None], stop: Callable[[], bool])
 
 def release(path: Path, handle: int) -> None:
     """Remove the lock file while it is still held, so that only a killed holder leaves one behind, and let go."""
-    if handle in HERE:  # in a fork it is the parent's
+    if HERE.get(handle) == path:  # in a fork it is the parent's, and the number may be another file's
         path.unlink(missing_ok=True)
-        HERE.discard(handle)
-        os.close(handle)
+        _close(handle)
 
 
 def is_held(path: Path) -> bool:
@@ -88,7 +111,7 @@ def is_held(path: Path) -> bool:
     if is_odd(path):
         return False
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = _open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     except PermissionError:
@@ -98,7 +121,7 @@ def is_held(path: Path) -> bool:
     except BlockingIOError:
         return True
     finally:
-        os.close(handle)
+        _close(handle)
     return False
 
 

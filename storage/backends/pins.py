@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fabloom.errors import DamagedArtifact
@@ -23,20 +23,17 @@ PREFIX = "run-"
 def pinned(room: Path, keys: Iterable[str]) -> Iterator[None]:
     """Pin the keys until the end of the block, or of this process. Waits for a `gc` that is deciding."""
     path = room / f"{PREFIX}{secrets.token_hex(8)}.lock"
-    with deciding(room):
-        for other in room.glob(f"{PREFIX}*.lock"):
-            if is_odd(other):
-                clear(other)
-            elif not is_held(other) and (dead := try_lock(other)) is not None:
-                release(other, dead)  # of a run that was killed
-        handle = try_lock(path)
-        assert handle is not None, "nobody else knows its name"
-        body = "\n".join([str(os.getpid()), *keys])
-        os.pwrite(handle, f"{body}\n{blake(body.encode())}".encode(), 0)
-    try:
+    with ExitStack() as own:
+        with deciding(room):
+            for other in room.glob(f"{PREFIX}*.lock"):
+                if is_odd(other):
+                    clear(other)
+                elif not is_held(other) and (dead := try_lock(other)) is not None:
+                    release(other, dead)  # of a run that was killed
+            own.enter_context(locked(path, lambda pid: None, lambda: False))  # who looks for leftovers may be the first to have it
+            body = "\n".join([str(os.getpid()), *keys])
+            path.write_text(f"{body}\n{blake(body.encode())}")
         yield
-    finally:
-        release(path, handle)
 
 
 @contextmanager

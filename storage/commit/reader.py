@@ -14,6 +14,8 @@ from fabloom.errors import DamagedArtifact
 from fabloom.hashing import blake
 from fabloom.regular import STRANGE, read_regular
 
+from .manifest import NAME
+
 if TYPE_CHECKING:
     from fabloom.storage.format.rows import Rows, StoredArray
 
@@ -39,6 +41,7 @@ class ArtifactReader:
         self.key, self.digest = key, digest
         self.folder = folder
         self._attrs, self._files, self._marks = attrs, files, marks or {}
+        self._seen: tuple[int, int] | None = None
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -66,7 +69,7 @@ class ArtifactReader:
             return StoredArray(self.folder / name, None) if name in self.names() else None
         if name not in self._committed:
             return None
-        return StoredArray(self.folder / name, self._expected, self._checked(f"{name}/{GROUP}"))
+        return StoredArray(self.folder / name, self._expected, self._checked(f"{name}/{GROUP}"), self._check_same)
 
     def rows(self, names: Sequence[str], threads: int = 2) -> Rows:
         """Fast random access to rows of several arrays."""
@@ -100,6 +103,22 @@ class ArtifactReader:
                 f"artifact {self.key[:12]}: '{name}' {what}. Run `fabloom verify {self.key[:12]}`, then `fabloom run … --redo STEP`."
             )
         return data
+
+    def _check_same(self) -> None:
+        """Raise DamagedArtifact where another artifact has taken this one's place: what was opened since may be of the other."""
+        beside = self.folder.with_name(NAME)
+        try:
+            state = beside.stat()
+            if (state.st_ino, state.st_mtime_ns) == self._seen:
+                return
+            same = f'"digest":"{self.digest}"'.encode() in beside.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            same = False
+        if not same:
+            raise DamagedArtifact(
+                f"artifact {self.key[:12]} was removed, or made again with another content, since it was opened. Run again."
+            )
+        self._seen = (state.st_ino, state.st_mtime_ns)
 
     def _expected(self, path: Path) -> str:
         """The mark of a data file. Raises DamagedArtifact where no file of its size is there."""

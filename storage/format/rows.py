@@ -38,14 +38,20 @@ class StoredArray:
     """A lazy array (`fabloom.artifacts.LazyArray`): shape and dtype from the metadata, indexing reads, verifies and returns numpy.
 
     `check(path)` is called before a data file is opened; it raises for a file that is not the one that was committed, and returns
-    the mark that was committed with it, "" or None where none is known. `metadata` is the content of `zarr.json` where the caller
-    has read it.
+    the mark that was committed with it, "" or None where none is known. `same()` is called after that, and raises where the whole
+    artifact was replaced meanwhile. `metadata` is the content of `zarr.json` where the caller has read it.
     """
 
-    def __init__(self, folder: Path, check: Callable[[Path], str | None] | None, metadata: bytes | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        check: Callable[[Path], str | None] | None,
+        metadata: bytes | None = None,
+        same: Callable[[], None] | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self.layout = read_layout(self.folder, metadata)
-        self._check = check
+        self._check, self._same = check, same
         self._files = OpenFiles()
         self._indexes: dict[int, NDArray[np.uint64]] = {}
 
@@ -177,7 +183,10 @@ class StoredArray:
     def _file(self, number: int) -> OpenFile:
         def opened() -> OpenFile:
             path = self._shard_path(number)
-            return OpenFile(path, (self._check(path) if self._check is not None else None) or "")
+            file = OpenFile(path, (self._check(path) if self._check is not None else None) or "")
+            if self._same is not None:
+                self._same()
+            return file
 
         return self._files.get(number, opened)
 
@@ -228,6 +237,8 @@ class StoredArray:
             stored = np.fromfile(path, np.uint8)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise self._damage(path, 0, "the file is missing") from error
+        if self._same is not None:
+            self._same()
         if mark and stored[-4:].tobytes().hex() != mark:
             raise self._damage(path, 0, "it is another one than was committed there, or damaged")
         target = out.reshape(-1).view(np.uint8)

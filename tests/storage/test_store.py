@@ -22,6 +22,7 @@ import pytest
 import torch
 import zarr
 
+from fabloom import durable
 from fabloom.errors import DamagedArtifact, EnvironmentProblem, FabloomError, Interrupted, StepFailed, UserError
 from fabloom.hashing import blake, canonical_json
 from fabloom.kinds import ImageSet, Model, OfflineData, Report, RowSpec, Table
@@ -585,42 +586,6 @@ def test_a_run_waits_for_a_gc_that_is_deciding(store: LocalStore) -> None:
     assert done.is_set() and not list((store.root / "locks").iterdir())
 
 
-def test_gc_and_verify_beside_writers_and_redoers_find_nothing_and_take_nothing(store: LocalStore) -> None:
-    """Four writers that make, redo and read pinned artifacts, and two cleaners that remove everything that they may."""
-    step, failures, done = planned(store), [], threading.Event()
-
-    def write() -> None:
-        own = LocalStore(store.root)
-        try:
-            for turn in range(12):
-                with own.pinned([step.key]):
-                    redo = ("images",) if turn % 2 else ()
-                    run_step(step, own, Options(device="cpu", redo=redo))
-                    assert own.get(step.key).array("images")[...].shape[0] == 6
-        except BaseException as error:
-            failures.append(error)
-
-    def clean() -> None:
-        own = LocalStore(store.root)
-        try:
-            while not done.is_set():
-                collect(own, 0.0)
-                sweep(own)
-                assert not verify(own).problems
-        except BaseException as error:
-            failures.append(error)
-
-    writers, cleaners = [threading.Thread(target=write) for _ in range(4)], [threading.Thread(target=clean) for _ in range(2)]
-    for thread in (*writers, *cleaners):
-        thread.start()
-    for thread in writers:
-        thread.join()
-    done.set()
-    for thread in cleaners:
-        thread.join()
-    assert not failures, failures
-
-
 def test_a_lock_that_is_a_link_is_refused_and_what_it_points_at_stays(store: LocalStore, tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.write_text("mine")
@@ -1046,6 +1011,130 @@ def test_leftovers_are_told_and_swept_but_not_those_of_the_living(run_task: Any,
     removed, freed = sweep(store)
     assert len(removed) == 2 and freed > 0 and verify(store).leftovers == [] and list(store.keys()) == [images.key]
     assert sweep(store) == ([], 0)
+
+
+def killed_over(work: Callable[[], Any], name: str) -> None:
+    """Do the work in a child that is killed as it is about to rename a temporary file over `name`."""
+    child = os.fork()
+    if child == 0:
+        real = Path.replace
+
+        def dies(self: Path, target: Path) -> Path:
+            if target.name == name:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(self, target)
+
+        Path.replace = dies  # type: ignore[method-assign]
+        work()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+def test_files_that_a_killed_process_did_not_come_to_rename_are_told_and_swept(store: LocalStore, tmp_path: Path) -> None:
+    """Of a promotion, of the first opening, of the memory of sources and of a report page; a living writer's are not."""
+    (tmp_path / "source").write_text("x")
+    other = tmp_path / "other"
+    killed_over(lambda: LocalStore(other), "store.json")
+    store.refs.set("line/champion", "a" * 40)
+    killed_over(lambda: LocalStore(store.root).refs.set("line/champion", "b" * 40), "champion.json")
+    killed_over(lambda: LocalStore(store.root).hasher(tmp_path / "source"), "sources.json")
+    killed_over(lambda: (store.pages.mkdir(), durable.write_durably(store.pages / "page.html", b"x")), "page.html")
+    told = [name.rpartition("/")[::2] for name in verify(store).leftovers]
+    names = {("refs", ".lock"), ("refs/line", ".champion.json.*.tmp"), ("work", ".sources.json.*.tmp"), ("reports", ".page.html.*.tmp")}
+    assert {(room, re.sub("[0-9a-f]{16}", "*", name)) for room, name in told} == names and len(told) == 4
+    with durable.replacing(store.root / "refs" / "living.json") as (file, temporary):
+        file.write(b"[]")
+        removed, freed = sweep(store)
+        assert len(removed) == 4 and freed > 0 and temporary.exists() and verify(store).leftovers == []
+    assert store.refs.history("line/champion") == ["a" * 40]
+    opened = LocalStore(other)
+    assert re.fullmatch(r"\.store\.json\.[0-9a-f]{16}\.tmp", *verify(opened).leftovers)
+    assert len(sweep(opened)[0]) == 1 and verify(opened).leftovers == [] and LocalStore(other)
+
+
+def test_a_file_that_is_swept_before_its_writer_could_lock_it_is_written_again(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, swept = durable._claimed, []
+
+    def late(file: Any) -> bool:
+        swept.extend(sweep(store)[0] if not swept else [])
+        return real(file)
+
+    monkeypatch.setattr(durable, "_claimed", late)
+    store.refs.set("champion", "a" * 40)
+    assert len(swept) == 1 and store.refs.get("champion") == "a" * 40 and verify(store).leftovers == []
+
+
+def test_what_is_held_stays_with_what_it_was_made_from(run_task: Any, store: LocalStore) -> None:
+    made = make_all(run_task)
+    with store.lock(made["model"].key, lambda pid: None, lambda: False):
+        assert set(collect(store, 0.0)[0]) == {made["offline"].key, made["report"].key}
+    assert set(store.keys()) == {made["model"].key, made["images"].key} and not verify(store).problems
+
+
+def test_what_a_ref_or_a_run_wants_is_not_collected_when_it_comes_in_that_moment(
+    run_task: Any, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is committed after it was looked which artifacts are reached, and before they are listed."""
+    key, keys = planned(store).key, LocalStore.keys
+
+    def just_now(self: LocalStore) -> Any:
+        assert run_task(Kinds, "images").key == key
+        return keys(self)
+
+    monkeypatch.setattr(LocalStore, "keys", just_now)
+    with store.pinned([key]):
+        assert unreferenced(store, -1.0) == []
+    assert unreferenced(store, -1.0) == [key]
+    store.set_aside(key)
+    store.refs.set("champion", key)
+    assert unreferenced(store, -1.0) == []
+
+
+def test_a_stored_input_of_a_run_is_pinned_too(run_task: Any, store: LocalStore) -> None:
+    made = run_task(Kinds, "images")
+    registry = Registry()
+    registry._add_method(Kinds, Origin("kinds", "kinds", "1"))
+    one = {"task": "kinds.model", "inputs": {"images": f"key:{made.key}"}}
+    plan = make_plan(Pipeline.parse({"name": "two", "steps": {"model": one}}), registry, store)
+    with store.pinned(plan.keys()):
+        assert collect(store, 0.0) == ([], 0)
+    assert collect(store, 0.0)[0] == [made.key]
+
+
+def test_a_ref_that_was_only_held_against_points_at_nothing_and_breaks_nothing(store: LocalStore) -> None:
+    store.refs.hold("champion", "a" * 40)
+    for ask in (store.refs.get, store.refs.rollback, lambda name: store.resolve(f"ref:{name}")):
+        with pytest.raises(UserError, match="points at nothing yet"):
+            ask("champion")
+    assert not verify(store).problems and unreferenced(store, 0.0) == []
+    assert store.refs.set("champion", "a" * 40).n == 2
+
+
+@pytest.mark.parametrize("moment", ["before the array", "before the file"])
+def test_a_reader_never_gives_what_a_redo_made_later(store: LocalStore, moment: str) -> None:
+    """Other content in files of equal size, with equal metadata: what is open already is read on, what is not is an error."""
+    key, facts = "ab" * 20, {"kind": "OfflineData", "preimage": {"task": "kinds.images", "inputs": {}}}
+
+    def make(value: int) -> None:
+        staged = store.stage(key)
+        writer = staged.rows(2, 2, {"row": RowSpec("uint8", (3,), compress=False)})
+        writer.append({"row": np.array([[1] * 3, [value] * 3], np.uint8)})
+        writer.close()
+        staged.put("tensor", np.full(5, value))
+        store.commit(staged, facts, replace=True)
+
+    make(1)
+    artifact: Any = store.get(key)
+    arrays = {name: artifact.array(name) for name in ("row", "tensor")} if moment == "before the file" else {}
+    make(1)
+    opened = artifact.array("row")
+    assert opened[0].tolist() == [1, 1, 1], "made again alike: nothing has changed"
+    make(2)
+    assert opened[1].tolist() == [1, 1, 1]
+    for name in ("row", "tensor"):
+        with pytest.raises(DamagedArtifact, match="another content"):
+            (arrays.get(name) or artifact.array(name))[-1]
+    assert store.get(key).array("row")[1].tolist() == [2, 2, 2]
 
 
 def test_old_pages_go_and_the_newest_stay(store: LocalStore) -> None:

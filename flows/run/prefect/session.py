@@ -121,7 +121,7 @@ def run(
     chosen = Options(**{**given, "redo": tuple(given.get("redo", ()))})
     stop = threading.Event()
     session = Session(Engine(registry, store, chosen, stop=stop.is_set, executor=_executor_for(plan)), plan, stop=stop)
-    with store.pinned(step.key for step in plan.steps):
+    with store.pinned(plan.keys()):
         prepare(session.plan, session.engine)
         with _current(session):
             return _run(session)
