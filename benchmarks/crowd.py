@@ -323,15 +323,15 @@ def clean(root: Path, done: Any) -> dict[str, int]:
 
 
 def check(root: Path, done: Any) -> dict[str, Any]:
-    """Verify again and again. A lock that somebody has made and not taken yet looks like one that was left; nothing else may."""
-    store, found = LocalStore(root), {"verifications": 0, "damaged": [], "told_though_living": [], "locks_told_though_living": 0}
+    """Verify again and again. A file that its maker has not locked yet looks like one that was left; nothing else may."""
+    store, found = LocalStore(root), {"verifications": 0, "damaged": [], "told_though_living": [], "unlocked_yet": 0}
     while not done.is_set():
         health = verify(store)
         found["verifications"] += 1
         found["damaged"] += [f"{key}: {problems}" for key, problems in health.problems.items()]
-        told = [name for name in health.leftovers if not name.startswith("locks/")]
+        told = [name for name in health.leftovers if not name.endswith((".lock", ".tmp"))]
         found["told_though_living"] += told
-        found["locks_told_though_living"] += len(health.leftovers) - len(told)
+        found["unlocked_yet"] += len(health.leftovers) - len(told)
         time.sleep(0.005)
     return found
 

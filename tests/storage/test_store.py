@@ -36,6 +36,7 @@ from fabloom.storage.backends import locks
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.backends.pins import deciding
 from fabloom.storage.commit import manifest, staging
+from fabloom.storage.format.arrays import SMALL_ROW
 from fabloom.storage.gc import collect, leftovers, sweep, unreferenced
 from fabloom.storage.verify import verify
 
@@ -1032,12 +1033,11 @@ def killed_over(work: Callable[[], Any], name: str) -> None:
 
 def test_files_that_a_killed_process_did_not_come_to_rename_are_told_and_swept(store: LocalStore, tmp_path: Path) -> None:
     """Of a promotion, of the first opening, of the memory of sources and of a report page; a living writer's are not."""
-    (tmp_path / "source").write_text("x")
     other = tmp_path / "other"
     killed_over(lambda: LocalStore(other), "store.json")
     store.refs.set("line/champion", "a" * 40)
     killed_over(lambda: LocalStore(store.root).refs.set("line/champion", "b" * 40), "champion.json")
-    killed_over(lambda: LocalStore(store.root).hasher(tmp_path / "source"), "sources.json")
+    killed_over(lambda: LocalStore(store.root).hasher(Path(__file__)), "sources.json")  # one that is at rest
     killed_over(lambda: (store.pages.mkdir(), durable.write_durably(store.pages / "page.html", b"x")), "page.html")
     told = [name.rpartition("/")[::2] for name in verify(store).leftovers]
     names = {("refs", ".lock"), ("refs/line", ".champion.json.*.tmp"), ("work", ".sources.json.*.tmp"), ("reports", ".page.html.*.tmp")}
@@ -1112,13 +1112,13 @@ def test_a_ref_that_was_only_held_against_points_at_nothing_and_breaks_nothing(s
 
 @pytest.mark.parametrize("moment", ["before the array", "before the file"])
 def test_a_reader_never_gives_what_a_redo_made_later(store: LocalStore, moment: str) -> None:
-    """Other content in files of equal size, with equal metadata: what is open already is read on, what is not is an error."""
+    """Another content in files of equal size, with equal metadata and first chunks: what is open is read on, what is not is an error."""
     key, facts = "ab" * 20, {"kind": "OfflineData", "preimage": {"task": "kinds.images", "inputs": {}}}
 
     def make(value: int) -> None:
         staged = store.stage(key)
-        writer = staged.rows(2, 2, {"row": RowSpec("uint8", (3,), compress=False)})
-        writer.append({"row": np.array([[1] * 3, [value] * 3], np.uint8)})
+        writer = staged.rows(2, 2, {"row": RowSpec("uint8", (SMALL_ROW,), compress=False)})
+        writer.append({"row": np.repeat(np.array([[1], [value]], np.uint8), SMALL_ROW, axis=1)})
         writer.close()
         staged.put("tensor", np.full(5, value))
         store.commit(staged, facts, replace=True)
@@ -1128,13 +1128,13 @@ def test_a_reader_never_gives_what_a_redo_made_later(store: LocalStore, moment: 
     arrays = {name: artifact.array(name) for name in ("row", "tensor")} if moment == "before the file" else {}
     make(1)
     opened = artifact.array("row")
-    assert opened[0].tolist() == [1, 1, 1], "made again alike: nothing has changed"
+    assert (opened[0] == 1).all(), "made again alike: nothing has changed"
     make(2)
-    assert opened[1].tolist() == [1, 1, 1]
+    assert (opened[1] == 1).all()
     for name in ("row", "tensor"):
         with pytest.raises(DamagedArtifact, match="another content"):
             (arrays.get(name) or artifact.array(name))[-1]
-    assert store.get(key).array("row")[1].tolist() == [2, 2, 2]
+    assert (store.get(key).array("row")[1] == 2).all()
 
 
 def test_old_pages_go_and_the_newest_stay(store: LocalStore) -> None:
