@@ -634,9 +634,10 @@ class StoreMachine(RuleBasedStateMachine):
         assert first == "open"
         self.world.readers[door, slot] = [key, before, before != value]
 
-    @rule(door=DOORS, key=KEYS, value=st.none() | VALUES)
-    def change_while_verifying(self, door: str, key: str, value: int | None) -> None:
-        """Nothing is found but what was the matter before or after."""
+    @rule(door=DOORS, key=st.none() | KEYS, value=st.none() | VALUES)
+    def change_while_verifying(self, door: str, key: str | None, value: int | None) -> None:
+        """Nothing is found but what was the matter before or after; without a key it is the artifact that is just being looked at."""
+        key = key or min(self.world.made, default=A)
         if key in self.world.held:
             return
         before = self.world.problems()
