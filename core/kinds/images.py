@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 
 class ImageSet(Artifact):
-    """Images uint8 [N,C,H,W] with optional masks uint8 [N,H,W], domain int8 [N], labels int16 [N] and source int32 [N].
+    """Images uint8 [N,C,H,W] with optional masks uint8 [N,H,W], scores float16 [N,H,W], domain int8 [N], labels int16 [N] and
+    source int32 [N].
 
     A pixel of a mask is 0 (clean), 1..K (a defect; with several classes an index into `class_names`, whose first is the clean
     class) or 255 (cannot tell). `domain` is 1 where any pixel is 1..K, else 0. `labels` is the class of the whole image. `source`
-    says by index which file or row an image comes from; tiles and noise copies of one share it.
+    says by index which file or row an image comes from; tiles and noise copies of one share it. `scores` is how sure who made the
+    masks is that a pixel is a defect.
     """
 
     BLOCK: ClassVar[int] = 1024
@@ -39,6 +41,11 @@ class ImageSet(Artifact):
     def masks(self) -> LazyArray | None:
         """uint8 [N,H,W]: 0 clean, 1..K a defect (`mask_names` names the values), 255 cannot tell; None where the set has no masks."""
         return self._reader.array("masks")
+
+    @property
+    def scores(self) -> LazyArray | None:
+        """float16 [N,H,W], larger where a defect is surer, finite; a probability where its maker gives one. None where nobody did."""
+        return self._reader.array("scores")
 
     @property
     def domain(self) -> LazyArray | None:
@@ -90,6 +97,7 @@ class ImageSet(Artifact):
         *,
         count: int | None = None,
         masks: NDArray[np.uint8] | None = None,
+        scores: NDArray[np.float16] | None = None,
         domain: NDArray[np.int8] | None = None,
         labels: NDArray[np.int16] | None = None,
         class_names: Sequence[str] | None = None,
@@ -115,6 +123,10 @@ class ImageSet(Artifact):
         if masks is not None:
             columns["masks"] = masks = cls._checked("masks", masks, np.uint8, 3, (count, height, width))
             domain = agreed_domain(masks, domain)
+        if scores is not None:
+            columns["scores"] = cls._checked("scores", scores, np.float16, 3, (count, height, width))
+            if not np.isfinite(scores).all():
+                raise DataError("scores must be finite: a pixel that nobody can judge is 255 in the masks")
         if domain is not None:
             columns["domain"] = cls._checked("domain", domain, np.int8, 1, (count,))
             if not np.isin(domain, (0, 1)).all():
@@ -131,7 +143,7 @@ class ImageSet(Artifact):
             kept["mask_classes"] = True
         if source is not None or source_names is not None:
             columns["source"], kept["source_names"] = check_source(count, source, source_names)
-        dims = {"images": ("channel", "y", "x"), "masks": ("y", "x")}
+        dims = {"images": ("channel", "y", "x"), "masks": ("y", "x"), "scores": ("y", "x")}
         shaped = {"images": first, **columns}
         specs = {name: RowSpec(str(a.dtype), a.shape[1:], dims=dims.get(name, ())) for name, a in shaped.items()}
         cls._append(ctx.staging.rows(count, cls.BLOCK, specs), itertools.chain([first], blocks), columns, first.shape[1:])

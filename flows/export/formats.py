@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fabloom.errors import DamagedArtifact, UserError
 from fabloom.hashing import blake
 
-from . import images, models
+from . import images, models, predictions
 
 if TYPE_CHECKING:
     from fabloom.kinds import Report
@@ -56,7 +56,7 @@ def zarr(job: Export) -> Write:
 
 
 FORMATS: Mapping[str, Mapping[str, Format]] = {
-    "ImageSet": {"png": images.png, "coco": images.coco, "imagefolder": images.imagefolder},
+    "ImageSet": {"png": images.png, "coco": images.coco, "imagefolder": images.imagefolder, "predictions": predictions.predictions},
     "Model": {
         "safetensors": models.safetensors, "diffusers": models.diffusers, "onnx": models.onnx, "torch-export": models.torch_export,
     },

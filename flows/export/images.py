@@ -76,9 +76,9 @@ def png(job: Export) -> Callable[[Path], None]:
         plain, made = plain_masks(job.artifact), {}
         for number, pixels, mask in rows(job):
             room = "images" if domain is None else DOMAINS[domain[number]]
-            _save(picture(pixels), folder / room / f"{names[number]}.png")
+            save(picture(pixels), folder / room / f"{names[number]}.png")
             if mask is not None and (domain is None or mask.any()):
-                _save(mask_picture(mask, plain), folder / "masks" / f"{names[number]}.png")
+                save(mask_picture(mask, plain), folder / "masks" / f"{names[number]}.png")
             if sources is not None:
                 made[f"{room}/{names[number]}.png"] = sources[number]
         write_classes(job.artifact, folder, plain)
@@ -106,10 +106,10 @@ def imagefolder(job: Export) -> Callable[[Path], None]:
             for number, pixels, mask in rows(job):
                 name = f"{names[number]}.png"
                 line: dict[str, Any] = {"file_name": f"{'images' if domain is None else DOMAINS[domain[number]]}/{name}"}
-                _save(picture(pixels), folder / "train" / line["file_name"])
+                save(picture(pixels), folder / "train" / line["file_name"])
                 if mask is not None:
                     line["mask_file_name"] = f"masks/{name}"
-                    _save(mask_picture(mask, plain), folder / "train" / line["mask_file_name"])
+                    save(mask_picture(mask, plain), folder / "train" / line["mask_file_name"])
                 if labels is not None:
                     line["label"] = images.class_names[labels[number]]
                 elif domain is not None:
@@ -150,7 +150,7 @@ def coco(job: Export) -> Callable[[Path], None]:
         for number, pixels, mask in rows(job):
             assert mask is not None  # refused above
             name, (height, width) = f"{names[number]}.png", pixels.shape[1:]
-            _save(picture(pixels), folder / "images" / name)
+            save(picture(pixels), folder / "images" / name)
             origin = {} if sources is None else {"source": sources[number]}
             found["images"].append({"id": number + 1, "file_name": name, "height": height, "width": width, **origin})
             for category, instance in categories.instances(number, mask):
@@ -223,6 +223,7 @@ def run_lengths(mask: Any) -> list[int]:
     return [0, *counts] if flat[0] else counts
 
 
-def _save(image: Any, path: Path) -> None:
+def save(image: Any, path: Path) -> None:
+    """Write a PIL image, in a folder that is made for it."""
     path.parent.mkdir(exist_ok=True)
     image.save(path)

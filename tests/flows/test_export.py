@@ -504,7 +504,7 @@ def test_the_names_of_a_methods_networks_stay_in_the_folder(
 @pytest.mark.parametrize(
     ("name", "fits", "wrong"),
     [
-        ("images", "png, coco, imagefolder, zarr", "onnx"), ("ddpm", "safetensors, diffusers, onnx, torch-export, zarr", "png"),
+        ("images", "png, coco, imagefolder, predictions, zarr", "onnx"), ("ddpm", "safetensors, diffusers, onnx, torch-export, zarr", "png"),
         ("report", "json, zarr", "coco"), ("offline", "zarr", "png"),
     ],
 )  # fmt: skip
@@ -529,7 +529,7 @@ class Plate(ImageSet):
 def test_a_kind_brings_formats_before_those_of_its_base(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "store", {"Plate": Plate})
     plate = write_artifact(store, lambda ctx: Plate.write(ctx, np.zeros((3, 1, 4, 4), np.uint8)))
-    assert list(formats_of(plate)) == ["count", "broken", "png", "coco", "imagefolder", "zarr"]
+    assert list(formats_of(plate)) == ["count", "broken", "png", "coco", "imagefolder", "predictions", "zarr"]
     registry = Registry()
     assert export_artifact(store, plate.key, tmp_path / "a", registry=registry) == ["artifact.json", "count.txt"]
     assert (tmp_path / "a" / "count.txt").read_text() == "3"

@@ -44,9 +44,10 @@ def run(ctx: Context, params: LoadParams) -> ImageSet:
             loaded.append(Loaded(entry, _opaque(ctx, entry.name, decode(entry.path)), mask))
             bar.advance()
     loaded = _one_colour(loaded, params.colour)
-    loaded, low, high = _one_range(loaded)
+    loaded, low, high = _one_range(loaded, params.grey_range)
     images, masks, domain = _stack(loaded, params)
-    attrs = {"grey_low": low, "grey_high": high, "files": len(entries)}
+    given = {"grey_given": True} if params.grey_range is not None else {}
+    attrs = {"grey_low": low, "grey_high": high, "files": len(entries), **given}
     return ImageSet.write(ctx, images, masks=masks, domain=domain, **_origins(loaded, params), channels=images.shape[1], attrs=attrs)
 
 
@@ -124,8 +125,8 @@ def _luma(pixels: NDArray[Any]) -> NDArray[Any]:
     return luma
 
 
-def _one_range(loaded: Sequence[Loaded]) -> tuple[list[Loaded], float, float]:
-    """uint8 files, and the values (low, high) that became 0 and 255."""
+def _one_range(loaded: Sequence[Loaded], given: tuple[float, float] | None) -> tuple[list[Loaded], float, float]:
+    """uint8 files, and the values (low, high) that became 0 and 255: the given ones, else the extremes. 8 bits stay as they are."""
     odd = next((item for item in loaded if item.pixels.dtype.newbyteorder("=") != loaded[0].pixels.dtype.newbyteorder("=")), None)
     if odd is not None:
         raise DataError(
@@ -138,9 +139,11 @@ def _one_range(loaded: Sequence[Loaded]) -> tuple[list[Loaded], float, float]:
         raise DataError(f"{loaded[0].entry.path.parent}: every pixel of the set is {low:g}; there is nothing to learn from it")
     if loaded[0].pixels.dtype == np.uint8:
         return list(loaded), 0.0, 255.0
+    low, high = given or (low, high)
     # both ends are halved first, so that the span of the widest float range is finite
     half = high / 2 - low / 2
-    scaled = [np.rint((item.pixels.astype(np.float64) / 2 - low / 2) / half * 255).astype(np.uint8) for item in loaded]
+    share = [((item.pixels.astype(np.float64) / 2 - low / 2) / half).clip(0, 1) for item in loaded]
+    scaled = [np.rint(one * 255).astype(np.uint8) for one in share]
     return [Loaded(item.entry, pixels, item.mask) for item, pixels in zip(loaded, scaled, strict=True)], low, high
 
 

@@ -22,6 +22,11 @@ class LoadParams(Params):
     colour: Literal["auto", "grey", "keep"] = Field(
         "auto", description="auto: grey where all channels are equal in the whole set; grey: luma; keep: channels as in the files"
     )
+    grey_range: tuple[float, float] | None = Field(
+        None,
+        description="values that become 0 and 255 in images of more than 8 bits, those beyond are clipped: give images of one camera one "
+        "range, above all those that a trained model is applied to; default: the extremes of the set",
+    )
     tile: int | None = Field(None, ge=8, description="cut every image into squares of this many pixels; images may then differ in size")
     stride: int | None = Field(None, ge=1, description="distance of tiles; default: tile, no overlap")
     max_pixels: int = Field(2**26, ge=1, description="refuse larger images before decoding them")
@@ -30,6 +35,8 @@ class LoadParams(Params):
     def _tiles(self) -> Self:
         if self.stride is not None and self.tile is None:
             raise ValueError("stride has no meaning without tile; set tile too")
+        if self.grey_range is not None and not -1e300 < self.grey_range[0] < self.grey_range[1] < 1e300:
+            raise ValueError(f"grey_range={list(self.grey_range)} must rise from its first to its second value, both finite")
         return self
 
     def entries(self) -> list[Entry]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fabloom.kinds import ImageSet, Model, Report
 from fabloom.method import Context, Method, task
 
-from .params import EvaluateParams, TrainParams
+from .params import EvaluateParams, SegmentParams, TrainParams
 
 if TYPE_CHECKING:
     from fabloom.network import Network
@@ -19,6 +19,7 @@ class UNet(Method):
 
     Use it twice in a pipeline: once on synthetic images, once on the real ones (`limit` for a handful of them, `augment` for
     plain variations). `evaluate` scores both on the same test images, so that the difference says what the synthesis was worth.
+    `segment` applies a trained one to new images, as `fabloom predict` does to a folder.
     """
 
     name = "unet"
@@ -62,3 +63,15 @@ class UNet(Method):
         from . import evaluation
 
         return evaluation.evaluate(ctx, params, images, model, baseline)
+
+    @task(version=1)
+    def segment(self, ctx: Context, params: SegmentParams, *, images: ImageSet, model: Model) -> ImageSet:
+        """The same images with masks of the defects that the model finds (0, 1), and `scores`, its probability at every pixel.
+
+        The probability is the mean over the trainings that the model holds. Images may have another size than those of the training,
+        at the same scale: large ones are cut into overlapping tiles. File names stay. Raises DataError for a model that is no
+        segmenter, and for images of another number of channels.
+        """
+        from . import segmentation
+
+        return segmentation.segment(ctx, params, images, model)

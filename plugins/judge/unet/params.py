@@ -128,3 +128,19 @@ class EvaluateParams(Params):
         description="pixels by which test images are also moved right and down, the border mirrored in; empty: flips alone",
     )
     shown: int = Field(8, ge=1, description="images in a row of the pictures")
+
+
+class SegmentParams(Params):
+    """How masks come of probabilities."""
+
+    threshold: float = Field(0.5, gt=0, lt=1, description="a pixel is a defect where the mean probability of the trainings is above this")
+    min_area: int = Field(4, ge=1, description="fewest pixels of a defect; smaller 8-connected components are left out of the mask")
+    tile: int = Field(512, ge=64, description="images with a longer side are cut into overlapping tiles of this many pixels, and blended")
+    overlap: int = Field(64, ge=0, description="pixels that neighbouring tiles share; as wide as what the network sees around a pixel")
+    batch: int = Field(32, ge=1, description="images predicted at once")
+
+    @model_validator(mode="after")
+    def _covers(self) -> Self:
+        if self.overlap * 2 > self.tile:
+            raise ValueError(f"overlap={self.overlap} must be at most half of tile={self.tile}")
+        return self

@@ -5,60 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from fabloom.flows.cli.main import main
 from fabloom.pipeline import Pipeline
 
 INSTALLED = Path(__file__).parents[2] / "installed"
 FADE_STEPS = ["images", "model", "offline", "report"]
 
 
-@dataclass
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Cli = Callable[..., Done]
-
-
-@pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.syspath_prepend(str(INSTALLED))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.delenv("FABLOOM_STORE", raising=False)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    def call(*arguments: object) -> Done:
-        capfd.readouterr()
-        monkeypatch.setattr("sys.argv", ["fabloom", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        out, err = capfd.readouterr()
-        return Done(int(caught.value.code or 0), out, err)
-
-    return call
+pytestmark = pytest.mark.usefixtures("surroundings")
+Cli = Callable[..., Any]
+"""The fixture `cli` of conftest."""
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +50,7 @@ def pipeline(tmp_path: Path) -> Callable[..., Path]:
 # ------------------------------------------------------------------------------------------------------------------------------- help
 
 COMMANDS = [
-    [], ["run"], ["plan"], ["pipelines"], ["tasks"], ["plugins"], ["artifacts"], ["show"], ["lineage"], ["verify"], ["gc"], ["export"],
+    [], ["run"], ["plan"], ["pipelines"], ["tasks"], ["plugins"], ["artifacts"], ["show"], ["lineage"], ["verify"], ["gc"], ["export"], ["predict"],
     ["ref"], ["ref", "set"], ["ref", "rollback"], ["ref", "list"], ["doctor"],
 ]  # fmt: skip
 

@@ -1,0 +1,60 @@
+"""From a folder of images and a trained segmenter to a folder of findings: a pipeline of two steps, and an export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fabloom.errors import UserError
+from fabloom.progress import Emit, silent
+
+if TYPE_CHECKING:
+    from fabloom.flows.run.result import RunResult
+    from fabloom.registry import Registry
+
+TASK = "unet.segment"
+
+
+def predict_folder(
+    model: str,
+    images: str | Path,
+    out: str | Path,
+    *,
+    load: Mapping[str, Any] | None = None,
+    segment: Mapping[str, Any] | None = None,
+    store: str | Path | None = None,
+    device: str = "auto",
+    registry: Registry | None = None,
+    emit: Emit = silent,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[RunResult, Mapping[str, int]]:
+    """Segment the images with the model (a key or ref of the store) and write `predictions` to `out`: the run, and what was found.
+
+    `load` and `segment` are parameters of images.load and unet.segment. Nothing is found where a step failed; the run says why.
+    Raises UserError for a model that is none and for a folder `out` that is not free, before anything runs.
+    """
+    from fabloom.flows.export.job import export_artifact
+    from fabloom.flows.export.predictions import counted
+    from fabloom.flows.run import api
+    from fabloom.registry import Registry
+
+    registry = registry or Registry.load()
+    opened = api.open_store(store, registry)
+    key = opened.resolve(model)
+    kind = opened.manifest(key)["kind"]
+    if kind != "Model":
+        raise UserError(f"'{model}' is of kind {kind}; give a Model that unet.train made, see `fabloom artifacts --kind Model`")
+    target = Path(out).absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"'{target}' exists and is no empty folder; give a new one to -o")
+    steps = {
+        "images": {"task": "images.load", "params": {**(load or {}), "path": str(Path(images).absolute())}},
+        "found": {"task": TASK, "inputs": {"images": "images", "model": f"key:{key}"}, "params": dict(segment or {})},
+    }
+    pipeline = {"name": "predict", "description": "masks of new images by a trained segmenter", "steps": steps}
+    result = api.run(pipeline, store=opened, device=device, registry=registry, emit=emit, stop=stop)
+    if result.exit_code:
+        return result, {}
+    export_artifact(opened, result.steps[-1].key, target, "predictions", registry=registry, emit=emit)
+    return result, counted(target)

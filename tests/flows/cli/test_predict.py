@@ -1,0 +1,120 @@
+"""`fabloom predict`: from a folder of images to masks, overlays and tables by the names of the images."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fabloom.kinds import Model
+from fabloom.plugins.data.line_pair.method import LinePair
+from fabloom.plugins.judge.unet.method import UNet
+from fabloom.storage.backends.local import LocalStore
+from fabloom.testing.running import run_task
+
+pytestmark = pytest.mark.usefixtures("surroundings")
+Cli = Callable[..., Any]
+NAMES = ["a.png", "wafer 7 [die 3].png", "=cmd.png", "über.png"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model, Any]:
+    """A store, a segmenter in it, and four images of defects that it has not seen."""
+    folder = tmp_path_factory.mktemp("predict")
+    store = LocalStore(folder / "store")
+    learned = run_task(store, LinePair, "simulate", {"count": 48, "size": 32})
+    model = run_task(store, UNet, "train", {"decoder_channels": [16, 8, 8], "steps": 120, "batch": 16}, inputs={"images": learned})
+    fresh = run_task(store, LinePair, "simulate", {"count": 16, "size": 32}, seed=9)
+    return folder / "store", model, fresh
+
+
+@pytest.fixture
+def folder(trained: Any, tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    fresh = trained[2]
+    for name, row in zip(NAMES, np.flatnonzero(fresh.domain[...])[:4], strict=True):
+        Image.fromarray(fresh.images[int(row)][0]).save(tmp_path / "images" / name)
+    return tmp_path / "images"
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_a_folder_becomes_masks_overlays_and_tables(trained: Any, folder: Path, cli: Cli, tmp_path: Path) -> None:
+    store, model, _ = trained
+    done = cli("predict", model.key[:10], folder, "-o", tmp_path / "out", "--store", store, "--json")
+    assert done.code == 0, done.err
+    out = tmp_path / "out"
+    images, defects = table(out / "images.csv"), table(out / "defects.csv")
+    assert sorted(row["file"] for row in images) == sorted(NAMES)
+    coco = json.loads((out / "annotations.json").read_text())
+    assert {one["file_name"] for one in coco["images"]} == set(NAMES)
+    assert done.json["found"] == {"images": 4, "with defects": sum(int(row["defects"]) > 0 for row in images), "defects": len(defects)}
+    assert len(defects) == len(coco["annotations"]) > 0
+    for row in images:
+        mask = np.asarray(Image.open(out / row["mask"]))
+        own = [one for one in defects if one["file"] == row["file"]]
+        assert set(np.unique(mask)) <= {0, 255} and int((mask > 0).sum()) == int(row["area"]) == sum(int(one["area"]) for one in own)
+        assert len(own) == int(row["defects"])
+        for one in own:
+            x, y, width, height = (int(one[side]) for side in ("x", "y", "width", "height"))
+            assert 4 <= int(one["area"]) <= width * height and mask[y : y + height, x : x + width].any()
+            assert 0.5 < float(one["score"]) <= float(row["score"]) <= 1
+        overlay = np.asarray(Image.open(out / "overlays" / Path(row["mask"]).name))
+        coloured = (overlay[..., 0] != overlay[..., 1]).any()
+        assert overlay.shape == (*mask.shape, 3) and coloured == bool(own)
+
+
+def test_a_higher_threshold_finds_no_more(trained: Any, folder: Path, cli: Cli, tmp_path: Path) -> None:
+    store, model, _ = trained
+    areas = {}
+    for threshold in (0.05, 0.5, 0.99):
+        out = tmp_path / str(threshold)
+        done = cli("predict", model.key, folder, "-o", out, "--store", store, "--threshold", threshold, "--min-area", 1)
+        assert done.code == 0, done.err
+        areas[threshold] = sum(int(row["area"]) for row in table(out / "images.csv"))
+    assert areas[0.05] > areas[0.5] > areas[0.99]
+
+
+def test_what_cannot_be_predicted_gives_one_line_and_leaves_nothing(trained: Any, folder: Path, cli: Cli, tmp_path: Path) -> None:
+    store, model, fresh = trained
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    for words, arguments in {
+        "is of kind ImageSet": [fresh.key, folder, "-o", tmp_path / "out"],
+        "is no empty folder": [model.key, folder, "-o", tmp_path / "full"],
+        "does not exist": [model.key, tmp_path / "nowhere", "-o", tmp_path / "out"],
+        "no artifact or ref": ["0123456789", folder, "-o", tmp_path / "out"],
+        "threshold": [model.key, folder, "-o", tmp_path / "out", "--threshold", "1.5"],
+    }.items():
+        done = cli("predict", *arguments, "--store", store)
+        assert done.code == 2 and words in done.err and "Traceback" not in done.err, (words, done.err)
+        assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
+
+
+def test_deep_images_are_mapped_by_the_range_that_is_given(trained: Any, folder: Path, cli: Cli, tmp_path: Path) -> None:
+    """The same wafer in 8 and in 16 bits has the same defects; by its own extremes it may not, and the log says so."""
+    store, model, _ = trained
+    (tmp_path / "deep").mkdir()
+    for path in folder.iterdir():
+        Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 16 + 100).save(tmp_path / "deep" / path.name)
+    for name, source, more in [
+        ("plain", folder, []),
+        ("given", tmp_path / "deep", ["--grey-range", 100, 100 + 255 * 16]),
+        ("own", tmp_path / "deep", []),
+    ]:
+        done = cli("predict", model.key, source, "-o", tmp_path / name, "--store", store, *more)
+        assert done.code == 0, done.err
+        assert ("grey_range" in done.err) == (name == "own")
+    for row in table(tmp_path / "plain" / "images.csv"):
+        masks = [np.asarray(Image.open(tmp_path / name / row["mask"])) for name in ("plain", "given")]
+        np.testing.assert_array_equal(*masks)
