@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from fabloom.errors import EnvironmentProblem, FabloomError, UserError
+from fabloom.progress import silent
 from fabloom.running.signals import answer, heard
 
 from .output import LostOutput, emit_json, quiet_stdout, say, settle, table, tell, unwritten
 
 if TYPE_CHECKING:
+    from fabloom.flows.run.result import RunResult
     from fabloom.registry import Registry
+
+    from .display import LiveDisplay
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """click's error for a command line that cannot be read, from the copy of click that typer uses."""
@@ -108,6 +112,25 @@ def load_registry() -> Registry:
     return registry
 
 
+def display(json_: bool) -> AbstractContextManager[LiveDisplay | None]:
+    """What a run is shown on: lines on stderr; with --json nothing, and stdout is kept for the document."""
+    if json_:
+        return quiet_stdout()
+    from .display import LiveDisplay
+
+    return LiveDisplay()
+
+
+def conclude(result: RunResult, live: LiveDisplay | None, page: Path | None) -> None:
+    """The end of a run on its display; without one the failures, a line each on stderr."""
+    if live is not None:
+        live.summary(result.steps, page)
+        return
+    for step in result.steps:
+        if step.status == "failed":
+            tell(step.error)
+
+
 @app.command()
 def run(
     pipeline: PipelineArgument,
@@ -129,71 +152,15 @@ def run(
     """Run a pipeline. Finished steps are reused, a killed step goes on from its last checkpoint: just run it again."""
     from fabloom.flows.run import api
 
-    registry = load_registry()
-    display: AbstractContextManager[Any] = quiet_stdout()
-    if not json_:
-        from .display import LiveDisplay
-
-        display = LiveDisplay()
-    stop = StopRequest()
-    with display as live:
+    registry, stop = load_registry(), StopRequest()
+    with display(json_) as live:
         result = api.run(
             pipeline, set=set_ or [], store=store, seed=seed, engine=engine, runner=runner, device=device, redo=redo or [],
-            checkpoint_seconds=checkpoint, registry=registry, emit=live.emit if live is not None else lambda event: None, stop=stop,
+            checkpoint_seconds=checkpoint, registry=registry, emit=live.emit if live is not None else silent, stop=stop,
         )  # fmt: skip
     if json_:
         emit_json(result.as_dict())
-    elif live is not None:
-        live.summary(result.steps, result.report_path)
-    for step in result.steps:
-        if step.status == "failed" and json_:
-            tell(step.error)
-    raise typer.Exit(result.exit_code)
-
-
-@app.command()
-def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A segmenter of unet.train: KEY, or a ref such as line-pair/champion.")],
-    images: Annotated[str, typer.Argument(metavar="FOLDER", help="Image files, read as images.load reads them; or one file.")],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="New folder for masks, overlays and tables.")],
-    threshold: Annotated[float, typer.Option(help="A pixel is a defect where its probability is above this.")] = 0.5,
-    min_area: Annotated[int, typer.Option(help="Fewest pixels of a defect.")] = 4,
-    grey_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option("--grey-range", metavar="LOW HIGH", help="Images of more than 8 bits: values that become black and white."),
-    ] = None,
-    store: StoreOption = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    json_: JsonOption = False,
-) -> None:
-    """Find defects in new images with a trained segmenter.
-
-    OUT gets `images.csv` (a line an image), `defects.csv` (a line a defect: file, class, box, area, score), `annotations.json` (COCO),
-    `masks/` and `overlays/`, by the names of the images. The same images and model again cost nothing but the writing.
-    """
-    from fabloom.flows.run.predict import predict_folder
-
-    display: AbstractContextManager[Any] = quiet_stdout()
-    if not json_:
-        from .display import LiveDisplay
-
-        display = LiveDisplay()
-    stop = StopRequest()
-    load = {"grey_range": list(grey_range)} if grey_range is not None else {}
-    with display as live:
-        result, found = predict_folder(
-            model, images, out, load=load, segment={"threshold": threshold, "min_area": min_area}, store=store, device=device,
-            registry=load_registry(), emit=live.emit if live is not None else lambda event: None, stop=stop,
-        )  # fmt: skip
-    if json_:
-        emit_json({**result.as_dict(), "found": dict(found), "out": str(Path(out).absolute()) if found else None})
-    elif live is not None:
-        live.summary(result.steps, None)
-    for step in result.steps:
-        if step.status == "failed" and json_:
-            tell(step.error)
-    if found and not json_:
-        say(f"{found['defects']} defects in {found['with defects']} of {found['images']} images: {out}")
+    conclude(result, live, result.report_path)
     raise typer.Exit(result.exit_code)
 
 
@@ -366,6 +333,7 @@ def doctor(
 def main() -> None:
     """Entry point: errors become one line and an exit code."""
     from . import new as cli_new  # noqa: F401  they add their commands
+    from . import predict as cli_predict  # noqa: F401
     from . import store as cli_store  # noqa: F401
 
     settle()
