@@ -81,13 +81,18 @@ def described(categories: Categories, row: int, mask: NDArray[np.uint8], scores:
     """COCO's view of the components of a mask, each with its category and its largest score, surest first where there are scores."""
     found: list[dict[str, Any]] = []
     for category, instance in categories.instances(row, mask):
-        x, y, width, height = instance["bbox"]
         one: dict[str, Any] = {"category_id": category, **instance}
         if scores is not None:
-            box = (slice(y, y + height), slice(x, x + width))
-            one["score"] = shown(scores[box][is_defect(mask[box])])
+            one["score"] = shown(scores.ravel(order="F")[drawn(instance["segmentation"]["counts"])])
         found.append(one)
     yield from sorted(found, key=lambda one: -float(one["score"])) if scores is not None else found
+
+
+def drawn(counts: list[int]) -> NDArray[np.bool_]:
+    """The pixels of run lengths, column by column."""
+    import numpy as np
+
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts)
 
 
 def shown(scores: NDArray[np.float16] | None) -> float | str:

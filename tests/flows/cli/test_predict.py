@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fabloom.flows.export.images import Categories
+from fabloom.flows.export.predictions import described
 from fabloom.kinds import Model
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.judge.unet.method import UNet
@@ -118,3 +120,12 @@ def test_deep_images_are_mapped_by_the_range_that_is_given(trained: Any, folder:
     for row in table(tmp_path / "plain" / "images.csv"):
         masks = [np.asarray(Image.open(tmp_path / name / row["mask"])) for name in ("plain", "given")]
         np.testing.assert_array_equal(*masks)
+
+
+def test_a_defect_has_its_own_largest_score_not_that_of_another_in_its_box() -> None:
+    mask, scores = np.zeros((6, 6), np.uint8), np.zeros((6, 6), np.float16)
+    mask[0, :5] = mask[:5, 0] = 1
+    mask[3:5, 3:5] = 1
+    scores[0, 2], scores[3, 3], scores[5, 5] = 0.5, 0.75, 1
+    found = list(described(Categories(["defect"], None, False), 0, mask, scores))
+    assert [(one["bbox"], one["score"], one["category_id"]) for one in found] == [([3, 3, 2, 2], 0.75, 1), ([0, 0, 5, 5], 0.5, 1)]
