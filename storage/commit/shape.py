@@ -75,4 +75,6 @@ def check_shape(data: bytes) -> None:
         ManifestShape.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if first["type"] == "string_pattern_mismatch" and first["loc"][-1] == "[key]":
+            raise ValueError(f"{first['loc'][-2]!r} is no safe file name") from None
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -121,12 +121,17 @@ def test_commands_in_the_docs_are_accepted(command: str, tmp_path: Path, warm: R
     Image.effect_noise((32, 32), 30).save(folder / "FOLDER" / "defect" / "bridge_defect1.png")
     (folder / "my-images").symlink_to(folder / "FOLDER")
     words = shlex.split(command)[1:]
-    if "KEY" in words:
-        tiny = "name: t\nsteps: {i: {task: line-pair.simulate, params: {count: 2, size: 32}}}"
+    placeholder = next((word for word in ("KEY", "MODEL") if word in words), None)
+    if placeholder:
+        (folder / "tomorrow").symlink_to(folder / "FOLDER")
+        tiny = "name: t\nsteps: {i: {task: line-pair.simulate, params: {count: 4, size: 32}}}"
+        if placeholder == "MODEL":
+            small = "{steps: 1, batch: 2, accept_clean: true, decoder_channels: [8, 8, 8]}"
+            tiny = tiny[:-1] + f", m: {{task: unet.train, inputs: {{images: i}}, params: {small}}}}}"
         (folder / "t.yaml").write_text(tiny)
         made = warm(["-m", "fabloom.flows", "run", "t.yaml", "--engine", "inline", "--json"], cwd=folder, env=environment(folder))
         assert made.returncode == 0, made.stderr
-        words = [re.findall(r'"key": "(\w+)"', made.stdout)[0] if w == "KEY" else w for w in words]
+        words = [re.findall(r'"key": "(\w+)"', made.stdout)[-1] if w == placeholder else w for w in words]
     if words[0] == "run":
         words = ["plan", *words[1:]]
     words = ["one-step" if w == "PIPELINE" else w for w in words if w not in ("…",)]

@@ -19,6 +19,7 @@ from fabloom.hashing import canonical_json
 from fabloom.kinds import Model, RowSpec
 from fabloom.method import Context
 from fabloom.storage.backends.local import LocalStore
+from fabloom.storage.commit import reader
 from fabloom.storage.format import arrays
 from fabloom.storage.format.arrays import axes, create_array, rows_per_chunk, write_tensor
 from fabloom.storage.format.layout import DTYPES
@@ -87,8 +88,8 @@ def test_many_tensors_of_one_layout_ask_zarr_once(store: LocalStore, monkeypatch
 def test_a_state_reads_each_metadata_file_once_and_its_table_of_names_once(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     model = committed(store, 40)
     read: list[str] = []
-    whole = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.parent.name) or whole(path))
+    whole = reader.read_regular
+    monkeypatch.setattr(reader, "read_regular", lambda path, most: read.append(path.parent.name) or whole(path, most))
 
     class Counted(dict[str, Any]):
         walks = 0
