@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 def blake(data: bytes) -> str:
@@ -16,11 +16,16 @@ def blake(data: bytes) -> str:
 
 
 def blake_file(path: Path) -> str:
-    """blake2b-160 of a file's content, read in 1 MiB pieces."""
-    digest = hashlib.blake2b(digest_size=20)
+    """blake2b-160 of a file's content."""
     with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+        return blake_open(file)
+
+
+def blake_open(file: IO[bytes]) -> str:
+    """blake2b-160 of what is left to read of an open file, read in 1 MiB pieces."""
+    digest = hashlib.blake2b(digest_size=20)
+    while piece := file.read(1 << 20):
+        digest.update(piece)
     return digest.hexdigest()
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabloom.durable import sync_folders, write_durably
 from fabloom.errors import DamagedArtifact
-from fabloom.hashing import blake, blake_file, canonical_json
+from fabloom.hashing import blake, blake_file, blake_open, canonical_json
 from fabloom.kinds import RowSpec
 from fabloom.regular import clear, is_plain
 from fabloom.storage.format.arrays import StoredArray, create_array, create_group, write_shard, write_tensor
@@ -294,6 +294,6 @@ class StagedArtifact:
 
 def _settled(path: Path) -> tuple[int, str]:
     """Size and hash of a file, which is on the disk from here on."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         os.fsync(file.fileno())
-    return path.stat().st_size, blake_file(path)
+        return os.fstat(file.fileno()).st_size, blake_open(file)

@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 
 def tensor_mark(path: Path) -> str:
     """The crc32c at the end of a tensor's file, in hex."""
-    with path.open("rb") as file:
-        file.seek(-4, os.SEEK_END)
-        return file.read(4).hex()
+    with path.open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), 4, max(os.fstat(file.fileno()).st_size - 4, 0)).hex()
 
 
 def shard_mark(file: OpenFile, index: NDArray[Any]) -> str:
