@@ -18,8 +18,8 @@ def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A segmenter of unet.train: KEY, or a ref such as line-pair/champion.")],
     images: Annotated[str, typer.Argument(metavar="FOLDER", help="Image files, read as images.load reads them; or one file.")],
     out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="New folder for masks, overlays and tables.")],
-    threshold: Annotated[float, typer.Option(help="A pixel is a defect where its probability is above this.")] = 0.5,
-    min_area: Annotated[int, typer.Option(help="Fewest pixels of a defect.")] = 4,
+    threshold: Annotated[float, typer.Option(help="A pixel is a defect where its probability is above this, between 0 and 1.")] = 0.5,
+    min_area: Annotated[int, typer.Option(min=1, help="Fewest pixels of a defect.")] = 4,
     grey_range: Annotated[
         tuple[float, float] | None,
         typer.Option("--grey-range", metavar="LOW HIGH", help="Images of more than 8 bits: values that become black and white."),
@@ -31,10 +31,15 @@ def predict(
     """Find defects in new images with a trained segmenter.
 
     OUT gets `images.csv` (a line an image), `defects.csv` (a line a defect: file, class, box, area, score), `annotations.json` (COCO),
-    `masks/` and `overlays/`, by the names of the images. The same images and model again cost nothing but the writing.
+    `masks/` and `overlays/`, by the names of the images. Colour is made grey for a model of grey images. The same images and model again
+    cost nothing but the writing.
     """
     from fabloom.flows.run.predict import predict_folder
 
+    if not 0 < threshold < 1:
+        raise typer.BadParameter(f"{threshold:g} is not between 0 and 1.", param_hint="--threshold")
+    if grey_range is not None and not grey_range[0] < grey_range[1]:
+        raise typer.BadParameter(f"{grey_range[0]:g} {grey_range[1]:g} does not rise.", param_hint="--grey-range")
     registry, stop = load_registry(), StopRequest()
     load = {"grey_range": list(grey_range)} if grey_range is not None else {}
     with display(json_) as live:

@@ -218,7 +218,7 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="ImageSet: png (default), coco, imagefolder. Model: safetensors (default), diffusers, onnx, torch-export. "
+            help="ImageSet: png (default), coco, imagefolder, predictions. Model: safetensors (default), diffusers, onnx, torch-export. "
             "Report: json (default). Every kind: zarr, a copy of what the store holds. A plugin's kind may bring its own.",
         ),
     ] = None,
@@ -228,8 +228,8 @@ def export(
     """Write an artifact as files that other software opens: all of them, or none where something goes wrong.
 
     **png**: clean/, defect/ and masks/, the layout that `images.load` reads. **coco**: images/ and annotations.json, an instance for
-    each connected defect. **imagefolder**: train/ with metadata.jsonl for Hugging Face datasets. **safetensors**: tensors and config.
-    **diffusers**: loads with from_pretrained. **onnx**, **torch-export**: a graph of each network for any number of images, compared
+    each connected defect. **imagefolder**: train/ with metadata.jsonl for Hugging Face datasets. **predictions**: tables, masks and
+    overlays, as `fabloom predict` writes. **safetensors**: tensors and config. **diffusers**: loads with from_pretrained. **onnx**, **torch-export**: a graph of each network for any number of images, compared
     with the model when it is written; networks.json says what goes in and comes out. docs/interoperability.md shows how to load each.
     """
     from fabloom.flows.export.job import export_artifact

@@ -106,7 +106,9 @@ def beside(folder: Path) -> Iterator[Path]:
         with _possible(folder):
             made = [above for above in folder.parents if not above.exists()]
             folder.exists()  # raises for a name that is too long, before anything is made
-            partial.mkdir(parents=True)
+            for above in reversed(made):
+                above.mkdir()
+            partial.mkdir()
         yield partial
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet
+from fabloom.kinds.masks import is_defect
 from fabloom.method import Context
 from fabloom.plugins.blocks.difference import BATCH, clean_reference, grey, line_shift, make_rule
 from fabloom.plugins.blocks.labels import LabelParams
@@ -42,6 +43,8 @@ def run(ctx: Context, params: LabelParams, images: ImageSet, reference: ImageSet
         for value in values:
             masks[len(counts)], accepted = rule.mask(value)
             counts.append(accepted)
+    if images.masks is not None:
+        _tell_given(ctx, np.asarray(images.masks), masks)
     attrs = {
         "preset": params.preset,
         "threshold": rule.threshold,
@@ -56,3 +59,16 @@ def run(ctx: Context, params: LabelParams, images: ImageSet, reference: ImageSet
         "reference_images": len(clean),
     }
     return ImageSet.write(ctx, images.images[:], masks=masks, **images.origins(), channels=images.images.shape[1], attrs=attrs)
+
+
+def _tell_given(ctx: Context, given: NDArray[np.uint8], made: NDArray[np.uint8]) -> None:
+    """The images had masks: say that these are others, and how far they are from them."""
+    truth, found = is_defect(given), made > 0
+    unlike = int(((truth != found).any((1, 2))).sum())
+    domain = int((truth.any((1, 2)) != found.any((1, 2))).sum())
+    union = (truth | found).sum()
+    iou = f"{(truth & found).sum() / union:.2f}" if union else "1"
+    ctx.log(
+        f"the images have masks of their own, which are left out here: the new ones meet them with an IoU of {iou}, differ in {unlike} of "
+        f"{len(given)} images and disagree in {domain} on whether there is a defect. To train on your own masks leave this step out"
+    )

@@ -64,7 +64,7 @@ def _tell_range(ctx: Context, images: ImageSet) -> None:
     if (low, high) != (0, 255) and not images.attrs.get("grey_given", False):
         ctx.log(
             f"these images map {low:g} to {high:g}, their own extremes, to 0 to 255; those of the training images may have been others. "
-            "Give images.load `grey_range` to map both alike"
+            "Give images.load `grey_range`, or `fabloom predict` --grey-range, to map both alike"
         )
 
 

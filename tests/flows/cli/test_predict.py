@@ -93,9 +93,11 @@ def test_what_cannot_be_predicted_gives_one_line_and_leaves_nothing(trained: Any
     for words, arguments in {
         "is of kind ImageSet": [fresh.key, folder, "-o", tmp_path / "out"],
         "is no empty folder": [model.key, folder, "-o", tmp_path / "full"],
+        "is a file": [model.key, folder, "-o", tmp_path / "full" / "mine.txt" / "x"],
+        "--grey-range": [model.key, folder, "-o", tmp_path / "out", "--grey-range", 9, 3],
         "does not exist": [model.key, tmp_path / "nowhere", "-o", tmp_path / "out"],
         "no artifact or ref": ["0123456789", folder, "-o", tmp_path / "out"],
-        "threshold": [model.key, folder, "-o", tmp_path / "out", "--threshold", "1.5"],
+        "--threshold": [model.key, folder, "-o", tmp_path / "out", "--threshold", "1.5"],
     }.items():
         done = cli("predict", *arguments, "--store", store)
         assert done.code == 2 and words in done.err and "Traceback" not in done.err, (words, done.err)
