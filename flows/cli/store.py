@@ -227,10 +227,11 @@ def export(
 ) -> None:
     """Write an artifact as files that other software opens: all of them, or none where something goes wrong.
 
-    **png**: clean/, defect/ and masks/, the layout that `images.load` reads. **coco**: images/ and annotations.json, an instance for
-    each connected defect. **imagefolder**: train/ with metadata.jsonl for Hugging Face datasets. **predictions**: tables, masks and
-    overlays, as `fabloom predict` writes. **safetensors**: tensors and config. **diffusers**: loads with from_pretrained. **onnx**, **torch-export**: a graph of each network for any number of images, compared
-    with the model when it is written; networks.json says what goes in and comes out. docs/interoperability.md shows how to load each.
+    **png**: clean/, defect/ and masks/, the layout that `images.load` reads. **coco**: images/ and annotations.json, an instance for each
+    connected defect. **imagefolder**: train/ with metadata.jsonl for Hugging Face datasets. **predictions**: tables, masks and overlays,
+    as `fabloom predict` writes. **safetensors**: tensors and config. **diffusers**: loads with from_pretrained. **onnx**,
+    **torch-export**: a graph of each network for any number of images, compared with the model when it is written; networks.json says
+    what goes in and comes out. docs/interoperability.md shows how to load each.
     """
     from fabloom.flows.export.job import export_artifact
     from fabloom.flows.run import api

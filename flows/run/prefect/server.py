@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 from collections.abc import Iterator
@@ -28,13 +27,18 @@ def start_server() -> None:
         return
     from prefect.server.api.server import SubprocessASGIServer
 
-    server: Any = SubprocessASGIServer()
     chosen = "startup_timeout_seconds" in get_current_settings().server.ephemeral.model_fields_set
     with _apart():
-        server.start(timeout=None if chosen else STARTUP_SECONDS)
-    if not hasattr(server, "watchdog"):
-        watch = ["/bin/sh", "-c", 'read -r _; kill "$0" 2>/dev/null', str(server.server_process.pid)]
-        server.watchdog = subprocess.Popen(watch, stdin=subprocess.PIPE, process_group=0)
+        SubprocessASGIServer().start(timeout=None if chosen else STARTUP_SECONDS)
+
+
+class Watched(subprocess.Popen[Any]):
+    """A process in a group of its own that ends with this one, from its first moment on: a server takes seconds to come up."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, process_group=0, **options)
+        watch = ["/bin/sh", "-c", 'read -r _; kill "$0" 2>/dev/null', str(self.pid)]
+        self.watchdog = subprocess.Popen(watch, stdin=subprocess.PIPE, process_group=0)
 
 
 @contextmanager
@@ -44,8 +48,7 @@ def _apart() -> Iterator[None]:
 
     module: Any = server
     before = os.environ.get("PYTHONSAFEPATH")
-    own = {**vars(subprocess), "Popen": functools.partial(subprocess.Popen, process_group=0)}
-    module.subprocess = SimpleNamespace(**own)
+    module.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": Watched})
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
         yield

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fabloom.flows.run.prefect.settings import STARTUP_SECONDS
@@ -277,3 +279,23 @@ def test_a_lost_concurrency_slot_ends_no_run() -> None:
         _wait([first, second], notice)
         thread.join()
     assert scope.cancelled() and second.done.is_set() and notice.told
+
+
+def test_prefects_server_ends_with_its_caller_also_while_it_is_starting() -> None:
+    """Its first seconds are its imports: a caller that is killed then must not leave it for ever."""
+    code = (
+        "from fabloom.flows.run.prefect.server import _apart\n"
+        "from prefect.server.api import server\n"
+        "with _apart():\n"
+        "    started = server.subprocess.Popen(['sleep', '600'])\n"
+        "    print(started.pid, flush=True)\n"
+        "    import time; time.sleep(600)\n"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert caller.stdout is not None
+    server = psutil.Process(int(caller.stdout.readline()))
+    assert server.is_running() and os.getpgid(server.pid) != os.getpgid(caller.pid)
+    os.killpg(caller.pid, signal.SIGKILL)
+    caller.wait()
+    psutil.wait_procs([server], timeout=60)
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
