@@ -32,13 +32,12 @@ def start_server() -> None:
         SubprocessASGIServer().start(timeout=None if chosen else STARTUP_SECONDS)
 
 
-class Watched(subprocess.Popen[Any]):
+def watched(*arguments: Any, **options: Any) -> Any:
     """A process in a group of its own that ends with this one, from its first moment on: a server takes seconds to come up."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, process_group=0, **options)
-        watch = ["/bin/sh", "-c", 'read -r _; kill "$0" 2>/dev/null', str(self.pid)]
-        self.watchdog = subprocess.Popen(watch, stdin=subprocess.PIPE, process_group=0)
+    process: Any = subprocess.Popen(*arguments, process_group=0, **options)
+    watch = ["/bin/sh", "-c", 'read -r _; kill "$0" 2>/dev/null', str(process.pid)]
+    process.watchdog = subprocess.Popen(watch, stdin=subprocess.PIPE, process_group=0)
+    return process
 
 
 @contextmanager
@@ -48,7 +47,7 @@ def _apart() -> Iterator[None]:
 
     module: Any = server
     before = os.environ.get("PYTHONSAFEPATH")
-    module.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": Watched})
+    module.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": watched})
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
         yield

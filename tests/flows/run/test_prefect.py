@@ -164,7 +164,6 @@ def test_the_server_gets_time_to_start_unless_the_user_says_how_much(
 
     def start(started: Any, timeout: int | None = None) -> None:
         seen.append(timeout or SETTING.value())
-        started.watchdog = None
 
     monkeypatch.setattr(SubprocessASGIServer, "_instances", {})
     monkeypatch.setattr(SubprocessASGIServer, "start", start)
