@@ -2,7 +2,7 @@
 
     python benchmarks/fuzz.py --cases 3000 [--seed 1] [--kind yaml|line|manifest|name] [--anchors 24] [--show] [--json]
 
-Four kinds of cases (fuzz_cases.py makes them): YAML of pipelines and of `--set`, command lines, manifests with a right hash of themselves,
+Four kinds of cases (`fuzzing` makes them): YAML of pipelines and of `--set`, command lines, manifests with a right hash of themselves,
 and names. Each runs the command's entry function in a fork of this process, in a folder of its own, with real files for its streams. It
 must hold that
 
@@ -38,9 +38,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import fuzz_cases
-import fuzz_world
-from fuzz_world import MOST_BYTES, MOST_SECONDS, MOST_WAIT, Case
+from fuzzing import choosing, controls
+from fuzzing import world as fuzz_world
+from fuzzing.world import MOST_BYTES, MOST_SECONDS, MOST_WAIT, Case
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 MAKING = {
@@ -362,7 +362,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kind", choices=fuzz_cases.KINDS)
+    parser.add_argument("--kind", choices=choosing.KINDS)
     parser.add_argument("--only", default="", metavar="WORD", help="cases whose name holds it")
     parser.add_argument("--anchors", type=int, default=24, help="cases to run as processes of their own too")
     parser.add_argument("--control", action="store_true", help="add cases that break every rule, which must be seen")
@@ -378,8 +378,8 @@ def main() -> None:
         folder = Path(place).resolve()
         world = fuzz_world.World.made(folder, heavy=not given.light)
         chance = random.Random(given.seed)
-        cases = [c for c in fuzz_cases.drawn(world, given.cases, chance, given.kind) if given.only in c.name]
-        cases += fuzz_cases.controls() if given.control else []
+        cases = [c for c in choosing.cases(world, given.cases, chance, given.kind) if given.only in c.name]
+        cases += controls.controls() if given.control else []
         summary = tried(cases, world, folder, given.show)
         fit = [case for case in cases if case.call is None and not case.heavy]
         anchored(chance.sample(fit, min(given.anchors, len(fit))), world, folder, summary)

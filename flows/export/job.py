@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fabloom.errors import FabloomError, PluginError, UserError, did_you_mean
+from fabloom.errors import EnvironmentProblem, FabloomError, PluginError, UserError, did_you_mean
 from fabloom.kinds import Artifact
 from fabloom.method.blame import located
 from fabloom.progress import Emit, Progress, silent
@@ -81,10 +82,7 @@ def export_artifact(
             f"--format: '{chosen}' does not fit {artifact.kind} {key[:12]}, which can be written as {', '.join(formats)}"
             + (f".{hint}" if "Did you mean" in hint else "")
         )
-    folder = Path(folder).absolute()
-    with _possible(folder):
-        if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-            raise UserError(f"'{folder}' exists and is no empty folder; give a new one")
+    folder = free(Path(folder).absolute())
     with _sound(artifact, chosen):
         write = formats[chosen](Export(artifact, manifest, store.folder(key) / "data.zarr", registry or Registry.load(), emit))
     with beside(folder) as partial:
@@ -95,6 +93,22 @@ def export_artifact(
         with _possible(folder):
             partial.rename(folder)
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def free(folder: Path) -> Path:
+    """The folder, which is new or empty and can be made.
+
+    Raises UserError where something is there or no folder can be, EnvironmentProblem where it may not be written.
+    """
+    with _possible(folder):
+        if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+            raise UserError(f"'{folder}' exists and is no empty folder; give a new one")
+        above = next(place for place in (folder, *folder.parents) if place.exists())
+    if not above.is_dir():
+        raise UserError(f"nothing can be written to '{folder}': '{above}' is a file. Give another folder.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise EnvironmentProblem(f"'{folder}' cannot be made: '{above}' may not be written. Mend its permissions or give another folder.")
+    return folder
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from fabloom.kinds import ImageSet
 from fabloom.kinds.masks import is_defect
 
 from .images import Categories, mask_picture, picture, plain_masks, rows, save, write_classes
-from .names import file_names
+from .names import file_names, origins
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,8 @@ def predictions(job: Export) -> Callable[[Path], None]:
     images: ImageSet = job.artifact
     if images.masks is None:
         raise UserError(f"--format predictions: image set {images.key[:12]} has no masks; make them with unet.segment or `fabloom predict`")
-    categories, names, sources = Categories.of(images), file_names(images), labels(images)
+    categories, names, scored = Categories.of(images), file_names(images), images.scores
+    sources = origins(images) or names
 
     def write(folder: Path) -> None:
         plain = plain_masks(images)
@@ -51,7 +52,7 @@ def predictions(job: Export) -> Callable[[Path], None]:
             by_defect.writeheader()
             for number, pixels, mask in rows(job):
                 assert mask is not None  # refused above
-                scores = None if images.scores is None else images.scores[number]
+                scores = None if scored is None else scored[number]
                 name, (height, width) = f"{names[number]}.png", mask.shape
                 defects = [one for one in described(categories, number, mask, scores) if not one["iscrowd"]]
                 row = {"file": sources[number], "width": width, "height": height, "defects": len(defects), "mask": f"masks/{name}"}
@@ -68,13 +69,6 @@ def predictions(job: Export) -> Callable[[Path], None]:
         (folder / "annotations.json").write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
 
     return write
-
-
-def labels(images: ImageSet) -> list[str]:
-    """What each image is called: its source's name, or its number."""
-    if images.source is None:
-        return [f"{row:06d}" for row in range(len(images))]
-    return [images.source_names[index] for index in images.source[...]]
 
 
 def described(categories: Categories, row: int, mask: NDArray[np.uint8], scores: NDArray[np.float16] | None) -> Iterator[dict[str, Any]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fabloom.errors import EnvironmentProblem, UserError
+from fabloom.errors import UserError
 from fabloom.progress import Emit, silent
 
 if TYPE_CHECKING:
@@ -37,18 +36,17 @@ def predict_folder(
     none, images that are not there and a folder `out` that is not free, EnvironmentProblem for one that cannot be written, before
     anything runs.
     """
-    from fabloom.flows.export.job import export_artifact
+    from fabloom.flows.export.job import export_artifact, free
     from fabloom.flows.export.predictions import counted
     from fabloom.flows.run import api
     from fabloom.registry import Registry
 
     registry = registry or Registry.load()
-    opened = api.open_store(store, registry)
-    key = opened.resolve(model)
-    kind = opened.manifest(key)["kind"]
-    if kind != "Model":
-        raise UserError(f"'{model}' is of kind {kind}; give a Model that unet.train made, see `fabloom artifacts --kind Model`")
-    artifact: Any = opened.get(key)
+    looked = api.open_store(store, registry, read_only=True)  # a misspelt --store makes none
+    key = looked.resolve(model)
+    artifact: Any = looked.get(key)
+    if artifact.kind != "Model":
+        raise UserError(f"'{model}' is of kind {artifact.kind}; give a Model that unet.train made, see `fabloom artifacts --kind Model`")
     if artifact.config.get("role") != "unet":
         raise UserError(f"'{model}' is a model of another method; give one that unet.train made, see `fabloom artifacts --kind Model`")
     if not Path(images).exists():
@@ -60,22 +58,9 @@ def predict_folder(
         "found": {"task": TASK, "inputs": {"images": "images", "model": f"key:{key}"}, "params": dict(segment or {})},
     }
     pipeline = {"name": "predict", "description": "masks of new images by a trained segmenter", "steps": steps}
+    opened = api.open_store(store, registry)
     result = api.run(pipeline, store=opened, device=device, registry=registry, emit=emit, stop=stop)
     if result.exit_code:
         return result, {}
     export_artifact(opened, result.steps[-1].key, target, "predictions", registry=registry, emit=emit)
     return result, counted(target)
-
-
-def free(folder: Path) -> Path:
-    """The folder, which is new or empty and can be made. Raises UserError and EnvironmentProblem."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"'{folder}' exists and is no empty folder; give a new one to -o")
-    above = next(place for place in (folder, *folder.parents) if place.exists())
-    if not above.is_dir():
-        raise UserError(f"'{above}' is a file, so '{folder}' cannot be made; give another folder to -o")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise EnvironmentProblem(
-            f"'{folder}' cannot be made: '{above}' may not be written. Mend its permissions or give another one to -o."
-        )
-    return folder

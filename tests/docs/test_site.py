@@ -22,9 +22,6 @@ from typer.testing import CliRunner
 
 import fabloom
 import fabloom.testing
-from fabloom.flows.cli import new as cli_new  # noqa: F401  add their commands
-from fabloom.flows.cli import predict as cli_predict  # noqa: F401
-from fabloom.flows.cli import store as cli_store  # noqa: F401
 from fabloom.flows.cli.main import app
 from fabloom.hooks import Specs
 from fabloom.kinds import BUILTIN_KINDS

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
+from skimage.morphology import remove_small_objects
 from torch import Tensor
 
 from fabloom.errors import DataError, Interrupted
@@ -69,7 +69,9 @@ def _tell_range(ctx: Context, images: ImageSet) -> None:
 
 
 def tiled(predict: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int) -> Tensor:
-    """[B,H,W] from x [B,C,H,W]: at once where it fits into a tile, else from tiles that overlap, blended by a ramp to their edges."""
+    """[B,H,W] from x [B,C,H,W], grey levels of -1 to 1 as the network takes them: at once where it fits into a tile, else from tiles that
+    overlap, blended by a ramp to their edges.
+    """
     height, width = x.shape[-2:]
     if height <= tile and width <= tile:
         return predict(x)
@@ -97,10 +99,6 @@ def _ramp(length: int, overlap: int) -> Tensor:
 
 
 def cleaned(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.uint8]:
-    """The mask [H,W] without 8-connected components of fewer pixels."""
-    parts, count = ndimage.label(mask, np.ones((3, 3), int))
-    if min_area <= 1 or not count:
-        return mask.astype(np.uint8)
-    kept = np.bincount(parts.ravel()) >= min_area
-    kept[0] = False
-    return np.asarray(kept[parts], np.uint8)
+    """The mask [H,W] as 0 and 1, without 8-connected components of fewer pixels."""
+    kept: NDArray[np.bool_] = remove_small_objects(mask, max_size=min_area - 1, connectivity=2)
+    return kept.astype(np.uint8)

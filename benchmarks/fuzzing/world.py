@@ -16,6 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+REFUSED = frozenset({2})
+DAMAGED = frozenset({0, 1, 2, 3})
+ANY = frozenset({0, 2, 3})
+"""Exit codes that are right for a case."""
 MOST_SECONDS, MOST_BYTES, MOST_WAIT = 1.0, 200 << 20, 30.0
 """Of one case: CPU seconds, memory beyond what every case has, and seconds of sleep that are a hang."""
 PLUGIN = '''

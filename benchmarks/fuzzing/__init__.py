@@ -1,0 +1,1 @@
+"""What `fuzz.py` tries: a world to break, and the cases by kind."""
