@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class ImageSet(Artifact):
-    """Images uint8 [N,C,H,W] with optional masks uint8 [N,H,W], scores float16 [N,H,W], domain int8 [N], labels int16 [N] and
-    source int32 [N].
+    """Images uint8 [N,C,H,W] with optional masks uint8 [N,H,W], scores float16 [N,H,W], references uint8 [N,C,H,W], domain int8 [N],
+    labels int16 [N] and source int32 [N].
 
     A pixel of a mask is 0 (clean), 1..K (a defect; with several classes an index into `class_names`, whose first is the clean
     class) or 255 (cannot tell). `domain` is 1 where any pixel is 1..K, else 0. `labels` is the class of the whole image. `source`
     says by index which file or row an image comes from; tiles and noise copies of one share it. `scores` is how sure who made the
-    masks is that a pixel is a defect.
+    masks is that a pixel is a defect. `references` shows the same place without a defect (a die beside it, a template), pixel on pixel.
     """
 
     BLOCK: ClassVar[int] = 1024
@@ -46,6 +46,11 @@ class ImageSet(Artifact):
     def scores(self) -> LazyArray | None:
         """float16 [N,H,W], larger where a defect is surer, finite; a probability where its maker gives one. None where nobody did."""
         return self._reader.array("scores")
+
+    @property
+    def references(self) -> LazyArray | None:
+        """uint8 [N,C,H,W]: for each image the same place without a defect, registered to it; None where the set has none."""
+        return self._reader.array("references")
 
     @property
     def domain(self) -> LazyArray | None:
@@ -98,6 +103,7 @@ class ImageSet(Artifact):
         count: int | None = None,
         masks: NDArray[np.uint8] | None = None,
         scores: NDArray[np.float16] | None = None,
+        references: NDArray[np.uint8] | None = None,
         domain: NDArray[np.int8] | None = None,
         labels: NDArray[np.int16] | None = None,
         class_names: Sequence[str] | None = None,
@@ -127,6 +133,8 @@ class ImageSet(Artifact):
             columns["scores"] = cls._checked("scores", scores, np.float16, 3, (count, height, width))
             if not np.isfinite(scores).all():
                 raise DataError("scores must be finite: a pixel that nobody can judge is 255 in the masks")
+        if references is not None:
+            columns["references"] = cls._checked("references", references, np.uint8, 4, (count, *first.shape[1:]))
         if domain is not None:
             columns["domain"] = cls._checked("domain", domain, np.int8, 1, (count,))
             if not np.isin(domain, (0, 1)).all():
@@ -143,7 +151,10 @@ class ImageSet(Artifact):
             kept["mask_classes"] = True
         if source is not None or source_names is not None:
             columns["source"], kept["source_names"] = check_source(count, source, source_names)
-        dims = {"images": ("channel", "y", "x"), "masks": ("y", "x"), "scores": ("y", "x")}
+        dims = {
+            **dict.fromkeys(("images", "references"), ("channel", "y", "x")),
+            **dict.fromkeys(("masks", "scores"), ("y", "x")),
+        }
         shaped = {"images": first, **columns}
         specs = {name: RowSpec(str(a.dtype), a.shape[1:], dims=dims.get(name, ())) for name, a in shaped.items()}
         cls._append(ctx.staging.rows(count, cls.BLOCK, specs), itertools.chain([first], blocks), columns, first.shape[1:])
@@ -180,7 +191,7 @@ class ImageSet(Artifact):
         """The number of images, their size, and what else is known of each."""
         arrays = manifest["arrays"]
         count, channels, height, width = arrays["images"]["shape"]
-        beside = ", ".join(name for name in ("masks", "domain", "labels") if name in arrays)
+        beside = ", ".join(name for name in ("masks", "references", "domain", "labels") if name in arrays)
         colour = f" × {channels}" if channels != 1 else ""
         return f"{count:,} image{'s' * (count != 1)} of {height} × {width}{colour}{f' with {beside}' if beside else ''}"
 

@@ -147,3 +147,14 @@ def test_a_set_without_sources_has_the_bytes_it_always_had(tmp_path: Path) -> No
     wrote: list[Callable[[Any], Artifact]] = [tiny_images, lines]
     new, old = (write_artifact(LocalStore(tmp_path / str(place)), one, seed=5) for place, one in enumerate(wrote))
     assert new.digest == old.digest != ""
+
+
+def test_references_lie_row_by_row_beside_the_images() -> None:
+    made = write(references=PIXELS[::-1].copy())
+    assert made.references is not None and np.array_equal(made.references[1:], PIXELS[::-1][1:]) and problems(made) == []
+    assert write().references is None
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 8, 6), (3, 1, 6, 8), (4, 6, 8)])
+def test_references_have_the_shape_of_the_images(shape: tuple[int, ...]) -> None:
+    refused("references must", references=np.zeros(shape, np.uint8))
