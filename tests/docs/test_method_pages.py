@@ -66,7 +66,7 @@ def test_a_page_has_the_one_shape(name: str) -> None:
     assert page(name).startswith(f"# {name}\n\n")
     found = sections(name)
     assert [title for title in found if title in SECTIONS] == SECTIONS, f"sections of {name}.md"
-    assert re.search(r"```text\n(.*?)```", found["Equation"], re.S), f"{name}.md states no equation"
+    assert re.search(r"```(?:math|text)\n(.*?)```", found["Equation"], re.S), f"{name}.md states no equation"
     assert re.search(r"\b(19|20)\d\d\b", found["Source"]), f"{name}.md names no dated source"
     assert "benchmarks/" in found["Limits"] or "python -m pytest" in found["Limits"], f"{name}.md cites no command for its figures"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -129,6 +130,18 @@ def test_the_check_of_addresses_sees_what_it_must() -> None:
     <img src="http://example/a.png"><p style="background: url('https://example/b.png')"><a href="https://example/">a plain link</a>"""
     assert [foreign(address) for address in loaded(page)] == [True] * 4
     assert not foreign("assets/site.css")
+
+
+def test_equations_are_typeset_and_one_that_cannot_be_stops_the_build(site: Path) -> None:
+    blocks = {page: page.read_text().count("```math\n") for page in DOCS.rglob("*.md")}
+    assert sum(map(bool, blocks.values())) >= 8
+    for page, count in blocks.items():
+        made = (site / page.relative_to(DOCS)).with_suffix(".html").read_text()
+        assert made.count("<math ") == count and not re.search(r"\\begin|\\text", made.partition("</article>")[0].partition("<article")[2])
+    typeset = runpy.run_path(str(DOCS / "hooks.py"))["typeset"]
+    assert "<msqrt>" in typeset(r"\sqrt{x}", "math", "math", {}, None)
+    with pytest.raises(Exception, match="oddness"):
+        typeset(r"\oddness{x}", "math", "math", {}, None)
 
 
 def test_every_page_of_the_navigation_is_built_and_every_page_is_in_it(site: Path) -> None:
