@@ -1,7 +1,8 @@
 """What the pixels of a mask say: 0 clean, 1..K a defect of a class, 255 cannot tell.
 
 With one class a mask holds 0 and 1. With several, value k means `class_names[k]`, so `class_names[0]` is the clean class.
-255 is neither: such a pixel counts in no loss and no metric, and alone it makes no image a defect image.
+255 is neither: such a pixel counts in no loss and no metric, and alone it makes no image a defect image. Of an image whose mask is
+255 all over nobody can tell where a defect is; whether it has one its domain may say.
 """
 
 from __future__ import annotations
@@ -52,11 +53,18 @@ def agreed_domain(masks: NDArray[np.uint8], domain: Any | None) -> Any:
                 stacklevel=3,
             )
         return drawn
-    if (np.asarray(domain) != drawn).any():
-        row = int(np.flatnonzero(np.asarray(domain) != drawn)[0])
+    wrong = contradicted(masks, np.asarray(domain))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
         unsure = " (255 means 'cannot tell'; divide masks drawn in black and white by 255)" if (masks[row] == UNKNOWN).any() else ""
         raise DataError(f"image {row}: domain says {int(domain[row])} but its mask says {int(drawn[row])}{unsure}")
     return domain
+
+
+def contradicted(masks: NDArray[np.uint8], domain: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """True [N] where the masks [N,H,W] and the domain [N] say different things; a mask of 255 all over goes with either domain."""
+    wrong: NDArray[np.bool_] = (domain != drawn_domain(masks)) & ~((domain == 1) & (masks == UNKNOWN).all((1, 2)))
+    return wrong
 
 
 def check_classes(masks: NDArray[np.uint8], labels: NDArray[np.int16] | None, names: Sequence[str]) -> None:

@@ -1,12 +1,15 @@
-"""Connected components of a binary image, kept by area and circularity."""
+"""Connected components of a binary image, kept by area and circularity; of a difference, by its heights as well."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from fabloom.kinds.masks import UNKNOWN, is_defect
 
 EIGHT = np.ones((3, 3), int)
 RING = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
@@ -45,3 +48,45 @@ def keep(binary: NDArray[np.bool_], min_area: int, min_circularity: float) -> tu
         if areas[index] >= min_area:
             kept[index] = 4 * pi * areas[index] > min_circularity * perimeter(parts[box] == index) ** 2
     return kept[parts], int(kept.sum())
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a difference shows: a mask [H,W] of 0, 1 and 255 (cannot tell), and how many components are sure and how many doubtful."""
+
+    mask: NDArray[np.uint8]
+    sure: int
+    doubtful: int
+
+    @property
+    def defect(self) -> NDArray[np.bool_]:
+        """The pixels of sure defects [H,W]."""
+        return is_defect(self.mask)
+
+
+@dataclass(frozen=True)
+class Heights:
+    """Hysteresis of differences, in grey levels: a component above `doubt` holds defects where it rises above `seed`.
+
+    Their edge is at half of its height, though not above `edge`: the edge of a strong defect does not move out with its height. A
+    component without an accepted defect is doubtful where it has the area of one.
+    """
+
+    doubt: float
+    seed: float
+    edge: float
+
+    def split(self, difference: NDArray[np.float64], min_area: int, min_circularity: float) -> Found:
+        """Sure and doubtful components of a difference [H,W]; the sure ones are kept as by `keep`."""
+        parts, count = ndimage.label(difference > self.doubt, EIGHT)
+        if not count:
+            return Found(np.zeros(parts.shape, np.uint8), 0, 0)
+        peaks = np.append(0.0, ndimage.maximum(difference, parts, range(1, count + 1)))
+        level = np.where(peaks > self.seed, np.clip(peaks / 2, self.doubt, max(self.doubt, self.edge)), np.inf)
+        sure, accepted = keep(difference > level[parts], min_area, min_circularity)
+        doubtful = np.bincount(parts.ravel(), minlength=count + 1) >= min_area
+        doubtful[0] = False
+        doubtful[parts[sure]] = False
+        mask = np.where(doubtful[parts], UNKNOWN, 0).astype(np.uint8)
+        mask[sure] = 1
+        return Found(mask, accepted, int(doubtful.sum()))

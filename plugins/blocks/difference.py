@@ -1,17 +1,18 @@
-"""What differs from a clean reference image: the difference's threshold and components, and how well the lines lie on its lines."""
+"""What differs from a clean reference image: the thresholds of the difference and its components."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import ndimage
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
+from fabloom.kinds.masks import UNKNOWN
 
-from .components import keep
+from .components import Found, Heights, keep
 from .labels import LabelParams
 
 Real = NDArray[np.float64]
@@ -25,7 +26,10 @@ GAUSS_8BIT = np.array([14, 62, 104, 62, 14]) / 256
 
 @dataclass(frozen=True)
 class Rule:
-    """What counts as a defect: the resolved parameters."""
+    """What counts as a defect: the resolved parameters. `reference` is the blurred clean picture [H,W].
+
+    Without `heights` there are two answers, above and below the threshold; with them three.
+    """
 
     reference: Real
     threshold: float
@@ -34,11 +38,24 @@ class Rule:
     eight_bit: bool
     sigma: float
     contrast: float
+    heights: Heights | None = None
 
-    def mask(self, image: Real) -> tuple[NDArray[np.bool_], int]:
-        """Mask [H,W] and number of accepted components of a grey image [H,W]."""
+    def against(self, reference: Real) -> Rule:
+        """The same rule for another clean picture [H,W], not blurred; NaN where it shows nothing of the image's place."""
+        return replace(self, reference=blurred_known(reference, self.eight_bit))
+
+    def find(self, image: Real) -> Found:
+        """Defects of a grey image [H,W]; 255 where the reference shows nothing."""
         difference = np.abs(blur(image, self.eight_bit) - self.reference)
-        return keep(difference > self.threshold, self.min_area, self.min_circularity)
+        unseen = np.isnan(difference)
+        difference[unseen] = 0
+        if self.heights is None:
+            sure, count = keep(difference > self.threshold, self.min_area, self.min_circularity)
+            found = Found(sure.astype(np.uint8), count, 0)
+        else:
+            found = self.heights.split(difference, self.min_area, self.min_circularity)
+        found.mask[unseen & (found.mask == 0)] = UNKNOWN
+        return found
 
 
 def blur(images: Real, eight_bit: bool = False) -> Real:
@@ -59,40 +76,72 @@ def grey(images: NDArray[np.uint8]) -> Real:
     return values
 
 
-def clean_reference(reference: ImageSet) -> Real:
-    """The clean grey images [K,H,W] of a set. Raises DataError where it has none or does not say which they are."""
+def blurred_known(picture: Real, eight_bit: bool = False) -> Real:
+    """`blur` of a picture [H,W] with NaN where it is not known: those pixels stay so and take no part."""
+    unknown = np.isnan(picture)
+    if not unknown.any():
+        return blur(picture, eight_bit)
+    # the weight of the known neighbours makes up for those that are missing
+    filled = blur(np.where(unknown, 0, picture)) / np.maximum(blur((~unknown).astype(float)), 1e-12)
+    known: Real = np.where(unknown, np.nan, np.rint(filled) if eight_bit else filled)
+    return known
+
+
+def clean_rows(reference: ImageSet) -> NDArray[np.int64]:
+    """Rows of the clean images of a set. Raises DataError where it has none or does not say which they are."""
     if reference.domain is None:
         if len(reference) > 1:
             raise DataError(f"the reference holds {len(reference)} images and no domain; load it with the `clean` patterns of images.load")
-        return grey(reference.images[:])
+        return np.zeros(1, np.int64)
     rows = np.flatnonzero(reference.domain[:] == 0)
     if not len(rows):
         raise DataError(f"none of the {len(reference)} reference images is clean (domain 0); give a set with clean images")
-    return grey(reference.images[:][rows])
+    return rows
+
+
+def clean_reference(reference: ImageSet) -> Real:
+    """The clean grey images [K,H,W] of a set. Raises DataError as `clean_rows`."""
+    return grey(reference.images[:][clean_rows(reference)])
 
 
 def noise(differences: Real) -> float:
-    """Standard deviation of blurred differences [N,H,W]: the median over images of each one's MAD, so that defects do not count."""
-    centred = np.abs(differences - np.median(differences, axis=(1, 2), keepdims=True))
-    return float(MAD * np.median(np.median(centred, axis=(1, 2))))
+    """Standard deviation of blurred differences [N,H,W], NaN where not known: the median over images of each one's MAD, so that
+    defects do not count.
+    """
+    median = np.nanmedian if np.isnan(differences).any() else np.median
+    centred = np.abs(differences - median(differences, axis=(1, 2), keepdims=True))
+    return float(MAD * np.median(median(centred, axis=(1, 2))))
 
 
 def make_rule(params: LabelParams, images: ImageSet, clean: Real) -> Rule:
-    """Resolve the preset: reference image, noise, contrast and threshold."""
+    """The rule of images that all lie where the clean ones [K,H,W] do: their median is the reference.
+
+    One clean image differs from itself by nothing: then the images that are to be labelled show the noise.
+    """
     published = params.preset == "published"
     middle = np.median(clean, axis=0)
     reference = blur(middle, published)
-    # one clean image differs from itself by nothing: then the images to be labelled show the noise
     sample = clean[:BATCH] if len(clean) > 1 else grey(images.images[:BATCH])
-    sigma = noise(blur(sample, published) - reference)
-    low, high = np.percentile(middle, (1, 99))
-    contrast = float(high - low)
+    return resolved(params, reference, noise(blur(sample, published) - reference), contrast_of(middle))
+
+
+def contrast_of(picture: Real) -> float:
+    """Distance of the 1st and 99th percentile of a picture [H,W], NaN where not known."""
+    low, high = np.nanpercentile(picture, (1, 99))
+    return float(high - low)
+
+
+def resolved(params: LabelParams, reference: Real, sigma: float, contrast: float) -> Rule:
+    """The preset's values and the given ones, for a blurred reference [H,W], its noise and contrast. Raises DataError without both."""
+    published = params.preset == "published"
     threshold = 5.0 if published else max(params.sigmas * sigma, params.contrast_share * contrast)
     if params.threshold is not None:
         threshold = params.threshold
     if threshold <= 0:
         raise DataError("the reference has neither contrast nor noise, so no threshold follows from it; give `threshold`")
     area, circularity = (51, 0.6) if published else (6, 0.3)
+    seed = min(threshold, max(params.sigmas * sigma, params.seed_share * threshold))
+    doubt = min(seed, max(params.doubt_sigmas * sigma, params.doubt_share * threshold))
     return Rule(
         reference,
         threshold,
@@ -101,28 +150,5 @@ def make_rule(params: LabelParams, images: ImageSet, clean: Real) -> Rule:
         published,
         sigma,
         contrast,
+        None if published else Heights(doubt, seed, threshold),
     )
-
-
-def line_shift(images: Real, reference: Real) -> Real:
-    """Distance [N] in pixels, across the lines, by which the lines of images [N,H,W] are off those of the reference [H,W].
-
-    From the phase of the reference's strongest spatial frequency f under a Hann window: shift = phase / (2 pi |f|), which is
-    within half a period. A reference without any structure gives 0.
-    """
-    height, width = reference.shape
-    window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
-    spectrum = fft.fft2((reference - reference.mean()) * window)
-    power = np.square(np.abs(spectrum))
-    power[0, 0] = 0
-    if power.max() < 1e-12 * power.size:
-        return np.zeros(len(images))
-    peak = np.unravel_index(power.argmax(), power.shape)
-    near = np.arange(-2, 3)  # the main lobe of the window: its centre of mass is the frequency between the bins
-    lobe = power[np.ix_((peak[0] + near) % height, (peak[1] + near) % width)]
-    offset = near @ lobe.sum(1) / lobe.sum(), near @ lobe.sum(0) / lobe.sum()
-    frequency = np.hypot(fft.fftfreq(height)[peak[0]] + offset[0] / height, fft.fftfreq(width)[peak[1]] + offset[1] / width)
-    row, column = np.exp(-2j * np.pi * np.outer(peak, np.arange(max(height, width))) / np.array([[height], [width]]))
-    moved = ((images - images.mean((1, 2), keepdims=True)) * window) @ column[:width] @ row[:height]
-    shift: Real = -np.angle(moved * spectrum[peak].conj()) / (2 * np.pi * frequency)
-    return shift

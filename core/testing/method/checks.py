@@ -72,7 +72,7 @@ def images(artifact: ImageSet) -> Iterator[str]:
     """uint8 [N,C,H,W]; masks of named values; domain in {0,1} and agreeing; labels and source that their names count."""
     import numpy as np
 
-    from fabloom.kinds.masks import UNKNOWN, drawn_domain
+    from fabloom.kinds.masks import UNKNOWN, contradicted
 
     yield from _array("images", artifact.images, "uint8", (None,) * 4)
     if len(artifact.images.shape) != 4:
@@ -90,7 +90,7 @@ def images(artifact: ImageSet) -> Iterator[str]:
         yield from wrong
         if not wrong and not np.isin(domain[...], (0, 1)).all():
             yield "domain holds values other than 0 (clean) and 1 (defect)"
-        elif not wrong and masks is not None and masks.shape[0] == count and (drawn_domain(masks[...]) != domain[...]).any():
+        elif not wrong and masks is not None and masks.shape[0] == count and contradicted(masks[...], domain[...]).any():
             yield "masks and domain contradict each other: an image has a pixel of 1..K exactly where its domain is 1"
     if labels is not None:
         wrong = list(_array("labels", labels, "int16", (count,)))

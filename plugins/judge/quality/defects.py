@@ -10,8 +10,9 @@ from scipy import ndimage
 
 from fabloom.kinds import Table
 from fabloom.plugins.blocks.components import EIGHT
-from fabloom.plugins.blocks.difference import Real, Rule, line_shift
+from fabloom.plugins.blocks.difference import Real, Rule, blur
 from fabloom.plugins.blocks.lattice import Lattice
+from fabloom.plugins.blocks.registration import Register
 
 from .scores import Metrics, Summary
 
@@ -21,7 +22,7 @@ HELD = 0.02
 
 @dataclass(frozen=True)
 class Defects:
-    """Accepted components of every image [N], their centres (y, x) [K,2] in pixels, and shifts of the lines [N] in pixels."""
+    """Accepted components of every image [N], their centres (y, x) [K,2] in pixels, and distances [N] in pixels that they are off, inf if unlike."""
 
     counts: NDArray[np.int64]
     centres: Real
@@ -32,9 +33,11 @@ class Defects:
         """In grey images [N,H,W], by what differs from the clean one [H,W]."""
         counts, centres = np.zeros(len(images), np.int64), []
         for row, image in enumerate(images):
-            parts, counts[row] = ndimage.label(rule.mask(image)[0], EIGHT)
+            parts, counts[row] = ndimage.label(rule.find(image).defect, EIGHT)
             centres += ndimage.center_of_mass(parts > 0, parts, range(1, counts[row] + 1))
-        return cls(counts, np.array(centres, np.float64).reshape(-1, 2), line_shift(images, clean))
+        register = Register.of(blur(clean), clean)
+        shifts = np.array([register.place(blur(image)).distance for image in images])
+        return cls(counts, np.array(centres, np.float64).reshape(-1, 2), shifts)
 
     def by_line(self, clean: Real) -> dict[int, int] | None:
         """Defects in each line or space between two; None without a periodic structure.
@@ -63,7 +66,7 @@ def metrics(found: Defects, own: Defects, lines: dict[int, int] | None, summary:
         **{f"share_{name}": float((found.counts == n).mean()) for n, name in enumerate(("none", "one"))},
         "share_more": float((found.counts > 1).mean()),
         "lines": spread,
-        "off_reference_share": float((np.abs(found.shifts) > 1).mean()),
+        "off_reference_share": float((found.shifts > 1).mean()),
     }
 
 

@@ -5,28 +5,32 @@ from __future__ import annotations
 from fabloom.kinds import ImageSet
 from fabloom.method import Context, Method, task
 
-from .params import LabelParams
+from .params import LabelImages
 
 
 class ReferenceDifference(Method):
-    """Pseudo-labels for generated images: blur, subtract the reference, threshold, keep compact components.
+    """Pseudo-labels for images of a known place: blur, subtract the reference, threshold, keep compact components.
 
-    The labels hold only where the lines of an image lie on those of the reference; the share of images whose lines are more
-    than a pixel off is therefore part of the result. A shifted image gives long thin components, which the circularity
-    refuses: it is then labelled clean although it may hold a defect.
+    Masks and domain that images have of their own win; what differs from them is told by file name. The labels hold only where an
+    image's structure lies on that of the reference: where each lies is measured, a shift is undone, and what cannot be laid on
+    the reference is 255, cannot tell. So is what differs too little to be sure of.
     """
 
     name = "reference-difference"
     preload = ("numpy", "scipy.ndimage")
 
-    @task(version=1)
-    def label(self, ctx: Context, params: LabelParams, *, images: ImageSet, reference: ImageSet) -> ImageSet:
-        """The same images with masks and domain; their sources go along.
+    @task(version=2)
+    def label(self, ctx: Context, params: LabelImages, *, images: ImageSet, reference: ImageSet | None = None) -> ImageSet:
+        """The same images with masks and domain; sources, classes and references go along.
 
-        `reference` gives its clean images (domain 0; a single image without a domain counts as clean); their median is what
-        is subtracted. Attributes: `threshold`, `sigma` (noise of the blurred difference), `contrast`, `defect_share`,
-        `components` (number of accepted components to number of images), `off_reference_share`, `reference_images`.
-        Raises DataError for sizes that differ and a reference without clean images.
+        `reference` gives its clean images (domain 0; a single image without a domain counts as clean; where none is clean, the
+        references that its images have), and their median is what is subtracted. Without it each image is held against its own
+        reference. Attributes: `threshold` and those of seed and doubt, `sigma` (noise of the blurred difference), `contrast`,
+        `defect_share`, `ambiguous_share` (nothing sure, but something cannot be told), `components` (number of sure components to
+        number of images), `off_reference_share` (more than a pixel off, or unlike), `aligned_share`, `unlabelled_share`,
+        `false_share` (of the images known to be clean), `contradicted` and `contradictions` by file name, `reference_images`.
+        Raises DataError for sizes that differ, a reference without clean images, clean images that are not of one place (with the
+        measured shift), images most of which lie elsewhere, and rules that find defects in most of the clean ones.
         """
         from . import labelling
 

@@ -145,7 +145,7 @@ def judge(answers: dict[str, Tensor], wanted: Tensor, grey: GreyMap, reference: 
 
     def defects(images: Tensor) -> NDArray[np.bool_]:
         levels = grey.inverse(images).numpy().mean(1, dtype=np.float64)
-        return np.array([rule.mask(level)[1] > 0 for level in levels])
+        return np.array([rule.find(level).sure > 0 for level in levels])
 
     variance = float(wanted.var(0).mean())
     truth = defects(wanted)

@@ -12,7 +12,7 @@ from PIL import Image
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
 from fabloom.plugins.blocks.components import keep, perimeter
-from fabloom.plugins.blocks.difference import blur, line_shift, noise
+from fabloom.plugins.blocks.difference import blur, noise
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.judge.reference_difference.method import ReferenceDifference
@@ -28,8 +28,9 @@ def load(run_task: Any, folder: Path, **images: np.ndarray) -> ImageSet:
     return made
 
 
-def label(run_task: Any, images: ImageSet, reference: ImageSet, **params: Any) -> ImageSet:
-    made = run_task(ReferenceDifference, "label", params, images=images, reference=reference)
+def label(run_task: Any, images: ImageSet, reference: ImageSet | None, **params: Any) -> ImageSet:
+    inputs = {} if reference is None else {"reference": reference}
+    made = run_task(ReferenceDifference, "label", params, images=images, **inputs)
     assert isinstance(made, ImageSet)
     return made
 
