@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import pi, sqrt
 
 import numpy as np
@@ -75,6 +75,12 @@ class Heights:
     doubt: float
     seed: float
     edge: float
+    sigmas: tuple[float, float] = (0.0, 0.0)
+
+    def above(self, noise: float) -> Heights:
+        """The same for an image of this noise: doubt and seed at so many (`sigmas`) of its standard deviations at least."""
+        doubt, seed = (times * noise for times in self.sigmas)
+        return replace(self, doubt=max(self.doubt, doubt), seed=max(self.seed, seed), edge=max(self.edge, seed))
 
     def split(self, difference: NDArray[np.float64], min_area: int, min_circularity: float) -> Found:
         """Sure and doubtful components of a difference [H,W]; the sure ones are kept as by `keep`."""

@@ -46,14 +46,16 @@ class Rule:
 
     def find(self, image: Real) -> Found:
         """Defects of a grey image [H,W]; 255 where the reference shows nothing."""
-        difference = np.abs(blur(image, self.eight_bit) - self.reference)
+        signed = blur(image, self.eight_bit) - self.reference
+        difference = np.abs(signed)
         unseen = np.isnan(difference)
         difference[unseen] = 0
         if self.heights is None:
             sure, count = keep(difference > self.threshold, self.min_area, self.min_circularity)
             found = Found(sure.astype(np.uint8), count, 0)
         else:
-            found = self.heights.split(difference, self.min_area, self.min_circularity)
+            heights = self.heights.above(noise(signed[None]))  # one image may be noisier than the others
+            found = heights.split(difference, self.min_area, self.min_circularity)
         found.mask[unseen & (found.mask == 0)] = UNKNOWN
         return found
 
@@ -142,6 +144,7 @@ def resolved(params: LabelParams, reference: Real, sigma: float, contrast: float
     area, circularity = (51, 0.6) if published else (6, 0.3)
     seed = min(threshold, max(params.sigmas * sigma, params.seed_share * threshold))
     doubt = min(seed, max(params.doubt_sigmas * sigma, params.doubt_share * threshold))
+    sigmas = (params.doubt_sigmas, params.sigmas) if params.threshold is None else (0.0, 0.0)  # a given threshold holds as it is
     return Rule(
         reference,
         threshold,
@@ -150,5 +153,5 @@ def resolved(params: LabelParams, reference: Real, sigma: float, contrast: float
         published,
         sigma,
         contrast,
-        None if published else Heights(doubt, seed, threshold),
+        None if published else Heights(doubt, seed, threshold, sigmas),
     )

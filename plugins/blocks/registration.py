@@ -24,6 +24,8 @@ STILL = 0.25
 """A least-squares shift below this many pixels needs no search."""
 ALIKE = 0.6
 """Least correlation of two pictures of one place, in units of what the reference's noise allows."""
+OUTLIER = 6.0
+"""A difference that is larger than so many medians of all is left out of the least squares."""
 MOVED = 0.5
 """An image that is off by more pixels is shifted."""
 STRUCTURE = 0.3
@@ -52,7 +54,8 @@ class Placement:
     def __str__(self) -> str:
         if self.verdict == "unlike":
             return f"shows something else (correlation {self.agreement:.2f})"
-        return f"is off by {self.shift[1]:+.1f} pixels to the right and {self.shift[0]:+.1f} down"
+        down, right = (round(distance, 1) + 0.0 for distance in self.shift)  # + 0.0: no "-0.0"
+        return f"is off by {right:+} pixels to the right and {down:+} down"
 
 
 @dataclass(frozen=True)
@@ -104,16 +107,20 @@ class Register:
         """Least squares from a start: the reference is moved until its slopes explain nothing of the difference any more; and how
         well it fits there. A direction in which it hardly changes, such as along its lines, is left alone.
         """
-        shift = np.array(start)
-        for _ in range(4):
+        shift, near = np.array(start), False
+        for _ in range(8):
             there = moved(self.reference, (shift[0], shift[1]))
             slopes = np.stack(np.gradient(there)) if shift.any() else self._slopes
             seen = np.isfinite(slopes).all(0)
             gap, flat = (image - there)[seen], slopes[:, seen]
+            if near:  # what still stands out is a defect, not the shift
+                close = np.abs(gap - np.median(gap)) <= OUTLIER * np.median(np.abs(gap - np.median(gap)))
+                gap, flat = gap[close], flat[:, close]
             step = -np.linalg.pinv(flat @ flat.T, rcond=0.02) @ (flat @ (gap - gap.mean()))
             shift = shift + np.clip(step, -1, 1)
-            if np.abs(step).max() < 0.02:
+            if near and np.abs(step).max() < 0.02:
                 break
+            near = near or bool(np.abs(step).max() < STILL)
         found = float(shift[0]), float(shift[1])
         return found, self._agreement(image, found)
 

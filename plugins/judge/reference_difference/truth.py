@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fabloom.kinds import ImageSet
-from fabloom.kinds.masks import UNKNOWN, is_defect
+from fabloom.kinds.masks import UNKNOWN, is_defect, tells_classes
 from fabloom.plugins.blocks.components import Found
 
 from .references import name_of
@@ -65,13 +65,26 @@ class Truth:
 
     def settle(self, row: int, found: Found, difference: NDArray[np.float64]) -> NDArray[np.uint8]:
         """The mask of an image: its own; else the found one, emptied or completed to agree with its own domain."""
-        if self.masks is not None and not self._blank(row):
+        if self.masks is not None and not (self._blank(row) and self._nameable(row)):
             return self.masks[row]
+        return self._classed(row, self._completed(row, found, difference))
+
+    def _completed(self, row: int, found: Found, difference: NDArray[np.float64]) -> NDArray[np.uint8]:
         if self.domain is None or (self.domain[row] == 0 and self.masks is not None) or (self.domain[row] == 1 and found.sure):
             return found.mask
         if self.domain[row] == 0:
             return np.zeros_like(found.mask)
         return likeliest(found, difference)
+
+    def _nameable(self, row: int) -> bool:
+        """Whether a mask that is found can be of a class: there is one class, or the image's label says which."""
+        return self.masks is None or not tells_classes(self.masks) or self.images.labels is not None
+
+    def _classed(self, row: int, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A found mask with the value of the image's class, where given masks tell classes."""
+        if self.masks is None or not tells_classes(self.masks) or self.images.labels is None:
+            return mask
+        return np.where(mask == 1, np.uint8(self.images.labels[row]), mask)
 
     def said(self, row: int, mask: NDArray[np.uint8]) -> int:
         """The domain of an image with its final mask: 1 as well where it is said to have a defect that nobody can place."""
