@@ -9,6 +9,7 @@ result = fabloom.run(
             "labelled": {
                 "task": "reference-difference.label",
                 "inputs": {"images": "images", "reference": "reference"},
+                "params": {"given": "replace"},  # the exact masks are kept otherwise
             },
         },
     },

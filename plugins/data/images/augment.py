@@ -1,12 +1,13 @@
 """Variations of a few registered images that keep the structure's lines where they are.
 
-Flips and shifts act on image, mask and domain together. Shifts are cyclic and along a direction in which the structure repeats,
-so that the lines of every variation lie on those of the unshifted image; a label made against a reference stays valid.
+Flips and shifts act on image, mask, scores and reference together, noise on the image alone. Shifts are cyclic and along a direction
+in which the structure repeats, so that the lines of every variation lie on those of the unshifted image; a label made against a
+reference stays valid.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,35 +25,37 @@ if TYPE_CHECKING:
 def augment(ctx: Context, params: AugmentParams, images: ImageSet) -> ImageSet:
     """Write `count` variations, image i drawn from (seed, i); source images are taken in turn so that each is used equally."""
     pixels = images.images[...]
-    masks = images.masks[...] if images.masks is not None else None
-    domain = images.domain[...] if images.domain is not None else None
-    labels = images.labels[...] if images.labels is not None else None
     height, width = pixels.shape[2:]
     if params.shift_x_step > width // 2 or params.shift_y_step > height // 2:
         raise DataError(f"shift steps ({params.shift_x_step}, {params.shift_y_step}) must be at most half of the {width}x{height} image")
     sources = np.arange(params.count) % len(pixels)
     out = np.empty((params.count, *pixels.shape[1:]), np.uint8)
-    out_masks = np.empty((params.count, height, width), np.uint8) if masks is not None else None
+    pictured = {name: getattr(images, name)[...] for name in ("masks", "references", "scores") if getattr(images, name) is not None}
+    beside = {name: np.empty((params.count, *column.shape[1:]), column.dtype) for name, column in pictured.items()}
+    whole = {name: getattr(images, name)[...][sources] for name in ("domain", "labels") if getattr(images, name) is not None}
     with ctx.progress(params.count, unit="image", name="augment") as bar:
         for index, source in enumerate(sources):
             place = stream(ctx, index // len(pixels) if params.paired else index, 0)
             flips, shift = geometry(params, place, height, width)
-            varied = np.roll(np.flip(pixels[source], flips), shift, (-2, -1))
-            out[index] = noisy(params, varied, stream(ctx, index, 1))
-            if out_masks is not None and masks is not None:
-                out_masks[index] = np.roll(np.flip(masks[source], flips), shift, (-2, -1))
+            out[index] = noisy(params, turned(pixels[source], flips, shift), stream(ctx, index, 1))
+            for name, column in pictured.items():
+                beside[name][index] = turned(column[source], flips, shift)
             bar.advance()
     return ImageSet.write(
         ctx,
         out,
-        masks=out_masks,
-        domain=domain[sources] if domain is not None else None,
-        labels=labels[sources] if labels is not None else None,
+        **beside,
+        **whole,
         class_names=images.class_names or None,
         **(images.origins(sources) or row_origins(sources)),
         channels=pixels.shape[1],
         attrs={"augmented_from": images.key, "source_images": len(pixels), "distinct_images": len({image.tobytes() for image in out})},
     )
+
+
+def turned(picture: NDArray[Any], flips: tuple[int, ...], shift: tuple[int, int]) -> NDArray[Any]:
+    """Pixels, mask or reference [..,H,W] mirrored, then rolled: no value is made that was not there."""
+    return np.roll(np.flip(picture, flips), shift, (-2, -1))
 
 
 def stream(ctx: Context, index: int, purpose: int) -> np.random.Generator:

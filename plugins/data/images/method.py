@@ -51,9 +51,11 @@ class Images(Method):
 
         return loading.run(ctx, params)
 
-    @task(version=3)
+    @task(version=4)
     def augment(self, ctx: Context, params: AugmentParams, *, images: ImageSet) -> ImageSet:
-        """Registered variations of a few images: flips, shifts along the structure, noise; masks, domain and sources go along.
+        """Registered variations of a few images: flips, shifts along the structure, noise.
+
+        Masks of all classes, scores, references, domain, labels and sources go along; noise is the image's alone.
 
         The test set released with the SinSEMI paper is, as its images show, `count: 50, flip_x: true, flip_y: true, paired: true,
         noise: 1, noise_low: 0, noise_share: 0.7, rounding: truncate` on the labelled pair. Scores on such variations of two

@@ -45,7 +45,7 @@ class Ddpm(Method):
 
         return training.train(ctx, params, images)
 
-    @task(version=1)
+    @task(version=2)
     def sample(self, ctx: Context, params: SampleParams, *, model: Model) -> ImageSet:
         """Draw images. Image i starts from noise of (seed, i) alone, as does all noise it meets on its way.
 

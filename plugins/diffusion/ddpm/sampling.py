@@ -95,6 +95,10 @@ def image_generator(seed: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
 
+ASKED = {"asked": True}
+"""Attributes of images whose domain or classes are what was asked of the model; what came out may be another."""
+
+
 def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
     """The task `sample`."""
     config = model.config
@@ -108,9 +112,9 @@ def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
     numbers = None if not classes else np.resize(np.array(classes, np.int16), params.count)
     columns: dict[str, Any] = {"channels": config["image"][0]}
     if numbers is not None and config["class_source"] == "domain":
-        columns["domain"] = numbers.astype(np.int8)
+        columns |= {"domain": numbers.astype(np.int8), "attrs": ASKED}
     elif numbers is not None:
-        columns |= {"labels": numbers, "class_names": config["classes"]}
+        columns |= {"labels": numbers, "class_names": config["classes"], "attrs": ASKED}
     return ImageSet.write(ctx, batches(ctx, sampler, config, numbers), count=params.count, **columns)
 
 

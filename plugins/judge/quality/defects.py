@@ -22,7 +22,7 @@ HELD = 0.02
 
 @dataclass(frozen=True)
 class Defects:
-    """Accepted components of every image [N], their centres (y, x) [K,2] in pixels, and distances [N] in pixels that they are off, inf if unlike."""
+    """Accepted components of every image [N], their centres (y, x) [K,2], and how far each is off [N] (inf if unlike), in pixels."""
 
     counts: NDArray[np.int64]
     centres: Real

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet
 from fabloom.kinds.masks import UNKNOWN
 from fabloom.method import Context
 from fabloom.plugins.blocks.components import Found
-from fabloom.plugins.blocks.difference import BATCH, Real, Rule, blur, grey, noise, resolved
+from fabloom.plugins.blocks.difference import BATCH, Real, Rule, blur, blurred_known, grey, noise, resolved
 from fabloom.plugins.blocks.registration import Placement, moved
 
 from . import references
@@ -113,21 +112,15 @@ def _rule(params: LabelImages, images: ImageSet, clean: References, placed: Sequ
     published = params.preset == "published"
     if clean.shared is not None and len(clean.clean) > 1:
         sample, middle = clean.clean[:BATCH], blur(clean.shared, published)
-        return resolved(params, middle, noise(_blurred(sample, published) - middle), clean.contrast)
+        return resolved(params, middle, noise(np.stack([blurred_known(one, published) for one in sample]) - middle), clean.contrast)
     rows = [row for row, one in enumerate(placed) if one.verdict != "unlike"] or list(range(len(placed)))
     rows = rows[: _batch(images)] if clean.shared is not None else [rows[n] for n in references.spread(len(rows), 1, references.SAMPLE)]
     gaps = []
     for row in rows:
         picture = _held(params, clean.pictures(row, row + 1)[0], placed[row])
-        gaps.append(blur(grey(images.images[row : row + 1])[0], published) - _blurred(picture[None], published)[0])
+        gaps.append(blur(grey(images.images[row : row + 1])[0], published) - blurred_known(picture, published))
     middle = blur(clean.shared if clean.shared is not None else clean.clean[0], published)
     return resolved(params, middle, noise(np.stack(gaps)), clean.contrast)
-
-
-def _blurred(pictures: Real, eight_bit: bool) -> Real:
-    from fabloom.plugins.blocks.difference import blurred_known
-
-    return np.stack([blurred_known(one, eight_bit) for one in pictures])
 
 
 def _false(params: LabelImages, known: Truth, seen: Sequence[Found | None], clean: References, rule: Rule) -> float | None:
@@ -149,7 +142,7 @@ def _false(params: LabelImages, known: Truth, seen: Sequence[Found | None], clea
 def _kept(images: ImageSet, given: Truth) -> dict[str, Any]:
     """What else of the images goes along: references always, classes and scores where their truth is kept."""
     kept = {"references": images.references, "scores": images.scores if given.masks is not None else None}
-    if given.domain is not None or images.labels is not None and given.masks is not None:
+    if given.domain is not None or (images.labels is not None and given.masks is not None):
         kept["labels"] = images.labels
     found = {name: np.asarray(column) for name, column in kept.items() if column is not None}
     names = images.class_names if "labels" in found or given.masks is not None else []

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
+from fabloom.kinds.arrays import LazyArray
 from fabloom.method import Context
 from fabloom.plugins.blocks.difference import Real, blur, clean_rows, contrast_of, grey
 from fabloom.plugins.blocks.registration import Placement, Register, moved
@@ -55,12 +56,12 @@ class References:
 
 
 def find(ctx: Context, params: LabelImages, images: ImageSet, reference: ImageSet | None) -> References:
-    """The clean images of `reference`, or without it each image's own. Raises DataError where there are none or they are not of one place."""
+    """The clean images of `reference`, or without it each image's own. DataError without any, and if of several places."""
     if reference is None:
         if images.references is None:
             raise DataError(
-                f"the images {images.key[:12]} have no references of their own; give the input `reference`, a set with clean images of the "
-                "same place, or load them with a reference each (template and test pairs)"
+                f"the images {images.key[:12]} have no references of their own; give the input `reference`, a set with clean images of "
+                "the same place, or load them with a reference each (template and test pairs)"
             )
         rows = spread(len(images), images.images.shape[2] * images.images.shape[3], SAMPLE)
         return References(images, None, grey(np.stack([images.references[int(row)] for row in rows])), None)
@@ -75,7 +76,7 @@ def find(ctx: Context, params: LabelImages, images: ImageSet, reference: ImageSe
     return References(images, middle, clean, Register.of(blur(middle), single))
 
 
-def clean_sources(reference: ImageSet) -> tuple[NDArray[np.int64], object]:
+def clean_sources(reference: ImageSet) -> tuple[NDArray[np.int64], LazyArray]:
     """Rows, and the array they count: clean images of a set, or where there are none the references that its images have."""
     try:
         return clean_rows(reference), reference.images
@@ -101,8 +102,14 @@ def settled(ctx: Context, params: LabelImages, clean: Real, names: list[str]) ->
         raise DataError(not_of_one_place(placed, odd, names, names[anchor]))
     for row in odd:
         ctx.log(f"clean image '{names[row]}' {placed[row]} against '{names[anchor]}' and is left out of the reference")
-    laid = [moved(clean[row], tuple(-s for s in placed[row].shift)) if params.aligns else clean[row] for row in range(len(clean)) if row not in odd]
+    laid = [back(clean[row], placed[row]) if params.aligns else clean[row] for row in range(len(clean)) if row not in odd]
     return np.stack(laid), clean[anchor]
+
+
+def back(picture: Real, placement: Placement) -> Real:
+    """A picture that lies elsewhere, moved to where the reference is."""
+    down, right = placement.shift
+    return moved(picture, (-down, -right))
 
 
 def not_of_one_place(placed: dict[int, Placement], odd: list[int], names: list[str], anchor: str) -> str:

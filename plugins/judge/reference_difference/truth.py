@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from fabloom.kinds import ImageSet
 from fabloom.kinds.masks import UNKNOWN, is_defect, tells_classes
-from fabloom.plugins.blocks.components import Found
+from fabloom.plugins.blocks.components import EIGHT, Found
 
 from .references import name_of
 
@@ -31,7 +32,9 @@ class Truth:
 
     @classmethod
     def of(cls, images: ImageSet) -> Truth:
-        """What a set says of itself."""
+        """What a set says of itself; of a generator's images nothing, whose classes are those that it was asked for."""
+        if images.attrs.get("asked"):
+            return cls(images)
         return cls(
             images,
             None if images.masks is None else np.asarray(images.masks),
@@ -109,10 +112,6 @@ class Truth:
 
 def likeliest(found: Found, difference: NDArray[np.float64]) -> NDArray[np.uint8]:
     """The mask of an image that has a defect, though none was sure: the most different doubtful place; without any 255 all over."""
-    from scipy import ndimage
-
-    from fabloom.plugins.blocks.components import EIGHT
-
     parts, count = ndimage.label((found.mask == UNKNOWN) & (difference > 0), EIGHT)
     if not found.doubtful or not count:
         return np.full_like(found.mask, UNKNOWN)

@@ -169,7 +169,7 @@ TINY = [
     "steps.varied.params.count=8",
     "steps.test.params.count=8",
     "steps.baseline.params={steps: 3, batch: 4, repeats: 2}",
-    "steps.*labelled.params={threshold: 1, min_area: 1, min_circularity: 0}",  # after so few steps nothing looks like a defect
+    "steps.*labelled.params={preset: published, threshold: 1, min_area: 1, min_circularity: 0}",  # after so few steps nothing looks like a defect
     "steps.*segmenter.params={steps: 3, batch: 4, repeats: 2}",
 ]
 

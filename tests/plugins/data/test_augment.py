@@ -97,3 +97,37 @@ def test_variations_know_where_they_come_from(run_task) -> None:
     assert rows.source[...].tolist() == [0, 1, 0, 1, 0] and rows.source_names == ["row 0", "row 1"]
     again = run_task(Images, "augment", {"count": 4}, images=rows)
     assert again.source[...].tolist() == [0, 1, 0, 1] and again.source_names == ["row 0", "row 1"], "rows 0 to 3 of the first"
+
+
+class Rich(Method):
+    name = "rich"
+
+    @task(version=1)
+    def make(self, ctx: Context, params: Params) -> ImageSet:
+        rng = np.random.default_rng(0)
+        pixels = rng.integers(0, 200, (3, 3, 10, 14), dtype=np.uint8)
+        masks = np.zeros((3, 10, 14), np.uint8)
+        masks[1, 2:4, 3:9], masks[2, 5:8, 1:3], masks[2, 0, :] = 1, 2, 255
+        spoilt = np.where(masks[:, None] > 0, 255, pixels).astype(np.uint8)
+        return ImageSet.write(
+            ctx, spoilt, masks=masks, references=pixels, scores=(masks / 255).astype(np.float16), labels=np.array([0, 1, 2], np.int16),
+            class_names=["clean", "bridge", "break"], source=np.array([1, 1, 0], np.int32), source_names=["one.png", "two.png"],
+        )  # fmt: skip
+
+
+def test_everything_that_belongs_to_a_pixel_moves_with_it(run_task) -> None:
+    rich = run_task(Rich, "make")
+    moves = {"count": 60, "flip_x": True, "flip_y": True, "shift_x_step": 1, "shift_y_step": 1}
+    made = run_task(Images, "augment", moves, images=rich)
+    pixels, masks, twins, scores = (column[...] for column in (made.images, made.masks, made.references, made.scores))
+    assert set(np.unique(masks)) == {0, 1, 2, 255} and made.mask_names == ["clean", "bridge", "break"]
+    np.testing.assert_array_equal(pixels, np.where(masks[:, None] > 0, 255, twins))
+    np.testing.assert_array_equal(scores, (masks / 255).astype(np.float16))
+    assert len({twin.tobytes() for twin in twins[::3]}) > 10, "references move"
+    for value in (1, 2, 255):
+        assert ((masks == value).sum((1, 2)) == (rich.masks[...] == value).sum((1, 2))[np.arange(60) % 3]).all()
+    assert made.labels[...].tolist() == [0, 1, 2] * 20 and made.domain[...].tolist() == [0, 1, 1] * 20
+    assert made.source[...].tolist() == [1, 1, 0] * 20 and made.source_names == ["one.png", "two.png"]
+    loud = run_task(Images, "augment", {"count": 6, "noise": 9.0}, images=rich)
+    np.testing.assert_array_equal(loud.references[...], rich.references[...][np.arange(6) % 3])
+    assert (loud.images[...] != rich.images[...][np.arange(6) % 3]).mean() > 0.5

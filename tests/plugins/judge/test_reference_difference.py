@@ -272,6 +272,9 @@ def test_clean_and_defect_folders_stay_what_they_are(run_task: Any, store: Local
     assert is_defect(made.masks[:]).any((1, 2)).tolist() == [False, True, False, False, False]
     assert (made.masks[3] == UNKNOWN).all(), "there is a defect, and nobody can tell where"
     assert set(made.attrs["contradictions"]) == {"c.png", "d.png"}
+    generated = held(store, pixels, domain=domain(0, 1, 0, 1, 0), attrs={"asked": True})
+    made = label(run_task, generated, held(store, [holes(seed=9)]))
+    assert made.domain[:].tolist() == [0, 1, 1, 0, 0], "what a generator was asked for is no truth"
 
 
 def test_clean_images_of_different_places_are_no_reference(run_task: Any, store: LocalStore) -> None:
@@ -316,7 +319,7 @@ def test_each_image_against_its_own_reference(run_task: Any, store: LocalStore) 
     assert made.domain[:].tolist() == [1, 0, 1, 0, 1, 0] and made.attrs["own_references"]
     assert (is_defect(made.masks[0])[31:35, 31:35]).all() and is_defect(made.masks[0]).sum() < 80
     np.testing.assert_array_equal(made.references[:], twins)
-    with pytest.raises(DataError, match="6 of 6 images do not lie where the reference does.*shows something else"):
+    with pytest.raises(DataError, match=r"6 of 6 images do not lie where the reference does.*shows something else"):
         label(run_task, held(store, tested, references=np.roll(twins, 1, 0)), None)
     with pytest.raises(DataError, match="have no references of their own; give the input `reference`"):
         label(run_task, held(store, tested), None)
