@@ -1,135 +1,232 @@
-"""Which files of a folder are images, what their folder says about them, and which mask belongs to which."""
+"""How a folder of images is laid out, by the names of its files and its annotations alone: `find`, and `scene` that settles it.
+
+No pixel is decoded here, and nothing is loaded that takes long.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
-from unicodedata import normalize
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import DataError
+from fabloom.regular import read_regular
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy"})
-FOLDERS = {"clean": 0, "defect": 1}
-KNOWN = "one file, a flat folder, or a folder with clean/ and defect/, each with an optional masks/"
+from . import folders
+from .coco import coco, is_coco
+from .cvat import cvat, is_cvat
+from .entries import Entry, Scene
+from .klarf import is_klarf
+from .klarfset import klarf
+from .labelme import is_labelme, labelme
+from .maskfiles import inside_of
+from .pairs import pairs, propose
+from .tree import Tree, is_image, stem
+from .voc import MASKS, is_voc, voc
+
+if TYPE_CHECKING:
+    from .params import LoadParams
+
+PLAIN = ("flat", "domains", "classes", "mvtec", "pairs")
+ANNOTATED: dict[str, Callable[[Tree, LoadParams, list[str]], Scene]] = {
+    "coco": coco, "labelme": labelme, "cvat": cvat, "voc": voc, "klarf": klarf,
+}  # fmt: skip
+LAYOUTS = (*PLAIN, *ANNOTATED)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """An image file: name relative to the root, domain (0 clean, 1 defect, None unknown) and mask file."""
+class Fit:
+    """A layout that fits a folder. `params` are those of `images.load` that say so, beside `path`.
 
-    name: str
-    path: Path
-    domain: int | None
-    mask: Path | None
+    `classes` counts images by class or domain ('clean' and 'defect'); an image with shapes of two classes counts in both. `masks` and
+    `annotations` count images that have some. `names` are the images, relative to the folder, `references` those beside them.
+    `problem` is why `images.load` would refuse these parameters, None where it takes them; numbers are 0 then.
+    """
 
-
-def scan(root: Path, masks: Path | None, clean: Sequence[str], defect: Sequence[str]) -> list[Entry]:
-    """All images under `root`, sorted by name. Raises DataError for an empty or ambiguous layout and unmatched masks."""
-    if root.is_file():
-        files = [root]
-        root = root.parent
-    elif root.is_dir():
-        if masks is None and (root / "masks").is_dir():
-            masks = root / "masks"
-        files = _images(root, masks)
-    else:
-        raise DataError(f"{root}: no such file or folder")
-    if not files:
-        found = sorted({p.suffix or p.name for p in root.rglob("*") if p.is_file() and not p.name.startswith(".")})
-        raise DataError(f"{root}: no images ({', '.join(sorted(SUFFIXES))}) in it" + (f", only {', '.join(found[:8])}" if found else ""))
-    named, names = _unique(root, files), _names(root, files)
-    domains = {stem: _domain(names[path], clean, defect) for stem, path in named.items()}
-    for option, patterns in (("clean", clean), ("defect", defect)):
-        idle = [p for p in patterns if not any(_matches(name, (p,)) for name in names.values())]
-        if idle:
-            hint = f"set {option}=[] where clean/ and defect/ folders say it"
-            raise DataError(f"{option} pattern '{idle[0]}' matches no file in {root}; {hint}")
-    paired = _pair(domains, _masks(masks)) if masks is not None else {}
-    return [
-        Entry(names[path], path, domains[stem], paired.get(stem)) for stem, path in sorted(named.items(), key=lambda item: names[item[1]])
-    ]
+    layout: str
+    params: dict[str, Any]
+    images: int = 0
+    masks: int = 0
+    annotations: int = 0
+    classes: dict[str, int] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+    clean_known: bool = False
+    names: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    problem: str | None = None
 
 
-def _names(root: Path, files: Sequence[Path]) -> dict[Path, str]:
-    """Names of files below `root`, relative to it; cut from the path, since `relative_to` takes 20 times as long."""
-    before = len(str(root / "_")) - 1
-    return {path: str(path)[before:] for path in files}
+@dataclass(frozen=True)
+class Found:
+    """What `find` knows of a folder: every layout that fits; `layout` is the one that `images.load` takes by itself.
+
+    `why` is empty then, else a sentence: none fits, or several do and one must be chosen by the parameter `layout`.
+    """
+
+    folder: str
+    layout: str | None
+    fits: tuple[Fit, ...]
+    why: str = ""
+
+    @property
+    def fit(self) -> Fit | None:
+        """The fit of `layout`."""
+        return next((fit for fit in self.fits if fit.layout == self.layout), None)
 
 
-def _files(folder: Path) -> list[Path]:
-    """The image files right in a folder, by name; one scan, since a folder may hold many."""
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
-    return [path for path in map(folder.joinpath, names) if path.suffix.lower() in SUFFIXES]
+def find(folder: str | Path, **params: Any) -> Found:
+    """Look at a folder or file; `params` are parameters of `images.load` that are already decided. Raises DataError where nothing is there.
+
+    >>> import tempfile; folder = Path(tempfile.mkdtemp()); (folder / "a.png").touch(); (folder / "b.png").touch()
+    >>> found = find(folder); found.layout, found.fit.images, found.fit.names
+    ('flat', 2, ('a.png', 'b.png'))
+    """
+    from .params import LoadParams
+
+    asked = LoadParams.model_validate({"path": str(folder), **params})
+    tree = Tree(asked.path.path)
+    fits, reasons = fitting(tree, asked)
+    told = tuple(_fit(tree, name, asked, params) for name in fits)
+    return Found(str(folder), fits[0] if len(fits) == 1 else None, told, why(tree, fits, reasons))
 
 
-def _images(root: Path, masks: Path | None) -> list[Path]:
-    """Images of a flat folder or of clean/ and defect/, never of both."""
-    with os.scandir(root) as entries:
-        inside = {entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()}
-    folders = {name for name in inside if masks is None or not (root / name).samefile(masks)}
-    strange = sorted(folders - FOLDERS.keys() - {"masks"})
-    if strange:
-        raise DataError(f"{root}: folder '{strange[0]}' is none of clean, defect, masks. Known layouts: {KNOWN}")
-    flat = _files(root)
-    nested = [path for name in sorted(folders & FOLDERS.keys()) for path in _files(root / name)]
-    if flat and nested:
-        raise DataError(f"{root}: images beside clean/ and defect/ ('{flat[0].name}'); move them into one of these folders")
-    return flat or nested
+def scene(params: LoadParams) -> Scene:
+    """The images of a folder under the layout that the parameters name, or the only one that fits. Raises DataError without one."""
+    tree = Tree(params.path.path)
+    fits, reasons = fitting(tree, params)
+    if len(fits) != 1:
+        raise DataError(why(tree, fits, reasons))
+    made = _read(tree, fits[0], params)
+    folders.idle_patterns(tree.root, [entry.name for entry in made.entries], params)
+    return made
 
 
-def _unique(root: Path, files: Sequence[Path]) -> dict[str, Path]:
-    """Name without suffix to file, in one form: 'é' is one character in some file systems and archives, and two in others."""
-    named: dict[str, Path] = {}
-    for path, name in _names(root, files).items():
-        stem = normalize("NFC", name.removesuffix(path.suffix))
-        if stem in named:
-            raise DataError(f"{root}: '{named[stem].name}' and '{path.name}' are two files of one name; remove or rename one")
-        named[stem] = path
-    return named
+def _read(tree: Tree, layout: str, params: LoadParams) -> Scene:
+    if layout == "pairs":
+        return pairs(tree, params)
+    if layout in ANNOTATED:
+        return ANNOTATED[layout](tree, params, documents(tree).get(layout, []))
+    read: Callable[[Tree, LoadParams], Scene] = getattr(folders, layout)
+    return read(tree, params)
 
 
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    name = normalize("NFC", name)
-    return any(fnmatchcase(candidate, normalize("NFC", p)) for p in patterns for candidate in (name, name.rpartition("/")[2]))
+def skipped(tree: Tree, made: Scene) -> tuple[str, ...]:
+    """Files that say nothing under a layout, by name."""
+    return () if tree.single else tuple(name for name in tree.every() if name not in made.used)
 
 
-def _domain(name: str, clean: Sequence[str], defect: Sequence[str]) -> int | None:
-    folder, slash, _ = name.partition("/")
-    votes = {FOLDERS[folder]} if slash else set()
-    votes |= ({0} if _matches(name, clean) else set()) | ({1} if _matches(name, defect) else set())
-    if len(votes) > 1:
-        raise DataError(f"'{name}' is both clean and defect; check its folder and the patterns `clean` and `defect`")
-    return votes.pop() if votes else None
+def fitting(tree: Tree, params: LoadParams) -> tuple[list[str], dict[str, str]]:
+    """The layouts that fit, or the one asked for; and for each other one why it does not."""
+    masks = None
+    if params.masks is not None:
+        masks = inside_of(tree, params.masks.path) if params.masks.path.is_dir() else None
+    elif "masks" in tree.folders:
+        masks = "masks"
+    asked = None if params.layout == "auto" else params.layout
+    if asked is None and (params.test is not None or params.reference is not None):
+        asked = "pairs"
+    found = {} if tree.single else documents(tree, named=asked is not None)
+    reasons = {
+        "flat": folders.why_not_flat(tree, masks),
+        "domains": folders.why_not_domains(tree, masks),
+        "classes": folders.why_not_classes(tree, masks, asked=asked == "classes"),
+        "mvtec": folders.why_not_mvtec(tree),
+        "pairs": None if asked == "pairs" or propose(tree) else "no two names that differ in a reference's word alone",
+        **{name: None if found.get(name) else f"no {name} annotations" for name in ANNOTATED},
+    }
+    if any(folder.rpartition("/")[2] == MASKS for folder in tree.pictured):
+        reasons["voc"] = None
+    if tree.single:
+        return ["flat"], {}
+    if asked is not None:
+        if reasons[asked] is not None:
+            raise DataError(f"{tree.root}: layout {asked} does not fit: {reasons[asked]}")
+        return [asked], {}
+    annotated = [name for name in ANNOTATED if reasons[name] is None]
+    if annotated and masks is None:  # names alone say less than the annotations do, but a second truth is a choice
+        for name in ("flat", "pairs") if reasons["pairs"] is None else ("flat",):
+            reasons[name] = reasons[name] or f"{annotated[0]} annotations say more"
+    fits = [name for name in LAYOUTS if reasons[name] is None]
+    return fits, {name: reason for name, reason in reasons.items() if reason is not None}
 
 
-def _masks(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: the masks must be a folder")
-    found = _unique(folder, [*_files(folder), *(p for name in FOLDERS if (folder / name).is_dir() for p in _files(folder / name))])
-    if not found:
-        raise DataError(f"{folder}: no masks in it; remove the folder or add a mask for every defect image")
+def documents(tree: Tree, *, named: bool = True) -> dict[str, list[str]]:
+    """The annotation files of a tree by their layout, as their contents say.
+
+    A JSON or XML file that cannot be read may have been an annotation: DataError, unless the layout is `named` already.
+    """
+    found: dict[str, list[str]] = {}
+    for name in tree.every():
+        if is_image(name):
+            continue
+        try:
+            kind = _kind(tree, name)
+        except DataError as error:
+            if named:
+                continue
+            raise DataError(f"{error}. If it is no annotation, name the layout, e.g. layout: flat") from None
+        if kind is not None:
+            found.setdefault(kind, []).append(name)
     return found
 
 
-def _pair(domains: dict[str, int | None], masks: dict[str, Path]) -> dict[str, Path]:
-    """Mask of each image, by the same name or the same last part of it. Only a clean image may lack one."""
-    paired, used = {}, set()
-    last = [PurePosixPath(stem).name for stem in domains]
-    for stem, domain in domains.items():
-        short = PurePosixPath(stem).name
-        if stem not in masks and short in masks and last.count(short) > 1:
-            raise DataError(f"mask '{short}' fits several images; put masks into masks/clean and masks/defect")
-        name = stem if stem in masks else short
-        if name in masks:
-            paired[stem] = masks[name]
-            used.add(name)
-        elif domain != 0:
-            raise DataError(f"image '{stem}' has no mask of its name; add one, or say that it is clean (clean/ or the `clean` pattern)")
-    unused = sorted(masks.keys() - used)
-    if unused:
-        raise DataError(f"mask '{masks[unused[0]].name}' has no image of its name; rename or remove it")
-    return paired
+def _kind(tree: Tree, name: str) -> str | None:
+    """The layout whose annotation a file is."""
+    suffix = name.rpartition(".")[2].casefold()
+    if suffix == "json":
+        content = tree.json(name)
+        return "coco" if is_coco(content) else "labelme" if is_labelme(content) else None
+    if suffix == "xml":
+        root = tree.xml(name)
+        return "cvat" if is_cvat(root) else "voc" if is_voc(root) else None
+    if suffix in ("txt", "csv", "md", "yaml", "yml", "py"):
+        return None
+    return "klarf" if is_klarf(read_regular(tree.path(name), 200)) else None
+
+
+def why(tree: Tree, fits: list[str], reasons: dict[str, str]) -> str:
+    """A sentence on why no layout is settled; '' where one is."""
+    if len(fits) == 1:
+        return ""
+    if fits:
+        return f"{tree.root}: may be laid out as {' or '.join(fits)}; choose one, e.g. layout: {fits[0]}"
+    images = next((image for folder in tree.pictured for image in tree.images(folder)), None)
+    if images is None:
+        seen = sorted({f".{name.rpartition('.')[2]}" if "." in name else name for name in tree.every()})
+        return f"{tree.root}: no images in it" + (f", only {', '.join(seen[:8])}" if seen else "")
+    told = [f"{name}: {reason}" for name, reason in reasons.items() if name in ("flat", "domains", "classes", "mvtec")]
+    return f"{tree.root}: no layout fits ({'; '.join(told)}). Give the path of one of its folders, or layout: {' | '.join(LAYOUTS)}"
+
+
+def _fit(tree: Tree, layout: str, asked: LoadParams, given: dict[str, Any]) -> Fit:
+    params: dict[str, Any] = {**given, "layout": layout}
+    if layout == "pairs" and asked.test is None:
+        params |= propose(tree) or {}
+    try:
+        made = _read(tree, layout, asked)
+    except DataError as error:
+        return Fit(layout, params, documents=tuple(documents(tree).get(layout, ())), problem=str(error))
+    entries = made.entries
+    before = len(str(tree.root / "_")) - 1
+    return Fit(
+        layout,
+        params,
+        images=len(entries),
+        masks=sum(bool(entry.masks) for entry in entries),
+        annotations=sum(entry.shapes is not None for entry in entries),
+        classes=made.counts(),
+        class_names=made.classes,
+        clean_known=made.clean is not None or any(entry.domain is not None for entry in entries),
+        names=tuple(str(entry.path)[before:] for entry in entries),
+        references=tuple(str(entry.reference)[before:] for entry in entries if entry.reference is not None),
+        documents=made.annotations,
+        skipped=skipped(tree, made),
+        notes=made.notes,
+    )
+
+
+__all__ = ["LAYOUTS", "Entry", "Fit", "Found", "Scene", "find", "scene", "skipped", "stem"]

@@ -14,7 +14,7 @@ from fabloom.kinds import ImageSet
 from fabloom.kinds.origin import printable
 from fabloom.method import Context
 
-from .layout import Entry
+from .entries import Entry
 from .params import LoadParams
 from .reading import decode, header
 
@@ -33,7 +33,7 @@ class Loaded:
 
 def run(ctx: Context, params: LoadParams) -> ImageSet:
     """Load and write the set."""
-    entries = params.entries()
+    entries = params.scene().entries
     _check_headers(entries, params)
     loaded: list[Loaded] = []
     with ctx.progress(len(entries), unit="file", name="load") as bar:
@@ -62,27 +62,27 @@ def _check_headers(entries: Sequence[Entry], params: LoadParams) -> None:
             )
         if params.tile is not None and min(found.height, found.width) < params.tile:
             raise DataError(f"{entry.path}: {found.height} x {found.width} is smaller than tile={params.tile}; lower tile or remove it")
-        if params.tile is not None and entry.domain == 1 and entry.mask is None:
+        if params.tile is not None and entry.domain == 1 and not entry.masks:
             raise DataError(f"{entry.path}: without a mask it is unknown which tiles hold the defect; add masks or leave out tile")
-        if entry.mask is not None:
-            drawn = header(entry.mask, params.max_pixels)
+        if entry.masks:
+            drawn = header(entry.masks[0][1], params.max_pixels)
             if drawn != found:
-                raise DataError(f"{entry.mask}: {drawn.height} x {drawn.width}, but its image is {found.height} x {found.width}")
+                raise DataError(f"{entry.masks[0][1]}: {drawn.height} x {drawn.width}, but its image is {found.height} x {found.width}")
 
 
 def _mask(entry: Entry) -> NDArray[np.uint8] | None:
     """The mask of an image as 0 and 1; it may be drawn with any one value or colour."""
-    if entry.mask is None:
+    if not entry.masks:
         return None
-    pixels = decode(entry.mask)
+    pixels = decode(entry.masks[0][1])
     pixels = pixels[..., :3] if pixels.shape[2] == 4 else pixels
     mask: NDArray[np.uint8] = (pixels != 0).any(axis=2).astype(np.uint8)
     colours = np.unique(pixels[mask > 0], axis=0)
     if len(colours) > 1:
-        raise DataError(f"{entry.mask}: holds {len(colours)} values beside 0; a mask has one (save it without lossy compression)")
+        raise DataError(f"{entry.masks[0][1]}: holds {len(colours)} values beside 0; a mask has one (save it without lossy compression)")
     if entry.domain is not None and entry.domain != int(mask.any()):
         state = "clean, but its mask marks pixels" if mask.any() else "a defect image, but its mask is empty"
-        raise DataError(f"{entry.mask}: '{entry.name}' is {state}; mend the mask or move the image")
+        raise DataError(f"{entry.masks[0][1]}: '{entry.name}' is {state}; mend the mask or move the image")
     return mask
 
 

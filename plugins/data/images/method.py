@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import DataError, PipelineError
 from fabloom.kinds import ImageSet
@@ -12,7 +12,11 @@ from fabloom.method import Context, Method, task
 from .params import AugmentParams, LoadParams
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fabloom.method import PlannedStep
+
+    from .layout import Found
 
 
 class Images(Method):
@@ -35,9 +39,16 @@ class Images(Method):
         """Refuse what the names of the files show to be wrong: no images, two of one name, patterns and masks that match nothing."""
         if isinstance(step.params, LoadParams):
             try:
-                step.params.entries()
+                step.params.scene()
             except DataError as error:
                 raise PipelineError(f"steps.{step.name}.params", str(error)) from error
+
+    @staticmethod
+    def find(folder: str | Path, **params: Any) -> Found:
+        """How a folder is laid out, by names and annotations alone: see `fabloom.plugins.data.images.layout.find`."""
+        from .layout import find
+
+        return find(folder, **params)
 
     @task(version=2)
     def load(self, ctx: Context, params: LoadParams) -> ImageSet:

@@ -9,24 +9,60 @@ from pydantic import Field, model_validator
 from fabloom.params import Params, Source
 
 if TYPE_CHECKING:
-    from .layout import Entry
+    from .entries import Scene
 
 
 class LoadParams(Params):
     """Where the files are and how they become uint8 [N,C,H,W]."""
 
-    path: Source = Field(description="an image file, or a folder: flat, or with clean/ and defect/; masks/ beside them")
+    path: Source = Field(description="a folder of images in one of the layouts, or one image file")
+    layout: Literal["auto", "flat", "domains", "classes", "mvtec", "pairs", "coco", "labelme", "cvat", "voc", "klarf"] = Field(
+        "auto", description="how the folder is laid out; auto: the only layout that fits, refused where several do"
+    )
     masks: Source | None = Field(None, description="folder of masks that carry the names of the images, instead of masks/")
     clean: tuple[str, ...] = Field((), description="glob patterns of file names that are clean, e.g. ['no_defect*']")
     defect: tuple[str, ...] = Field((), description="glob patterns of file names that have a defect")
+    clean_class: str | None = Field(
+        None, description="the class (folder, label) without a defect, called clean from then on; default: clean, and good in mvtec"
+    )
+    classes: tuple[str, ...] | dict[str, int] = Field(
+        (),
+        description="classes of masks that tell several by value: names of 1, 2, ... ([bridge, open]; 255 is 'cannot tell'), or each "
+        "name's value ({bridge: 128, open: 255}); default: classes.txt beside masks/, else one class",
+    )
+    test: str | None = Field(None, description="pairs: name of a test image relative to the folder, e.g. '{name}_test.jpg'")
+    reference: str | None = Field(None, description="pairs: name of its reference, e.g. '{name}_temp.jpg'")
+    annotations: str | None = Field(None, description="the annotation file, where the folder holds several: its name or a glob pattern")
+    boxes: Literal["refuse", "labels", "fill"] = Field(
+        "refuse", description="annotations with boxes alone: labels: the class of each image and no masks; fill: all pixels of a box"
+    )
+    unlisted: Literal["refuse", "clean", "skip"] = Field(
+        "refuse", description="an image that no mask and no annotation names, where others have some; skip also leaves out what is missing"
+    )
+    split: Literal["all", "train", "test"] = Field("all", description="mvtec: which of its folders")
+    view: int = Field(1, ge=1, description="klarf: which image of each defect, from 1")
+    strict: bool = Field(False, description="refuse a folder with files that are not read, instead of naming them in the log")
     colour: Literal["auto", "grey", "keep"] = Field(
         "auto", description="auto: grey where all channels are equal in the whole set; grey: luma; keep: channels as in the files"
+    )
+    channels: int | None = Field(
+        None, ge=1, le=64, description="channels of NPY and TIFF files of more than 3, as [H,W,C]; they are kept as they are"
     )
     grey_range: tuple[float, float] | None = Field(
         None,
         description="values that become 0 and 255 in images of more than 8 bits, those beyond are clipped: give images of one camera one "
-        "range, above all those that a trained model is applied to; default: the extremes of the set",
+        "range, above all those that a trained model is applied to; default: grey_percentiles of the whole set",
     )
+    grey_percentiles: tuple[float, float] = Field(
+        (0.1, 99.9), description="percentiles of the set that become 0 and 255 in images of more than 8 bits; 0 and 100 are the extremes"
+    )
+    crop_bottom: int = Field(0, ge=0, description="rows cut off below every image, mask and reference: the data bar of a microscope")
+    orientation: Literal["auto", "apply", "ignore"] = Field(
+        "auto",
+        description="EXIF orientation; apply: each file is turned as its tag says; ignore: pixels stay where the sensor saw them; auto: "
+        "applied, but refused where an image and its mask, reference or annotation may be turned differently",
+    )
+    invert_masks: bool = Field(False, description="mask files mark what is clean: 0 is the defect")
     tile: int | None = Field(None, ge=8, description="cut every image into squares of this many pixels; images may then differ in size")
     stride: int | None = Field(None, ge=1, description="distance of tiles; default: tile, no overlap")
     max_pixels: int = Field(2**26, ge=1, description="refuse larger images before decoding them")
@@ -37,13 +73,44 @@ class LoadParams(Params):
             raise ValueError("stride has no meaning without tile; set tile too")
         if self.grey_range is not None and not -1e300 < self.grey_range[0] < self.grey_range[1] < 1e300:
             raise ValueError(f"grey_range={list(self.grey_range)} must rise from its first to its second value, both finite")
+        if not 0 <= self.grey_percentiles[0] < self.grey_percentiles[1] <= 100:
+            raise ValueError(f"grey_percentiles={list(self.grey_percentiles)} must rise within 0..100")
         return self
 
-    def entries(self) -> list[Entry]:
-        """The image files, by their names alone. Raises DataError for an empty or ambiguous layout and unmatched masks."""
-        from .layout import scan
+    @model_validator(mode="after")
+    def _patterns(self) -> Self:
+        for name in ("test", "reference"):
+            pattern = getattr(self, name)
+            if pattern is not None and pattern.count("{name}") != 1:
+                raise ValueError(f"{name}={pattern!r} wants {{name}} once, where the names of a pair are equal")
+        if (self.test is None) != (self.reference is None):
+            raise ValueError("test and reference belong together: a pattern for each image and one for its reference")
+        if self.test is not None and self.layout not in ("auto", "pairs"):
+            raise ValueError(f"test and reference are patterns of layout pairs, not of {self.layout}")
+        return self
 
-        return scan(self.path.path, self.masks.path if self.masks else None, self.clean, self.defect)
+    @model_validator(mode="after")
+    def _classes(self) -> Self:
+        values = self.values()
+        if len(set(values.values())) < len(self.classes) or not all(0 < value < 2**24 for value in values):
+            raise ValueError("classes are names, each once, of different values above 0")
+        if "clean" in values.values() or len(values) > 254:
+            raise ValueError("classes names at most 254 kinds of defects; 0 is clean without saying so")
+        if self.invert_masks and values:
+            raise ValueError("invert_masks has no meaning for masks of several values; leave out classes")
+        return self
+
+    def values(self) -> dict[int, str]:
+        """Class name of each mask value that `classes` says."""
+        if isinstance(self.classes, dict):
+            return {value: name for name, value in self.classes.items()}
+        return dict(enumerate(self.classes, start=1))
+
+    def scene(self) -> Scene:
+        """The images by their names and annotations alone. Raises DataError for an empty or ambiguous layout and unmatched masks."""
+        from .layout import scene
+
+        return scene(self)
 
 
 class AugmentParams(Params):

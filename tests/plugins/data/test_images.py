@@ -14,7 +14,6 @@ import tifffile
 from PIL import Image
 
 from fabloom.errors import DataError
-from fabloom.plugins.data.images.layout import scan
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.data.images.params import LoadParams
 from fabloom.plugins.data.images.reading import decode, header
@@ -47,6 +46,10 @@ def load(run_task: Any) -> Any:
         return run_task(Images, "load", {"path": str(path), **params})
 
     return run
+
+
+def scan(path: Path, clean: Any = (), defect: Any = ()) -> Any:
+    return LoadParams.model_validate({"path": str(path), "clean": clean, "defect": defect}).scene().entries
 
 
 def refused(load: Any, path: Path, *words: str, **params: Any) -> None:
@@ -223,7 +226,7 @@ def test_empty_and_unknown_folders(load: Any, folder: Path) -> None:
     (folder / "readme.txt").write_text("x")
     refused(load, folder, "no images", ".txt")
     with pytest.raises(DataError, match="no such file or folder"):
-        scan(folder / "absent", None, (), ())
+        scan(folder / "absent")
     png(folder / "train" / "a.png", RAMP)
     refused(load, folder, "'train'", "clean, defect, masks")
 
@@ -250,7 +253,7 @@ def test_names_that_look_the_same_are_the_same(load: Any, folder: Path) -> None:
     png(folder / "masks" / f"{COMPOSED}.png", dot())
     made = load(folder, clean=["b*"])
     assert made.domain[:].tolist() == [0, 1] and made.masks[1].any()
-    assert [entry.domain for entry in scan(folder, None, ["b.png"], [f"{COMPOSED}*"])] == [0, 1]
+    assert [entry.domain for entry in scan(folder, ["b.png"], [f"{COMPOSED}*"])] == [0, 1]
     png(folder / f"{COMPOSED}.png", RAMP)
     refused(load, folder, "two files of one name")
 
@@ -452,5 +455,5 @@ def test_scanning_a_folder_takes_no_path_apart_per_file(folder: Path, monkeypatc
     for name in ("relative_to", "is_file", "is_dir", "samefile", "with_suffix"):
         own = getattr(Path, name)
         monkeypatch.setattr(Path, name, lambda path, *a, own=own, name=name, **k: (asked.append(name), own(path, *a, **k))[1])
-    assert [entry.name for entry in scan(folder, None, (), ())] == [f"{index:02}.png" for index in range(60)]
+    assert [entry.name for entry in scan(folder)] == [f"{index:02}.png" for index in range(60)]
     assert len(asked) < 10
