@@ -61,7 +61,8 @@ class Entry:
 class Scene:
     """All images of a folder under one layout, by name; `classes` in order, the clean class first if `clean` is not None.
 
-    `values` names the values of masks; `used` are the names of all files that say something, images included; `notes` go into the log.
+    `values` names the values of masks; `used` are the names of all files that say something, images included,
+    `skipped` those of all others; `notes` go into the log.
     """
 
     layout: str
@@ -72,6 +73,7 @@ class Scene:
     annotations: tuple[str, ...] = ()
     used: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Images of each class, or of each domain; {} where nothing says."""

@@ -95,14 +95,14 @@ def flat(tree: Tree, params: LoadParams) -> Scene:
     if tree.single and not tree.images():
         raise DataError(f"{params.path.path}: is no image that is read here, by its suffix; save it as PNG, TIFF or NPY")
     named = unique(tree, tree.images(folder))
-    return _with_masks("flat", tree, named, {key: _domain(name, params) for key, name in named.items()}, masks, params)
+    return with_masks("flat", tree, named, {key: domain_of(name, params) for key, name in named.items()}, masks, params)
 
 
 def domains(tree: Tree, params: LoadParams) -> Scene:
     """clean/ and defect/ say the domain."""
     masks = mask_folder(tree, params)
     named = unique(tree, [image for name in DOMAINS for image in tree.images(name)])
-    return _with_masks("domains", tree, named, {key: _domain(name, params) for key, name in named.items()}, masks, params)
+    return with_masks("domains", tree, named, {key: domain_of(name, params) for key, name in named.items()}, masks, params)
 
 
 def classes(tree: Tree, params: LoadParams) -> Scene:
@@ -113,11 +113,12 @@ def classes(tree: Tree, params: LoadParams) -> Scene:
     clean = clean_folder(tree, folders, params)
     labels = {key: CLEAN if name.partition("/")[0] == clean else name.partition("/")[0] for key, name in named.items()}
     domain = {key: None if clean is None else int(label != CLEAN) for key, label in labels.items()}
-    scene = _with_masks("classes", tree, named, domain, masks, params, labels)
-    names = ordered(list(labels.values()), None if clean is None else CLEAN)
+    scene = with_masks("classes", tree, named, domain, masks, params, labels)
+    known = CLEAN if clean is not None or masks is not None else None
+    names = ordered(list(labels.values()), known)
     guess = next((name for name in folders if name.casefold() in CLEAN_WORDS), None)
-    note = f"no class is known to be clean; if '{guess}' is, say clean_class: {guess}" if clean is None and guess else ""
-    return replace(scene, classes=names, clean=None if clean is None else CLEAN, notes=(*scene.notes, *([note] if note else [])))
+    note = f"no class is known to be clean; if '{guess}' is, say clean_class: {guess}" if known is None and guess else ""
+    return replace(scene, classes=names, clean=known, notes=(*scene.notes, *([note] if note else [])))
 
 
 def clean_folder(tree: Tree, folders: Sequence[str], params: LoadParams) -> str | None:
@@ -182,7 +183,8 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(candidate, form) for form in forms for candidate in (name, name.rpartition("/")[2]))
 
 
-def _domain(name: str, params: LoadParams) -> int | None:
+def domain_of(name: str, params: LoadParams) -> int | None:
+    """0 clean, 1 defect or None, by the folder and the patterns. Raises DataError where they contradict each other."""
     folder, slash, _ = name.partition("/")
     votes = {DOMAINS[folder]} if slash and folder in DOMAINS else set()
     votes |= ({0} if matches(name, params.clean) else set()) | ({1} if matches(name, params.defect) else set())
@@ -191,7 +193,7 @@ def _domain(name: str, params: LoadParams) -> int | None:
     return votes.pop() if votes else None
 
 
-def _with_masks(
+def with_masks(
     layout: str,
     tree: Tree,
     named: dict[str, str],
@@ -212,6 +214,8 @@ def _with_masks(
             entries.append(Entry(name, tree.path(name), 0 if params.unlisted == "clean" else None, (labels or {}).get(key)))
             continue
         entries.append(Entry(name, tree.path(name), domain[key], (labels or {}).get(key), found.get(key, ())))
+    if masks is not None and masks.classes and values:
+        raise DataError(f"{masks.tree.root}: its folders name classes, and classes names values; leave out `classes` or classes.txt")
     drawn = [label for label in (masks.classes if masks is not None else ()) if label is not None]
     clean = CLEAN if drawn or values else None
     names = ordered(drawn, CLEAN) if drawn else tuple([CLEAN, *(name for _, name in sorted(values.items()))] if values else ())

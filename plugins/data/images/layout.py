@@ -6,7 +6,7 @@ No pixel is decoded here, and nothing is loaded that takes long.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,11 @@ def scene(params: LoadParams) -> Scene:
         raise DataError(why(tree, fits, reasons))
     made = _read(tree, fits[0], params)
     folders.idle_patterns(tree.root, [entry.name for entry in made.entries], params)
-    return made
+    if params.classes and not (made.values and any(entry.masks for entry in made.entries)):
+        raise DataError(f"{tree.root}: classes names values of masks, but there are no masks that tell classes by value; leave it out")
+    if params.invert_masks and not any(entry.masks for entry in made.entries):
+        raise DataError(f"{tree.root}: invert_masks has no meaning without mask files; leave it out")
+    return replace(made, skipped=skipped(tree, made))
 
 
 def _read(tree: Tree, layout: str, params: LoadParams) -> Scene:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,169 +15,146 @@ from fabloom.kinds import ImageSet
 from fabloom.kinds.origin import printable
 from fabloom.method import Context
 
-from .entries import Entry
+from .entries import Entry, Scene
+from .grey import one_colour, one_range, opaque
+from .masking import Masking
 from .params import LoadParams
-from .reading import decode, header
+from .reading import Header, decode, header, turn
+from .tiling import cut, origins, stacked
 
-LUMA = np.array([0.299, 0.587, 0.114])
-"""Weights of R, G, B in grey (ITU-R BT.601)."""
+MOST_NAMED = 8
+"""Files that the log names of many."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A decoded file: pixels [H,W,C] and mask [H,W] in {0,1} or None."""
+    """A decoded file: pixels [H,W,C], mask [H,W] of classes or None, reference [H,W,C] or None."""
 
     entry: Entry
     pixels: NDArray[Any]
     mask: NDArray[np.uint8] | None
+    reference: NDArray[Any] | None
 
 
 def run(ctx: Context, params: LoadParams) -> ImageSet:
     """Load and write the set."""
-    entries = params.scene().entries
-    _check_headers(entries, params)
+    scene = params.scene()
+    _tell(ctx, scene, params)
+    turns = _check_headers(scene.entries, params)
+    masking = Masking(scene, params)
     loaded: list[Loaded] = []
-    with ctx.progress(len(entries), unit="file", name="load") as bar:
-        for entry in entries:
+    with ctx.progress(len(scene.entries), unit="file", name="load") as bar:
+        for entry, turned in zip(scene.entries, turns, strict=True):
             if ctx.stop_requested():
-                raise Interrupted(f"stopped after {len(loaded)} of {len(entries)} files. Run the same command again to start over.")
-            mask = _mask(entry)
-            loaded.append(Loaded(entry, _opaque(ctx, entry.name, decode(entry.path)), mask))
+                raise Interrupted(f"stopped after {len(loaded)} of {len(turns)} files. Run the same command again to start over.")
+            pixels = _upright(ctx, entry.path, entry.name, turned, params, entry.page)
+            reference = None if entry.reference is None else _upright(ctx, entry.reference, str(entry.reference), turned, params)
+            loaded.append(Loaded(entry, pixels, masking.of(entry, pixels.shape[:2], turned), reference))
             bar.advance()
-    loaded = _one_colour(loaded, params.colour)
-    loaded, low, high = _one_range(loaded, params.grey_range)
-    images, masks, domain = _stack(loaded, params)
-    given = {"grey_given": True} if params.grey_range is not None else {}
-    attrs = {"grey_low": low, "grey_high": high, "files": len(entries), **given}
-    return ImageSet.write(ctx, images, masks=masks, domain=domain, **_origins(loaded, params), channels=images.shape[1], attrs=attrs)
+    for note in masking.notes():
+        ctx.log(note)
+    return _write(ctx, params, scene, loaded)
 
 
-def _check_headers(entries: Sequence[Entry], params: LoadParams) -> None:
-    first = header(entries[0].path, params.max_pixels)
+def _tell(ctx: Context, scene: Scene, params: LoadParams) -> None:
+    """What the reader of the log should know; files that are not read are refused where `strict` says so."""
+    for note in scene.notes:
+        ctx.log(note)
+    if not scene.skipped:
+        return
+    more = f" and {len(scene.skipped) - MOST_NAMED} more" if len(scene.skipped) > MOST_NAMED else ""
+    told = f"{len(scene.skipped)} files are not read: {', '.join(map(printable, scene.skipped[:MOST_NAMED]))}{more}"
+    if params.strict:
+        raise DataError(f"{params.path.path}: {told}; remove them or leave out strict")
+    ctx.log(told)
+
+
+def _check_headers(entries: Sequence[Entry], params: LoadParams) -> list[int]:
+    """How each image is to be turned (1: not at all). Raises DataError for what cannot be read together."""
+    sizes: list[tuple[int, int]] = []
+    turns: list[int] = []
     for entry in entries:
-        found = header(entry.path, params.max_pixels)
-        if params.tile is None and found != first:
+        found = header(entry.path, params.max_pixels, channels=params.channels, page=entry.page)
+        others = [(path, header(path, params.max_pixels)) for _, path in entry.masks]
+        if entry.reference is not None:
+            others.append((entry.reference, header(entry.reference, params.max_pixels, channels=params.channels)))
+        turns.append(_turn(entry, found, others, params))
+        sizes.append(_size(found, params))
+        _check_size(entry, sizes[-1], (sizes[0], entries[0].name), params)
+        for path, other in others:
+            if _size(other, params) != sizes[-1]:
+                told = _size(other, params)
+                raise DataError(f"{path}: {told[0]} x {told[1]}, but its image is {sizes[-1][0]} x {sizes[-1][1]}")
+    return turns
+
+
+def _size(found: Header, params: LoadParams) -> tuple[int, int]:
+    return (found.height, found.width) if params.orientation == "ignore" else found.turned()
+
+
+def _turn(entry: Entry, found: Header, others: Sequence[tuple[Path, Header]], params: LoadParams) -> int:
+    if params.orientation == "ignore":
+        return 1
+    if params.orientation == "auto":
+        odd = next((path for path, other in others if other.orientation != found.orientation), None)
+        if odd is not None or (found.orientation != 1 and entry.shapes):
+            what = f"'{odd}' does not" if odd is not None else "its annotation may be drawn on it turned or not"
             raise DataError(
-                f"{entry.path}: {found.height} x {found.width}, but '{entries[0].name}' is {first.height} x {first.width}; "
-                "bring all images to one size or cut them with `tile`"
+                f"{entry.path}: is to be turned by its EXIF tag ({found.orientation}), and {what}; say orientation: apply (each as its tag "
+                "says) or ignore (pixels as stored), whichever puts them on each other"
             )
-        if params.tile is not None and min(found.height, found.width) < params.tile:
-            raise DataError(f"{entry.path}: {found.height} x {found.width} is smaller than tile={params.tile}; lower tile or remove it")
-        if params.tile is not None and entry.domain == 1 and not entry.masks:
-            raise DataError(f"{entry.path}: without a mask it is unknown which tiles hold the defect; add masks or leave out tile")
-        if entry.masks:
-            drawn = header(entry.masks[0][1], params.max_pixels)
-            if drawn != found:
-                raise DataError(f"{entry.masks[0][1]}: {drawn.height} x {drawn.width}, but its image is {found.height} x {found.width}")
+    return found.orientation
 
 
-def _mask(entry: Entry) -> NDArray[np.uint8] | None:
-    """The mask of an image as 0 and 1; it may be drawn with any one value or colour."""
-    if not entry.masks:
-        return None
-    pixels = decode(entry.masks[0][1])
-    pixels = pixels[..., :3] if pixels.shape[2] == 4 else pixels
-    mask: NDArray[np.uint8] = (pixels != 0).any(axis=2).astype(np.uint8)
-    colours = np.unique(pixels[mask > 0], axis=0)
-    if len(colours) > 1:
-        raise DataError(f"{entry.masks[0][1]}: holds {len(colours)} values beside 0; a mask has one (save it without lossy compression)")
-    if entry.domain is not None and entry.domain != int(mask.any()):
-        state = "clean, but its mask marks pixels" if mask.any() else "a defect image, but its mask is empty"
-        raise DataError(f"{entry.masks[0][1]}: '{entry.name}' is {state}; mend the mask or move the image")
-    return mask
-
-
-def _opaque(ctx: Context, name: str, pixels: NDArray[Any]) -> NDArray[Any]:
-    """Without alpha; what is not opaque is composited over black."""
-    if pixels.shape[2] != 4:
-        return pixels
-    colour, alpha = pixels[..., :3], pixels[..., 3:]
-    full = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "ui" else 1.0
-    if (alpha == full).all():
-        return colour
-    ctx.log(f"{name}: transparent pixels are composited over black")
-    mixed = colour * (alpha / full)
-    flat: NDArray[Any] = (np.rint(mixed) if pixels.dtype.kind in "ui" else mixed).astype(pixels.dtype)
-    return flat
-
-
-def _one_colour(loaded: Sequence[Loaded], colour: str) -> list[Loaded]:
-    """All files with one number of channels: 1 or 3."""
-    if colour == "keep":
-        odd = next((item for item in loaded if item.pixels.shape[2] != loaded[0].pixels.shape[2]), None)
-        if odd is not None:
-            raise DataError(
-                f"{odd.entry.path}: {odd.pixels.shape[2]} channels, but '{loaded[0].entry.name}' has {loaded[0].pixels.shape[2]}; "
-                "use colour auto or grey"
-            )
-        return list(loaded)
-    grey = [item.pixels.shape[2] == 1 or bool((item.pixels == item.pixels[..., :1]).all()) for item in loaded]
-    if colour == "auto" and not all(grey):
-        return [Loaded(item.entry, np.repeat(item.pixels, 4 - item.pixels.shape[2], 2)[..., :3], item.mask) for item in loaded]
-    return [
-        Loaded(item.entry, item.pixels[..., :1] if equal else _luma(item.pixels), item.mask)
-        for item, equal in zip(loaded, grey, strict=True)
-    ]
-
-
-def _luma(pixels: NDArray[Any]) -> NDArray[Any]:
-    mixed = (pixels @ LUMA)[..., None]
-    luma: NDArray[Any] = (np.rint(mixed) if pixels.dtype.kind in "ui" else mixed).astype(pixels.dtype)
-    return luma
-
-
-def _one_range(loaded: Sequence[Loaded], given: tuple[float, float] | None) -> tuple[list[Loaded], float, float]:
-    """uint8 files, and the values (low, high) that became 0 and 255: the given ones, else the extremes. 8 bits stay as they are."""
-    odd = next((item for item in loaded if item.pixels.dtype.newbyteorder("=") != loaded[0].pixels.dtype.newbyteorder("=")), None)
-    if odd is not None:
+def _check_size(entry: Entry, size: tuple[int, int], first: tuple[tuple[int, int], str], params: LoadParams) -> None:
+    height, width = size
+    if entry.size is not None and entry.size != (width, height):
+        raise DataError(f"{entry.path}: {height} x {width}, but its annotation says {entry.size[1]} x {entry.size[0]}; annotate this file")
+    if params.crop_bottom >= height:
+        raise DataError(f"{entry.path}: has {height} rows, crop_bottom={params.crop_bottom} leaves none; lower it")
+    if params.tile is None and size != first[0]:
         raise DataError(
-            f"{odd.entry.path}: holds {odd.pixels.dtype}, but '{loaded[0].entry.name}' holds {loaded[0].pixels.dtype}; "
-            "grey levels of several depths cannot share one range: convert them to one type"
+            f"{entry.path}: {height} x {width}, but '{first[1]}' is {first[0][0]} x {first[0][1]}; "
+            "bring all images to one size or cut them with `tile`"
         )
-    low = min(float(item.pixels.min()) for item in loaded)
-    high = max(float(item.pixels.max()) for item in loaded)
-    if low == high:
-        raise DataError(f"{loaded[0].entry.path.parent}: every pixel of the set is {low:g}; there is nothing to learn from it")
-    if loaded[0].pixels.dtype == np.uint8:
-        return list(loaded), 0.0, 255.0
-    low, high = given or (low, high)
-    # both ends are halved first, so that the span of the widest float range is finite
-    half = high / 2 - low / 2
-    share = [((item.pixels.astype(np.float64) / 2 - low / 2) / half).clip(0, 1) for item in loaded]
-    scaled = [np.rint(one * 255).astype(np.uint8) for one in share]
-    return [Loaded(item.entry, pixels, item.mask) for item, pixels in zip(loaded, scaled, strict=True)], low, high
+    if params.tile is not None and min(height - params.crop_bottom, width) < params.tile:
+        raise DataError(f"{entry.path}: {height} x {width} is smaller than tile={params.tile}; lower tile or remove it")
+    if (
+        params.tile is not None
+        and not entry.masks
+        and entry.shapes is None
+        and (entry.domain == 1 or (entry.label and entry.domain is None))
+    ):
+        raise DataError(f"{entry.path}: without a mask it is unknown which tiles hold the defect; add masks or leave out tile")
 
 
-def _tiles(array: NDArray[Any], tile: int | None, stride: int | None) -> NDArray[Any]:
-    """[T,tile,tile,...] of an array [H,W,...], row by row; what does not fill a tile at the right and bottom is left out."""
-    if tile is None:
-        return array[None]
-    step = stride or tile
-    rows, columns = (range(0, length - tile + 1, step) for length in array.shape[:2])
-    return np.stack([array[y : y + tile, x : x + tile] for y in rows for x in columns])
+def _upright(ctx: Context, path: Path, name: str, turned: int, params: LoadParams, page: int | None = None) -> NDArray[Any]:
+    """The pixels of a file, turned, without the data bar and, unless its channels are asked for, without alpha."""
+    pixels = turn(decode(path, channels=params.channels, page=page), turned)
+    pixels = pixels[: len(pixels) - params.crop_bottom]
+    return pixels if params.channels is not None else opaque(name, pixels, ctx.log)
 
 
-def _origins(loaded: Sequence[Loaded], params: LoadParams) -> dict[str, Any]:
-    """`source` and `source_names`: the file of each image, by its name relative to the folder; tiles share their file's."""
-    counts = [1 if params.tile is None else len(_tiles(item.pixels[..., 0], params.tile, params.stride)) for item in loaded]
-    return {
-        "source": np.repeat(np.arange(len(loaded), dtype=np.int32), counts),
-        "source_names": [printable(item.entry.name) for item in loaded],
-    }
+def _write(ctx: Context, params: LoadParams, scene: Scene, loaded: list[Loaded]) -> ImageSet:
+    """Bring images and references to one colour and range, cut, and write."""
+    named = [(item.entry.name, item.pixels) for item in loaded]
+    named += [(str(item.entry.reference), item.reference) for item in loaded if item.reference is not None]
+    coloured = one_colour(named, "keep" if params.channels is not None else params.colour)
+    levelled = list(zip((name for name, _ in named), coloured, strict=True))
+    grey, low, high = one_range(levelled, params.grey_range, params.grey_percentiles, ctx.log)
+    images = cut(grey[: len(loaded)], params)
+    masks = None
+    if any(item.mask is not None for item in loaded):  # a file without a mask is clean here: any other was refused
+        masks = [np.zeros(item.pixels.shape[:2], np.uint8) if item.mask is None else item.mask for item in loaded]
+    rows = stacked(scene, [item.entry for item in loaded], masks, [len(tiles) for tiles in images], params)
+    references = {"references": _joined(cut(grey[len(loaded) :], params))} if len(grey) > len(loaded) else {}
+    given = {"grey_given": True} if params.grey_range is not None else {}
+    attrs = {"grey_low": low, "grey_high": high, "files": len(loaded), "layout": scene.layout, **given}
+    made = _joined(images)
+    names = [printable(item.entry.name) for item in loaded]
+    return ImageSet.write(ctx, made, **rows, **references, **origins(names, images), channels=made.shape[1], attrs=attrs)
 
 
-def _stack(loaded: Sequence[Loaded], params: LoadParams) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, NDArray[np.int8] | None]:
-    """Images [N,C,H,W], masks [N,H,W] and domain [N] of all files; a clean image without a mask file has an empty mask."""
-    cut = [_tiles(item.pixels, params.tile, params.stride) for item in loaded]
-    images = np.ascontiguousarray(np.concatenate(cut).transpose(0, 3, 1, 2))
-    if any(item.mask is not None for item in loaded):
-        drawn = [np.zeros(item.pixels.shape[:2], np.uint8) if item.mask is None else item.mask for item in loaded]
-        return images, np.concatenate([_tiles(mask, params.tile, params.stride) for mask in drawn]), None
-    domains = [item.entry.domain for item in loaded]
-    known = [domain for domain in domains if domain is not None]
-    if not known:
-        return images, None, None
-    if len(known) < len(domains):
-        name = loaded[domains.index(None)].entry.name
-        raise DataError(f"'{name}' is neither clean nor defect while other images are; extend the patterns `clean` and `defect`")
-    return images, None, np.repeat(np.array(known, np.int8), [len(tiles) for tiles in cut])
+def _joined(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """uint8 [N,C,H,W] of tiles [T,H,W,C] of each file."""
+    return np.ascontiguousarray(np.concatenate(tiles).transpose(0, 3, 1, 2))

@@ -57,7 +57,7 @@ class MaskFolder:
                 candidate = short if label is None else f"{label}/{short}"
                 if candidate in by_stem and last[short] > 1:
                     raise DataError(
-                        f"mask '{candidate}' fits several images; put masks into folders called as those of the images, e.g. masks/{key.rpartition('/')[0] or 'defect'}"
+                        f"mask '{candidate}' fits several images; put masks into folders called as those of the images, e.g. masks/defect"
                     )
                 found += [(label, candidate)] if candidate in by_stem else []
             if found:

@@ -50,7 +50,7 @@ class Images(Method):
 
         return find(folder, **params)
 
-    @task(version=2)
+    @task(version=3)
     def load(self, ctx: Context, params: LoadParams) -> ImageSet:
         """Read, check and write the files in the order of their names, which the set keeps as its sources.
 

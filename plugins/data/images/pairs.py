@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 from fabloom.errors import DataError
 
-from .entries import Entry, Scene
+from .entries import Scene
+from .folders import domain_of, with_masks
+from .maskfiles import mask_folder
 from .tree import Tree, is_image, stem
 
 if TYPE_CHECKING:
@@ -81,11 +84,13 @@ def pairs(tree: Tree, params: LoadParams) -> Scene:
         raise DataError(
             f"{tree.root}: layout pairs wants the patterns of the names, e.g. test: '{{name}}_test.jpg', reference: '{{name}}_temp.jpg'"
         )
+    masks = mask_folder(tree, params)
+    places = [folder for folder in tree.pictured if masks is None or masks.inside is None or folder.partition("/")[0] != masks.inside]
     found: dict[str, dict[str, str]] = {}
     for key, pattern in patterns.items():
         said = expression(str(pattern))
         found[key] = {}
-        for image in (image for folder in tree.pictured for image in tree.images(folder)):
+        for image in (image for folder in places for image in tree.images(folder)):
             if match := said.fullmatch(normalize("NFC", image)):
                 if match["name"] in found[key]:
                     raise DataError(f"{tree.root}: '{found[key][match['name']]}' and '{image}' both match {key}: '{pattern}' by one name")
@@ -99,9 +104,12 @@ def pairs(tree: Tree, params: LoadParams) -> Scene:
         lonely = sorted(found[one].keys() - found[other].keys())
         if lonely:
             raise DataError(f"{tree.root}: '{found[one][lonely[0]]}' has no {other} '{str(patterns[other]).replace(HOLE, lonely[0])}'")
-    entries = [
-        Entry(image, tree.path(image), reference=tree.path(found["reference"][name]))
-        for name, image in sorted(found["test"].items(), key=lambda item: item[1])
-    ]
-    used = frozenset([*found["test"].values(), *found["reference"].values()])
-    return Scene("pairs", entries, used=used)
+    named = dict(found["test"])
+    by_stem = {stem(image): image for image in named.values()}
+    if masks is not None and {stem(name).rpartition("/")[2] for name in masks.names} & {key.rpartition("/")[2] for key in by_stem}:
+        named = by_stem  # masks carry the whole names of the images, not what the pair has in common
+    domain = {key: domain_of(image, params) for key, image in named.items()}
+    made = with_masks("pairs", tree, named, domain, masks, params)
+    partner = {image: tree.path(found["reference"][name]) for name, image in found["test"].items()}
+    entries = [replace(entry, reference=partner[entry.name]) for entry in made.entries]
+    return replace(made, entries=entries, used=made.used | set(found["reference"].values()))

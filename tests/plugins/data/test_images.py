@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fabloom.errors import DataError
 from fabloom.plugins.data.images.method import Images
@@ -414,10 +415,21 @@ def test_damaged_bytes_give_an_image_or_a_data_error(folder: Path, suffix: str) 
     assert refusals > 30
 
 
-def test_orientation_tag_moves_no_pixel(load: Any, folder: Path) -> None:
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_a_tag_turns_image_and_mask_as_pillow_turns_them(load: Any, folder: Path, tag: int) -> None:
     tags = Image.Exif()
-    tags[0x0112] = 6  # rotate for viewing
-    assert load(png(folder / "a.png", RAMP, exif=tags)).images.shape == (1, 1, *RAMP.shape)
+    tags[0x0112] = tag
+    for name, pixels in (("a.png", RAMP), ("masks/a.png", dot())):
+        png(folder / name, pixels, exif=tags)
+    made = load(folder)
+    for array, pixels in ((made.images[0, 0], RAMP), (made.masks[0] * 255, dot())):
+        with Image.open(png(folder / "turned" / "one.png", pixels, exif=tags)) as stored:
+            np.testing.assert_array_equal(array, np.asarray(ImageOps.exif_transpose(stored)))
+        shutil.rmtree(folder / "turned")
+    png(folder / "masks" / "a.png", dot())
+    if tag > 1:
+        refused(load, folder, "a.png", "orientation: apply", "ignore")
+    np.testing.assert_array_equal(load(folder, orientation="ignore").masks[0], dot(1))
 
 
 def test_masks_may_lie_in_a_folder_of_another_name(load: Any, folder: Path) -> None:
