@@ -46,10 +46,11 @@ def header(path: Path, max_pixels: int, *, channels: int | None = None, page: in
 
     `channels` are the ones of a file that holds other than 1, 3 or 4, `page` counts from 0 in a TIFF of several.
     """
+    suffix = path.suffix.lower()
     try:
-        if path.suffix.lower() == ".npy":
+        if suffix == ".npy":
             found = _npy_header(path, channels)
-        elif path.suffix.lower() in TIFF:
+        elif suffix in TIFF:
             found = _tiff_header(path, channels, page)
         else:
             found = _picture_header(path)
@@ -183,10 +184,11 @@ def decode(path: Path, *, channels: int | None = None, page: int | None = None) 
 
 
 def _pixels(path: Path, page: int | None) -> NDArray[Any]:
-    if path.suffix.lower() == ".npy":
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
         loaded: NDArray[Any] = np.load(path, allow_pickle=False)
         return loaded
-    if path.suffix.lower() in TIFF:
+    if suffix in TIFF:
         return _tiff(path, page)
     with opened(path) as picture:
         before = oriented(picture)

@@ -24,12 +24,12 @@ DEEPEST = 12
 
 def is_image(name: str) -> bool:
     """Whether a file of this name is read as an image."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  no path is made for each of many files
+    return name[name.rfind(".") :].lower() in SUFFIXES
 
 
 def stem(name: str) -> str:
     """A name without suffix in one form: 'é' is one character in some file systems and archives, and two in others."""
-    return normalize("NFC", os.path.splitext(name)[0])  # noqa: PTH122
+    return normalize("NFC", os.path.splitext(name)[0])  # noqa: PTH122  no path is made for each of many files
 
 
 class Tree:
@@ -67,8 +67,15 @@ class Tree:
 
     def images(self, folder: str = "") -> list[str]:
         """Images right in a folder, named relative to the root."""
-        before = f"{folder}/" if folder else ""
-        return [before + name for name in self.folders.get(folder, ()) if is_image(name)]
+        return self._images.get(folder, [])
+
+    @cached_property
+    def _images(self) -> dict[str, list[str]]:
+        """Images by folder."""
+        named = {
+            folder: [f"{folder}/{name}" if folder else name for name in names if is_image(name)] for folder, names in self.folders.items()
+        }
+        return {folder: names for folder, names in named.items() if names}
 
     def inside(self, folder: str) -> list[str]:
         """The folders right in a folder that hold images, themselves or deeper, by their own names."""
@@ -80,7 +87,7 @@ class Tree:
     @cached_property
     def pictured(self) -> list[str]:
         """The folders with images right in them."""
-        return [folder for folder, names in self.folders.items() if any(map(is_image, names))]
+        return list(self._images)
 
     def every(self) -> Iterator[str]:
         """The names of all files, relative to the root."""
