@@ -28,7 +28,7 @@ class LoadParams(Params):
     classes: tuple[str, ...] | dict[str, int] = Field(
         (),
         description="classes of masks that tell several by value: names of 1, 2, ... ([bridge, open]; 255 is 'cannot tell'), or each "
-        "name's value ({bridge: 128, open: 255}); default: classes.txt beside masks/, else one class",
+        "name's value ({bridge: 128, open: 255}, classes in the order of the values); default: classes.txt beside masks/, else one class",
     )
     test: str | None = Field(None, description="pairs: name of a test image relative to the folder, e.g. '{name}_test.jpg'")
     reference: str | None = Field(None, description="pairs: name of its reference, e.g. '{name}_temp.jpg'")
