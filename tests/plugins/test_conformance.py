@@ -10,8 +10,10 @@ import numpy as np
 from PIL import Image
 
 from fabloom import Context, ImageSet, Report
+from fabloom.plugins.data.contact_hole.method import ContactHole
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.data.line_pair.method import LinePair
+from fabloom.plugins.data.sram_cell.method import SramCell
 from fabloom.plugins.diffusion.ddpm.method import Ddpm
 from fabloom.plugins.judge.leaderboard.method import Leaderboard
 from fabloom.plugins.judge.quality.method import Quality
@@ -75,6 +77,16 @@ def segmenter(ctx: Context) -> Report:
 class TestLinePair(MethodConformance):
     method = LinePair
     params = {"simulate": {"count": 6, "size": 32}}
+
+
+class TestContactHole(MethodConformance):
+    method = ContactHole
+    params = {"simulate": {"count": 6, "size": 32}}
+
+
+class TestSramCell(MethodConformance):
+    method = SramCell
+    params = {"simulate": {"count": 6, "size": 80, "references": True}}
 
 
 class TestImages(MethodConformance):

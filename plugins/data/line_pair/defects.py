@@ -1,4 +1,4 @@
-"""Defects of a line/space pattern, in nm: three move edges, the particle lies on top.
+"""Defects of a line/space pattern, in nm: all of these move edges.
 
 `extent` is the size along the line (full width at half depth), `y` the row of the defect's centre.
 """
@@ -8,12 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .aerial import Domain
+from fabloom.plugins.blocks.imaging.aerial import Domain
+
 from .pattern import Lines
 
 Real = NDArray[np.float64]
-PARTICLE = -0.7
-"""Amplitude reflectance of a particle: half a wave out of phase by its height, hence a dark spot, a large one with a bright core."""
 
 
 def _profile(domain: Domain, y: float, extent: float, order: int) -> Real:
@@ -39,11 +38,3 @@ def narrow(lines: Lines, domain: Domain, line: int, y: float, extent: float, *, 
     narrowed.left[line] += cut
     narrowed.right[line] -= cut
     return narrowed
-
-
-def particle(amplitude: Real, domain: Domain, x: float, y: float, extent: float) -> Real:
-    """A disc of diameter `extent`, its rim smoothed over one sample."""
-    at = (np.arange(domain.fine) + 0.5) * domain.step
-    inside = ((extent / 2 - np.hypot(at[:, None] - y, at - x)) / domain.step + 0.5).clip(0, 1)
-    covered: Real = amplitude + inside * (PARTICLE - amplitude)
-    return covered

@@ -29,6 +29,8 @@ class LinePair(Method):
         Masks are exact: 1 where the noise-free image with the defect differs from the same image without it by more than
         `mask_share` of the contrast. A defect has at least 8 such pixels and none in the outermost frame of the image.
         """
-        from . import simulate
+        from fabloom.plugins.blocks.imaging.sets import simulate
 
-        return simulate.run(ctx, params)
+        from .structure import LineSpace
+
+        return simulate(ctx, params, LineSpace(params))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from fabloom.params import Params
+from fabloom.plugins.blocks.imaging.params import Simulation
 
 DefectKind = Literal["bridge", "break", "necking", "particle"]
 CLASS_NAMES = ("clean", "bridge", "break", "necking", "particle")
 
 
-class SimulateParams(Params):
+class SimulateParams(Simulation):
     """Pattern, optics, camera and defects of a simulated set. Lengths in nm on the wafer, sizes of images in pixels."""
 
-    count: int = Field(512, ge=1, description="number of images")
-    size: int = Field(64, ge=16, le=1024, description="height and width of an image in pixels")
-    pixel_nm: float = Field(30.0, gt=0, description="pixel pitch of the camera on the wafer; at most wavelength / (4 NA)")
     pitch_nm: float = Field(240.0, gt=0, description="period of the lines; above the resolution limit wavelength / (NA (1 + sigma))")
     duty: float = Field(0.5, ge=0.2, le=0.8, description="line width as a share of the pitch")
     line_reflectance: float = Field(0.2, ge=0, lt=1, description="reflectance of a line; that of a space is 1")
@@ -25,33 +22,6 @@ class SimulateParams(Params):
     ler_correlation_nm: float = Field(60.0, gt=0, description="correlation length of the roughness")
     ler_hurst: float = Field(0.7, gt=0, le=1, description="Hurst exponent of the roughness")
     random_phase: bool = Field(False, description="draw the position of the lines for each image; off keeps all images registered")
-    wavelength_nm: float = Field(193.0, gt=0, description="wavelength of the light")
-    na: float = Field(0.9, gt=0, lt=1.5, description="numerical aperture of the objective")
-    sigma: float = Field(0.6, gt=0, le=1, description="outer partial coherence: radius of the source in the pupil, 1 fills it")
-    sigma_inner: float = Field(0.0, ge=0, lt=1, description="inner radius of an annular source; 0 is a disc")
-    grey_low: float = Field(70.0, ge=0, le=255, description="grey level of the darkest point of the ideal clean pattern")
-    grey_high: float = Field(180.0, ge=0, le=255, description="grey level of its brightest point; defects may go beyond both")
-    noise_std: float = Field(3.0, ge=0, description="standard deviation of the camera noise in grey levels")
-    defect_share: float = Field(0.5, ge=0, le=1, description="share of images with a defect, exact to one image in each block of 20")
     defects: tuple[DefectKind, ...] = Field(("bridge", "break", "necking", "particle"), min_length=1, description="kinds to draw from")
     defect_low: float = Field(0.35, gt=0, le=3, description="smallest extent of a defect along the line, as a share of the pitch")
     defect_high: float = Field(0.75, gt=0, le=3, description="largest extent")
-    mask_share: float = Field(0.3, gt=0, lt=1, description="a pixel is in the mask where the defect changes it by more than this share "
-                              "of grey_high - grey_low")  # fmt: skip
-
-    @model_validator(mode="after")
-    def _physical(self) -> Self:
-        limit = self.wavelength_nm / (self.na * (1 + self.sigma))
-        if self.pitch_nm <= limit:
-            raise ValueError(f"pitch_nm={self.pitch_nm} is not resolved: it must exceed wavelength / (NA (1 + sigma)) = {limit:.1f} nm")
-        coarsest = self.wavelength_nm / (4 * self.na)
-        if self.pixel_nm > coarsest:
-            raise ValueError(f"pixel_nm={self.pixel_nm} aliases the image: it must not exceed wavelength / (4 NA) = {coarsest:.1f} nm")
-        if self.size * self.pixel_nm < 2 * self.pitch_nm:
-            raise ValueError(f"size={self.size} pixels show less than two periods: raise size to {2 * self.pitch_nm / self.pixel_nm:.0f}")
-        for low, high in (("sigma_inner", "sigma"), ("grey_low", "grey_high")):
-            if getattr(self, low) >= getattr(self, high):
-                raise ValueError(f"{low}={getattr(self, low)} must be below {high}={getattr(self, high)}")
-        if self.defect_low > self.defect_high:
-            raise ValueError(f"defect_low={self.defect_low} is above defect_high={self.defect_high}")
-        return self

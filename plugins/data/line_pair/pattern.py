@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from .aerial import Domain
+from fabloom.plugins.blocks.imaging.aerial import Domain
 
 Real = NDArray[np.float64]
 

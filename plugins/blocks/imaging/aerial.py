@@ -63,6 +63,11 @@ class Domain:
         return (self.pixels - self.size) // 2
 
     @property
+    def span_nm(self) -> tuple[float, float]:
+        """Where the image begins and ends on either axis, in nm from the border of the domain."""
+        return self.guard * self.pixel_nm, (self.guard + self.size) * self.pixel_nm
+
+    @property
     def length_nm(self) -> float:
         """Side of the domain."""
         return self.pixels * self.pixel_nm
