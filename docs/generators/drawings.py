@@ -319,7 +319,7 @@ def layers() -> str:
         d.box(24 + index % 3 * 138, 40 + index // 3 * 66, 128, 54, name, what, style="strong" if name == "run" else "box")
     for index, (name, what) in enumerate(
         [
-            ("data", "images, line-pair"),
+            ("data", "images, simulators"),
             ("one_shot", "sinsemi, sinddm"),
             ("diffusion", "ddpm"),
             ("one_step", "denoising circuits"),

@@ -58,18 +58,17 @@ def greys(images: ImageSet) -> tuple[float, float]:
     return float(pixels.min()), float(pixels.max())
 
 
-def classes(made: Made) -> Sheet:
-    """line-pair: a column for each class; two images, each above itself with its mask."""
-    images: ImageSet = made["images"]
+def classes(images: ImageSet, turns: int) -> list[Sheet]:
+    """Rows of a simulated set, a column for each class: `turns` images of each, every one above itself with its mask."""
     assert images.labels is not None
     assert images.masks is not None
     labels = images.labels[...]
     rows = []
-    for turn in range(2):
+    for turn in range(turns):
         chosen = [int(np.flatnonzero(labels == label)[turn]) for label in range(len(images.class_names))]
         bare = shown(images.images[...][chosen], 2, greys(images))
         rows += [bare, outlined(bare, images.masks[...][chosen], 2)]
-    return grid(rows)
+    return rows
 
 
 def variations(made: Made) -> Sheet:

@@ -39,7 +39,9 @@ class Picture:
 
 
 PICTURES = {
-    "line-pair": Picture("line-pair", drawing.classes),
+    "line-pair": Picture("line-pair", lambda made: drawing.grid(drawing.classes(made["images"], 2))),
+    "contact-hole": Picture("contact-hole", lambda made: drawing.grid([drawing.classes(s, 1)[1] for s in made.values()])),
+    "sram-cell": Picture("sram-cell", lambda made: drawing.grid(drawing.classes(made["images"], 1))),
     "images": Picture("own-images", drawing.variations),
     "ddpm": Picture("simulated", drawing.by_domain),
     "denoising-circuits": Picture("simulated", drawing.shared_noise),

@@ -39,14 +39,17 @@ class CellArray:
         return Cells.of(self.params, domain, self.layers(domain)).clean()
 
     def draw(self, domain: Domain, rng: np.random.Generator) -> Cells:
-        """Rectangles with edges of their own, layers that are shifted, at a drawn position where the phase is random."""
-        params = self.params
-        ideal = self.layers(domain, (rng.random(), rng.random()) if params.random_phase else (0.0, 0.0))
-        moved = {}
-        for layer, rectangles in ideal.items():
-            shift = rng.standard_normal(2).repeat(2) * params.overlay_std_nm
-            moved[layer] = rectangles + shift + rng.standard_normal(rectangles.shape) * params.edge_std_nm
-        return Cells.of(params, domain, moved)
+        """The array of one image, at a drawn position where the phase is random."""
+        phase = (rng.random(), rng.random()) if self.params.random_phase else (0.0, 0.0)
+        return Cells.of(self.params, domain, self.printed(self.layers(domain, phase), rng))
+
+    def printed(self, layers: Layers, rng: np.random.Generator) -> Layers:
+        """Layers that are shifted as a whole, and rectangles with edges of their own."""
+        found = {}
+        for layer, rectangles in layers.items():
+            shift = rng.standard_normal(2).repeat(2) * self.params.overlay_std_nm
+            found[layer] = rectangles + shift + rng.standard_normal(rectangles.shape) * self.params.edge_std_nm
+        return found
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,9 @@ def _bar(gates: Real, one: int, extent: float, pitch: float, rng: np.random.Gene
 
 
 def _gap(gate: Real, extent: float, rng: np.random.Generator) -> Real:
-    """A piece [1,4] of a gate that is up to `extent` long; shorter where it would reach over an end."""
+    """A piece [1,4] of a gate that is `extent` long and leaves half of that at either end; [0,4] where the gate is too short for it."""
     upper, lower, left, right = gate
-    middle = rng.uniform(left, right)
-    return np.array([[upper, lower, max(left, middle - extent / 2), min(right, middle + extent / 2)]])
+    if right - left < 2 * extent:  # nothing changes, and the next try takes another gate
+        return np.empty((0, 4))
+    middle = rng.uniform(left + extent, right - extent)
+    return np.array([[upper, lower, middle - extent / 2, middle + extent / 2]])

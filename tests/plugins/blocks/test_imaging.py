@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fabloom.plugins.blocks.imaging.aerial import Domain, Microscope, source_points
 from fabloom.plugins.blocks.imaging.camera import Camera
 from fabloom.plugins.blocks.imaging.scene import BLOCK, has_defect
+from fabloom.plugins.blocks.imaging.shapes import PARTICLE, capsule, particle, rectangle
 
 WAVELENGTH, NA = 193.0, 0.9
 DOMAIN = Domain(size=64, pixels=64, supersample=3, pixel_nm=30.0)
@@ -82,3 +83,45 @@ def test_share_of_defects_is_exact_to_one_image(seed: int, share: float, blocks:
     count = BLOCK * blocks
     drawn = sum(has_defect(seed, index, share) for index in range(count))
     assert abs(drawn - count * share) < 1 + 1e-9
+
+
+@pytest.mark.parametrize(("start", "end"), [((960, 961), (960, 961)), ((700, 800), (700, 1200)), ((500, 600), (1100, 1050))])
+def test_a_disc_and_a_bar_cover_their_area(start: tuple[float, float], end: tuple[float, float]) -> None:
+    radius, length = 150.0, float(np.hypot(end[0] - start[0], end[1] - start[1]))
+    (rows, columns), inside = capsule(DOMAIN, start, end, radius)
+    assert inside.sum() * DOMAIN.step**2 == pytest.approx(np.pi * radius**2 + 2 * radius * length, rel=2e-3)
+    back, same = capsule(DOMAIN, end, start, radius)
+    assert back == (rows, columns)
+    np.testing.assert_allclose(same, inside, atol=1e-9)
+    at = (np.arange(DOMAIN.fine) + 0.5) * DOMAIN.step  # its centre is that of the two points
+    for part, axis, weight in ((rows, 0, inside.sum(1)), (columns, 1, inside.sum(0))):
+        assert np.average(at[part], weights=weight) == pytest.approx((start[axis] + end[axis]) / 2, abs=0.2)
+
+
+def test_shapes_that_lie_outside_cover_nothing_and_those_on_the_border_what_is_inside() -> None:
+    window, inside = capsule(DOMAIN, (-500.0, 300.0), (-500.0, 300.0), 100.0)
+    assert not inside.sum() and np.zeros((DOMAIN.fine, DOMAIN.fine))[window].shape == inside.shape
+    _, half = capsule(DOMAIN, (0.0, 960.0), (0.0, 960.0), 150.0)
+    assert half.sum() * DOMAIN.step**2 == pytest.approx(np.pi * 150**2 / 2, rel=2e-3)
+    assert not rectangle(DOMAIN, 5000.0, 5100.0, 0.0, 100.0)[1].sum()
+
+
+@settings(max_examples=30, deadline=None)
+@given(corner=st.tuples(st.floats(-200, 1900), st.floats(-200, 1900)), sides=st.tuples(st.floats(0.1, 700), st.floats(0.1, 700)))
+def test_a_rectangle_covers_exactly_its_area(corner: tuple[float, float], sides: tuple[float, float]) -> None:
+    (upper, left), (height, width) = corner, sides
+    window, inside = rectangle(DOMAIN, upper, upper + height, left, left + width)
+    seen = [max(0.0, min(low + side, DOMAIN.length_nm) - max(low, 0.0)) for low, side in zip(corner, sides, strict=True)]
+    assert inside.sum() * DOMAIN.step**2 == pytest.approx(seen[0] * seen[1], abs=1e-6)
+    assert inside.min(initial=0) >= 0 and inside.max(initial=0) <= 1 + 1e-12
+    assert np.zeros((DOMAIN.fine, DOMAIN.fine))[window].shape == inside.shape
+
+
+def test_a_particle_hides_what_is_below_it_and_nothing_else() -> None:
+    ground = np.random.default_rng(0).random((DOMAIN.fine, DOMAIN.fine))
+    covered = particle(ground, DOMAIN, (900.0, 1000.0), 200.0)
+    at = (np.arange(DOMAIN.fine) + 0.5) * DOMAIN.step
+    distance = np.hypot(at[:, None] - 900, at - 1000)
+    np.testing.assert_allclose(covered[distance < 100 - DOMAIN.step], PARTICLE, atol=1e-12)
+    np.testing.assert_array_equal(covered[distance > 100 + DOMAIN.step], ground[distance > 100 + DOMAIN.step])
+    assert ground.min() >= 0, "the object that is given stays as it is"
