@@ -19,10 +19,11 @@ from fabloom.method import Context
 
 @dataclass(frozen=True)
 class Picture:
-    """The training image: uint8 [C,H,W], equal channels collapsed to one, and how many channels the set has."""
+    """The training image: uint8 [C,H,W], equal channels collapsed to one, how many channels the set has, and its row there."""
 
     pixels: NDArray[np.uint8]
     channels: int
+    row: int = 0
 
     @property
     def grey(self) -> NDArray[np.float64]:
@@ -49,13 +50,18 @@ def pick(images: ImageSet, row: int | None) -> Picture:
     if pixels.min() == pixels.max():
         raise DataError(f"image {row} of set {images.key[:12]} is constant (grey level {int(pixels.min())}): nothing to learn")
     equal = bool((pixels == pixels[:1]).all())
-    return Picture(pixels[:1] if equal else pixels, len(pixels))
+    return Picture(pixels[:1] if equal else pixels, len(pixels), row)
 
 
 def stream(seed: int, name: str) -> torch.Generator:
     """A CPU generator that follows from the seed and a name."""
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def numpy_stream(seed: int, name: str) -> np.random.Generator:
+    """A NumPy generator that follows from the seed and a name."""
+    return np.random.default_rng(stream(seed, name).initial_seed())
 
 
 def streams(seed: int, numbers: range) -> list[torch.Generator]:
@@ -68,10 +74,23 @@ def normal(sources: Sequence[torch.Generator], shape: tuple[int, ...], device: t
     return torch.stack([torch.randn(shape, generator=source) for source in sources]).to(device)
 
 
+def images_at_once(batch: int, size: tuple[int, int]) -> int:
+    """At most `batch`, fewer where images of this size would hold more than a million pixels together; one at least."""
+    return max(min(batch, 2**20 // (size[0] * size[1])), 1)
+
+
 def write_samples(
-    ctx: Context, count: int, batch: int, channels: int, draw: Callable[[range], NDArray[np.uint8]], attrs: dict[str, Any]
+    ctx: Context,
+    count: int,
+    batch: int,
+    channels: int,
+    draw: Callable[[range], NDArray[np.uint8]],
+    attrs: dict[str, Any],
+    references: NDArray[np.uint8] | None = None,
 ) -> ImageSet:
     """Generate `count` images in batches and write them. `draw` gives uint8 [B,C,H,W] for a range of sample numbers.
+
+    `references` [count,channels,H,W] are the clean images whose structure the samples follow.
 
     An image must follow from the seed and its number alone, so that the set does not depend on the size of a batch.
     """
@@ -84,4 +103,4 @@ def write_samples(
             done.append(np.repeat(pixels, channels, 1) if pixels.shape[1] < channels else pixels)
             bar.advance(len(pixels))
     pixels = np.concatenate(done)
-    return ImageSet.write(ctx, pixels, channels=pixels.shape[1], attrs=attrs)
+    return ImageSet.write(ctx, pixels, references=references, channels=pixels.shape[1], attrs=attrs)

@@ -19,9 +19,11 @@ from torch.nn.functional import interpolate
 
 from fabloom.errors import DataError
 
+from .scale_params import SHORTEST
+
 Kernel = Literal["bilinear", "bicubic", "lanczos"]
 Size = tuple[int, int]
-SMALLEST, LARGEST = 42, 55
+SMALLEST, LARGEST = SHORTEST, 55
 """Bounds of the coarsest short side in pixels."""
 
 

@@ -9,9 +9,14 @@ from torch import nn
 
 from fabloom.network import Network
 
+from .anchor import context_channels, lattice_of, zooms_of
 from .graphs import example, traceable
-from .scale_training import anchors, lattice_of, zooms_of
 
+PHASE = (
+    "cos and sin of 2 pi (fy Y + fx X) for each frequency (fy, fx) of the config's `lattice`; (Y, X) is a pixel's centre "
+    "(row + 0.5, column + 0.5) times (finest height / height, finest width / width) of the scale in training"
+)
+CLEAN = "the clean image of the place that is wanted, shrunk to this scale, in the units of `x`"
 SPACE = {0: "batch", 2: "height", 3: "width"}
 
 
@@ -24,13 +29,10 @@ def scale_graph(net: nn.Module, config: dict[str, Any], time: torch.Tensor, mean
     inputs = {"x": example(2, config["channels"], *sizes[0]), "time": time, "scale": torch.tensor([0, len(sizes) - 1])}
     dynamic = {"x": SPACE, "time": {0: "batch"}, "scale": {0: "batch"}}
     meaning = {**meaning, "scale": f"index of the scale, 0 the coarsest; trained are {len(sizes)} of the sizes {sizes}"}
-    lattice = lattice_of(config)
-    context = anchors(lattice, zooms_of(sizes), sizes)[0]
-    if context is not None:
-        inputs["context"] = context
+    if context_channels(config):
+        lattice = lattice_of(config)
+        phase = lattice.phase(sizes[0], zooms_of(sizes)[0])[None] if lattice.frequencies else None
+        inputs["context"] = example(1, config["channels"], *sizes[0]) if phase is None else phase
         dynamic["context"] = {2: "height", 3: "width"}
-        meaning["context"] = (
-            "cos and sin of 2 pi (fy Y + fx X) for each frequency (fy, fx) of the config's `lattice`; (Y, X) is a pixel's centre "
-            "(row + 0.5, column + 0.5) times (finest height / height, finest width / width) of the scale in training"
-        )
+        meaning["context"] = CLEAN if phase is None else PHASE
     return Network(traceable(net), inputs, ("prediction",), dynamic, meaning)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import ceil, sqrt
 from typing import Any, Literal
 
 from pydantic import Field
 
+from fabloom.errors import PipelineError
+from fabloom.method import PlannedStep
 from fabloom.params import Params, Precision
 
 PUBLISHED: Mapping[str, Any] = {
     "steps": 120_000, "batch": 32, "width": 160, "decay": "halvings", "precision": "fp32", "ema_every": 10, "ema_start": 2000,
-    "anchor": "none", "window": None, "coarse_window": None,
+    "anchor": "none", "window": None, "coarse_window": None, "max_pixels": 50_000,
 }  # fmt: skip
 """What both papers train with, and without."""
+SHORTEST = 42
+"""Fewest pixels of the short side of a training image."""
+SIDES = {"images.load": "tile", "line-pair.simulate": "size", "contact-hole.simulate": "size", "sram-cell.simulate": "size"}
+"""Parameter of a task that says the side of its square images."""
+LARGE = 256
+"""Side in pixels of a square scale above which sampling takes fewer steps: what is left there is fine detail."""
 
 
 def filled(presets: Mapping[str, Mapping[str, Any]], given: Any) -> Any:
@@ -31,6 +40,53 @@ def filled(presets: Mapping[str, Mapping[str, Any]], given: Any) -> Any:
     return merged
 
 
+def steps_by_size(steps: int, sizes: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """Sampling steps of every scale (height, width): `steps`, fewer in proportion to a side above 256 pixels, but a third of them."""
+    sides = (sqrt(height * width) for height, width in sizes)
+    return tuple(steps if side <= LARGE else max(ceil(steps * LARGE / side), ceil(steps / 3)) for side in sides)
+
+
+def check_anchor(step: PlannedStep, upstream: Mapping[str, PlannedStep], *, guided: bool = False) -> None:
+    """Refuse what a step and its neighbours show, in `Method.check` of `train` and `sample`.
+
+    A reference that would be ignored, a clean image that is wanted where the loaded files have none, images too small for a
+    pyramid, and a size beside a clean image, which gives the size itself. Raises PipelineError.
+    """
+    place = f"steps.{step.name}"
+    if isinstance(step.params, ScaleTraining):
+        _check_training(place, step.params, step.inputs, upstream.get("images"))
+    elif (model := upstream.get("model")) is not None and isinstance(model.params, ScaleTraining):
+        anchor = "reference" if "reference" in model.inputs else model.params.anchor
+        if anchor in {"none", "lattice"} and "reference" in step.inputs and not guided:
+            why = f"step '{model.name}' has anchor: {anchor}, so the reference would be ignored: drop it, or train with anchor: reference"
+            raise PipelineError(f"{place}.inputs.reference", why)
+        if anchor == "reference" and getattr(step.params, "size", None) is not None and "reference" not in step.inputs:
+            why = f"the structure follows the clean image of step '{model.name}', in its size: leave size out, or connect another reference"
+            raise PipelineError(f"{place}.params.size", why)
+
+
+def _check_training(place: str, params: ScaleTraining, inputs: Mapping[str, Any], images: PlannedStep | None) -> None:
+    if params.anchor in {"none", "lattice"} and "reference" in inputs:
+        why = f"anchor is {params.anchor}, so the reference would be ignored: drop one of the two"
+        raise PipelineError(f"{place}.inputs.reference", why)
+    if images is None:
+        return
+    side = getattr(images.params, SIDES.get(images.task, ""), None)
+    if isinstance(side, int) and side < SHORTEST:
+        why = f"step '{images.name}' gives images of {side} x {side}, too small for a pyramid: {SHORTEST} pixels or more"
+        raise PipelineError(f"{place}.inputs.images", why)
+    if params.anchor == "reference" and "reference" not in inputs and images.task == "images.load" and not _may_have_clean(images):
+        why = f"anchor is reference, but step '{images.name}' loads no clean image; connect one as `reference`"
+        raise PipelineError(f"{place}.params.anchor", why)
+
+
+def _may_have_clean(images: PlannedStep) -> bool:
+    """Whether files that are loaded may hold a clean image: by what their layout says, and True where it says nothing."""
+    entries = getattr(images.params, "entries", list)()
+    domains = {getattr(entry, "domain", None) for entry in entries}
+    return not entries or 0 in domains or any(getattr(entry, "reference", None) or getattr(entry, "mask", None) for entry in entries)
+
+
 class ScaleTraining(Params):
     """Training of a `ScaleNetwork` on one image. Subclass it with a `preset` and what is the method's own."""
 
@@ -45,10 +101,18 @@ class ScaleTraining(Params):
     ema_every: int = Field(1, ge=1, description="steps between updates of the average (published 10)")
     ema_start: int = Field(0, ge=0, description="until this step the average is a copy (published 2000)")
     precision: Precision = "auto"
-    anchor: Literal["auto", "lattice", "none"] = Field(
+    anchor: Literal["auto", "lattice", "reference", "none"] = Field(
         "auto",
         description="lattice: two input channels a direction with the phase of the periodic structure, so that lines stay in place "
-        "after few steps; none: as published, the zero padding alone shows where the borders are; auto: lattice where the image has one",
+        "after few steps; reference: the clean image of the same place as input channels, for any structure; none: as published, the "
+        "zero padding alone shows where the borders are; auto: the input `reference`, else a lattice where the image has one, else a "
+        "clean image of the set that shows the same place, else none",
+    )
+    copies: int | None = Field(
+        None,
+        ge=0,
+        description="with a reference: copies of the image to train on beside it, in which its defect lies elsewhere; 0: none, and the "
+        "defect's place is learnt by heart; null: 64, fewer where they hold more than 4 million pixels, 8 at least",
     )
     window: int | None = Field(
         44, ge=33, description="train the finer scales on random windows of this many pixels: cheaper; null: whole scales, as published"
@@ -58,4 +122,6 @@ class ScaleTraining(Params):
         "that always holds it also makes it more frequent; null: the whole scale, as published"
     )  # fmt: skip
     quantise: bool = Field(False, description="round the pyramid to 8 bits, as the files of the released code do")
-    max_pixels: int = Field(50_000, ge=42 * 42, description="a larger image is shrunk to this many pixels first (published 50,000)")
+    max_pixels: int | None = Field(
+        None, ge=42 * 42, description="a larger image is shrunk to this many pixels first (published 50,000); null: never"
+    )

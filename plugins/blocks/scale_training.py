@@ -1,92 +1,72 @@
-"""What SinSEMI and SinDDM do alike in training: scales, anchors, windows, the learning rate and the average of the weights."""
+"""What SinSEMI and SinDDM do alike in training: pictures, windows, the learning rate and the average of the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import hypot
-from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 from torch.optim.swa_utils import AveragedModel
 
-from fabloom.errors import DataError
+from fabloom.kinds import ImageSet
 
+from .anchor import Anchor
 from .ema import ema
-from .lattice import Lattice
-from .one_shot import Picture
-from .pyramid import Size, resize
+from .one_shot import Picture, numpy_stream
+from .registered import defect_mask
 from .scale_params import ScaleTraining
+from .transplants import copies_of, transplanted
 
 HALVINGS = (1 / 6, 1 / 3, 7 / 12, 2 / 3, 3 / 4, 11 / 12)
 """20k, 40k, 70k, 80k, 90k and 110k of 120k iterations."""
 
 
-def find_lattice(picture: Picture, size: Size, anchor: str) -> Lattice:
-    """The lattice of the picture at `size`, the finest scale; empty for `none`, and for `auto` without a periodic structure.
-
-    Raises DataError where `lattice` is wanted and there is none.
-    """
-    if anchor == "none":
-        return Lattice(())
-    lattice = Lattice.fit(resize(torch.from_numpy(picture.grey)[None, None], size)[0, 0].numpy())
-    if anchor == "lattice" and not lattice.frequencies:
-        raise DataError("the image has no periodic structure that could anchor it; use `anchor: none`")
-    return lattice
-
-
-def lattice_of(config: Mapping[str, Any]) -> Lattice:
-    """The lattice that a model's config holds."""
-    return Lattice(tuple((float(y), float(x)) for y, x in config["lattice"]))
+def pictures(params: ScaleTraining, picture: Picture, anchor: Anchor, images: ImageSet, seed: int) -> list[NDArray[np.uint8]]:
+    """What is trained on, uint8 [C,H,W] each: the image, and with a reference copies of it whose defect lies elsewhere."""
+    if anchor.clean is None or params.copies == 0:
+        return [picture.pixels]
+    clean = anchor.clean[0]
+    mask = defect_mask(picture, images, clean)
+    if not mask.any() or mask.all():
+        return [picture.pixels]
+    count = copies_of((mask.shape[0], mask.shape[1])) if params.copies is None else params.copies
+    return [picture.pixels, *transplanted(picture.pixels, clean, mask, count, numpy_stream(seed, "transplants"))]
 
 
-def described(lattice: Lattice) -> str:
-    """What anchors the structure, for the log."""
-    if not lattice.frequencies:
-        return "no lattice anchors the structure"
-    pitches = " and ".join(f"{1 / hypot(*frequency):.2f}" for frequency in lattice.frequencies)
-    return f"anchored to a lattice with a pitch of {pitches} pixels"
-
-
-def zooms_of(sizes: Sequence[Size]) -> list[tuple[float, float]]:
-    """Finest pixels that a pixel of every scale spans, down and across."""
-    return [(sizes[-1][0] / height, sizes[-1][1] / width) for height, width in sizes]
-
-
-def anchors(lattice: Lattice, zooms: Sequence[tuple[float, float]], wanted: Sequence[Size]) -> list[Tensor | None]:
-    """Context channels [1,2K,*wanted[s]] of every scale; None without a lattice.
-
-    `zooms` are those of training, whatever the size that is wanted, so that the structure keeps its pitch.
-    """
-    if not lattice.frequencies:
-        return [None for _ in wanted]
-    return [lattice.phase(size, zoom)[None] for size, zoom in zip(wanted, zooms, strict=True)]
+def counted(shown: Sequence[NDArray[np.uint8]]) -> str:
+    """How many pictures are trained on, for the log."""
+    return f"; beside the image {len(shown) - 1} copies with its defect elsewhere" if len(shown) > 1 else ""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Where the examples of a batch lie in their scale: one window each, of `height` x `width` pixels."""
+    """Where the examples of a batch lie in their scale: one window each, of `height` x `width` pixels, of the picture of that row."""
 
+    rows: Sequence[int]
     tops: Sequence[int]
     lefts: Sequence[int]
     height: int
     width: int
 
     @classmethod
-    def draw(cls, params: ScaleTraining, scale: int, size: Size, source: torch.Generator) -> Windows:
-        """Random windows of a scale, or the whole scale."""
+    def draw(cls, params: ScaleTraining, scale: int, whole: Tensor, source: torch.Generator) -> Windows:
+        """Random windows of a scale [P,C,H,W] of random pictures, or the whole scale."""
+        size = int(whole.shape[-2]), int(whole.shape[-1])
+        rows = [0] * params.batch if len(whole) == 1 else torch.randint(len(whole), (params.batch,), generator=source).tolist()
         window = params.window if scale else params.coarse_window
         height, width = ((side if window is None else min(side, window)) for side in size)
         tops = torch.randint(size[0] - height + 1, (params.batch,), generator=source).tolist()
         lefts = torch.randint(size[1] - width + 1, (params.batch,), generator=source).tolist()
-        return cls(tops, lefts, height, width)
+        return cls(rows, tops, lefts, height, width)
 
     def of(self, whole: Tensor) -> Tensor:
-        """The windows [B,C,h,w] of a scale [1,C,H,W]."""
-        places = zip(self.tops, self.lefts, strict=True)
-        return torch.cat([whole[:, :, top : top + self.height, left : left + self.width] for top, left in places])
+        """The windows [B,C,h,w] of a scale [P,C,H,W], or of one [1,C,H,W] that all pictures share."""
+        places = zip(self.rows if len(whole) > 1 else [0] * len(self.rows), self.tops, self.lefts, strict=True)
+        return torch.stack([whole[row, :, top : top + self.height, left : left + self.width] for row, top, left in places])
 
 
 def course(params: ScaleTraining, optimizer: torch.optim.Optimizer) -> LRScheduler:

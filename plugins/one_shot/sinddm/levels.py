@@ -7,19 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from fabloom.plugins.blocks.anchor import stacked
 from fabloom.plugins.blocks.grey import GreyMap
-from fabloom.plugins.blocks.pyramid import Pyramid, Size, fitted, resize, scale_sizes
-
-from .params import TrainParams
+from fabloom.plugins.blocks.pyramid import Pyramid, Size, resize
 
 WHITE = 255.0
-
-
-def plan_sizes(pixels: NDArray[np.uint8], params: TrainParams) -> list[Size]:
-    """Sizes of the scales of a training image. Raises DataError for one that is too small."""
-    height, width = pixels.shape[1:]
-    return scale_sizes(fitted((height, width), params.max_pixels), params.area, params.ratio)
 
 
 def build(pixels: NDArray[np.uint8], sizes: Sequence[Size], values: GreyMap, *, quantise: bool) -> Pyramid:
@@ -31,3 +25,14 @@ def build(pixels: NDArray[np.uint8], sizes: Sequence[Size], values: GreyMap, *, 
     if quantise:
         return Pyramid(images, [None if recon is None else values.forward(recon * WHITE) for recon in grey.recons])
     return Pyramid(images, [None, *(resize(small, size) for small, size in zip(images, sizes[1:], strict=False))])
+
+
+def build_all(pictures: Sequence[NDArray[np.uint8]], sizes: Sequence[Size], values: GreyMap, *, quantise: bool) -> Pyramid:
+    """The pyramids of several images [C,H,W] as one, with a batch [P,C,h,w] a scale."""
+    parts = [build(pixels, sizes, values, quantise=quantise) for pixels in pictures]
+    return Pyramid(stacked([part.images for part in parts]), stacked([part.recons for part in parts]))
+
+
+def shrunk(pixels: NDArray[np.uint8], sizes: Sequence[Size], *, values: GreyMap, quantise: bool) -> Sequence[Tensor]:
+    """The scales [1,C,h,w] of a clean image [C,H,W] in network values."""
+    return build(pixels, sizes, values, quantise=quantise).images

@@ -15,6 +15,8 @@ TIMES = 100
 PUBLISHED_TRAIN: dict[str, Any] = {
     **PUBLISHED, "lr": 1e-3, "prediction": "epsilon", "loss": "l1", "stretch": False, "blur": "fractions", "levels": "all",
 }  # fmt: skip
+STEPS = 20
+"""Most steps a scale of the preset `small`."""
 TRAIN_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "small": {},
     "published": PUBLISHED_TRAIN,
@@ -107,12 +109,14 @@ class SampleParams(Params):
         "ancestral at the coarsest scale; parity: also the released code's start noise",
     )
     count: int = Field(200, ge=1, description="images")
-    batch: int = Field(16, ge=1, description="images generated at once")
-    size: tuple[int, int] | None = Field(None, description="height and width of the output; null is the training image's")
-    steps: int | tuple[int, ...] = Field(
-        20,
+    batch: int = Field(16, ge=1, description="images generated at once; fewer where they hold more than a million pixels together")
+    size: tuple[int, int] | None = Field(
+        None, description="height and width of the output; null is the training image's, or that of the clean image that anchors it"
+    )
+    steps: int | tuple[int, ...] | None = Field(
+        None,
         description="at most so many steps a scale, or one number for each scale, coarsest first; a scale that starts at level T_s has "
-        "T_s at most (published 100: all)",
+        "T_s at most (published 100: all); null: 20, fewer in proportion to the side at scales of more than 256 x 256 pixels, but 7",
     )
     start: tuple[int, ...] | None = Field(
         None, description="levels T_s at which scale 1, 2, ... start, within the trained ones; null: those that the training chose"
@@ -145,7 +149,7 @@ class SampleParams(Params):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if min((self.steps,) if isinstance(self.steps, int) else self.steps, default=0) < 1:
+        if self.steps is not None and min((self.steps,) if isinstance(self.steps, int) else self.steps, default=0) < 1:
             raise ValueError("steps: every scale needs one step or more")
         if self.size is not None and min(self.size) < 1:
             raise ValueError(f"size: height and width must be positive, not {self.size}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,17 +15,17 @@ from torch import Tensor, nn
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
+from fabloom.plugins.blocks.anchor import Anchor, context_channels, followed, output_size, shown, zooms_of
 from fabloom.plugins.blocks.grey import GreyMap
-from fabloom.plugins.blocks.lattice import Lattice
 from fabloom.plugins.blocks.noise import Prediction
-from fabloom.plugins.blocks.one_shot import normal, streams, write_samples
+from fabloom.plugins.blocks.one_shot import images_at_once, normal, streams, write_samples
 from fabloom.plugins.blocks.pyramid import Pyramid, Size, resize
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
-from fabloom.plugins.blocks.scale_training import anchors, lattice_of, zooms_of
+from fabloom.plugins.blocks.scale_params import steps_by_size
 
 from . import levels, schedule
 from .guidance import Composites, Regions
-from .params import SampleParams
+from .params import STEPS, SampleParams
 from .reverse import Noise, Reverse, visited
 from .schedule import Blur
 
@@ -42,6 +43,7 @@ class Trained:
     levels: Sequence[int]
     device: torch.device
     arithmetic: AbstractContextManager[object] = field(default_factory=nullcontext)
+    quantise: bool = False
 
     @classmethod
     def load(cls, model: Model, device: torch.device) -> Trained:
@@ -49,7 +51,7 @@ class Trained:
         config = model.config
         if config.get("role") != "sinddm":
             raise DataError(f"model {model.key[:12]} is no model of sinddm.train (role '{config.get('role')}')")
-        net = ScaleNetwork(config["channels"], config["width"], 2 * len(config["lattice"]))
+        net = ScaleNetwork(config["channels"], config["width"], context_channels(config))
         net.load_state_dict(model.state("net."))
         net.eval().requires_grad_(False)
         sizes = [(int(height), int(width)) for height, width in config["sizes"]]
@@ -57,7 +59,8 @@ class Trained:
         pyramid = levels.build(model.state("image")[""].numpy(), sizes, values, quantise=config["quantise"])
         blur = Blur(schedule.noise_schedule(), config["limits"])
         ratio = grown_by(sizes, config["ratio"])
-        return cls(net.to(device), blur, config["prediction"], pyramid, values, ratio, config["levels"], device)
+        made = cls(net.to(device), blur, config["prediction"], pyramid, values, ratio, config["levels"], device)
+        return replace(made, quantise=config["quantise"])
 
 
 def grown_by(sizes: Sequence[Size], ratio: float) -> float:
@@ -90,11 +93,27 @@ class Sampler:
 
     trained: Trained
     params: SampleParams
-    sizes: Sequence[Size]
+    shape: Shape
     contexts: Sequence[Tensor | None]
     starts: Sequence[int]
     steps: Sequence[int]
     regions: Regions
+
+    @property
+    def sizes(self) -> Sequence[Size]:
+        """(height, width) of every scale of the output."""
+        return self.shape.sizes
+
+    def following(self, anchor: Anchor) -> Sampler:
+        """The same, anchored to other clean images."""
+        shrunk = partial(levels.shrunk, values=self.trained.values, quantise=self.trained.quantise)
+        contexts = anchor.contexts(self.shape.zooms, self.sizes, shrunk)
+        return replace(self, contexts=[context if context is None else context.to(self.trained.device) for context in contexts])
+
+    def of(self, anchor: Anchor, numbers: range) -> Sampler:
+        """The sampler of the samples of these numbers, which take the anchor's clean images in turn."""
+        own = anchor.numbered(numbers)
+        return self if own is anchor else self.following(own)
 
     @torch.no_grad()
     def generate(self, sources: Sequence[torch.Generator]) -> Tensor:
@@ -161,31 +180,37 @@ class Sampler:
         return out.float()
 
 
-def sample(ctx: Context, params: SampleParams, model: Model, composite: ImageSet | None) -> ImageSet:
+def sample(ctx: Context, params: SampleParams, model: Model, composite: ImageSet | None, reference: ImageSet | None) -> ImageSet:
     """The task `sample`."""
     trained = Trained.load(model, ctx.device)
     trained = replace(trained, arithmetic=ctx.autocast(params.precision))
-    sampler = make_sampler(trained, params, lattice_of(model.config))
-    config = model.config
+    anchor = followed(model, Anchor.of_model(model), reference, params.count)
+    if anchor.clean is not None:
+        if params.extra_scales:
+            raise DataError("extra_scales goes beyond the finest scale, where the clean image that anchors the structure has no detail")
+        size = output_size(model, anchor, params.size if composite is None else trained.pyramid.sizes[-1])
+        params = params.model_copy(update={"size": size})
+    sampler = make_sampler(trained, params, anchor)
+    config, wanted = model.config, sampler.sizes[-1]
+    at_once, references = images_at_once(params.batch, wanted), shown(anchor, params.count, wanted, config["set_channels"])
     attrs = {"method": "sinddm", "steps": list(sampler.steps), "starts": list(sampler.starts)}
     if composite is None:
 
         def draw(numbers: range) -> NDArray[np.uint8]:
-            return trained.values.inverse(sampler.generate(streams(ctx.seed, numbers))).cpu().numpy()
+            return trained.values.inverse(sampler.of(anchor, numbers).generate(streams(ctx.seed, numbers))).cpu().numpy()
 
-        return write_samples(ctx, params.count, params.batch, config["set_channels"], draw, attrs)
+        return write_samples(ctx, params.count, at_once, config["set_channels"], draw, attrs, references)
     check_level(trained, len(trained.levels) - 1, params.composite_start, "composite_start")
     composites = Composites.read(composite, trained.pyramid.sizes[-1], config["channels"], params.composite_margin)
 
     def mend(numbers: range) -> NDArray[np.uint8]:
         pixels, weights = composites.rows(numbers)
         given = trained.values.forward(pixels).to(ctx.device)
-        made = trained.values.inverse(sampler.repair(given, streams(ctx.seed, numbers))).cpu().float()
+        made = trained.values.inverse(sampler.of(anchor, numbers).repair(given, streams(ctx.seed, numbers))).cpu().float()
         return (weights * made + (1 - weights) * pixels).round().to(torch.uint8).numpy()
 
-    return write_samples(
-        ctx, params.count, params.batch, config["set_channels"], mend, {**attrs, "composite_start": params.composite_start}
-    )
+    attrs |= {"composite_start": params.composite_start}
+    return write_samples(ctx, params.count, at_once, config["set_channels"], mend, attrs, references)
 
 
 def check_level(trained: Trained, scale: int, start: int, name: str) -> None:
@@ -196,7 +221,7 @@ def check_level(trained: Trained, scale: int, start: int, name: str) -> None:
         raise DataError(f"{why}; start lower, or train with `levels: all`")
 
 
-def make_sampler(trained: Trained, params: SampleParams, lattice: Lattice) -> Sampler:
+def make_sampler(trained: Trained, params: SampleParams, anchor: Anchor) -> Sampler:
     """A sampler for the wanted size. Raises DataError for steps, starts or regions that do not fit the model."""
     shape = Shape.plan(trained, params.size, params.extra_scales)
     count, known = len(shape.sizes), len(trained.pyramid.images)
@@ -209,9 +234,11 @@ def make_sampler(trained: Trained, params: SampleParams, lattice: Lattice) -> Sa
         starts[1:] = params.start
         for scale, start in enumerate(starts):
             check_level(trained, scale, start, "start")
-    steps = (params.steps,) * count if isinstance(params.steps, int) else params.steps
+    steps = steps_by_size(STEPS, shape.sizes) if params.steps is None else params.steps
+    steps = (steps,) * count if isinstance(steps, int) else steps
     if len(steps) != count:
         raise DataError(f"steps names {len(steps)} numbers but there are {count} scales; give one number, or one for each scale")
     regions = Regions.build(params.regions, params.region_strength, trained.pyramid, shape.sizes[:known])
-    contexts = [c if c is None else c.to(trained.device) for c in anchors(lattice, shape.zooms, shape.sizes)]
-    return Sampler(trained, params, shape.sizes, contexts, starts, [min(n, start) for n, start in zip(steps, starts, strict=True)], regions)
+    steps = [min(number, start) for number, start in zip(steps, starts, strict=True)]
+    made = Sampler(trained, params, shape, [None] * count, starts, steps, regions)
+    return made.following(anchor.numbered(range(1)))

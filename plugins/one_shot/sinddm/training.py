@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,12 @@ from torch.nn.functional import l1_loss, mse_loss
 
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
+from fabloom.plugins.blocks.anchor import Anchor, fitting, zooms_of
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.one_shot import pick
-from fabloom.plugins.blocks.pyramid import Pyramid
+from fabloom.plugins.blocks.pyramid import Pyramid, scale_sizes
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
-from fabloom.plugins.blocks.scale_training import Windows, anchors, average_of, course, described, find_lattice, update_average, zooms_of
+from fabloom.plugins.blocks.scale_training import Windows, average_of, counted, course, pictures, update_average
 
 from . import levels, schedule
 from .params import TIMES, TrainParams
@@ -36,21 +38,25 @@ class Batch:
     scale: int
 
 
-def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
+def train(ctx: Context, params: TrainParams, images: ImageSet, reference: ImageSet | None) -> Model:
     """The task `train`."""
     picture = pick(images, params.image)
-    sizes = levels.plan_sizes(picture.pixels, params)
-    lattice = find_lattice(picture, sizes[-1], params.anchor)
+    size, shrinks = fitting(picture, params.max_pixels)
+    sizes = scale_sizes(size, params.area, params.ratio)
+    anchor = Anchor.find(picture, images, size, params.anchor, reference)
+    shown = pictures(params, picture, anchor, images, ctx.seed)
     values = GreyMap.fit(picture.pixels) if params.stretch else GreyMap(0.0, levels.WHITE)
     pyramid = levels.build(picture.pixels, sizes, values, quantise=params.quantise)
     noise = schedule.noise_schedule()
     blur = Blur(noise, schedule.limits(params, noise, pyramid, picture.pixels))
-    ctx.log(f"{starts(blur, pyramid)}; {described(lattice)}")
+    ctx.log(f"{shrinks}{starts(blur, pyramid)}; {anchor.words}{counted(shown)}")
     channels = len(picture.pixels)
-    contexts = anchors(lattice, zooms_of(sizes), sizes)
+    shrunk = partial(levels.shrunk, values=values, quantise=params.quantise)
+    contexts = anchor.contexts(zooms_of(sizes), sizes, shrunk)
     # the starting weights come from the global generator, which the engine seeds
-    net = ScaleNetwork(channels, params.width, 2 * len(lattice.frequencies)).to(ctx.device)
-    state = fit(ctx, params, net, blur, pyramid, contexts)
+    net = ScaleNetwork(channels, params.width, anchor.channels).to(ctx.device)
+    state = fit(ctx, params, net, blur, levels.build_all(shown, sizes, values, quantise=params.quantise), contexts)
+    kept, tensors = anchor.written()
     config = {
         "role": "sinddm",
         "image": list(picture.pixels.shape),
@@ -59,14 +65,15 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
         "width": params.width,
         "sizes": [list(size) for size in sizes],
         "ratio": params.ratio,
-        "lattice": [list(frequency) for frequency in lattice.frequencies],
+        **kept,
         "values": [values.low, values.high],
         "limits": list(blur.limits),
         "levels": trained_levels(params, blur),
         "prediction": params.prediction,
         "quantise": params.quantise,
     }
-    return Model.write(ctx, {**{f"net.{name}": value for name, value in state.items()}, "image": torch.from_numpy(picture.pixels)}, config)
+    weights = {f"net.{name}": value for name, value in state.items()}
+    return Model.write(ctx, {**weights, "image": torch.from_numpy(picture.pixels), **tensors}, config)
 
 
 def starts(blur: Blur, pyramid: Pyramid) -> str:
@@ -108,7 +115,7 @@ def draw_batch(params: TrainParams, pyramid: Pyramid, contexts: list[Tensor | No
     """A random scale, and for every example a window of it, a level below the scale's `highest`, and a noise of its own."""
     scale = int(torch.randint(len(pyramid.images), (), generator=draw))
     image, recon, context = pyramid.images[scale], pyramid.recons[scale], contexts[scale]
-    windows = Windows.draw(params, scale, (int(image.shape[-2]), int(image.shape[-1])), draw)
+    windows = Windows.draw(params, scale, image, draw)
     x0 = windows.of(image)
     blurred = x0 if recon is None else windows.of(recon)
     t = torch.randint(highest[scale], (params.batch,), generator=draw)

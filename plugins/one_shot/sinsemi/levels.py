@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fabloom.plugins.blocks.pyramid import Pyramid, Size, fitted, resize, scale_sizes
-
-from .params import TrainParams
+from fabloom.plugins.blocks.anchor import stacked
+from fabloom.plugins.blocks.pyramid import Pyramid, Size, resize
 
 LEVELS = 255.0
 
 
 @dataclass(frozen=True)
 class Levels:
-    """Scales of one image: `images[s]` and `recons[s]` [1,C,h,w] with zero mean and unit deviation; `recons[0]` is None.
+    """Scales of an image, or of several: `images[s]` and `recons[s]` [P,C,h,w] with zero mean and unit deviation; `recons[0]` is None.
 
     `mean` and `deviation` (of the finest scale, in [0, 1]) map back: grey = value * deviation + mean.
     """
@@ -59,7 +58,13 @@ def build(pixels: NDArray[np.uint8], sizes: Sequence[Size], *, normalise: str, q
     return Levels(images, recons, mean, deviation)
 
 
-def plan_sizes(pixels: NDArray[np.uint8], params: TrainParams) -> list[Size]:
-    """Sizes of the scales of a training image. Raises DataError for one that is too small."""
-    height, width = pixels.shape[1:]
-    return scale_sizes(fitted((height, width), params.max_pixels), params.area, params.ratio)
+def build_all(pictures: Sequence[NDArray[np.uint8]], sizes: Sequence[Size], *, normalise: str, quantise: bool) -> Levels:
+    """The levels of several images [C,H,W] in the units of the first, as one batch [P,C,h,w] a scale."""
+    first = build(pictures[0], sizes, normalise=normalise, quantise=quantise)
+    parts = [first, *(build(pixels, sizes, normalise=normalise, quantise=quantise, like=first) for pixels in pictures[1:])]
+    return replace(first, images=stacked([part.images for part in parts]), recons=stacked([part.recons for part in parts]))
+
+
+def shrunk(pixels: NDArray[np.uint8], sizes: Sequence[Size], *, normalise: str, quantise: bool, like: Levels) -> Sequence[Tensor]:
+    """The scales [1,C,h,w] of a clean image [C,H,W] in the units of the training image."""
+    return build(pixels, sizes, normalise=normalise, quantise=quantise, like=like).images

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fabloom.errors import PipelineError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context, Method, PlannedStep, task
+from fabloom.plugins.blocks.scale_params import check_anchor
 
 from .params import SampleParams, TrainParams
 
@@ -35,10 +35,8 @@ class SinSemi(Method):
 
     @classmethod
     def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
-        """Refuse a reference that guidance would not use."""
-        if isinstance(step.params, SampleParams) and step.params.guidance.strength == 0 and "reference" in step.inputs:
-            why = "guidance.strength is 0, so the reference would be ignored: set a strength or drop the input"
-            raise PipelineError(f"steps.{step.name}.inputs.reference", why)
+        """Refuse anchors that cannot be, and a reference that neither anchor nor guidance would use."""
+        check_anchor(step, upstream, guided=isinstance(step.params, SampleParams) and step.params.guidance.strength > 0)
 
     @classmethod
     def prepare(cls, steps: Sequence[PlannedStep], messenger: Messenger) -> None:
@@ -64,23 +62,27 @@ class SinSemi(Method):
         return exporting.networks(model)
 
     @task(version=1)
-    def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:
+    def train(self, ctx: Context, params: TrainParams, *, images: ImageSet, reference: ImageSet | None = None) -> Model:
         """Train on one image of the set.
 
-        The model keeps the averaged weights, the image itself (guidance compares with it), and its pyramid's sizes. Equal
-        channels are collapsed to one; colour stays colour. Raises DataError for a set that leaves a choice, a constant image,
-        an image too small for a pyramid, and a lattice anchor where the image has no periodic structure.
+        `reference` is the clean image of the same place, which anchors the structure; without it the image's own reference in the
+        set, or the set's clean image, may. The model keeps the averaged weights, the image itself (guidance compares with it),
+        its pyramid's sizes and what anchors it. Equal channels are collapsed to one; colour stays colour. Raises DataError for a
+        set that leaves a choice, a constant image, an image too small for a pyramid, a lattice anchor where the image has no
+        periodic structure, and a reference anchor where there is no clean image of the same place.
         """
         from . import training
 
-        return training.train(ctx, params, images)
+        return training.train(ctx, params, images, reference)
 
     @task(version=1)
     def sample(self, ctx: Context, params: SampleParams, *, model: Model, reference: ImageSet | None = None) -> ImageSet:
         """Generate images of any size.
 
-        `reference` is what guidance pulls towards instead of the training image; with guidance and another `size` it is needed,
-        in that size. Raises DataError where it is missing or of another size, and EnvironmentProblem where LPIPS lacks weights.
+        `reference` holds clean images whose structure the samples of a model that was anchored to one follow, in turn, instead
+        of the training's; the output has their size, and keeps them beside each sample as its references. It is also what guidance
+        pulls towards instead of the training image; with guidance and another `size` it is needed, in that size. Raises DataError
+        where it is missing, of another size, or would be ignored, and EnvironmentProblem where LPIPS lacks weights.
         """
         from . import sampling
 

@@ -11,6 +11,8 @@ from fabloom.params import Params, Precision
 from fabloom.plugins.blocks.scale_params import PUBLISHED, ScaleTraining, filled
 
 PUBLISHED_TRAIN: dict[str, Any] = {**PUBLISHED, "lr": 1e-4, "prediction": "velocity", "time_unit": 1.0}
+STEPS = 12
+"""Steps a scale of the preset `small`."""
 TRAIN_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "small": {},
     "published": PUBLISHED_TRAIN,
@@ -86,9 +88,15 @@ class SampleParams(Params):
         "parity: the released sampler, sigma 1, guidance 1 normalised over the batch"
     )  # fmt: skip
     count: int = Field(200, ge=1, description="images (published 1000)")
-    batch: int = Field(16, ge=1, description="images generated at once")
-    size: tuple[int, int] | None = Field(None, description="height and width of the output; null is the training image's")
-    steps: int | tuple[int, ...] = Field(12, description="steps a scale, or one number for each scale, coarsest first (published 300)")
+    batch: int = Field(16, ge=1, description="images generated at once; fewer where they hold more than a million pixels together")
+    size: tuple[int, int] | None = Field(
+        None, description="height and width of the output; null is the training image's, or that of the clean image that anchors it"
+    )
+    steps: int | tuple[int, ...] | None = Field(
+        None,
+        description="steps a scale, or one number for each scale, coarsest first (published 300); null: 12, fewer in proportion to the "
+        "side at scales of more than 256 x 256 pixels, but 4",
+    )
     sampler: Literal["sde", "ode", "paper"] = Field(
         "sde", description="sde: reverse bridge with its score; ode: probability flow, no noise; paper: velocity plus noise without score"
     )
@@ -103,7 +111,7 @@ class SampleParams(Params):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if min((self.steps,) if isinstance(self.steps, int) else self.steps, default=0) < 1:
+        if self.steps is not None and min((self.steps,) if isinstance(self.steps, int) else self.steps, default=0) < 1:
             raise ValueError("steps: every scale needs one step or more")
         if self.size is not None and min(self.size) < 1:
             raise ValueError(f"size: height and width must be positive, not {self.size}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -15,16 +16,17 @@ from torch import Tensor, nn
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
-from fabloom.plugins.blocks.one_shot import normal, pick, streams, write_samples
+from fabloom.plugins.blocks.anchor import Anchor, context_channels, followed, output_size, shown, zooms_of
+from fabloom.plugins.blocks.one_shot import images_at_once, normal, pick, streams, write_samples
 from fabloom.plugins.blocks.pyramid import Size, resize
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
-from fabloom.plugins.blocks.scale_training import anchors, lattice_of, zooms_of
+from fabloom.plugins.blocks.scale_params import steps_by_size
 
 from . import levels
 from .bridge import Bridge, Prediction
 from .guidance import Guide
 from .levels import Levels
-from .params import SampleParams
+from .params import STEPS, SampleParams
 from .solvers import Ode, Paper, Sde, Solver, advance
 
 MARGIN = 0.05
@@ -49,7 +51,7 @@ class Trained:
         config = model.config
         if config.get("role") != "sinsemi":
             raise DataError(f"model {model.key[:12]} is no model of sinsemi.train (role '{config.get('role')}')")
-        net = ScaleNetwork(config["channels"], config["width"], 2 * len(config["lattice"]))
+        net = ScaleNetwork(config["channels"], config["width"], context_channels(config))
         net.load_state_dict(model.state("net."))
         sizes = [(int(height), int(width)) for height, width in config["sizes"]]
         pixels = model.state("image")[""].numpy()
@@ -122,29 +124,41 @@ def sample(ctx: Context, params: SampleParams, model: Model, reference: ImageSet
     trained = replace(trained, arithmetic=ctx.autocast(params.precision))
     trained_sizes = trained.scales.sizes
     finest = trained_sizes[-1]
-    wanted = finest if params.size is None else params.size
+    anchor = Anchor.of_model(model)
+    if reference is not None and (anchor.clean is not None or params.guidance.strength == 0):
+        anchor = followed(model, anchor, reference, params.count)
+    wanted = output_size(model, anchor, params.size)
     sizes = [(max(round(h * wanted[0] / finest[0]), 1), max(round(w * wanted[1] / finest[1]), 1)) for h, w in trained_sizes]
-    contexts = anchors(lattice_of(model.config), zooms_of(trained_sizes), sizes)
-    contexts = [None if context is None else context.to(ctx.device) for context in contexts]
-    steps = steps_of(params.steps, len(sizes))
+    steps = steps_of(params.steps, sizes)
     guide = make_guide(ctx, params, trained, model, sizes, reference)
-    sampler = Sampler(trained, params, sizes, contexts, steps, guide)
+
+    def contexts_of(anchor: Anchor) -> list[Tensor | None]:
+        shrunk = partial(levels.shrunk, normalise=model.config["normalise"], quantise=model.config["quantise"], like=trained.scales)
+        contexts = anchor.contexts(zooms_of(trained_sizes), sizes, shrunk)
+        return [None if context is None else context.to(ctx.device) for context in contexts]
+
+    sampler = Sampler(trained, params, sizes, contexts_of(anchor.numbered(range(1))), steps, guide)
 
     def draw(numbers: range) -> NDArray[np.uint8]:
-        grey = sampler.generate(streams(ctx.seed, numbers)) * trained.scales.deviation + trained.scales.mean
+        own = anchor.numbered(numbers)
+        turn = sampler if own is anchor else replace(sampler, contexts=contexts_of(own))
+        grey = turn.generate(streams(ctx.seed, numbers)) * trained.scales.deviation + trained.scales.mean
         pixels: NDArray[np.uint8] = (grey * levels.LEVELS).round().clamp(0, levels.LEVELS).to(torch.uint8).cpu().numpy()
         return pixels
 
     attrs = {"method": "sinsemi", "sampler": params.sampler, "steps": list(steps), "guidance": params.guidance.strength}
-    return write_samples(ctx, params.count, params.batch, model.config["set_channels"], draw, attrs)
+    channels, at_once = model.config["set_channels"], images_at_once(params.batch, wanted)
+    return write_samples(ctx, params.count, at_once, channels, draw, attrs, shown(anchor, params.count, wanted, channels))
 
 
-def steps_of(given: int | tuple[int, ...], scales: int) -> tuple[int, ...]:
+def steps_of(given: int | tuple[int, ...] | None, sizes: Sequence[Size]) -> tuple[int, ...]:
     """Steps of every scale. Raises DataError where their number is not that of the scales."""
+    if given is None:
+        return steps_by_size(STEPS, sizes)
     if isinstance(given, int):
-        return (given,) * scales
-    if len(given) != scales:
-        raise DataError(f"steps names {len(given)} numbers but the model has {scales} scales; give one number, or one for each scale")
+        return (given,) * len(sizes)
+    if len(given) != len(sizes):
+        raise DataError(f"steps names {len(given)} numbers but the model has {len(sizes)} scales; give one number, or one for each scale")
     return given
 
 

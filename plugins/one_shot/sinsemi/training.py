@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,11 @@ from torch.nn.functional import mse_loss
 
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
+from fabloom.plugins.blocks.anchor import Anchor, fitting, zooms_of
 from fabloom.plugins.blocks.one_shot import pick
+from fabloom.plugins.blocks.pyramid import scale_sizes
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
-from fabloom.plugins.blocks.scale_training import Windows, anchors, average_of, course, described, find_lattice, update_average, zooms_of
+from fabloom.plugins.blocks.scale_training import Windows, average_of, counted, course, pictures, update_average
 
 from . import levels
 from .bridge import EDGE, Bridge
@@ -36,32 +39,37 @@ class Batch:
     scale: int
 
 
-def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
+def train(ctx: Context, params: TrainParams, images: ImageSet, reference: ImageSet | None) -> Model:
     """The task `train`."""
     picture = pick(images, params.image)
-    sizes = levels.plan_sizes(picture.pixels, params)
-    lattice = find_lattice(picture, sizes[-1], params.anchor)
-    ctx.log(f"scales {', '.join(f'{h}x{w}' for h, w in sizes)}; " + described(lattice))
-    scales = levels.build(picture.pixels, sizes, normalise=params.normalise, quantise=params.quantise)
-    contexts = anchors(lattice, zooms_of(sizes), sizes)
+    size, shrinks = fitting(picture, params.max_pixels)
+    sizes = scale_sizes(size, params.area, params.ratio)
+    anchor = Anchor.find(picture, images, size, params.anchor, reference)
+    shown = pictures(params, picture, anchor, images, ctx.seed)
+    ctx.log(f"{shrinks}scales {', '.join(f'{h}x{w}' for h, w in sizes)}; {anchor.words}{counted(shown)}")
+    scales = levels.build_all(shown, sizes, normalise=params.normalise, quantise=params.quantise)
+    shrunk = partial(levels.shrunk, normalise=params.normalise, quantise=params.quantise, like=scales)
+    contexts = anchor.contexts(zooms_of(sizes), sizes, shrunk)
     channels = len(picture.pixels)
     # the starting weights come from the global generator, which the engine seeds
-    net = ScaleNetwork(channels, params.width, 2 * len(lattice.frequencies)).to(ctx.device)
+    net = ScaleNetwork(channels, params.width, anchor.channels).to(ctx.device)
     state = fit(ctx, params, net, scales, contexts)
+    kept, tensors = anchor.written()
     config = {
         "role": "sinsemi",
         "channels": channels,
         "set_channels": picture.channels,
         "width": params.width,
         "sizes": [list(size) for size in sizes],
-        "lattice": [list(frequency) for frequency in lattice.frequencies],
+        **kept,
         "sigma": params.sigma,
         "prediction": params.prediction,
         "time_unit": params.time_unit,
         "normalise": params.normalise,
         "quantise": params.quantise,
     }
-    return Model.write(ctx, {**{f"net.{name}": value for name, value in state.items()}, "image": torch.from_numpy(picture.pixels)}, config)
+    weights = {f"net.{name}": value for name, value in state.items()}
+    return Model.write(ctx, {**weights, "image": torch.from_numpy(picture.pixels), **tensors}, config)
 
 
 def fit(ctx: Context, params: TrainParams, net: nn.Module, scales: levels.Levels, contexts: list[Tensor | None]) -> dict[str, Tensor]:
@@ -93,7 +101,7 @@ def draw_batch(params: TrainParams, scales: levels.Levels, contexts: list[Tensor
     count = len(scales.images) - (params.scales == "all but finest" and len(scales.images) > 1)
     scale = int(torch.randint(count, (), generator=draw))
     image, recon, context = scales.images[scale], scales.recons[scale], contexts[scale]
-    windows = Windows.draw(params, scale, (int(image.shape[-2]), int(image.shape[-1])), draw)
+    windows = Windows.draw(params, scale, image, draw)
     x0 = windows.of(image)
     x1 = torch.randn(x0.shape, generator=draw) if recon is None else windows.of(recon)
     t = torch.rand(params.batch, 1, 1, 1, generator=draw).clamp(SHORTEST, 1 - SHORTEST)

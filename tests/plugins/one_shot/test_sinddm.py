@@ -21,7 +21,7 @@ from fabloom.params import Params
 from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import make_plan
 from fabloom.plugins.blocks.grey import GreyMap
-from fabloom.plugins.blocks.lattice import Lattice
+from fabloom.plugins.blocks.anchor import Anchor
 from fabloom.plugins.blocks.noise import Prediction
 from fabloom.plugins.blocks.one_shot import streams
 from fabloom.plugins.blocks.pyramid import Pyramid, scale_sizes
@@ -194,7 +194,7 @@ def oracle(prediction: Prediction, blur: Blur, pyramid: Pyramid = LINES) -> torc
 def sampler_of(prediction: Prediction, net: torch.nn.Module | None = None, **given: Any) -> sampling.Sampler:
     blur = Blur(NOISE, [None, 0.8])
     trained = sampling.Trained(net or oracle(prediction, blur), blur, prediction, LINES, VALUES, 64 / 45, [100, 60], CPU)
-    return sampling.make_sampler(trained, SampleParams.model_validate({"precision": "fp32", **given}), Lattice(()))
+    return sampling.make_sampler(trained, SampleParams.model_validate({"precision": "fp32", **given}), Anchor())
 
 
 # one step from level 99 multiplies the round-off of a predicted noise by 2029

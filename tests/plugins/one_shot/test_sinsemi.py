@@ -17,6 +17,7 @@ from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
 from fabloom.plugins.blocks.one_shot import streams
+from fabloom.plugins.blocks.pyramid import scale_sizes
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.one_shot.sinsemi import levels, training
@@ -222,7 +223,7 @@ def test_real_statistics_of_the_line_pair(data_dir: Path) -> None:
     from PIL import Image
 
     pixels = np.asarray(Image.open(data_dir / "line_pair" / "bridge_defect.png"))[..., 0][None]
-    sizes = levels.plan_sizes(pixels, TrainParams())
+    sizes = scale_sizes((96, 96), TrainParams().area, TrainParams().ratio)
     built = levels.build(pixels, sizes, normalise="finest", quantise=False)
     spread = [float(image.std(correction=0)) * built.deviation * 255 for image in built.images]
     assert spread == pytest.approx([6.011, 6.086, 6.152], abs=0.05) and sizes == [(55, 55), (73, 73), (96, 96)]

@@ -1,0 +1,126 @@
+"""Training images whose defect lies elsewhere: what the one image differs by from its clean one, put on other places of it.
+
+A network that is shown the clean image would otherwise learn by heart where the one image has its defect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, signal
+
+Pixels = NDArray[np.uint8]
+Real = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+SKIRT = 3
+"""Pixels by which a defect's mask is widened, so that its soft edge moves along."""
+AROUND = 4
+"""Pixels around a defect's box in which the structure shall be alike where it is put."""
+ALIKE = 0.15
+"""Largest root mean square, in contrasts of the clean image, by which the structure differs at a place that is alike."""
+SPREAD = 6
+"""Places that are alike must lie in so many boxes of the defect's size, or all places count on which it shows."""
+VISIBLE = 0.5
+"""Share of a defect's difference that must be left after it is cut to the image's grey range."""
+TOLD_BY = 256
+"""Most pixels of a defect that its visibility is judged by."""
+AREA_PER_DEFECT = 192**2
+"""Pixels of an image for each defect that is put on it; one at least, and as many as the image has."""
+MOST, FEWEST, PIXELS = 64, 8, 2**22
+"""Copies: so many, fewer where they would hold more than this many pixels, but not below the second."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """The change [C,h,w] that makes a clean image defective, zero outside its mask, and the box's first row and column."""
+
+    change: Real
+    top: int
+    left: int
+
+
+def copies_of(size: tuple[int, int]) -> int:
+    """How many copies to make of an image of this size."""
+    return max(min(MOST, PIXELS // (size[0] * size[1])), FEWEST)
+
+
+def transplanted(image: Pixels, clean: Pixels, mask: Mask, count: int, draw: np.random.Generator) -> Pixels:
+    """`count` images uint8 [count,C,H,W]: the image [C,H,W] without the defects of its `mask` [H,W], with such defects elsewhere.
+
+    A defect goes where the clean image looks as it does at the defect's own place, as another hole or the next line does; where
+    there are too few such places, wherever half of it shows. Values are cut to the range of the image. The image itself,
+    `count` times, where the mask is empty or covers it all.
+    """
+    wide = ndimage.binary_dilation(mask, iterations=SKIRT)
+    found = defects_of(image, clean, wide)
+    healed = np.where(wide, clean, image).astype(np.float64)
+    spots = [places(defect, clean, healed) for defect in found]
+    if not found:
+        return np.repeat(image[None], count, 0)
+    low, high = float(image.min()), float(image.max())
+    number = max(len(found), round(mask.size / AREA_PER_DEFECT))
+    made = np.repeat(healed[None], count, 0)
+    for copy in made:
+        for index in draw.integers(len(found), size=number):
+            change, spot = found[index].change, spots[index]
+            top, left = spot[draw.integers(len(spot))]
+            copy[:, top : top + change.shape[1], left : left + change.shape[2]] += change
+        np.clip(copy, low, high, out=copy)
+    return np.rint(made).astype(np.uint8)
+
+
+def defects_of(image: Pixels, clean: Pixels, mask: Mask) -> list[Defect]:
+    """One for each connected part of the mask [H,W]."""
+    parts, _ = ndimage.label(mask, np.ones((3, 3), int))
+    difference = image.astype(np.float64) - clean
+    return [
+        Defect(np.where(parts[box] == index, difference[:, *box], 0), box[0].start, box[1].start)
+        for index, box in enumerate(ndimage.find_objects(parts), start=1)
+    ]
+
+
+def places(defect: Defect, clean: Pixels, healed: Real) -> NDArray[np.intp]:
+    """Rows and columns [P,2] where the defect's box may begin; its own among them."""
+    grey = ndimage.gaussian_filter(clean.mean(0, dtype=np.float64), 1)
+    height, width = defect.change.shape[1:]
+    alike = like(grey, defect)
+    rows, columns = np.nonzero(alike)
+    apart = (np.abs(rows - defect.top) >= height) | (np.abs(columns - defect.left) >= width)
+    if len(set(zip(rows[apart] // height, columns[apart] // width, strict=True))) < SPREAD:
+        rows, columns = np.nonzero(showing(healed.mean(0), defect) >= VISIBLE)
+    spots = np.stack([rows, columns], 1)
+    return spots if len(spots) else np.array([[defect.top, defect.left]])
+
+
+def like(grey: Real, defect: Defect) -> Mask:
+    """Where a clean grey image [H,W] looks as it does at the defect: for every first row and column of its box."""
+    height, width = defect.change.shape[1:]
+    first = [max(defect.top - AROUND, 0), max(defect.left - AROUND, 0)]
+    last = [min(defect.top + height + AROUND, grey.shape[0]), min(defect.left + width + AROUND, grey.shape[1])]
+    centred = grey - grey.mean()
+    patch = centred[first[0] : last[0], first[1] : last[1]]
+    ones = np.ones_like(patch)
+    energy = signal.fftconvolve(centred**2, ones, mode="valid") - 2 * signal.fftconvolve(centred, patch[::-1, ::-1], mode="valid")
+    distance = np.sqrt(np.maximum(energy + (patch**2).sum(), 0) / patch.size)
+    low, high = np.percentile(grey, (1, 99))
+    alike = np.zeros((grey.shape[0] - height + 1, grey.shape[1] - width + 1), bool)
+    down, across = defect.top - first[0], defect.left - first[1]
+    alike[down : down + distance.shape[0], across : across + distance.shape[1]] = distance <= ALIKE * (high - low)
+    return alike
+
+
+def showing(grey: Real, defect: Defect) -> Real:
+    """Share of the defect's difference that is left at every place [H-h+1,W-w+1] of a grey image [H,W] cut to its own range."""
+    change = defect.change.mean(0)
+    rows, columns = np.nonzero(change)
+    some = np.linspace(0, len(rows) - 1, min(len(rows), TOLD_BY)).astype(int) if len(rows) else []
+    low, high = np.percentile(grey, (1, 99))
+    shape = grey.shape[0] - change.shape[0] + 1, grey.shape[1] - change.shape[1] + 1
+    left, whole = np.zeros(shape), 0.0
+    for y, x in zip(rows[some], columns[some], strict=True):
+        under, size = grey[y : y + shape[0], x : x + shape[1]], abs(change[y, x])
+        left += np.clip(high - under if change[y, x] > 0 else under - low, 0, size)
+        whole += size
+    return left / max(whole, 1e-12)
