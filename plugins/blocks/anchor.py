@@ -26,6 +26,8 @@ Shrunk = Callable[[Pixels, Sequence[Size]], Sequence[Tensor]]
 
 
 NOTHING = Lattice(())
+REPEATS = 0.7
+"""Least correlation of an image with itself a period on, for `auto` to take its strongest frequency for a lattice."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,9 @@ class Anchor:
             return cls()
         if wanted == "reference" or given is not None:
             return cls.of_clean(clean_picture(picture, images, given)[None])
-        lattice = Lattice.fit(resize(torch.from_numpy(picture.grey)[None, None], size)[0, 0].numpy())
-        if lattice.frequencies:
+        grey = resize(torch.from_numpy(picture.grey)[None, None], size)[0, 0].numpy()
+        lattice = Lattice.fit(grey)
+        if lattice.frequencies and (wanted == "lattice" or lattice.repeats(grey) >= REPEATS):
             pitches = " and ".join(f"{1 / hypot(*frequency):.2f}" for frequency in lattice.frequencies)
             return cls(lattice, words=f"anchored to a lattice with a pitch of {pitches} pixels")
         if wanted == "lattice":

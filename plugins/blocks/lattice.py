@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import fft, optimize
+from scipy import fft, ndimage, optimize
 from torch import Tensor
 
 Real = NDArray[np.float64]
@@ -57,6 +57,20 @@ class Lattice:
             sine = np.abs(rows * fx - columns * fy) / np.maximum(np.hypot(rows, columns) * np.hypot(fy, fx), 1e-12)
             allowed &= sine > COLLINEAR
         return cls(tuple(found))
+
+    def repeats(self, image: Real) -> float:
+        """Correlation of a grey image [H,W] with itself moved by one period, the least of all directions; 0 without structure.
+
+        Near 1 for a lattice; a few bars at some distance have a strongest frequency, but do not repeat.
+        """
+        soft = ndimage.gaussian_filter(image, 1, mode="mirror")
+        found = []
+        for frequency in np.array(self.frequencies):
+            step = frequency / (frequency @ frequency)
+            moved = ndimage.shift(soft, step, order=1, mode="constant", cval=np.nan)
+            both = np.isfinite(moved)
+            found.append(float(np.corrcoef(soft[both], moved[both])[0, 1]))
+        return min(found, default=0.0)
 
     @property
     def period(self) -> float | None:

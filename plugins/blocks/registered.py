@@ -24,6 +24,8 @@ FEWEST = 6
 """Pixels of the smallest defect."""
 MOST = 0.25
 """Largest share of an image that may differ from a clean one of the same place."""
+LEAST = 0.5
+"""Least correlation with a clean image of the same place; a defect on a tenth of the image leaves about 0.7."""
 MAD = 1.4826
 
 
@@ -75,20 +77,25 @@ def collapsed(pixels: Pixels, channels: int, whose: ImageSet) -> Pixels:
 def check_registered(picture: Picture, clean: Pixels) -> None:
     """Raises DataError for a clean image that does not show the training image's place pixel on pixel; says the shift if it has one."""
     grey = clean.mean(0, dtype=np.float64)
-    off = differing(picture.grey, grey).mean()
-    if off > MOST:
-        raise DataError(
-            f"{off:.0%} of training image {picture.row} differ from the clean image: the two do not show the same place pixel on pixel"
-        )
-    if off < MOST / 20:
-        return
+    off, alike = differing(picture.grey, grey).mean(), correlation(picture.grey, grey)
     shift = phase_cross_correlation(grey, picture.grey, upsample_factor=4)[0]
     moved = ndimage.shift(picture.grey, shift, order=1, mode="nearest")
-    if np.abs(shift).max() >= 1 and 2 * differing(moved, grey).mean() < off:
+    if np.abs(shift).max() >= 1 and 2 * differing(moved, grey).mean() < off and correlation(moved, grey) > max(alike, LEAST):
         raise DataError(
-            f"the clean image is shifted against training image {picture.row} by {-shift[0]:+.2f} rows and {-shift[1]:+.2f} columns; "
+            f"the clean image is shifted against training image {picture.row} by {shift[0]:.2f} rows and {shift[1]:.2f} columns; "
             "give one of the same place, pixel on pixel"
         )
+    if off > MOST or alike < LEAST:
+        raise DataError(
+            f"the clean image does not show the place of training image {picture.row} pixel on pixel: {off:.0%} differ, "
+            f"their correlation is {alike:.2f}"
+        )
+
+
+def correlation(image: Real, clean: Real) -> float:
+    """Pearson's correlation of two grey images [H,W] behind the blur; 0 where one is flat."""
+    first, second = (values - values.mean() for values in (ndimage.gaussian_filter(one, BLUR, mode="mirror") for one in (image, clean)))
+    return float((first * second).mean() / max(float(first.std() * second.std()), 1e-12))
 
 
 def differing(image: Real, clean: Real) -> NDArray[np.bool_]:

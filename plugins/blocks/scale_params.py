@@ -58,7 +58,8 @@ def check_anchor(step: PlannedStep, upstream: Mapping[str, PlannedStep], *, guid
     elif (model := upstream.get("model")) is not None and isinstance(model.params, ScaleTraining):
         anchor = "reference" if "reference" in model.inputs else model.params.anchor
         if anchor in {"none", "lattice"} and "reference" in step.inputs and not guided:
-            why = f"step '{model.name}' has anchor: {anchor}, so the reference would be ignored: drop it, or train with anchor: reference"
+            unguided = " and guidance.strength is 0" if hasattr(step.params, "guidance") else ""
+            why = f"step '{model.name}' has anchor: {anchor}{unguided}, so the reference would be ignored: drop it, or train with anchor: reference"
             raise PipelineError(f"{place}.inputs.reference", why)
         if anchor == "reference" and getattr(step.params, "size", None) is not None and "reference" not in step.inputs:
             why = f"the structure follows the clean image of step '{model.name}', in its size: leave size out, or connect another reference"

@@ -95,7 +95,8 @@ def places(defect: Defect, clean: Pixels, healed: Real) -> NDArray[np.intp]:
 
 
 def like(grey: Real, defect: Defect) -> Mask:
-    """Where a clean grey image [H,W] looks as it does at the defect: for every first row and column of its box."""
+    """Where a clean grey image [H,W] looks as it does at the defect, and more so than a pixel beside: for every first row and column
+    of its box."""
     height, width = defect.change.shape[1:]
     first = [max(defect.top - AROUND, 0), max(defect.left - AROUND, 0)]
     last = [min(defect.top + height + AROUND, grey.shape[0]), min(defect.left + width + AROUND, grey.shape[1])]
@@ -107,7 +108,8 @@ def like(grey: Real, defect: Defect) -> Mask:
     low, high = np.percentile(grey, (1, 99))
     alike = np.zeros((grey.shape[0] - height + 1, grey.shape[1] - width + 1), bool)
     down, across = defect.top - first[0], defect.left - first[1]
-    alike[down : down + distance.shape[0], across : across + distance.shape[1]] = distance <= ALIKE * (high - low)
+    best = (distance <= ALIKE * (high - low)) & (distance <= ndimage.minimum_filter(distance, 3))
+    alike[down : down + distance.shape[0], across : across + distance.shape[1]] = best
     return alike
 
 

@@ -20,8 +20,8 @@ from fabloom.method import Context, Method, task
 from fabloom.params import Params
 from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import make_plan
-from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.anchor import Anchor
+from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import Prediction
 from fabloom.plugins.blocks.one_shot import streams
 from fabloom.plugins.blocks.pyramid import Pyramid, scale_sizes
