@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 import fabloom
+from fabloom.plugins.blocks.anchor import lattice_of, zooms_of
 from fabloom.plugins.blocks.one_shot import streams
-from fabloom.plugins.blocks.scale_training import anchors, lattice_of, zooms_of
 from fabloom.plugins.one_shot.sinsemi.params import SampleParams
 from fabloom.plugins.one_shot.sinsemi.sampling import Sampler, Trained
 from fabloom.precision import autocast, choose
@@ -75,7 +75,8 @@ def seconds_an_image(model: Any, numbers: tuple[int, ...], batch: int, rounds: i
     device = torch.device("cpu")
     trained = replace(Trained.load(model, device), arithmetic=autocast(device, choose("auto", device).used))
     sizes = trained.scales.sizes
-    contexts = anchors(lattice_of(model.config), zooms_of(sizes), sizes)
+    lattice = lattice_of(model.config)
+    contexts = [lattice.phase(size, zoom)[None] for size, zoom in zip(sizes, zooms_of(sizes), strict=True)]
     spent: dict[int, list[float]] = {number: [] for number in numbers}
     for turn in range(rounds + 1):
         for number in numbers:

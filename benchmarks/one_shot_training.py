@@ -15,7 +15,7 @@ import argparse
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +24,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from fabloom.plugins.blocks.anchor import Anchor, fitting, zooms_of
 from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.lattice import Lattice
 from fabloom.plugins.blocks.one_shot import Picture, streams
 from fabloom.plugins.blocks.patches import sliced_wasserstein
+from fabloom.plugins.blocks.pyramid import Size, scale_sizes
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
-from fabloom.plugins.blocks.scale_training import anchors, course, find_lattice, zooms_of
+from fabloom.plugins.blocks.scale_training import course
 from fabloom.plugins.one_shot.sinsemi import levels, training
 from fabloom.plugins.one_shot.sinsemi.bridge import Bridge
 from fabloom.plugins.one_shot.sinsemi.params import SampleParams, TrainParams
@@ -57,18 +59,23 @@ class Curve:
         return None
 
 
+def no_clean_image(pixels: np.ndarray, sizes: Sequence[Size]) -> Sequence[Tensor]:
+    """A lattice alone anchors here."""
+    raise NotImplementedError
+
+
 @dataclass
 class Contender:
     """A network in training, and how its output is read."""
 
     net: nn.Module
     params: TrainParams
-    lattice: Lattice
+    anchor: Anchor
     scales: levels.Levels
 
     @property
     def contexts(self) -> list[Tensor | None]:
-        return anchors(self.lattice, zooms_of(self.scales.sizes), self.scales.sizes)
+        return self.anchor.contexts(zooms_of(self.scales.sizes), self.scales.sizes, no_clean_image)
 
     @property
     def arithmetic(self) -> torch.autocast:
@@ -174,11 +181,13 @@ def quality(one: Contender, net: nn.Module) -> float:
 
 
 def contender(pixels: np.ndarray, params: TrainParams) -> Contender:
-    sizes = levels.plan_sizes(pixels, params)
-    lattice = find_lattice(Picture(pixels, 1), sizes[-1], params.anchor)
+    picture = Picture(pixels, 1)
+    size, _ = fitting(picture, params.max_pixels)
+    sizes = scale_sizes(size, params.area, params.ratio)
+    anchor = Anchor() if params.anchor == "none" else Anchor(Lattice.fit(picture.grey))
     scales = levels.build(pixels, sizes, normalise=params.normalise, quantise=params.quantise)
     torch.manual_seed(0)
-    return Contender(ScaleNetwork(1, params.width, 2 * len(lattice.frequencies)), params, lattice, scales)
+    return Contender(ScaleNetwork(1, params.width, anchor.channels), params, anchor, scales)
 
 
 def main() -> None:

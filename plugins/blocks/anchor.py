@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import hypot
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -154,12 +154,9 @@ def shown(anchor: Anchor, count: int, size: Size, channels: int) -> Pixels | Non
     return np.repeat(rows, channels, 1) if rows.shape[1] < channels else rows
 
 
-T = TypeVar("T", Tensor, Tensor | None)
-
-
-def stacked(parts: Sequence[Sequence[T]]) -> list[T]:
-    """Scales [1,C,h,w] of several images as one batch a scale; None stays None."""
-    return [whole[0] if whole[0] is None else torch.cat(whole) for whole in zip(*parts, strict=True)]
+def stacked(parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """Scales [1,C,h,w] of several images as one batch a scale."""
+    return [torch.cat(whole) for whole in zip(*parts, strict=True)]
 
 
 def context_channels(config: Mapping[str, Any]) -> int:

@@ -86,6 +86,13 @@ class Pyramid:
         return [(int(image.shape[-2]), int(image.shape[-1])) for image in self.images]
 
     @classmethod
+    def joined(cls, parts: Sequence[Pyramid]) -> Pyramid:
+        """Pyramids of one size as one, with a batch [P,C,h,w] a scale."""
+        images = [torch.cat(scale) for scale in zip(*(part.images for part in parts), strict=True)]
+        blurred = [[recon for recon in scale if recon is not None] for scale in zip(*(part.recons for part in parts), strict=True)]
+        return cls(images, [torch.cat(scale) if scale else None for scale in blurred])
+
+    @classmethod
     def build(cls, image: Tensor, sizes: Sequence[Size], kernel: Kernel = "bilinear", levels: float | None = None) -> Pyramid:
         """From an image [C,H,W]; every scale is shrunk directly from it with `kernel`, recons are bilinear.
 

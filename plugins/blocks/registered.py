@@ -44,7 +44,7 @@ def clean_picture(picture: Picture, images: ImageSet, given: ImageSet | None) ->
         (height, width), (high, wide) = rows.shape[2:], picture.pixels.shape[1:]
         raise DataError(f"the clean images of set {whose.key[:12]} are {height} x {width}, the training image is {high} x {wide}")
     clean = collapsed(rows, len(picture.pixels), whose)
-    nearest = clean[int(np.abs(clean.astype(np.int16) - picture.pixels).mean((1, 2, 3)).argmin())]
+    nearest: Pixels = clean[int(np.abs(clean.astype(np.int16) - picture.pixels).mean((1, 2, 3)).argmin())]
     check_registered(picture, nearest)
     return nearest
 

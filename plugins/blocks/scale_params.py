@@ -59,7 +59,7 @@ def check_anchor(step: PlannedStep, upstream: Mapping[str, PlannedStep], *, guid
         anchor = "reference" if "reference" in model.inputs else model.params.anchor
         if anchor in {"none", "lattice"} and "reference" in step.inputs and not guided:
             unguided = " and guidance.strength is 0" if hasattr(step.params, "guidance") else ""
-            why = f"step '{model.name}' has anchor: {anchor}{unguided}, so the reference would be ignored: drop it, or train with anchor: reference"
+            why = f"step '{model.name}' has anchor: {anchor}{unguided}, so the reference would be ignored: drop it or train anchored to it"
             raise PipelineError(f"{place}.inputs.reference", why)
         if anchor == "reference" and getattr(step.params, "size", None) is not None and "reference" not in step.inputs:
             why = f"the structure follows the clean image of step '{model.name}', in its size: leave size out, or connect another reference"
@@ -83,7 +83,7 @@ def _check_training(place: str, params: ScaleTraining, inputs: Mapping[str, Any]
 
 def _may_have_clean(images: PlannedStep) -> bool:
     """Whether files that are loaded may hold a clean image: by what their layout says, and True where it says nothing."""
-    entries = getattr(images.params, "entries", list)()
+    entries: list[object] = getattr(images.params, "entries", list)()
     domains = {getattr(entry, "domain", None) for entry in entries}
     return not entries or 0 in domains or any(getattr(entry, "reference", None) or getattr(entry, "mask", None) for entry in entries)
 

@@ -95,8 +95,7 @@ def places(defect: Defect, clean: Pixels, healed: Real) -> NDArray[np.intp]:
 
 
 def like(grey: Real, defect: Defect) -> Mask:
-    """Where a clean grey image [H,W] looks as it does at the defect, and more so than a pixel beside: for every first row and column
-    of its box."""
+    """Where a clean grey image [H,W] looks as it does at the defect, more than a pixel beside: for all first rows, columns of its box."""
     height, width = defect.change.shape[1:]
     first = [max(defect.top - AROUND, 0), max(defect.left - AROUND, 0)]
     last = [min(defect.top + height + AROUND, grey.shape[0]), min(defect.left + width + AROUND, grey.shape[1])]
@@ -117,7 +116,7 @@ def showing(grey: Real, defect: Defect) -> Real:
     """Share of the defect's difference that is left at every place [H-h+1,W-w+1] of a grey image [H,W] cut to its own range."""
     change = defect.change.mean(0)
     rows, columns = np.nonzero(change)
-    some = np.linspace(0, len(rows) - 1, min(len(rows), TOLD_BY)).astype(int) if len(rows) else []
+    some = np.unique(np.linspace(0, max(len(rows) - 1, 0), TOLD_BY).astype(int))[: len(rows)]
     low, high = np.percentile(grey, (1, 99))
     shape = grey.shape[0] - change.shape[0] + 1, grey.shape[1] - change.shape[1] + 1
     left, whole = np.zeros(shape), 0.0

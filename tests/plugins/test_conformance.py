@@ -45,6 +45,15 @@ def pair(ctx: Context) -> ImageSet:
     return ImageSet.write(ctx, pixels.round().clip(0, 255).astype(np.uint8), masks=masks)
 
 
+def place(ctx: Context) -> ImageSet:
+    """A defect image and a clean one of the same place, 48 x 48, without a period."""
+    y, x = np.mgrid[:48, :48]
+    draw = np.random.default_rng(ctx.seed)
+    pixels = 80 + 60 * (np.abs(y - x) < 6) + 40 * (y > 36) + draw.normal(0, 2, (2, 1, 48, 48))
+    pixels[0, 0, 8:14, 28:35] = 170
+    return ImageSet.write(ctx, pixels.round().clip(0, 255).astype(np.uint8), domain=np.array([1, 0], np.int8))
+
+
 def clean(ctx: Context) -> ImageSet:
     """The clean half of the kit's tiny images."""
     lines = np.where(np.arange(32) % 8 < 4, 160.0, 90.0)
@@ -146,8 +155,8 @@ class TestSinSemi(MethodConformance):
 
 class TestSinDdm(MethodConformance):
     method = SinDdm
-    params = {"train": {"steps": 4, "width": 8, "batch": 2}, "sample": {"count": 2, "steps": 2}}
-    inputs = {"train": {"images": lines}}
+    params = {"train": {"steps": 4, "width": 8, "batch": 2, "anchor": "reference"}, "sample": {"count": 2, "steps": 2}}
+    inputs = {"train": {"images": place}}
 
 
 class TestQuality(MethodConformance):

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fabloom.plugins.blocks.anchor import stacked
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.pyramid import Pyramid, Size, resize
 
@@ -29,8 +28,7 @@ def build(pixels: NDArray[np.uint8], sizes: Sequence[Size], values: GreyMap, *, 
 
 def build_all(pictures: Sequence[NDArray[np.uint8]], sizes: Sequence[Size], values: GreyMap, *, quantise: bool) -> Pyramid:
     """The pyramids of several images [C,H,W] as one, with a batch [P,C,h,w] a scale."""
-    parts = [build(pixels, sizes, values, quantise=quantise) for pixels in pictures]
-    return Pyramid(stacked([part.images for part in parts]), stacked([part.recons for part in parts]))
+    return Pyramid.joined([build(pixels, sizes, values, quantise=quantise) for pixels in pictures])
 
 
 def shrunk(pixels: NDArray[np.uint8], sizes: Sequence[Size], *, values: GreyMap, quantise: bool) -> Sequence[Tensor]:

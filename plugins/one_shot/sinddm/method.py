@@ -47,7 +47,7 @@ class SinDdm(Method):
 
         return exporting.networks(model)
 
-    @task(version=1)
+    @task(version=2)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet, reference: ImageSet | None = None) -> Model:
         """Train on one image of the set.
 

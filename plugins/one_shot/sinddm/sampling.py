@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -193,7 +194,7 @@ def sample(ctx: Context, params: SampleParams, model: Model, composite: ImageSet
     sampler = make_sampler(trained, params, anchor)
     config, wanted = model.config, sampler.sizes[-1]
     at_once, references = images_at_once(params.batch, wanted), shown(anchor, params.count, wanted, config["set_channels"])
-    attrs = {"method": "sinddm", "steps": list(sampler.steps), "starts": list(sampler.starts)}
+    attrs: dict[str, Any] = {"method": "sinddm", "steps": list(sampler.steps), "starts": list(sampler.starts)}
     if composite is None:
 
         def draw(numbers: range) -> NDArray[np.uint8]:
@@ -234,11 +235,11 @@ def make_sampler(trained: Trained, params: SampleParams, anchor: Anchor) -> Samp
         starts[1:] = params.start
         for scale, start in enumerate(starts):
             check_level(trained, scale, start, "start")
-    steps = steps_by_size(STEPS, shape.sizes) if params.steps is None else params.steps
-    steps = (steps,) * count if isinstance(steps, int) else steps
+    wanted = steps_by_size(STEPS, shape.sizes) if params.steps is None else params.steps
+    steps = (wanted,) * count if isinstance(wanted, int) else wanted
     if len(steps) != count:
         raise DataError(f"steps names {len(steps)} numbers but there are {count} scales; give one number, or one for each scale")
     regions = Regions.build(params.regions, params.region_strength, trained.pyramid, shape.sizes[:known])
-    steps = [min(number, start) for number, start in zip(steps, starts, strict=True)]
-    made = Sampler(trained, params, shape, [None] * count, starts, steps, regions)
+    fewest = [min(number, start) for number, start in zip(steps, starts, strict=True)]
+    made = Sampler(trained, params, shape, [None] * count, starts, fewest, regions)
     return made.following(anchor.numbered(range(1)))

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fabloom.plugins.blocks.anchor import stacked
 from fabloom.plugins.blocks.pyramid import Pyramid, Size, resize
 
 LEVELS = 255.0
@@ -62,7 +61,8 @@ def build_all(pictures: Sequence[NDArray[np.uint8]], sizes: Sequence[Size], *, n
     """The levels of several images [C,H,W] in the units of the first, as one batch [P,C,h,w] a scale."""
     first = build(pictures[0], sizes, normalise=normalise, quantise=quantise)
     parts = [first, *(build(pixels, sizes, normalise=normalise, quantise=quantise, like=first) for pixels in pictures[1:])]
-    return replace(first, images=stacked([part.images for part in parts]), recons=stacked([part.recons for part in parts]))
+    whole = Pyramid.joined([Pyramid(part.images, part.recons) for part in parts])
+    return replace(first, images=whole.images, recons=whole.recons)
 
 
 def shrunk(pixels: NDArray[np.uint8], sizes: Sequence[Size], *, normalise: str, quantise: bool, like: Levels) -> Sequence[Tensor]:

@@ -162,7 +162,11 @@ def test_the_clean_image_is_the_one_of_the_same_place(run_task: Any) -> None:
     ("made", "given", "message"),
     [
         ({"unsaid": True}, None, "does not say which of its images is clean"),
-        ({}, {"seeds": [5], "defect": False}, "does not show the place of training image 0 pixel on pixel: .* differ, their correlation is"),
+        (
+            {},
+            {"seeds": [5], "defect": False},
+            "does not show the place of training image 0 pixel on pixel: .* differ, their correlation is",
+        ),
         ({"moved": 3}, None, r"shifted against training image 0 by -?0.00 rows and 3.00 columns"),
         ({}, {"width": 70, "defect": False}, "are 60 x 70, the training image is 60 x 64"),
     ],
