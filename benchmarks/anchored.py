@@ -3,7 +3,7 @@
     FABLOOM_DATA_DIR=... python benchmarks/anchored.py board --store STORE [--seed 7] [--steps 600] [--count 50] [--method sinsemi]
     python benchmarks/anchored.py holes --store STORE
 
-`board` is a 96 x 96 cut of a template and test pair of DeepPCB around a spur; `holes` are drawn here: pitch 16, one missing. Arms:
+`board` is a 96 x 96 cut of a template and test pair of DeepPCB around a spur; `holes` are simulated: pitch 16, one missing. Arms:
 `reference` (the default with `anchor: reference`), `by heart` (the same without copies whose defect lies elsewhere), and the
 controls `lattice` (holes) and `none`. A sample counts as
 
@@ -32,6 +32,8 @@ from PIL import Image
 from scipy import ndimage
 
 import fabloom
+from fabloom.storage.backends.local import LocalStore
+from fabloom.testing import run_task
 
 Pixels = NDArray[np.uint8]
 BOARD, CORNER, SIDE = "00041000", (216, 300), 96
@@ -56,13 +58,14 @@ def board(seed: int) -> tuple[Pixels, Pixels]:
 
 
 def holes(seed: int) -> tuple[Pixels, Pixels]:
-    """(with a missing hole, clean): holes of 8 pixels at a pitch of 16, blurred, noise of 3 grey levels, each image its own."""
-    draw = np.random.default_rng(seed)
-    y, x = np.mgrid[:SIDE, :SIDE]
-    around = np.hypot((y % 16) - 7.5, (x % 16) - 7.5) < 4.5
-    missing = around & (y // 16 == 2) & (x // 16 == 3)
-    levels = [140 - 80 * ndimage.gaussian_filter((around & keep).astype(float), 1.2) for keep in (~missing, np.ones_like(missing))]
-    return tuple((level + draw.normal(0, 3, level.shape)).round().clip(0, 255).astype(np.uint8) for level in levels)  # type: ignore[return-value]
+    """(with a missing hole, clean), uint8 [H,W]: the first such image of contact-hole.simulate and its own reference, with noise of its own."""
+    from fabloom.plugins.data.contact_hole.method import ContactHole
+
+    params = {"count": 8, "size": SIDE, "defects": ["missing"], "references": True}
+    with tempfile.TemporaryDirectory() as folder:
+        made = run_task(LocalStore(Path(folder) / "store"), ContactHole, "simulate", params, seed=seed)
+        row = int(np.flatnonzero(np.asarray(made.array("domain")))[0])
+        return np.asarray(made.array("images"))[row, 0], np.asarray(made.array("references"))[row, 0]
 
 
 CASES: Mapping[str, tuple[Callable[[int], tuple[Pixels, Pixels]], tuple[str, ...]]] = {

@@ -41,9 +41,9 @@ def filled(presets: Mapping[str, Mapping[str, Any]], given: Any) -> Any:
 
 
 def steps_by_size(steps: int, sizes: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """Sampling steps of every scale (height, width): `steps`, fewer in proportion to a side above 256 pixels, but a third of them."""
+    """Sampling steps of every scale (height, width): `steps`, fewer in proportion to a side above 256 pixels, but a quarter of them."""
     sides = (sqrt(height * width) for height, width in sizes)
-    return tuple(steps if side <= LARGE else max(ceil(steps * LARGE / side), ceil(steps / 3)) for side in sides)
+    return tuple(steps if side <= LARGE else max(int(steps * LARGE / side), ceil(steps / 4)) for side in sides)
 
 
 def check_anchor(step: PlannedStep, upstream: Mapping[str, PlannedStep], *, guided: bool = False) -> None:

@@ -35,7 +35,7 @@ class TrainParams(ScaleTraining):
 
     preset: Literal["small", "published", "parity"] = Field(
         "small",
-        description="fills in what is left out. small: a CPU setting with declared departures (lattice anchor, windows, stretched grey "
+        description="fills in what is left out. small: a CPU setting with declared departures (anchor, windows, stretched grey "
         "levels); published: the paper's network and 120,000 iterations of batch 32; parity: published with the 8-bit overflow and the "
         "8-bit pyramid of the released code, for study",
     )
@@ -116,7 +116,7 @@ class SampleParams(Params):
     steps: int | tuple[int, ...] | None = Field(
         None,
         description="at most so many steps a scale, or one number for each scale, coarsest first; a scale that starts at level T_s has "
-        "T_s at most (published 100: all); null: 20, fewer in proportion to the side at scales of more than 256 x 256 pixels, but 7",
+        "T_s at most (published 100: all); null: 20, fewer in proportion to the side at scales of more than 256 x 256 pixels, but 5",
     )
     start: tuple[int, ...] | None = Field(
         None, description="levels T_s at which scale 1, 2, ... start, within the trained ones; null: those that the training chose"

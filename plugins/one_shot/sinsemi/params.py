@@ -33,7 +33,7 @@ class TrainParams(ScaleTraining):
 
     preset: Literal["small", "published", "parity"] = Field(
         "small",
-        description="fills in what is left out. small: a CPU setting with declared departures (lattice anchor, windows, drift "
+        description="fills in what is left out. small: a CPU setting with declared departures (anchor, windows, drift "
         "prediction); published: the paper's network and 120,000 iterations of batch 32; parity: published with the defects of the "
         "released code, for study",
     )
@@ -95,7 +95,7 @@ class SampleParams(Params):
     steps: int | tuple[int, ...] | None = Field(
         None,
         description="steps a scale, or one number for each scale, coarsest first (published 300); null: 12, fewer in proportion to the "
-        "side at scales of more than 256 x 256 pixels, but 4",
+        "side at scales of more than 256 x 256 pixels, but 3",
     )
     sampler: Literal["sde", "ode", "paper"] = Field(
         "sde", description="sde: reverse bridge with its score; ode: probability flow, no noise; paper: velocity plus noise without score"
