@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from fabloom.errors import DataError
 
 from .arrays import LazyArray
-from .artifact import Artifact, RowSpec, RowWriter, Writing
+from .artifact import Artifact, RowSpec, Staging, Writing
 from .exhibit import Exhibit
 from .masks import agreed_domain, check_classes, tells_classes
 from .origin import check_source, named, read_origins
@@ -18,6 +18,11 @@ from .streaming import streamed
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from .streaming import Batch
+
+PIXELS = ("images", "masks", "scores", "references")
+COLUMNS = (*PIXELS, "domain", "labels", "source")
 
 
 class ImageSet(Artifact):
@@ -98,7 +103,7 @@ class ImageSet(Artifact):
     def write(
         cls,
         ctx: Writing,
-        images: NDArray[np.uint8] | Iterable[NDArray[np.uint8]],
+        images: NDArray[np.uint8] | Iterable[Batch],
         *,
         count: int | None = None,
         masks: NDArray[np.uint8] | None = None,
@@ -112,7 +117,8 @@ class ImageSet(Artifact):
         channels: int | None = None,
         attrs: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Write a set. `images` is uint8 [N,C,H,W], or batches [B,C,H,W] of it from an iterable.
+        """Write a set. `images` is uint8 [N,C,H,W], or batches [B,C,H,W] of it from an iterable; a batch may also be columns by name,
+        `images` with `masks`, `scores` or `references` of the same rows.
 
         With `count`, the number of images in all batches, they go to the disk block by block as they come; without it they are held
         in memory until the last. C is 1 or 3, or what `channels` declares. Where masks are given without a domain, the domain is
@@ -121,20 +127,17 @@ class ImageSet(Artifact):
         """
         import numpy as np
 
-        count, blocks = streamed(images, count, cls.BLOCK)
-        first = cls._checked("images", next(blocks, np.empty(0, np.uint8)), np.uint8, 4, None)
-        check_channels((count, *first.shape[1:]), channels)
+        count, block, blocks = streamed(images, count, cls.BLOCK)
+        first = next(blocks, {"images": np.empty(0, np.uint8)})
+        shape = cls._checked("images", first["images"], np.uint8, 4, None).shape[1:]
+        check_channels((count, *shape), channels)
         columns: dict[str, NDArray[Any]] = {}
-        height, width = first.shape[2:]
-        if masks is not None:
-            columns["masks"] = masks = cls._checked("masks", masks, np.uint8, 3, (count, height, width))
-            domain = agreed_domain(masks, domain)
-        if scores is not None:
-            columns["scores"] = cls._checked("scores", scores, np.float16, 3, (count, height, width))
-            if not np.isfinite(scores).all():
-                raise DataError("scores must be finite: a pixel that nobody can judge is 255 in the masks")
-        if references is not None:
-            columns["references"] = cls._checked("references", references, np.uint8, 4, (count, *first.shape[1:]))
+        given = {"masks": masks, "scores": scores, "references": references}
+        for name, values in given.items():
+            if values is not None:
+                if name in first:
+                    raise DataError(f"{name} come with the batches and in one piece; give them once")
+                columns[name] = cls._checked_pixels(name, values, (count, *shape))
         if domain is not None:
             columns["domain"] = cls._checked("domain", domain, np.int8, 1, (count,))
             if not np.isin(domain, (0, 1)).all():
@@ -145,34 +148,58 @@ class ImageSet(Artifact):
             if not names or labels.min() < 0 or labels.max() >= len(names):
                 raise DataError(f"labels run to {int(labels.max())} but class_names holds {len(names)} names")
         if masks is not None:
+            columns["domain"] = agreed_domain(masks, domain)
             check_classes(masks, labels, class_names or ())
         kept: dict[str, Any] = {} if class_names is None else {"class_names": list(class_names)}
-        if masks is not None and tells_classes(masks):
-            kept["mask_classes"] = True
         if source is not None or source_names is not None:
             columns["source"], kept["source_names"] = check_source(count, source, source_names)
-        dims = {
-            **dict.fromkeys(("images", "references"), ("channel", "y", "x")),
-            **dict.fromkeys(("masks", "scores"), ("y", "x")),
-        }
-        shaped = {"images": first, **columns}
-        specs = {name: RowSpec(str(a.dtype), a.shape[1:], dims=dims.get(name, ())) for name, a in shaped.items()}
-        cls._append(ctx.staging.rows(count, cls.BLOCK, specs), itertools.chain([first], blocks), columns, first.shape[1:])
+        several = masks is not None and tells_classes(masks)
+
+        def laid() -> Iterator[dict[str, NDArray[Any]]]:
+            nonlocal several
+            for start, rows in zip(range(0, count, block), itertools.chain([first], blocks), strict=True):
+                whole = {name: values[start : start + block] for name, values in columns.items()}
+                found = {name: cls._checked_pixels(name, values, (len(rows["images"]), *shape)) for name, values in rows.items()}
+                if "masks" in found:
+                    found["domain"] = agreed_domain(found["masks"], whole.pop("domain", None))
+                    check_classes(found["masks"], whole.get("labels"), class_names or ())
+                    several = several or tells_classes(found["masks"])
+                yield found | whole
+
+        cls._append(ctx.staging, count, block, laid())
+        if several:
+            kept["mask_classes"] = True
         ctx.staging.attrs.update({**(attrs or {}), **kept})
         return cls(ctx.staging.as_reader())
 
     @classmethod
-    def _append(
-        cls, writer: RowWriter, blocks: Iterable[NDArray[Any]], columns: Mapping[str, NDArray[Any]], shape: tuple[int, ...]
-    ) -> None:
-        """Write blocks of images of one [C,H,W], each with its rows of the other columns."""
+    def _append(cls, staging: Staging, count: int, block: int, blocks: Iterator[dict[str, NDArray[Any]]]) -> None:
+        """Write blocks of rows, laid out as the first one is."""
+        first = next(blocks)
+        dims = {
+            **dict.fromkeys(("images", "references"), ("channel", "y", "x")),
+            **dict.fromkeys(("masks", "scores"), ("y", "x")),
+        }
+        order = [name for name in COLUMNS if name in first]
+        writer = staging.rows(count, block, {n: RowSpec(str(first[n].dtype), first[n].shape[1:], dims=dims.get(n, ())) for n in order})
+        for start, rows in zip(range(0, count, block), itertools.chain([first], blocks), strict=True):
+            if start >= writer.start:  # what a stopped run has on disk is not written again
+                writer.append({name: rows[name] for name in order})
+        writer.close()
+
+    @classmethod
+    def _checked_pixels(cls, name: str, values: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Images, masks, scores or references [N,...] of images of `shape` [N,C,H,W]. Raises DataError for anything else."""
         import numpy as np
 
-        for start, pixels in zip(range(0, writer.count, cls.BLOCK), blocks, strict=True):
-            cls._checked("images", pixels, np.uint8, 4, (len(pixels), *shape))
-            if start >= writer.start:  # what a stopped run has on disk is not written again
-                writer.append({"images": pixels, **{name: a[start : start + cls.BLOCK] for name, a in columns.items()}})
-        writer.close()
+        if name not in PIXELS:
+            raise DataError(f"a batch has a column '{name}'; batches hold {', '.join(PIXELS)}")
+        flat = name in ("masks", "scores")
+        wanted = (shape[0], *shape[2:]) if flat else shape
+        checked = cls._checked(name, values, np.float16 if name == "scores" else np.uint8, len(wanted), wanted)
+        if name == "scores" and not np.isfinite(checked).all():
+            raise DataError("scores must be finite: a pixel that nobody can judge is 255 in the masks")
+        return checked
 
     @staticmethod
     def _checked(name: str, value: Any, dtype: Any, ndim: int, shape: tuple[int, ...] | None) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -15,16 +15,21 @@ from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
 
 from .augmentation import augment
+from .cropping import Windows
 from .metrics import image_iou
-from .networks import logits
+from .networks import any_defect, outputs
 from .params import Augment, TrainParams
+from .tiling import tiled
 
 LOG_EVERY = 10
 DECAY_EPOCHS, DECAY = 20, 0.1
 """The published learning rate is multiplied by `DECAY` after every `DECAY_EPOCHS` epochs."""
 PATIENCE = 20
 """Epochs without a smaller validation loss after which a training by epochs stops."""
-WATCH_BATCH = 256
+WATCH_BATCH, WATCH_PIXELS = 256, 256 * 128 * 128
+"""Most images, and most pixels of larger images, that are predicted at once."""
+WATCH_TILE, WATCH_OVERLAP = 1024, 64
+"""Validation images with a longer side are predicted in tiles."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,10 @@ class Recipe:
     accept_clean: bool
     limit: int | None
     validation: float
+    crop: int
+    classes: str
+    false_alarms: float
+    precision: str
 
     @classmethod
     def of(cls, params: TrainParams) -> Self:
@@ -54,7 +63,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 [N,C,H,W], masks uint8 [N,H,W] (0 clean, 1 defect, 255 not known), and the rows that train and that only watch."""
+    """Images uint8 [N,C,H,W], masks uint8 [N,H,W] (0 clean, 1..K a defect, 255 not known), and the rows that train and that only watch."""
 
     images: Tensor
     masks: Tensor
@@ -88,18 +97,32 @@ class Best:
 
 
 def segmentation_loss(out: Tensor, masks: Tensor, dice_weight: float) -> Tensor:
-    """dice_weight * Dice + (1 - dice_weight) * binary cross-entropy of logits [B,H,W]; Dice is pooled over the batch.
+    """dice_weight * Dice + (1 - dice_weight) * cross-entropy; Dice is pooled over the batch.
 
+    Binary for logits [B,H,W]; for [B,1+K,H,W] over clean and K classes, where Dice is the mean over the classes that the batch has.
     Pixels of 255 in the masks are left out of both; a batch of nothing else has loss 0.
     """
-    target, known = masks.to(out.dtype), masks != UNKNOWN
+    known = masks != UNKNOWN
     if not known.any():
         return out.sum() * 0
+    if out.ndim == 4:
+        return class_loss(out, masks.long(), dice_weight)
+    target = masks.to(out.dtype)
     seen = (out, target) if known.all() else (out[known], target[known])
     entropy = nn.functional.binary_cross_entropy_with_logits(*seen)
     if not dice_weight:
         return entropy
     dice: Tensor = smp.losses.DiceLoss("binary", ignore_index=UNKNOWN)(out[:, None], target[:, None])
+    return dice_weight * dice + (1 - dice_weight) * entropy
+
+
+def class_loss(out: Tensor, target: Tensor, dice_weight: float) -> Tensor:
+    """The same of logits [B,1+K,H,W] and classes [B,H,W]."""
+    entropy = nn.functional.cross_entropy(out, target, ignore_index=UNKNOWN)
+    if not dice_weight:
+        return entropy
+    classes = list(range(1, out.shape[1]))
+    dice: Tensor = smp.losses.DiceLoss("multiclass", classes=classes, ignore_index=UNKNOWN)(out, target)
     return dice_weight * dice + (1 - dice_weight) * entropy
 
 
@@ -113,13 +136,15 @@ def fit(ctx: Context, recipe: Recipe, net: nn.Module, split: Split, grey: GreyMa
     rate = schedule(recipe, optimizer, total, turn)
     draw, best = ctx.generator(f"batches_{repeat}"), Best()
     watch_every = turn if recipe.epochs else max(total // 10, 1)
+    windows, forward = Windows(split.images, split.masks, recipe.crop), ctx.autocast(recipe.precision)(net)
     net.train()
     for step in ctx.loop(total, name=f"net_{repeat}", net=net, optimizer=optimizer, rate=rate, best=best):
         if best.age >= PATIENCE:
             break
         rows = batch_rows(recipe, split.train, step.index % turn, draw)
-        x, y = augment(grey.forward(split.images[rows]), split.masks[rows], recipe.augment, draw)
-        loss = segmentation_loss(logits(net, x.to(ctx.device), recipe.depth), y.to(ctx.device), recipe.dice_weight)
+        pixels, masks = windows.take(rows, draw)
+        x, y = augment(grey.forward(pixels), masks, recipe.augment, draw)
+        loss = segmentation_loss(squeezed(outputs(forward, x.to(ctx.device), recipe.depth)), y.to(ctx.device), recipe.dice_weight)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -150,11 +175,27 @@ def batch_rows(recipe: Recipe, rows: Tensor, turn: int, draw: torch.Generator) -
     return rows[torch.randint(len(rows), (recipe.batch,), generator=draw)]
 
 
+def squeezed(out: Tensor) -> Tensor:
+    """Logits [B,1,H,W] of one class as [B,H,W], those of several as they are."""
+    return out[:, 0] if out.shape[1] == 1 else out
+
+
 @torch.no_grad()
 def watch(ctx: Context, recipe: Recipe, net: nn.Module, split: Split, grey: GreyMap) -> tuple[float, float]:
     """(loss, mean IoU) on the validation images as they are; batch statistics stay those of the training images."""
     net.eval()
-    parts = [logits(net, grey.forward(split.images[rows]).to(ctx.device), recipe.depth).cpu() for rows in split.watch.split(WATCH_BATCH)]
+    out = torch.cat(list(watched(ctx, recipe, net, split, grey)))
     net.train()
-    out, masks = torch.cat(parts), split.masks[split.watch]
-    return float(segmentation_loss(out, masks, recipe.dice_weight)), float(image_iou((out > 0).numpy(), masks.numpy()).mean())
+    masks = split.masks[split.watch]
+    found, truth = (any_defect(out) > 0).numpy(), masks.numpy()
+    return float(segmentation_loss(squeezed(out), masks, recipe.dice_weight)), float(image_iou(found, truth).mean())
+
+
+@torch.no_grad()
+def watched(ctx: Context, recipe: Recipe, net: nn.Module, split: Split, grey: GreyMap) -> Iterator[Tensor]:
+    """Logits [B,M,H,W] on the CPU of the validation images, in order, for a network in evaluation mode."""
+    forward = ctx.autocast(recipe.precision)(net)
+    height, width = split.images.shape[-2:]
+    for rows in split.watch.split(max(1, min(WATCH_BATCH, WATCH_PIXELS // (height * width)))):
+        x = grey.forward(split.images[rows]).to(ctx.device)
+        yield tiled(lambda part: outputs(forward, part, recipe.depth), x, WATCH_TILE, WATCH_OVERLAP).cpu()

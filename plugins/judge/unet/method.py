@@ -32,11 +32,13 @@ class UNet(Method):
 
         return exporting.networks(model)
 
-    @task(version=2)
+    @task(version=3)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:
         """Train on images with masks, `repeats` times from different random streams; the model holds all of the networks.
 
-        Masks of several classes count as one, defect; pixels of 255 (cannot tell) are left out of the loss.
+        Classes that the masks tell apart are learned apart (`classes`); pixels of 255 (cannot tell) are left out of the loss. Images may
+        have any size: of large ones random windows are trained on. The model keeps a threshold that was chosen on the images that were
+        held out, for a stated rate of false alarms, and how it was chosen.
         The published preset departs from the released script where that is at fault: validation runs in evaluation mode,
         without gradients and without noise. Raises DataError for a set without masks or without a single defect pixel, and
         for an encoder that does not exist or does not fit. The grey range and a hash of every image used are kept in the model.
@@ -64,11 +66,12 @@ class UNet(Method):
 
         return evaluation.evaluate(ctx, params, images, model, baseline)
 
-    @task(version=1)
+    @task(version=2)
     def segment(self, ctx: Context, params: SegmentParams, *, images: ImageSet, model: Model) -> ImageSet:
-        """The same images with masks of the defects that the model finds (0, 1), and `scores`, its probability at every pixel.
+        """The same images with masks of the defects that the model finds (0, 1..K), and `scores`, their probability at every pixel.
 
-        The probability is the mean over the trainings that the model holds. Images may have another size than those of the training,
+        The probability is the mean over the trainings that the model holds, that of a defect of any class; the threshold is the
+        model's own unless another is given. References go along. Images may have another size than those of the training,
         at the same scale: large ones are cut into overlapping tiles. File names stay. Raises DataError for a model that is no
         segmenter, and for images of another number of channels.
         """

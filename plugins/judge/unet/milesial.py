@@ -37,19 +37,19 @@ class Up(nn.Module):
 
 
 class Milesial(nn.Module):
-    """Encoder 64-128-256-512-512 with max-pooling, decoder 256-128-64-64, one logit a pixel. Any size from 16 x 16."""
+    """Encoder 64-128-256-512-512 with max-pooling, decoder 256-128-64-64, one logit a pixel and output. Any size from 16 x 16."""
 
-    def __init__(self, in_channels: int) -> None:
+    def __init__(self, in_channels: int, outputs: int = 1) -> None:
         super().__init__()
         self.first = twice(in_channels, WIDTHS[0], WIDTHS[0])
         self.down = nn.ModuleList(nn.Sequential(nn.MaxPool2d(2), twice(a, b, b)) for a, b in pairwise(WIDTHS))
         outs = (256, 128, 64, 64)
         joined = (skip + below for skip, below in zip(WIDTHS[-2::-1], (WIDTHS[-1], *outs), strict=False))
         self.up = nn.ModuleList(Up(channels, out) for channels, out in zip(joined, outs, strict=True))
-        self.head = nn.Conv2d(WIDTHS[0], 1, 1)
+        self.head = nn.Conv2d(WIDTHS[0], outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [B,1,H,W] of x [B,C,H,W]."""
+        """Logits [B,outputs,H,W] of x [B,C,H,W]."""
         skips = [self.first(x)]
         for stage in self.down:
             skips.append(stage(skips[-1]))

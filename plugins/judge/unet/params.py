@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from fabloom.params import Params
+from fabloom.params import Params, Precision
 
 
 class Augment(Params):
@@ -29,15 +30,17 @@ PUBLISHED_ENCODER = "milesial"
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {
         "encoder": "tu-regnetx_002", "depth": 3, "decoder_channels": (64, 32, 16), "steps": 300, "epochs": None, "batch": 32,
-        "lr": 3e-3, "weight_decay": 1e-4, "dice_weight": 0.5, "augment": Augment(), "validation": 0.1,
+        "lr": 3e-3, "weight_decay": 1e-4, "dice_weight": 0.5, "augment": Augment(), "validation": 0.1, "crop": 256,
     },
     "published": {
         "encoder": PUBLISHED_ENCODER, "depth": 4, "decoder_channels": (256, 128, 64, 64), "steps": None, "epochs": 100, "batch": 1,
-        "lr": 1e-5, "weight_decay": 0.0, "dice_weight": 0.0, "validation": 0.05,
+        "lr": 1e-5, "weight_decay": 0.0, "dice_weight": 0.0, "validation": 0.05, "crop": 1024,
         "augment": Augment(flip_x=False, flip_y=False, gain=0, offset=0, noise=1 / 255),
     },
 }  # fmt: skip
 """What a preset puts in the place of fields that are left out."""
+MIN_AREA = 4
+"""Fewest pixels of a defect, and of an alarm, unless another number is given."""
 
 
 class TrainParams(Params):
@@ -90,6 +93,25 @@ class TrainParams(Params):
         "with epochs the last of the set (published 0.05), where no image is left the last weights are kept",
     )
 
+    crop: int | None = Field(
+        None, ge=32, description="train on random windows of this many pixels of images with a longer side, half of them on a defect "
+        "where an image has one; small 256, published 1024"
+    )  # fmt: skip
+    classes: Literal["given", "one"] = Field(
+        "given", description="given: tell the classes apart that the masks tell apart; one: all of them are a defect"
+    )
+    false_alarms: float = Field(
+        0.01, gt=0, lt=1, description="share of clean validation images with an alarm that the threshold kept in the model may give; of the "
+        "thresholds that stay below it, the one that finds most defects, and fits them best. 0.5 where too few images are held out to tell"
+    )  # fmt: skip
+    precision: Precision = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_arithmetic(cls, given: Any) -> Any:
+        published = isinstance(given, Mapping) and given.get("preset") == "published"
+        return {"precision": "fp32", **given} if published else given
+
     def filled(self) -> dict[str, Any]:
         """All fields, with the preset's values in the place of those that are left out."""
         given = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
@@ -133,11 +155,15 @@ class EvaluateParams(Params):
 class SegmentParams(Params):
     """How masks come of probabilities."""
 
-    threshold: float = Field(0.5, gt=0, lt=1, description="a pixel is a defect where the mean probability of the trainings is above this")
-    min_area: int = Field(4, ge=1, description="fewest pixels of a defect; smaller 8-connected components are left out of the mask")
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="a pixel is a defect where the mean probability of the trainings is above this; left out: the "
+        "model's, as unet.train chose it (`false_alarms`)"
+    )  # fmt: skip
+    min_area: int = Field(MIN_AREA, ge=1, description="fewest pixels of a defect; smaller 8-connected components are left out of the mask")
     tile: int = Field(512, ge=64, description="images with a longer side are cut into overlapping tiles of this many pixels, and blended")
     overlap: int = Field(64, ge=0, description="pixels that neighbouring tiles share; as wide as what the network sees around a pixel")
-    batch: int = Field(32, ge=1, description="images predicted at once")
+    batch: int = Field(32, ge=1, description="images predicted at once; fewer of large ones")
+    precision: Precision = "auto"
 
     @model_validator(mode="after")
     def _covers(self) -> Self:

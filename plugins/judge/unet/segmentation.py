@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.morphology import remove_small_objects
 from torch import Tensor
 
@@ -16,35 +17,56 @@ from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
 
-from .networks import load, logits
+from .calibration import PLAIN
+from .networks import class_names, load, outputs, probabilities
 from .params import SegmentParams
+from .tiling import tiled
+
+PIXELS = 2**21
+"""Most pixels that are predicted at once, so that large images take no more memory than small ones."""
+EIGHT = np.ones((3, 3), int)
 
 
 def segment(ctx: Context, params: SegmentParams, images: ImageSet, model: Model) -> ImageSet:
     """The same images with the masks that the model finds in them, and its mean probability at every pixel as `scores`."""
     config = check(model, images)
     _tell_range(ctx, images)
-    nets, grey = list(load(model, ctx.device)), GreyMap(*config["grey"])
-    shape = (len(images), *images.images.shape[2:])
-    masks, scores = np.empty(shape, np.uint8), np.empty(shape, np.float16)
+    names = class_names(config)
+    threshold = config.get("threshold", PLAIN) if params.threshold is None else params.threshold
+    attrs = {"segmenter": model.key, "trainings": config["repeats"], "threshold": threshold, "min_area": params.min_area}
+    named = {"class_names": names} if names != ["clean", "defect"] else {}
+    batches = found(ctx, params, images, model, threshold)
+    channels = images.images.shape[1]
+    return ImageSet.write(ctx, batches, count=len(images), channels=channels, attrs=attrs, **named, **images.origins())
 
+
+def found(ctx: Context, params: SegmentParams, images: ImageSet, model: Model, threshold: float) -> Iterator[dict[str, NDArray[Any]]]:
+    """Batches of images with their masks, scores, and the references that come with them."""
+    config, nets = model.config, list(load(model, ctx.device))
+    grey = GreyMap(*config["grey"])
+    height, width = images.images.shape[2:]
+    batch = max(1, min(params.batch, PIXELS // (height * width)))
+
+    @ctx.autocast(params.precision)
     def predict(x: Tensor) -> Tensor:
-        return torch.stack([logits(net, x, config["depth"]).sigmoid() for net in nets]).mean(0)
+        return torch.stack([probabilities(outputs(net, x, config["depth"])) for net in nets]).mean(0)
 
-    with torch.inference_mode(), ctx.progress(len(images), unit="image", name="segment") as bar:
-        for start in range(0, len(images), params.batch):
+    with ctx.progress(len(images), unit="image", name="segment") as bar:
+        for start in range(0, len(images), batch):
             if ctx.stop_requested():
                 raise Interrupted(f"stopped after {start} of {len(images)} images. Run the same command again to start over.")
-            pixels = np.asarray(images.images[start : start + params.batch])
-            found = tiled(predict, grey.forward(pixels).to(ctx.device), params.tile, params.overlap).cpu().numpy()
-            rows = slice(start, start + len(pixels))
-            scores[rows] = found
-            masks[rows] = np.stack([cleaned(one, params.min_area) for one in found > params.threshold])
+            rows = slice(start, start + batch)
+            pixels = np.asarray(images.images[rows])
+            with torch.inference_mode():
+                each = tiled(predict, grey.forward(pixels).to(ctx.device), params.tile, params.overlap).cpu()
+                defect = (each[:, 0] if each.shape[1] == 1 else 1 - each[:, 0]).numpy()
+                values = each[:, 1:].argmax(1).add(1).numpy() if each.shape[1] > 1 else None
+            masks = [
+                cleaned(one > threshold, params.min_area, None if values is None else values[row]) for row, one in enumerate(defect)
+            ]  # fmt: skip
+            kept = {} if images.references is None else {"references": np.asarray(images.references[rows])}
+            yield {"images": pixels, "masks": np.stack(masks), "scores": defect.astype(np.float16), **kept}
             bar.advance(len(pixels))
-    attrs = {"segmenter": model.key, "trainings": len(nets), "threshold": params.threshold, "min_area": params.min_area}
-    batches = (images.images[start : start + ImageSet.BLOCK] for start in range(0, len(images), ImageSet.BLOCK))
-    channels = images.images.shape[1]
-    return ImageSet.write(ctx, batches, count=len(images), masks=masks, scores=scores, channels=channels, attrs=attrs, **images.origins())
 
 
 def check(model: Model, images: ImageSet) -> dict[str, Any]:
@@ -68,37 +90,20 @@ def _tell_range(ctx: Context, images: ImageSet) -> None:
         )
 
 
-def tiled(predict: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int) -> Tensor:
-    """[B,H,W] from x [B,C,H,W], grey levels of -1 to 1 as the network takes them: at once where it fits into a tile, else from tiles that
-    overlap, blended by a ramp to their edges.
+def cleaned(mask: NDArray[np.bool_], min_area: int, values: NDArray[Any] | None = None) -> NDArray[np.uint8]:
+    """The mask [H,W] as 0 and 1, or as the class `values` of its pixels, without 8-connected components of fewer pixels.
+
+    A part of one class that is smaller gets the class that most of the component around it has: it is no defect by itself.
     """
-    height, width = x.shape[-2:]
-    if height <= tile and width <= tile:
-        return predict(x)
-    total, weight = x.new_zeros((len(x), height, width)), x.new_zeros((height, width))
-    for top, left in places(height, width, tile, overlap):
-        part = x[..., top : top + tile, left : left + tile]
-        ramp = torch.minimum(_ramp(part.shape[-2], overlap)[:, None], _ramp(part.shape[-1], overlap)[None]).to(x)
-        total[..., top : top + tile, left : left + tile] += predict(part) * ramp
-        weight[top : top + tile, left : left + tile] += ramp
-    return total / weight
-
-
-def places(height: int, width: int, tile: int, overlap: int) -> Iterator[tuple[int, int]]:
-    """Upper left corners of tiles that cover an image, the last of a row or column moved back to its edge."""
-    starts = [
-        [*range(0, max(length - tile, 0), tile - overlap), max(length - tile, 0)] for length in (height, width)
-    ]  # the last one lies at the far edge
-    yield from ((top, left) for top in starts[0] for left in starts[1])
-
-
-def _ramp(length: int, overlap: int) -> Tensor:
-    """Weights that rise from each end over the overlap; never 0, since a tile may be alone there."""
-    at = torch.arange(length, dtype=torch.float32)
-    return torch.minimum(at, length - 1 - at).add(1).div(overlap + 1).clamp(max=1)
-
-
-def cleaned(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.uint8]:
-    """The mask [H,W] as 0 and 1, without 8-connected components of fewer pixels."""
     kept: NDArray[np.bool_] = remove_small_objects(mask, max_size=min_area - 1, connectivity=2)
-    return kept.astype(np.uint8)
+    if values is None:
+        return kept.astype(np.uint8)
+    classes = np.where(kept, values, 0).astype(np.uint8)
+    whole, _ = ndimage.label(kept, EIGHT)
+    for number, box in enumerate(ndimage.find_objects(whole), start=1):
+        inside, part = whole[box] == number, classes[box]
+        counts = np.bincount(part[inside])
+        for value in np.flatnonzero(counts) if np.count_nonzero(counts) > 1 else ():
+            own = inside & (part == value)
+            part[own & ~remove_small_objects(own, max_size=min_area - 1, connectivity=2)] = counts.argmax()
+    return classes

@@ -14,8 +14,9 @@ from fabloom.kinds.masks import UNKNOWN, drawn_domain, is_defect
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
 
-from .fitting import Recipe, Split, fit
-from .networks import build, prefix
+from .calibration import HeldOut
+from .fitting import Recipe, Split, fit, watched
+from .networks import any_defect, build, head, prefix
 from .params import TrainParams
 
 UNIT = GreyMap(-255.0, 255.0)
@@ -26,6 +27,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
     """The task `train`. Each training has streams of its own; what it starts from does not depend on the ones before it."""
     recipe = Recipe.of(params)
     pixels, masks, rows = prepare(recipe, images)
+    names, held = told_classes(recipe, images), HeldOut()
     grey = UNIT if params.preset == "published" else GreyMap.fit(pixels[rows])
     domain = drawn_domain(masks) > 0
     state: dict[str, torch.Tensor] = {}
@@ -33,10 +35,16 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
         train_rows, watch_rows = parted(recipe, rows, domain, ctx.generator(f"split_{repeat}"))
         split = Split(*(torch.from_numpy(a) for a in (pixels, masks, train_rows, watch_rows)))
         torch.manual_seed(int(torch.randint(2**62, (), generator=ctx.generator(f"weights_{repeat}"))))
-        net = build(recipe.encoder, recipe.depth, recipe.decoder_channels, pixels.shape[1])
+        net = build(recipe.encoder, recipe.depth, recipe.decoder_channels, pixels.shape[1], head(names))
         net.to(ctx.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter less time on a CPU
         fit(ctx, recipe, net, split, grey, repeat)
         state |= {f"{prefix(repeat)}{name}": value for name, value in net.state_dict().items()}
+        rows_left = iter(watch_rows.tolist())
+        for out in watched(ctx, recipe, net.eval(), split, grey):
+            for probability in any_defect(out).sigmoid().numpy():
+                held.add(next(rows_left), probability)
+    chosen = held.choose(masks, recipe.false_alarms, None if images.source is None else np.asarray(images.source))
+    ctx.log(f"threshold {chosen.threshold:g}: {chosen.why}")
     config = {
         "role": "unet",
         "repeats": params.repeats,
@@ -46,6 +54,9 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
         "grey": [grey.low, grey.high],
         "image": list(pixels.shape[1:]),
         "images": {"train": len(train_rows), "validation": len(watch_rows)},
+        "class_names": names,
+        "threshold": chosen.threshold,
+        "threshold_choice": chosen.as_dict(),
     }
     seen = torch.from_numpy(np.sort(fingerprints(pixels[rows])))
     return Model.write(ctx, state | {SEEN: seen}, config)
@@ -63,10 +74,12 @@ def fingerprints(images: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def prepare(recipe: Recipe, images: ImageSet) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
-    """Images [N,C,H,W], masks [N,H,W] of `defect_masks` and the rows to use, checked. Raises DataError before anything is built."""
+    """Images [N,C,H,W], masks [N,H,W] of the classes that are told apart and the rows to use, checked. Raises DataError before anything is built."""
     if images.masks is None:
         raise DataError(f"training set {images.key[:12]} has no masks; label it first (reference-difference.label, or a set with masks)")
-    masks = defect_masks(np.asarray(images.masks))
+    masks = np.asarray(images.masks)
+    if head(told_classes(recipe, images)) == 1:
+        masks = defect_masks(masks)
     height, width = masks.shape[1:]
     if recipe.augment.shift >= min(height, width):
         raise DataError(f"augment.shift={recipe.augment.shift} must stay below the side of images of {height} x {width}")
@@ -75,6 +88,12 @@ def prepare(recipe: Recipe, images: ImageSet) -> tuple[NDArray[np.uint8], NDArra
         cure = "take larger images or lower depth" if recipe.epochs else "raise batch to 2 or lower depth"
         raise DataError(f"depth={recipe.depth} leaves one pixel of a {height} x {width} image; {cure}")
     return np.asarray(images.images), masks, first(drawn_domain(masks) > 0, recipe.limit)
+
+
+def told_classes(recipe: Recipe, images: ImageSet) -> list[str]:
+    """Name of each value of the masks that are trained on, clean first."""
+    names = images.mask_names
+    return names if recipe.classes == "given" or len(names) <= 2 else ["clean", "defect"]
 
 
 def defect_masks(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:

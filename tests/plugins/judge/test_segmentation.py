@@ -17,7 +17,8 @@ from fabloom.plugins.judge.unet import networks
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.metrics import image_iou
 from fabloom.plugins.judge.unet.params import SegmentParams
-from fabloom.plugins.judge.unet.segmentation import cleaned, places, tiled
+from fabloom.plugins.judge.unet.segmentation import cleaned
+from fabloom.plugins.judge.unet.tiling import places, tiled
 from fabloom.storage.backends.local import LocalStore
 from fabloom.testing.running import run_task as run
 
