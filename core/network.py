@@ -29,6 +29,8 @@ class Network:
     them, named by `outputs`. Give examples two rows or more: an axis of length 1 is traced as a constant.
     `dynamic` says for each input which axes are free and what they are called; axes of one name have one length. Left out, the
     first axis of every input is free and called `batch`. `meaning` explains inputs and outputs (units, ranges) in the export.
+    A network with a `card`, facts about it as plain JSON data, is a program by itself: pixels in, findings out. `fabloom export --format
+    segmenter` ships it with the card; the formats `onnx` and `torch-export` write the others.
 
     Raises ValueError for a module in training mode, without inputs or outputs, and for axes that the examples do not have.
     """
@@ -38,6 +40,7 @@ class Network:
     outputs: tuple[str, ...]
     dynamic: Mapping[str, Mapping[int, str]] | None = None
     meaning: Mapping[str, str] = field(default_factory=dict)
+    card: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.module.training:

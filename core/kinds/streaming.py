@@ -36,7 +36,9 @@ def _rebatched(batches: Iterable[Rows], block: int) -> Iterator[dict[str, NDArra
         held.append(new)
         if new.keys() != held[0].keys() or len({len(values) for values in new.values()}) != 1:
             told = {name: values.shape for name, values in new.items()}
-            raise DataError(f"a batch has the columns {told}; all have the columns {sorted(held[0])} and each as many rows as it has images")
+            raise DataError(
+                f"a batch has the columns {told}; all have the columns {sorted(held[0])} and each as many rows as it has images"
+            )
         for name, values in new.items():
             if values.shape[1:] != held[0][name].shape[1:]:
                 what = "image" if name == IMAGES else name
@@ -58,7 +60,9 @@ def block_rows(shape: tuple[int, ...], most: int) -> int:
     return max(1, min(most, BLOCK_BYTES // max(int(np.prod(shape)), 1)))
 
 
-def streamed(images: NDArray[np.uint8] | Iterable[Batch], count: int | None, most: int) -> tuple[int, int, Iterator[dict[str, NDArray[Any]]]]:
+def streamed(
+    images: NDArray[np.uint8] | Iterable[Batch], count: int | None, most: int
+) -> tuple[int, int, Iterator[dict[str, NDArray[Any]]]]:
     """How many images there are, rows in a block, and the blocks as columns. Without a count, batches are held until the last has come.
 
     The blocks raise DataError where there are more or fewer than `count`.

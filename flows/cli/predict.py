@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,17 +12,38 @@ from fabloom.progress import silent
 from .main import JsonOption, StopRequest, StoreOption, app, conclude, display, load_registry
 from .output import emit_json, say
 
+if TYPE_CHECKING:
+    from fabloom.flows.export.klarf import Sheet
+
 
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A segmenter of unet.train: KEY, or a ref such as line-pair/champion.")],
     images: Annotated[str, typer.Argument(metavar="FOLDER", help="Image files, read as images.load reads them; or one file.")],
     out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="New folder for masks, overlays and tables.")],
-    threshold: Annotated[float, typer.Option(help="A pixel is a defect where its probability is above this, between 0 and 1.")] = 0.5,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="A pixel is a defect where its probability is above this, between 0 and 1; by default the model's own."),
+    ] = None,
     min_area: Annotated[int, typer.Option(min=1, help="Fewest pixels of a defect.")] = 4,
     grey_range: Annotated[
         tuple[float, float] | None,
         typer.Option("--grey-range", metavar="LOW HIGH", help="Images of more than 8 bits: values that become black and white."),
+    ] = None,
+    table: Annotated[str, typer.Option(help="csv, or parquet, which needs pyarrow.")] = "csv",
+    klarf: Annotated[str | None, typer.Option(metavar="1.2|1.8", help="Write a KLARF of this version too; needs --pixel-nm.")] = None,
+    pixel_nm: Annotated[float | None, typer.Option("--pixel-nm", metavar="NM", help="Side of a pixel on the wafer, for --klarf.")] = None,
+    klarf_field: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--klarf-field",
+            metavar="NAME=VALUE",
+            help="What images cannot know: lot, wafer, device, setup, step, station, slot, pitch_x_nm, pitch_y_nm. Repeat it.",
+        ),
+    ] = None,
+    klarf_dies: Annotated[
+        Path | None,
+        typer.Option("--klarf-dies", metavar="CSV", help="Which die an image shows: columns file, x, y, perhaps left_nm, bottom_nm."),
     ] = None,
     store: StoreOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -31,20 +52,23 @@ def predict(
     """Find defects in new images with a trained segmenter.
 
     OUT gets `images.csv` (a line an image), `defects.csv` (a line a defect: file, class, box, area, score), `annotations.json` (COCO),
-    `masks/` and `overlays/`, by the names of the images. Colour is made grey for a model of grey images. The same images and model again
-    cost nothing but the writing.
+    `masks/` and `overlays/`, by the names of the images, and with `--klarf` `defects.klarf`, the list that review stations read. The
+    threshold is the one that was chosen while the model was trained, for its stated rate of false alarms. Colour is made grey for a
+    model of grey images. The same images and model again cost nothing but the writing.
     """
     from fabloom.flows.run.predict import predict_folder
 
-    if not 0 < threshold < 1:
+    if threshold is not None and not 0 < threshold < 1:
         raise typer.BadParameter(f"{threshold:g} is not between 0 and 1.", param_hint="--threshold")
     if grey_range is not None and not grey_range[0] < grey_range[1]:
         raise typer.BadParameter(f"{grey_range[0]:g} {grey_range[1]:g} does not rise.", param_hint="--grey-range")
+    sheet = head(klarf, pixel_nm, klarf_field or [], klarf_dies)
     registry, stop = load_registry(), StopRequest()
     load = {"grey_range": list(grey_range)} if grey_range is not None else {}
+    segment = {"min_area": min_area} | ({"threshold": threshold} if threshold is not None else {})
     with display(json_) as live:
         result, found = predict_folder(
-            model, images, out, load=load, segment={"threshold": threshold, "min_area": min_area}, store=store, device=device,
+            model, images, out, load=load, segment=segment, table=table, klarf=sheet, store=store, device=device,
             registry=registry, emit=live.emit if live is not None else silent, stop=stop,
         )  # fmt: skip
     if json_:
@@ -53,3 +77,18 @@ def predict(
     if found and not json_:
         say(f"{found['defects']} defects in {found['with defects']} of {found['images']} images: {out}")
     raise typer.Exit(result.exit_code)
+
+
+def head(version: str | None, pixel_nm: float | None, given: list[str], dies: Path | None) -> Sheet | None:
+    """The head of the KLARF that is asked for; None where none is. Raises UserError where it is not said in full."""
+    from fabloom.flows.export.klarf import VERSIONS, Sheet, read_dies
+
+    if version is None:
+        if pixel_nm is not None or given or dies is not None:
+            raise typer.BadParameter("say which: --klarf 1.2 or --klarf 1.8.", param_hint="--klarf")
+        return None
+    if version not in VERSIONS:
+        raise typer.BadParameter(f"'{version}' is not {' or '.join(VERSIONS)}.", param_hint="--klarf")
+    if pixel_nm is None or not 0 < pixel_nm < 1e9:
+        raise typer.BadParameter("a KLARF holds positions on the wafer: give the side of a pixel in nanometres.", param_hint="--pixel-nm")
+    return Sheet(version, pixel_nm, dies={} if dies is None else read_dies(dies)).with_fields(given)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fabloom.errors import DamagedArtifact, UserError
 from fabloom.hashing import blake
 
-from . import images, models, predictions
+from . import images, models, predictions, segmenter
 
 if TYPE_CHECKING:
     from fabloom.kinds import Report
@@ -59,6 +59,7 @@ FORMATS: Mapping[str, Mapping[str, Format]] = {
     "ImageSet": {"png": images.png, "coco": images.coco, "imagefolder": images.imagefolder, "predictions": predictions.predictions},
     "Model": {
         "safetensors": models.safetensors, "diffusers": models.diffusers, "onnx": models.onnx, "torch-export": models.torch_export,
+        "segmenter": segmenter.segmenter,
     },
     "Report": {"json": report},
     "Artifact": {"zarr": zarr},

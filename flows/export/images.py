@@ -153,10 +153,11 @@ def coco(job: Export) -> Callable[[Path], None]:
             save(picture(pixels), folder / "images" / name)
             origin = {} if sources is None else {"source": sources[number]}
             found["images"].append({"id": number + 1, "file_name": name, "height": height, "width": width, **origin})
-            for category, instance in categories.instances(number, mask):
+            for category, one in categories.instances(number, mask):
+                crowd = category > len(categories.names)
                 place = {"id": len(found["annotations"]) + 1, "image_id": number + 1, "category_id": category}
-                found["annotations"].append({**place, **instance})
-                unsure |= bool(instance["iscrowd"])
+                found["annotations"].append({**place, **one.instance(crowd)})
+                unsure |= crowd
         found["categories"] = categories.listed(unsure)
         (folder / "annotations.json").write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
 
@@ -185,45 +186,83 @@ class Categories:
         names = [*self.names, "cannot tell"] if unsure else self.names
         return [{"id": number, "name": name, "supercategory": "defect"} for number, name in enumerate(names, start=1)]
 
-    def instances(self, row: int, mask: NDArray[np.uint8]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(category, instance) of the components of one image's mask."""
-        values = sorted(set(mask[is_defect(mask)].tolist())) if self.by_value else []
-        parts = [(value + 1, mask == value) for value in values]
-        if not self.by_value:
-            parts = [(1 if self.labels is None else int(self.labels[row]) + 1, is_defect(mask))]
-        for category, part in parts:
-            yield from ((category, instance) for instance in instances(part))
-        yield from ((len(self.names) + 1, {**instance, "iscrowd": 1}) for instance in instances(mask == UNKNOWN))
+    def instances(self, row: int, mask: NDArray[np.uint8]) -> Iterator[tuple[int, Component]]:
+        """(category, component) of the components of one image's mask, those of 255 last."""
+        values = held(mask)
+        if self.by_value:
+            for value in sorted(values - {0, UNKNOWN}):
+                yield from ((value + 1, one) for one in components(mask == value))
+        elif values - {0, UNKNOWN}:
+            category = 1 if self.labels is None else int(self.labels[row]) + 1
+            yield from ((category, one) for one in components(is_defect(mask)))
+        if UNKNOWN in values:
+            yield from ((len(self.names) + 1, one) for one in components(mask == UNKNOWN))
+
+    def number(self, category: int) -> int:
+        """The value of a category in a mask of classes, from 1: the clean class, which no instance is of, has 0."""
+        return category if self.labels is None and not self.by_value else category - 1
 
 
-def instances(mask: Any) -> Iterator[dict[str, Any]]:
-    """COCO's view of each 8-connected component of a mask [H,W]: run lengths, area, box [x, y, width, height]."""
+def held(mask: NDArray[np.uint8]) -> set[int]:
+    """The values that a mask holds."""
+    import numpy as np
+
+    return set(np.flatnonzero(np.bincount(mask.ravel(), minlength=UNKNOWN + 1)).tolist())
+
+
+@dataclass(frozen=True)
+class Component:
+    """An 8-connected component of a mask [H,W] of `size`: its pixels `inside` [h,w] of a box whose upper left pixel is (y, x)."""
+
+    size: tuple[int, int]
+    corner: tuple[int, int]
+    inside: NDArray[np.bool_]
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Where it lies."""
+        (y, x), (height, width) = self.corner, self.inside.shape
+        return slice(y, y + height), slice(x, x + width)
+
+    @property
+    def bbox(self) -> list[int]:
+        """[x, y, width, height]."""
+        return [self.corner[1], self.corner[0], self.inside.shape[1], self.inside.shape[0]]
+
+    @property
+    def area(self) -> int:
+        """Its number of pixels."""
+        return int(self.inside.sum())
+
+    def instance(self, crowd: bool = False) -> dict[str, Any]:
+        """COCO's view: run lengths, area, box."""
+        counts = {"size": list(self.size), "counts": self.counts()}
+        return {"segmentation": counts, "area": self.area, "bbox": self.bbox, "iscrowd": int(crowd)}
+
+    def counts(self) -> list[int]:
+        """Lengths of the runs of 0, 1, 0, ... down the columns of the whole mask, left to right, found in the box alone."""
+        import numpy as np
+
+        columns, rows = np.nonzero(self.inside.T)
+        at = (columns + self.corner[1]) * self.size[0] + rows + self.corner[0]
+        breaks = np.flatnonzero(np.diff(at) != 1)
+        edges = np.stack([at[np.r_[0, breaks + 1]], at[np.r_[breaks, len(at) - 1]] + 1], 1).ravel()
+        counts: list[int] = np.diff(np.concatenate([[0], edges, [self.size[0] * self.size[1]]])).tolist()
+        return counts if counts[-1] else counts[:-1]
+
+
+def components(mask: NDArray[np.bool_]) -> Iterator[Component]:
+    """The 8-connected components of a mask [H,W], first by their upper rows."""
     import numpy as np
     from scipy import ndimage
 
     parts, _ = ndimage.label(mask, np.ones((3, 3), int))
     for number, box in enumerate(ndimage.find_objects(parts), start=1):
-        one = parts == number
-        vertical, horizontal = box
-        yield {
-            "segmentation": {"size": list(mask.shape), "counts": run_lengths(one)},
-            "area": int(one.sum()),
-            "bbox": [horizontal.start, vertical.start, horizontal.stop - horizontal.start, vertical.stop - vertical.start],
-            "iscrowd": 0,
-        }
+        corner = (box[0].start, box[1].start)
+        yield Component((mask.shape[0], mask.shape[1]), corner, parts[box] == number)
 
 
-def run_lengths(mask: Any) -> list[int]:
-    """Lengths of the runs of 0, 1, 0, ... down the columns, left to right, the first of them of 0: COCO's uncompressed RLE."""
-    import numpy as np
-
-    flat = np.asarray(mask, bool).ravel(order="F")
-    ends = np.flatnonzero(np.diff(flat)) + 1
-    counts = np.diff(np.concatenate([[0], ends, [flat.size]])).tolist()
-    return [0, *counts] if flat[0] else counts
-
-
-def save(image: Any, path: Path) -> None:
+def save(image: Any, path: Path, **options: Any) -> None:
     """Write a PIL image, in a folder that is made for it."""
     path.parent.mkdir(exist_ok=True)
-    image.save(path)
+    image.save(path, **options)

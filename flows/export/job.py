@@ -10,7 +10,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Export:
     source: Path
     registry: Registry
     emit: Emit
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def progress(self, total: int, unit: str) -> Progress:
         """A counter of what is written."""
@@ -66,11 +67,18 @@ def _declared(artifact: Artifact, name: str, write: Write) -> Format:
 
 
 def export_artifact(
-    store: Any, key: str, folder: str | Path, format: str | None = None, *, registry: Registry | None = None, emit: Emit = silent
+    store: Any,
+    key: str,
+    folder: str | Path,
+    format: str | None = None,
+    *,
+    registry: Registry | None = None,
+    emit: Emit = silent,
+    options: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Write the artifact `key` of a store to a new or empty `folder` and return the names of the files.
 
-    `format` is one of the kind's formats, by default its first. Raises UserError for a format that the kind does not have and a
+    `format` is one of the kind's formats, by default its first; `options` are what its writer takes beside the artifact. Raises UserError for a format that the kind does not have and a
     folder that is not free, before anything is written; whatever else goes wrong leaves no folder behind.
     """
     manifest, artifact = store.manifest(key), store.get(key)
@@ -84,7 +92,9 @@ def export_artifact(
         )
     folder = free(Path(folder).absolute())
     with _sound(artifact, chosen):
-        write = formats[chosen](Export(artifact, manifest, store.folder(key) / "data.zarr", registry or Registry.load(), emit))
+        write = formats[chosen](
+            Export(artifact, manifest, store.folder(key) / "data.zarr", registry or Registry.load(), emit, options or {})
+        )
     with beside(folder) as partial:
         with _sound(artifact, chosen):
             write(partial)

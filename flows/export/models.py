@@ -64,45 +64,58 @@ def diffusers(job: Export) -> Callable[[Path], None]:
 
 def onnx(job: Export) -> Callable[[Path], None]:
     """`NAME.onnx` for every network. Raises EnvironmentProblem without the extra `onnx`."""
+    needed("onnx")
+    return _graphs(job, "onnx", save_onnx, {"opset": OPSET})
+
+
+def needed(format: str) -> None:
+    """Raise EnvironmentProblem where a package that ONNX graphs are written and checked with is missing."""
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
-        raise EnvironmentProblem(f"--format onnx needs {', '.join(missing)}: pip install 'fabloom[onnx]'")
+        raise EnvironmentProblem(f"--format {format} needs {', '.join(missing)}: pip install 'fabloom[onnx]'")
 
-    def save(network: Network, path: Path) -> Run:
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime 1.31 would report events to its maker from its import on
-        import onnxruntime  # type: ignore[import-untyped]
-        import torch
 
-        names = list(network.inputs)
-        program: Any = torch.onnx.export(
-            network.module, tuple(network.inputs.values()), dynamo=True, dynamic_shapes=_dimensions(network), input_names=names,
-            output_names=list(network.outputs), opset_version=OPSET, verbose=False,
-        )  # fmt: skip
-        program.save(path)
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        return lambda values: session.run(None, {n: v.numpy() for n, v in zip(names, values, strict=True)})
+def save_onnx(network: Network, path: Path) -> Run:
+    """Write a network as ONNX, and give what runs the file."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime 1.31 would report events to its maker from its import on
+    import onnxruntime  # type: ignore[import-untyped]
+    import torch
 
-    return _graphs(job, "onnx", save, {"opset": OPSET})
+    names = list(network.inputs)
+    program: Any = torch.onnx.export(
+        network.module, tuple(network.inputs.values()), dynamo=True, dynamic_shapes=_dimensions(network), input_names=names,
+        output_names=list(network.outputs), opset_version=OPSET, verbose=False,
+    )  # fmt: skip
+    program.save(path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda values: session.run(None, {n: v.numpy() for n, v in zip(names, values, strict=True)})
 
 
 def torch_export(job: Export) -> Callable[[Path], None]:
     """`NAME.pt2` for every network, for `torch.export.load`."""
+    return _graphs(job, "pt2", save_torch, {})
 
-    def save(network: Network, path: Path) -> Run:
-        import torch
 
-        program = torch.export.export(network.module, tuple(network.inputs.values()), dynamic_shapes=_dimensions(network), strict=False)
-        torch.export.save(program, path)
-        module = torch.export.load(path).module()
-        return lambda values: _arrays(module(*values))
+def save_torch(network: Network, path: Path) -> Run:
+    """Write a network as a program of torch.export, and give what runs the file.
 
-    return _graphs(job, "pt2", save, {})
+    The free axes of a complete one have no names: those would promise lengths from 1 on, which the padding of small images does not keep.
+    """
+    import torch
+
+    free = torch.export.Dim.DYNAMIC
+    axes = {name: dict.fromkeys(network.axes.get(name, {}), free) for name in network.inputs}
+    shapes = _dimensions(network) if network.card is None else tuple(axes.values())
+    program = torch.export.export(network.module, tuple(network.inputs.values()), dynamic_shapes=shapes, strict=False)
+    torch.export.save(program, path)
+    module = torch.export.load(path).module()
+    return lambda values: _arrays(module(*values))
 
 
 def _graphs(job: Export, suffix: str, save: Callable[[Network, Path], Run], facts: Mapping[str, Any]) -> Callable[[Path], None]:
     """A graph of every network, each run once on another number of images and compared with the module, and `networks.json`."""
     method = method_of(job)
-    networks = method.networks(job.artifact)
+    networks = {name: network for name, network in method.networks(job.artifact).items() if network.card is None}
     if not networks:
         others = "safetensors or diffusers" if _has(method.pretrained) else "safetensors"
         raise UserError(
@@ -115,9 +128,9 @@ def _graphs(job: Export, suffix: str, save: Callable[[Network, Path], Run], fact
         with job.progress(len(networks), "network") as bar:
             for name, network in networks.items():
                 path = folder / f"{_checked(name, method)}.{suffix}"
-                with _quiet():
+                with quiet():
                     difference = compare(name, network, save(network, path))
-                written[name] = {"file": path.name, **facts, **_described(network), "largest_difference": difference}
+                written[name] = {"file": path.name, **facts, **described(network), "largest_difference": difference}
                 bar.advance()
         (folder / "networks.json").write_text(json.dumps(written, indent=2))
         _config(job.artifact, folder)
@@ -140,10 +153,11 @@ def method_of(job: Export) -> type[Method]:
     )
 
 
-def compare(name: str, network: Network, run: Run) -> float:
+def compare(name: str, network: Network, run: Run, tolerance: float = TOLERANCE) -> float:
     """Largest deviation of a graph from the module on more images than in the example, as a share of the largest output.
 
-    Raises FabloomError where it is above `TOLERANCE`.
+    Of whole numbers, such as the classes of a mask, it is the share of those that differ: one on the edge of a threshold may.
+    Raises FabloomError where it is above the tolerance.
     """
     import numpy as np
     import torch
@@ -151,14 +165,19 @@ def compare(name: str, network: Network, run: Run) -> float:
     values = tuple(_grown(network, given) for given in network.inputs)
     with torch.no_grad():
         wanted = _arrays(network.module(*values))
-    differences = [
-        np.abs(np.asarray(got, np.float64) - want).max() / max(float(np.abs(want).max()), 1e-12) if got.shape == want.shape else np.inf
-        for got, want in zip(run(values), wanted, strict=True)
-    ]
+    differences = [_deviation(got, want) if got.shape == want.shape else np.inf for got, want in zip(run(values), wanted, strict=True)]
     worst = float(np.max(differences))
-    if not worst <= TOLERANCE:  # also where it is not a number
+    if not worst <= tolerance:  # also where it is not a number
         raise FabloomError(f"the graph of network '{name}' differs from the model by {worst:.2g} of its largest output: not exported")
     return worst
+
+
+def _deviation(got: NDArray[Any], want: NDArray[Any]) -> float:
+    import numpy as np
+
+    if want.dtype.kind in "iub":
+        return float((got != want).mean())
+    return float(np.abs(np.asarray(got, np.float64) - want).max()) / max(float(np.abs(want).max()), 1e-12)
 
 
 def _grown(network: Network, name: str) -> torch.Tensor:
@@ -179,7 +198,7 @@ def _dimensions(network: Network) -> tuple[dict[int, Any], ...]:
     return tuple({axis: named[called] for axis, called in network.axes.get(name, {}).items()} for name in network.inputs)
 
 
-def _described(network: Network) -> dict[str, Any]:
+def described(network: Network) -> dict[str, Any]:
     """Names, types, shapes (free axes by name) and meaning of inputs and outputs as plain JSON."""
     shapes = {name: [network.axes.get(name, {}).get(axis, size) for axis, size in enumerate(v.shape)] for name, v in network.inputs.items()}
     inputs = [
@@ -194,7 +213,7 @@ def _arrays(outputs: Any) -> list[NDArray[Any]]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the exporters' warnings about their own insides."""
     import logging
 

@@ -10,6 +10,7 @@ from fabloom.errors import UserError
 from fabloom.progress import Emit, silent
 
 if TYPE_CHECKING:
+    from fabloom.flows.export.klarf import Sheet
     from fabloom.flows.run.result import RunResult
     from fabloom.registry import Registry
 
@@ -23,6 +24,8 @@ def predict_folder(
     *,
     load: Mapping[str, Any] | None = None,
     segment: Mapping[str, Any] | None = None,
+    table: str = "csv",
+    klarf: Sheet | None = None,
     store: str | Path | None = None,
     device: str = "auto",
     registry: Registry | None = None,
@@ -31,16 +34,19 @@ def predict_folder(
 ) -> tuple[RunResult, Mapping[str, int]]:
     """Segment the images with the model (a key or ref of the store) and write `predictions` to `out`: the run, and what was found.
 
-    `load` and `segment` are parameters of images.load and unet.segment. Images get the channels that the model takes: colour is made
+    `load` and `segment` are parameters of images.load and unet.segment, `table` is csv or parquet, `klarf` the head of a KLARF that is to
+    be written too. Images get the channels that the model takes: colour is made
     grey (luma) for one of grey images. Nothing is found where a step failed; the run says why. Raises UserError for a model that is
     none, images that are not there and a folder `out` that is not free, EnvironmentProblem for one that cannot be written, before
     anything runs.
     """
     from fabloom.flows.export.job import export_artifact, free
     from fabloom.flows.export.predictions import counted
+    from fabloom.flows.export.tables import check
     from fabloom.flows.run import api
     from fabloom.registry import Registry
 
+    check(table)
     registry = registry or Registry.load()
     looked = api.open_store(store, registry, read_only=True)  # a misspelt --store makes none
     key = looked.resolve(model)
@@ -62,5 +68,7 @@ def predict_folder(
     result = api.run(pipeline, store=opened, device=device, registry=registry, emit=emit, stop=stop)
     if result.exit_code:
         return result, {}
-    export_artifact(opened, result.steps[-1].key, target, "predictions", registry=registry, emit=emit)
+    export_artifact(
+        opened, result.steps[-1].key, target, "predictions", registry=registry, emit=emit, options={"table": table, "klarf": klarf}
+    )
     return result, counted(target)

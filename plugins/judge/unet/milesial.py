@@ -20,18 +20,23 @@ def twice(channels: int, middle: int, out: int) -> nn.Sequential:
 
 
 class Up(nn.Module):
-    """Bilinear x2, padded to the skip, concatenated behind it, and convolved through half of the joined width."""
+    """Bilinear x2, padded to the skip, concatenated behind it, and convolved through half of the joined width.
+
+    `exact` says that images are multiples of what the encoder halves, so that there is nothing to pad: graphs cannot ask.
+    """
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
         self.enlarge = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
         self.convolve = twice(channels, channels // 2, out)
+        self.exact = False
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """x [B,C,h,w] and skip [B,D,H,W] with H-2h and W-2w in {0,1}; gives [B,out,H,W]."""
         large = self.enlarge(x)
-        rows, columns = (skip.shape[axis] - large.shape[axis] for axis in (-2, -1))
-        large = pad(large, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+        if not self.exact:
+            rows, columns = (skip.shape[axis] - large.shape[axis] for axis in (-2, -1))
+            large = pad(large, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
         joined: Tensor = self.convolve(torch.cat([skip, large], 1))
         return joined
 

@@ -101,7 +101,7 @@ class TrainParams(Params):
         "given", description="given: tell the classes apart that the masks tell apart; one: all of them are a defect"
     )
     false_alarms: float = Field(
-        0.01, gt=0, lt=1, description="share of clean validation images with an alarm that the threshold kept in the model may give; of the "
+        0.01, gt=0, lt=1, description="share of clean validation images with an alarm that the threshold in the model may give; of the "
         "thresholds that stay below it, the one that finds most defects, and fits them best. 0.5 where too few images are held out to tell"
     )  # fmt: skip
     precision: Precision = "auto"

@@ -74,7 +74,10 @@ def fingerprints(images: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def prepare(recipe: Recipe, images: ImageSet) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
-    """Images [N,C,H,W], masks [N,H,W] of the classes that are told apart and the rows to use, checked. Raises DataError before anything is built."""
+    """Images [N,C,H,W], masks [N,H,W] of the classes that are told apart and the rows to use, checked.
+
+    Raises DataError before anything is built.
+    """
     if images.masks is None:
         raise DataError(f"training set {images.key[:12]} has no masks; label it first (reference-difference.label, or a set with masks)")
     masks = np.asarray(images.masks)
