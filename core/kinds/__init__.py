@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .arrays import LazyArray
 from .artifact import Artifact, Reader, RowReader, RowSpec, RowWriter, Staging, Writing
-from .exhibit import Exhibit, Table
+from .exhibit import Chart, Exhibit, Table
 from .fields import Fields
+from .gallery import Gallery
 from .images import ImageSet
 from .metric import Metric
 from .model import Model
@@ -15,6 +16,6 @@ from .report import Report
 BUILTIN_KINDS: tuple[type[Artifact], ...] = (ImageSet, Fields, Model, OfflineData, Report)
 
 __all__ = [
-    "BUILTIN_KINDS", "Artifact", "Exhibit", "Fields", "ImageSet", "LazyArray", "Metric", "Model", "OfflineData", "Reader", "Report",
-    "RowReader", "RowSpec", "RowWriter", "Staging", "Table", "Writing", "offline_specs",
+    "BUILTIN_KINDS", "Artifact", "Chart", "Exhibit", "Fields", "Gallery", "ImageSet", "LazyArray", "Metric", "Model", "OfflineData",
+    "Reader", "Report", "RowReader", "RowSpec", "RowWriter", "Staging", "Table", "Writing", "offline_specs",
 ]  # fmt: skip

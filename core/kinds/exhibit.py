@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .arrays import LazyArray
+    from .gallery import Gallery
 
 Section = Literal["result", "images", "defects", "data"]
 """Parts of the page: what a run is for, samples, where defects lie, and everything else."""
@@ -30,13 +31,34 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """Lines over numbers: of each series, by name, the points (x, y) or (x, y, low, high), in the order in which they are joined.
+
+    `x` and `y` say what the axes are. `wide` draws x by its logarithm; where x is 0 the point stands at the left edge. `mark` is an x at
+    which a line is drawn, a threshold in use perhaps.
+    """
+
+    x: str
+    y: str
+    series: Mapping[str, Sequence[Sequence[float]]]
+    wide: bool = False
+    mark: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, points in self.series.items():
+            if any(len(point) not in (2, 4) for point in points):
+                raise DataError(f"series '{name}' of a chart needs points (x, y) or (x, y, low, high)")
+
+
+@dataclass(frozen=True)
 class Exhibit:
     """What is shown under a title and over a caption: any of the contents below, in this order; those left out are not shown.
 
     `picture` is uint8 [H,W] or [H,W,C]. `samples` are images uint8 [N,C,H,W] of which the first are drawn with one stretch of their
-    contrast; `masks` [N,H,W] adds their outlines. `heat` is a map of values from 0, float [H,W]. `facts` are names and JSON values,
-    `metrics` nested names and numbers or `Metric`s, of which the page makes comparisons and its headline. `notes` say how to read it.
-    `section` is the part of the page that it belongs to, and one that is `folded` opens on a click.
+    contrast; `masks` [N,H,W] adds their outlines. `heat` is a map of values from 0, float [H,W]. `gallery` are judged images by name.
+    `facts` are names and JSON values, `metrics` nested names and numbers or `Metric`s, of which the page makes comparisons and its
+    headline; `verdict` is the sentence that it puts beside that. `notes` say how to read it. `section` is the part of the page that it
+    belongs to, and one that is `folded` opens on a click.
 
     Raises DataError for another section, and for a picture of another dtype or number of axes.
     """
@@ -46,7 +68,10 @@ class Exhibit:
     samples: LazyArray | NDArray[np.uint8] | None = None
     masks: LazyArray | NDArray[np.uint8] | None = None
     heat: NDArray[np.floating[Any]] | None = None
+    gallery: Gallery | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    verdict: str = ""
+    chart: Chart | None = None
     table: Table | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()

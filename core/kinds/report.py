@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
 from fabloom.errors import DataError
 
 from .artifact import Artifact, Writing
-from .exhibit import Exhibit, Table
+from .exhibit import Chart, Exhibit, Table
+from .gallery import Gallery
 from .metric import check_headline, described, facts, leaves, plain
 
 if TYPE_CHECKING:
@@ -31,8 +33,25 @@ class Report(Artifact):
 
     @property
     def tables(self) -> dict[str, Table]:
-        """Title to table."""
-        return {name: Table(t["columns"], t["rows"]) for name, t in self.attrs["tables"].items()}
+        """Title to table, in the order in which they were written."""
+        kept = self.attrs["tables"]
+        return {title: Table(kept[title]["columns"], kept[title]["rows"]) for title in self.attrs.get("table_order", kept)}
+
+    @property
+    def charts(self) -> dict[str, Chart]:
+        """Title to chart."""
+        return {title: Chart(**chart) for title, chart in self.attrs.get("charts", [])}
+
+    @property
+    def verdict(self) -> str:
+        """What the numbers say, in a sentence; '' where the author left that to their intervals."""
+        return str(self.attrs.get("verdict", ""))
+
+    @property
+    def gallery(self) -> Gallery | None:
+        """The judged images by name; None where the report shows none."""
+        kept = self.attrs.get("gallery")
+        return None if kept is None else Gallery.read(kept, self._reader)
 
     @property
     def pictures(self) -> dict[str, NDArray[np.uint8]]:
@@ -52,11 +71,15 @@ class Report(Artifact):
         *,
         tables: Mapping[str, Table] | None = None,
         pictures: Mapping[str, NDArray[np.uint8]] | None = None,
+        charts: Mapping[str, Chart] | None = None,
+        gallery: Gallery | None = None,
+        verdict: str = "",
         notes: Sequence[str] = (),
     ) -> Self:
         """Write a report. Metrics are JSON numbers (None where undefined) or `Metric`s, nested; pictures uint8 [H,W] or [H,W,C].
 
-        A plain number is a detail: only what a `Metric` declares is called a result, a control, or better.
+        A plain number is a detail: only what a `Metric` declares is called a result, a control, or better. `verdict` is one sentence that
+        says what the headline metric shows; without it a page says what the intervals show.
         """
         import numpy as np
 
@@ -74,21 +97,33 @@ class Report(Artifact):
             "tables": {title: {"columns": list(t.columns), "rows": [list(r) for r in t.rows]} for title, t in (tables or {}).items()},
             "pictures": names,
             "notes": list(notes),
+            **({"table_order": list(tables)} if tables and list(tables) != sorted(tables) else {}),
+            **({"charts": [[title, asdict(chart)] for title, chart in charts.items()]} if charts else {}),
+            **({"verdict": verdict} if verdict else {}),
+            **({"gallery": gallery.write(ctx.staging)} if gallery is not None else {}),
         })  # fmt: skip
         return cls(ctx.staging.as_reader())
 
     @classmethod
     def summarise(cls, manifest: Mapping[str, Any]) -> str:
         """The number of metrics and pictures."""
-        count, pictures = len(leaves(described(manifest.get("metrics") or {}))), len(manifest["arrays"])
+        count, pictures = (
+            len(leaves(described(manifest.get("metrics") or {}))),
+            sum(name.startswith("picture_") for name in manifest["arrays"]),
+        )
         told = f"{count:,} metric{'s' * (count != 1)}"
         return f"{told}, {pictures} picture{'s' * (pictures != 1)}" if pictures else told
 
     def exhibits(self) -> Iterator[Exhibit]:
-        """Metrics, pictures, tables, and the notes that say how to read them."""
-        yield Exhibit(metrics=self.described, section="result")
+        """Judged images, metrics, pictures, charts, tables, and the notes that say how to read them."""
+        gallery = self.gallery
+        if gallery is not None:
+            yield Exhibit("Test images", gallery=gallery, section="result")
+        yield Exhibit(metrics=self.described, verdict=self.verdict, section="result")
+        for title, chart in self.charts.items():
+            yield Exhibit(title, chart=chart, section="result")
         for title, pixels in self.pictures.items():
-            yield Exhibit(title, picture=pixels, section="result")
+            yield Exhibit(title, picture=pixels, section="result", folded=gallery is not None)
         for title, table in self.tables.items():
             yield Exhibit(title, table=table, section="result")
         if self.notes:

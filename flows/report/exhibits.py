@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fabloom.flows.report.draw.charts import curve, intervals
+from fabloom.flows.report.draw.encoding import data_uri
+from fabloom.flows.report.draw.lines import lines
 from fabloom.flows.report.draw.markup import data_table, facts, table, text
-from fabloom.flows.report.draw.pictures import SHOWN, heat_map, png_data_uri, sample_sheet
+from fabloom.flows.report.draw.pictures import SHEET_ROOM, SHOWN, heat_map, sample_sheet
 from fabloom.kinds import Exhibit
 
 from .numbers import Comparison, comparisons, told, words
@@ -15,28 +18,48 @@ from .numbers import Comparison, comparisons, told, words
 Manifest = Mapping[str, Any]
 FIRST, SOME = 3, 12
 """Charts of intervals that are open under a comparison, and most of them in all."""
+LONG = 12
+"""Rows of a table that is open."""
 ROWS = 8
 """Metrics that are open in a comparison of many more."""
 
 
-def drawn(name: str, exhibit: Exhibit, most: int = SHOWN) -> str:
-    """An exhibit of the step `name` as HTML; `most` is the number of samples of a set."""
+PICTURE_ROOM = 300_000
+"""Characters of the page that a picture may take."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a page has for a set of samples: their number, characters, and the grey levels that are black and white; None: the set's own."""
+
+    samples: int = SHOWN
+    sheet: int = SHEET_ROOM
+    grey: tuple[int, int] | None = None
+
+
+USUAL = Room()
+
+
+def drawn(name: str, exhibit: Exhibit, room: Room = USUAL) -> str:
+    """An exhibit of the step `name` as HTML, but for its gallery, which has a section of its own."""
     parts = []
     if exhibit.picture is not None:
         parts.append(picture(exhibit.title, exhibit.picture, exhibit.caption))
     if exhibit.samples is not None:
-        parts.append(samples(name, exhibit, most))
+        parts.append(samples(name, exhibit, room))
     if exhibit.heat is not None:
         parts.append(heat(name, exhibit))
     parts.append(metrics(exhibit.metrics) if exhibit.metrics else "")
+    if exhibit.chart is not None and (plot := lines(exhibit.chart)):
+        parts.append(f'<figure class="plot"><figcaption>{text(words(exhibit.title))}</figcaption>{plot}</figure>')
     parts.append(data_table(exhibit.table.columns, exhibit.table.rows) if exhibit.table else "")
     parts.append(facts(exhibit.facts))
     parts.append(f'<ul class="notes">{"".join(f"<li>{text(note)}</li>" for note in exhibit.notes)}</ul>' if exhibit.notes else "")
-    framed = exhibit.picture is not None or exhibit.heat is not None  # title and caption are in the figure
+    framed = any(part is not None for part in (exhibit.picture, exhibit.heat, exhibit.chart))  # title and caption are in the figure
     if exhibit.caption and not framed and exhibit.samples is None:
         parts.append(f'<p class="soft">{text(exhibit.caption)}</p>')
     body = "".join(parts)
-    if exhibit.folded:
+    if exhibit.folded or (exhibit.table is not None and exhibit.title and len(exhibit.table.rows) > LONG):
         return f"<details><summary>{text(words(exhibit.title or name))}</summary>{body}</details>"
     return f"<h4>{text(words(exhibit.title))}</h4>{body}" if exhibit.title and not framed else body
 
@@ -77,15 +100,15 @@ def picture(title: str, pixels: Any, caption: str = "") -> str:
     shown = max(width, min(1072, width * max(1, 720 // width)))
     return (
         f'<figure><img class="pixels" style="max-width:{shown}px" width="{width}" height="{height}" alt="{text(title)}" '
-        f'src="{png_data_uri(pixels)}"><figcaption>{text(" – ".join(filter(None, (title, caption))))}</figcaption></figure>'
+        f'src="{data_uri(pixels, PICTURE_ROOM)}"><figcaption>{text(" – ".join(filter(None, (title, caption))))}</figcaption></figure>'
     )
 
 
-def samples(name: str, exhibit: Exhibit, most: int) -> str:
-    """At most that many samples, plain and with the outlines of their masks."""
+def samples(name: str, exhibit: Exhibit, room: Room) -> str:
+    """Samples, plain and with the outlines of their masks."""
     assert exhibit.samples is not None
     marked = exhibit.masks is not None
-    sheet = sample_sheet(exhibit.samples, exhibit.masks, 8 if marked else 16, most)
+    sheet = sample_sheet(exhibit.samples, exhibit.masks, 8 if marked else 16, room.samples, room.grey, room.sheet)
     columns = min(8 if marked else 16, sheet.shown)
     limit = max(columns * 132, 132) if columns < 4 else 2000
     frame = f'viewBox="0 0 {sheet.width} {sheet.height}" style="max-width:{limit}px" role="img"'
@@ -95,7 +118,8 @@ def samples(name: str, exhibit: Exhibit, most: int) -> str:
         f'<image id="{target}" width="{sheet.width}" height="{sheet.height}" href="{sheet.uri}"/></svg>'
     )
     low, high = sheet.grey
-    how = f"The first {sheet.shown}. Contrast is stretched for the whole sheet: grey {low} is shown black, {high} white."
+    together = "as in the other sets of this page" if room.grey else "stretched for the whole sheet"
+    how = f"The first {sheet.shown}. Contrast is {together}: grey {low} is shown black, {high} white."
     if sheet.shrunk > 1:
         how += f" Averaged down {sheet.shrunk} times for this page."
     how = " ".join(filter(None, (exhibit.caption, how)))
@@ -103,9 +127,9 @@ def samples(name: str, exhibit: Exhibit, most: int) -> str:
     if not marked:
         return body
     outlined = f'<use href="#{target}"/><path class="outline" d="{sheet.outlines}"/>'
-    lines = f'<svg class="pixels" {frame} aria-label="the same with masks">{outlined}</svg>'
+    marks = f'<svg class="pixels" {frame} aria-label="the same with masks">{outlined}</svg>'
     caption = "The same with their masks as outlines." if sheet.outlines else "The same with their masks: none of these has a defect."
-    return f'<div class="pair">{body}<figure>{lines}<figcaption>{caption}</figcaption></figure></div>'
+    return f'<div class="pair">{body}<figure>{marks}<figcaption>{caption}</figcaption></figure></div>'
 
 
 def heat(name: str, exhibit: Exhibit) -> str:

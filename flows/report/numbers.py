@@ -165,6 +165,18 @@ class Headline:
         sentence += f" {first.unit}" * bool(first.unit) + f" for {words(name)}" * bool(name)
         return f"{sentence}, against {listed}." if listed else f"{sentence}."
 
+    def leaning(self) -> str:
+        """'good' where the first lies above all that it is held against, 'bad' where it lies below one of them, '' where that is open."""
+        (_, first), *others = self.entries
+        if first.better is None or first.interval is None or not others or any(metric.interval is None for _, metric in others):
+            return ""
+        side = 1 if first.better == "up" else -1
+        ours = sorted(side * bound for bound in first.interval)
+        theirs = [sorted(side * bound for bound in metric.interval) for _, metric in others if metric.interval is not None]
+        if any(ours[1] < low for low, _ in theirs):
+            return "bad"
+        return "good" if all(ours[0] > high for _, high in theirs) else ""
+
     def verdict(self) -> str:
         """What the intervals of the first two say about each other, or nothing."""
         (name, a), (other, b) = (*self.entries, *[("", Metric(None))] * 2)[:2]

@@ -5,17 +5,21 @@ Nothing is fetched from anywhere and nothing runs: styles, pictures and charts a
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from fabloom.durable import write_durably
+from fabloom.flows.report.draw.cases import ROOM, View, grey_range, trimmed, view
+from fabloom.flows.report.draw.encoding import png_data_uri
 from fabloom.flows.report.draw.graph import draw
 from fabloom.flows.report.draw.markup import anchor, code, duration, guarded, problem, section, size, table, text
-from fabloom.flows.report.draw.pictures import SHOWN, png_data_uri
+from fabloom.flows.report.draw.pictures import SHEET_ROOM, SHOWN, grey_ends, sample_tiles
 from fabloom.flows.report.draw.reduction import reduced
-from fabloom.flows.report.draw.style import CSS
 from fabloom.kinds import Exhibit, Table
 from fabloom.kinds.metric import is_number
 from fabloom.method import PlannedStep, StepResult
@@ -24,6 +28,7 @@ from fabloom.regular import clear, is_plain
 
 from . import exhibits, provenance
 from .numbers import Headline, comparisons, headline, number, told, words
+from .templating import rendered
 
 if TYPE_CHECKING:
     from fabloom.kinds.store import Store
@@ -32,6 +37,11 @@ __all__ = ["markdown_summary", "png_data_uri", "write_page"]
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 DONE = ("ran", "reused")
+SHEETS_ROOM, OTHERS_ROOM = 900_000, 500_000
+"""Characters that all sheets of samples may take, and all galleries but the last."""
+OTHERS = 24
+"""Images of a gallery that is not the last."""
+USUAL = exhibits.Room()
 MANY, FEW = 4, 8
 """Results (and half the image sets) that are shown open, and the samples of a set where there are more."""
 
@@ -77,11 +87,14 @@ class Page:
             except Exception as error:
                 self.damage[step.name] = f"{type(error).__name__}: {error}"
         self.shown = [self._shown(step) for step in self.done]
+        self.grey = common_grey(self.shown)
+        self.views = views(self.shown, self.grey)
 
     def render(self) -> str:
         """The whole document."""
         parts = {
             "Result": (self.result, ""),
+            "Test images": (self.judged, ""),
             "What ran": (self.what_ran, "From top to bottom; an arrow says what is made from what."),
             "Images": (self.images, ""),
             "Defects": (self.defects, "Where the masks of each set lie: the colours run from 0 to the largest share of that set."),
@@ -96,15 +109,13 @@ class Page:
         }
         made = {title: section(title, guarded(make), hint) for title, (make, hint) in parts.items()}
         made = {title: body for title, body in made.items() if body}
-        links = "".join(f'<a href="#{anchor(title)}">{text(title)}</a>' for title in made)
-        return (
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{text(self.plan.pipeline.name)} · fabloom</title>'
-            f"<style>{CSS}</style></head><body>{guarded(self.header)}<nav><div>{links}</div></nav>\n<main>"
-            + "\n".join(made.values())
-            + "<footer>Rendered by fabloom from the store. A view: remove it freely, the run makes it again.</footer>"
-            "</main></body></html>\n"
+        return rendered(
+            "page.html",
+            title=self.plan.pipeline.name,
+            policy=POLICY,
+            header=Markup(guarded(self.header)),  # noqa: S704  made of templates and escaped text
+            anchors={title: anchor(title) for title in made},
+            parts=[Markup(body) for body in made.values()],  # noqa: S704  the same
         )
 
     def _shown(self, step: PlannedStep) -> Shown:
@@ -122,11 +133,13 @@ class Page:
     def _of(self, section: str) -> list[Shown]:
         return [shown for shown in self.shown if shown.of(section) or shown.breaks_in == section]
 
-    def _drawn(self, shown: Shown, section: str, most: int = SHOWN) -> str:
+    def _drawn(self, shown: Shown, section: str, room: exhibits.Room = USUAL) -> str:
         """The exhibits of one artifact for a section; one that cannot be drawn shows its error."""
+        name = shown.step.name
         parts = [
-            guarded(lambda exhibit=exhibit: exhibits.drawn(shown.step.name, exhibit, most))  # type: ignore[misc]
+            guarded(lambda exhibit=exhibit: exhibits.drawn(name, exhibit, room))  # type: ignore[misc]
             for exhibit in shown.of(section)
+            if exhibit.gallery is None
         ]
         return "".join([*parts, problem(shown.problem) if shown.breaks_in == section else ""])
 
@@ -144,37 +157,47 @@ class Page:
         made = self.manifests.get(name, {}).get("seconds", 0.0)
         return float(made) if is_number(made) else self.results[name].seconds
 
-    def main_result(self) -> Headline | None:
-        """What to read first: of the last result that says what it is about."""
+    def main_result(self) -> tuple[Headline | None, str]:
+        """What to read first, of the last result that says what it is about, and what its author says that it shows."""
         for shown in reversed(self._of("result")):
             for exhibit in shown.of("result"):
                 found = headline(exhibit.metrics)
                 if found is not None:
-                    return found
-        return None
+                    return found, exhibit.verdict
+        return None, ""
 
     def header(self) -> str:
-        """Name, headline in words, headline numbers."""
-        pipeline, results = self.plan.pipeline, list(self.results.values())
+        """What failed, the headline in words, the images to look at first, and the headline numbers."""
+        results = list(self.results.values())
         counts = [(status, sum(r.status == status for r in results)) for status in ("ran", "reused", "failed", "skipped")]
-        listed = ", ".join(f"{many} {status}" for status, many in counts if many)
-        cards, lead = [], ""
-        found = self.main_result()
-        if found is not None:
-            lead = f'<p class="lead">{text(found)} {text(found.verdict())}</p>'
-            for place, (name, metric) in enumerate(found.entries[:4]):
-                value, _, interval = told(metric).partition(" ")
-                between = f" {interval}" if interval else ""
-                label = f"{words(name)} · " * bool(name) + f"{words(found.metric)}{between}"
-                cards.append(f'<div class="card{" first" if place == 0 else ""}"><b>{text(value)}</b><span>{text(label)}</span></div>')
-        for name, message in [(r.name, r.error) for r in results if r.status == "failed"]:
-            lead += problem(f"Step '{name}' failed: {message}")
-        total = sum(self._seconds(step.name) for step in self.done)
-        cards.append(f'<div class="card"><b>{text(duration(total))}</b><span>of work in {len(results)} steps · {text(listed)}</span></div>')
-        return (
-            f'<header><div><div class="kicker">fabloom run · seed {pipeline.seed}</div><h1>{text(pipeline.name)}</h1>'
-            f'<p class="soft">{text(pipeline.description.strip())}</p>{lead}<div class="cards">{"".join(cards)}</div></div></header>'
+        found, verdict = self.main_result()
+        cards = []
+        for name, metric in found.entries[:4] if found else ():
+            value, _, interval = told(metric).partition(" ")
+            cards.append((value, f"{words(name)} · " * bool(name) + words(found.metric) + f" {interval}" * bool(interval)))  # type: ignore[union-attr]
+        last = next(reversed(self.views.values()), None)
+        return rendered(
+            "header.html",
+            pipeline=self.plan.pipeline,
+            failures=[f"Step '{r.name}' failed: {r.error}" for r in results if r.status == "failed"],
+            found=found,
+            verdict=verdict or (found.verdict() if found else ""),
+            leaning=found.leaning() if found else "",
+            cards=cards,
+            view=last,
+            pictures=[] if last else self._leading(),
+            total=duration(sum(self._seconds(step.name) for step in self.done)),
+            steps=len(results),
+            listed=", ".join(f"{many} {status}" for status, many in counts if many),
         )
+
+    def _leading(self) -> list[Markup]:
+        """The first picture of the last report that has one, where no images were judged one by one."""
+        for shown in reversed(self._of("result")):
+            for exhibit in shown.of("result"):
+                if exhibit.picture is not None:
+                    return [Markup(guarded(lambda e=exhibit: exhibits.picture(e.title, e.picture, e.caption)))]  # type: ignore[misc]  # noqa: S704
+        return []
 
     def result(self) -> str:
         """All of every report, the last one first: it is what the pipeline is for. Of many, the others are folded."""
@@ -182,6 +205,13 @@ class Page:
         return "".join(
             _titled(shown.step, self._drawn(shown, "result"), f"report-{shown.step.name}", fold=len(found) > MANY and shown is not found[0])
             for shown in found
+        )
+
+    def judged(self) -> str:
+        """The images that reports judged one by one, the last report first."""
+        return "".join(
+            _titled(shown.step, guarded(lambda name=shown.step.name: rendered("gallery.html", v=self.views[name])), fold=place > 0)  # type: ignore[misc]
+            for place, shown in enumerate(one for one in reversed(self._of("result")) if one.step.name in self.views)
         )
 
     def what_ran(self) -> str:
@@ -220,9 +250,12 @@ class Page:
         """Samples and statistics of every image set; of many sets fewer samples, and folded."""
         sets = self._of("images")
         many = len(sets) > 2 * MANY
-        return "".join(
-            _titled(shown.step, self._summary(shown) + self._drawn(shown, "images", FEW if many else SHOWN), fold=many) for shown in sets
-        )
+        parts = []
+        for shown in sets:
+            grey = self.grey.get(shown.step.name)
+            room = exhibits.Room(FEW if many else SHOWN, min(SHEET_ROOM, SHEETS_ROOM // len(sets)), grey)
+            parts.append(_titled(shown.step, self._summary(shown) + self._drawn(shown, "images", room), fold=many))
+        return "".join(parts)
 
     def defects(self) -> str:
         """Maps of where defects are, beside each other."""
@@ -268,6 +301,36 @@ class Page:
     def reproduce(self) -> str:
         """The command and the pipeline."""
         return provenance.reproduce(self.plan.pipeline, list(self.manifests.values()))
+
+
+def common_grey(shown: Sequence[Shown]) -> dict[str, tuple[int, int]]:
+    """Grey levels by step that are black and white in all sets of the page, so that sets can be compared by eye.
+
+    A set that spans less than a quarter of them keeps its own, since it would be flat; so does a lone one. Neither is named.
+    """
+    ends: dict[str, tuple[int, int]] = {}
+    for one in shown:
+        for exhibit in one.exhibits:
+            with contextlib.suppress(Exception):  # damaged: told where it is drawn
+                if exhibit.gallery is not None:
+                    ends[one.step.name] = grey_range(exhibit.gallery)
+                elif exhibit.samples is not None:
+                    ends[one.step.name] = grey_ends(sample_tiles(exhibit.samples, FEW)[0])
+    if len(ends) < 2:
+        return {}
+    low, high = min(low for low, _ in ends.values()), max(high for _, high in ends.values())
+    return {name: (low, high) for name, (first, last) in ends.items() if 4 * (last - first) >= high - low}
+
+
+def views(shown: Sequence[Shown], grey: Mapping[str, tuple[int, int]]) -> dict[str, View]:
+    """How the galleries of all reports are shown: the last one whole, of others the first images, in the room that is left."""
+    found = [(one.step.name, exhibit.gallery) for one in shown for exhibit in one.exhibits if exhibit.gallery is not None]
+    drawn: dict[str, View] = {}
+    for index, (name, gallery) in enumerate(found):
+        last = index == len(found) - 1
+        given = gallery if last else trimmed(gallery, OTHERS)
+        drawn[name] = view(name, given, ROOM if last else OTHERS_ROOM // (len(found) - 1), grey.get(name))
+    return drawn
 
 
 def _titled(step: PlannedStep, body: str, name: str = "", *, fold: bool) -> str:

@@ -1,8 +1,9 @@
-"""Charts as inline SVG: curves over steps, and estimates with their intervals. Colours come from the page's style."""
+"""Charts as inline SVG: curves over steps, lines with bands, estimates with their intervals. Colours come from the page's style."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 from fabloom.flows.report.numbers import number, told
@@ -51,7 +52,7 @@ def _height(y: float, low: float, high: float) -> float:
 
 def _grid(low: float, high: float, log: bool) -> str:
     parts = []
-    for tick in _log_ticks(low, high) if log else _ticks(low, high):
+    for tick in _log_ticks(low, high) if log else ticks(low, high):
         y = _height(tick, low, high)
         text = f"{10**tick if log else tick:.6g}"
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
@@ -59,7 +60,7 @@ def _grid(low: float, high: float, log: bool) -> str:
     return "".join(parts)
 
 
-def _ticks(low: float, high: float, wanted: int = 4) -> list[float]:
+def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     """Round values between low and high."""
     raw = (high - low) / wanted
     unit = 10.0 ** math.floor(math.log10(raw))
@@ -77,11 +78,15 @@ def _log_ticks(low: float, high: float) -> list[float]:
         return decades
     fine = [e + math.log10(m) for e in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)]
     inside = [tick for tick in fine if low - 1e-9 <= tick <= high + 1e-9]
-    return inside if len(inside) >= 2 else [math.log10(v) for v in _ticks(10**low, 10**high) if v > 0]
+    return inside if len(inside) >= 2 else [math.log10(v) for v in ticks(10**low, 10**high) if v > 0]
+
+
+NAMED, ROW = 54, 38
+"""Characters of a name on one line, and the height of a metric with one."""
 
 
 def intervals(entries: Sequence[tuple[str, Metric]]) -> str:
-    """One line a metric: a dot, a bar over its interval, and its name; '' if none of them has an interval.
+    """Under each metric's name a dot, and a bar over its interval; '' if none of them has an interval.
 
     The first is in the accent colour where it is a result, or held against controls.
     """
@@ -95,23 +100,29 @@ def intervals(entries: Sequence[tuple[str, Metric]]) -> str:
     if high - low < 1e-12:
         high = low + 1
     leads = known[0][1].role == "headline" or any(metric.role == "control" for _, metric in known)
-    names, row, tall = 108, 24, 24 * len(known) + 26
+    edge = 10
+    lines = [textwrap.wrap(name, NAMED) or [name] for name, _ in known]
+    tall = sum(ROW + 14 * (len(wrapped) - 1) for wrapped in lines) + 24
 
     def across(value: float) -> float:
-        return names + (value - low) / (high - low) * (WIDTH - names - RIGHT)
+        return edge + (value - low) / (high - low) * (WIDTH - edge - RIGHT)
 
     parts = []
-    for tick in _ticks(low, high):
+    for tick in ticks(low, high):
         x = across(tick)
         parts.append(f'<path class="grid" d="M{x:.1f} 4V{tall - 20}"/>')
         parts.append(f'<text class="tick" x="{x:.1f}" y="{tall - 6}" text-anchor="middle">{tick:.6g}</text>')
-    for index, (name, metric) in enumerate(known):
-        y, kind = index * row + 16, "first" if leads and index == 0 else "other"
-        short = name if len(name) <= 17 else name[:16] + "…"
-        parts.append(f'<text class="name" x="{names - 8}" y="{y + 4}" text-anchor="end">{text(short)}</text>')
+    y = 0
+    for index, ((_, metric), wrapped) in enumerate(zip(known, lines, strict=True)):
+        kind = "first" if leads and index == 0 else "other"
+        for line in wrapped:
+            y += 14
+            parts.append(f'<text class="name" x="{edge}" y="{y}">{text(line)}</text>')
+        y += 10
         if metric.interval is not None:
             start, end = map(across, metric.interval)
             parts.append(f'<path class="bar {kind}" d="M{start:.1f} {y}H{end:.1f}"/>')
         parts.append(f'<circle class="dot {kind}" cx="{across(metric.value):.1f}" cy="{y}" r="4.5"/>')
+        y += ROW - 24
     label = text("; ".join(f"{name}: {told(metric)}" for name, metric in known))
     return f'<svg class="chart" viewBox="0 0 {WIDTH} {tall}" role="img" aria-label="{label}">{"".join(parts)}</svg>'

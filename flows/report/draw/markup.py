@@ -14,9 +14,14 @@ SHORT = 32
 """Characters of a cell that is not broken."""
 
 
+def plain(value: Any) -> str:
+    """Any value as text; characters that no text holds are shown as such."""
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", str(value))
+
+
 def text(value: Any) -> str:
-    """Any value as escaped text; characters that no text holds are shown as such."""
-    return escape(re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", str(value)), quote=True)
+    """The same, escaped."""
+    return escape(plain(value), quote=True)
 
 
 def code(value: Any, title: str = "") -> str:

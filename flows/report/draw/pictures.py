@@ -1,17 +1,19 @@
-"""Pixels for the page: PNG data URIs, sheets of samples with the outlines of their masks, heat maps."""
+"""Pixels for the page: sheets of samples with the outlines of their masks, and heat maps."""
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fabloom.errors import DataError
 from fabloom.kinds import LazyArray
+from fabloom.kinds.gallery import reduced
 from fabloom.kinds.masks import is_defect
+
+from .encoding import HEAT, colours, data_uri, png_data_uri
+
+__all__ = ["HEAT", "HeatMap", "Sheet", "heat_map", "outlines", "png_data_uri", "sample_sheet"]
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,21 +26,8 @@ SHOWN = 32
 TILE = 128
 """Most pixels of an image's side on a sheet; larger images are averaged down."""
 
-HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
-"""Anchors of the 'inferno' colour map."""
-
-
-def png_data_uri(pixels: NDArray[np.uint8]) -> str:
-    """`data:image/png;base64,…` of uint8 [H,W] or [H,W,C] with C of 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA)."""
-    from PIL import Image
-
-    array = np.asarray(pixels)
-    flat = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    if flat.dtype != np.uint8 or 0 in flat.shape or not (flat.ndim == 2 or (flat.ndim == 3 and flat.shape[2] in (2, 3, 4))):
-        raise DataError(f"a picture is uint8 [H,W] or [H,W,C] with 1 to 4 channels, not {array.dtype} {array.shape}")
-    out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(flat)).save(out, "PNG", compress_level=6)
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+SHEET_ROOM = 260_000
+"""Characters of the page that a sheet may take."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +43,34 @@ class Sheet:
     shrunk: int
 
 
-def sample_sheet(images: Pixels, masks: Pixels | None, columns: int, most: int = SHOWN) -> Sheet:
-    """The first `most` of images [N,C,H,W], stretched together from their 0.5 to 99.5 percentile, on a transparent ground."""
-    count = min(most, len(images))
-    columns = min(columns, count)
-    factor = -(-max(images.shape[2:]) // TILE)
-    tiles = np.stack([_shrink(_displayed(images[row]), factor).mean((1, 3)) for row in range(count)])
-    low, high = (int(v) for v in np.percentile(tiles, (0.5, 99.5)))
+def sample_sheet(
+    images: Pixels, masks: Pixels | None, columns: int, most: int = SHOWN, grey: tuple[int, int] | None = None, room: int = SHEET_ROOM
+) -> Sheet:
+    """The first `most` of images [N,C,H,W] on a transparent ground, the levels of `grey` shown black and white (default: their own)."""
+    tiles, factor = sample_tiles(images, most)
+    columns = min(columns, len(tiles))
+    low, high = grey or grey_ends(tiles)
     stretched = np.clip((tiles - low) * (255.0 / max(high - low, 1)), 0, 255).round().astype(np.uint8)
     opaque = np.full((*tiles.shape[:3], 1), 255, np.uint8)
     sheet = _lay_out(np.concatenate([stretched, opaque], 3), columns)
     path = ""
     if masks is not None:
-        drawn = np.stack([_shrink(is_defect(masks[row])[..., None], factor).max((1, 3)) for row in range(count)])
+        drawn = np.stack([_shrink(is_defect(masks[row])[..., None], factor).max((1, 3)) for row in range(len(tiles))])
         path = outlines(_lay_out(drawn, columns)[..., 0])
-    return Sheet(png_data_uri(sheet), sheet.shape[1], sheet.shape[0], path, count, (low, high), factor)
+    return Sheet(data_uri(sheet, room), sheet.shape[1], sheet.shape[0], path, len(tiles), (low, high), factor)
+
+
+def sample_tiles(images: Pixels, most: int = SHOWN) -> tuple[NDArray[np.float64], int]:
+    """The first `most` images as float [N,H,W,1 or 3], and how many pixels a side were averaged into one."""
+    factor = -(-max(images.shape[2:]) // TILE)
+    rows = range(min(most, len(images)))
+    return np.stack([_shrink(_displayed(images[row]), factor).mean((1, 3)) for row in rows]), factor
+
+
+def grey_ends(tiles: NDArray[np.float64]) -> tuple[int, int]:
+    """The levels to be shown black and white."""
+    low, high = (int(v) for v in np.percentile(tiles, (0.5, 99.5)))
+    return low, high
 
 
 def _displayed(image: NDArray[Any]) -> NDArray[Any]:
@@ -104,6 +106,14 @@ def outlines(mask: NDArray[np.uint8]) -> str:
     return "".join(parts)
 
 
+def short_outlines(mask: NDArray[np.bool_], most: int) -> tuple[str, int]:
+    """The outlines of a mask in about `most` characters, and the size of a pixel in them: coarser where the mask is ragged."""
+    by = 1
+    while len(path := outlines(reduced(mask, by, largest=True).astype(np.uint8))) > most and min(mask.shape) // by > 8:
+        by *= 2
+    return path, by
+
+
 def _runs(edges: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
     """(line, start, length) of the runs of True along the second axis."""
     change = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
@@ -125,7 +135,5 @@ def heat_map(values: NDArray[np.floating[Any]]) -> HeatMap:
     """Values [H,W] in colour, from 0 to the largest."""
     peak = float(values.max())
     mean = _shrink(np.asarray(values, np.float64)[..., None], -(-max(values.shape) // (2 * TILE))).mean((1, 3))[..., 0]
-    place = mean / max(float(mean.max()), 1e-12)
-    stops = np.linspace(0, 1, len(HEAT))
-    colours = np.stack([np.interp(place, stops, channel) for channel in np.array(HEAT).T], -1)
-    return HeatMap(png_data_uri(colours.round().astype(np.uint8)), colours.shape[1], colours.shape[0], peak)
+    found = colours(mean / max(float(mean.max()), 1e-12))
+    return HeatMap(png_data_uri(found), found.shape[1], found.shape[0], peak)

@@ -17,13 +17,16 @@ from fabloom.kinds.metric import Role
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
 
-from . import presentation
-from .intervals import Interval, difference, interval, resampled, verdict, with_trainings
+from . import presentation, tables
+from .cases import gallery
+from .defects import Defects
+from .intervals import COUNTS, Interval, difference, interval, reach, resampled, verdict, with_trainings
 from .metrics import Marks, Ratio, Real, iou_sd, over_moves, scores
 from .moves import IDENTITY, Move, moves
 from .networks import load
 from .params import EvaluateParams
-from .prediction import predict
+from .prediction import logit, logit_maps, predict
+from .sweep import Curve, Sweep, levels_of, named, ratios
 from .training import SEEN, defect_masks, fingerprints
 
 STREAM = "bootstrap"
@@ -38,25 +41,45 @@ HEADLINE = "iou_defect"
 class HeldOut:
     """Images uint8 [N,C,H,W], exact masks uint8 [N,H,W] (0, 1, 255 cannot tell), groups [N] of one origin, and how to move them.
 
-    `distinct` is the number of images that differ at all; images of one source are one group, and so are copies.
+    `distinct` is the number of images that differ at all; images of one source are one group, and so are copies. `defects` are the
+    single ones, with their classes.
     """
 
     pixels: NDArray[np.uint8]
     truth: NDArray[np.uint8]
+    defects: Defects
     groups: NDArray[np.int64]
     distinct: int
     moves: tuple[Move, ...]
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One predictor: the masks [N,H,W] of its first training, its marks by move, scores, bootstrap samples, intervals."""
+class Seen:
+    """What a predictor makes of the test images: of its first training masks and probabilities of 255 [N,H,W], of all of them marks by
+    move and what each threshold finds; `threshold` is the one in use.
+    """
 
     found: NDArray[np.bool_]
+    sure: NDArray[np.uint8]
     marks: Mapping[str, Marks]
+    sweep: Sweep
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One predictor: what it makes of the images, its scores, bootstrap samples, intervals, and the same at every threshold."""
+
+    seen: Seen
     ratios: Mapping[str, Ratio]
     samples: Mapping[str, Real]
     intervals: Mapping[str, Interval]
+    curve: Curve
+
+    @property
+    def marks(self) -> Mapping[str, Marks]:
+        """By move."""
+        return self.seen.marks
 
     @property
     def trainings(self) -> int:
@@ -75,22 +98,23 @@ def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, model: Mode
     total = len(test.moves) * sum(given.config["repeats"] for given in models.values())
     with ctx.progress(total, unit="pass", name="predict") as bar:
         for name, given in models.items():
-            found, marks = marked(ctx, params, given, test, bar.advance)
-            predictors[name] = scored(ctx, params, name, found, marks, test, start)
-    nothing = np.zeros(test.truth.shape, bool)
-    still = {move.name: Marks.stacked([Marks.of(nothing, move.of(test.truth), params.min_area)]) for move in test.moves}
-    predictors["nothing"] = scored(ctx, params, "nothing", nothing, still, test, start)
+            predictors[name] = scored(ctx, params, name, look(ctx, params, given, test, bar.advance), test, start)
+    predictors["nothing"] = scored(ctx, params, "nothing", blind(params, test), test, start)
     gaps = {} if baseline is None else compare(params, predictors)
     size = sizes(test)
     metrics: dict[str, Any] = {**size, **{name: summary(name, p) for name, p in predictors.items()}}
     if gaps:
         told = {score: Metric(i.value, i.bounds) for score, i in gaps.items()}
-        metrics["difference"] = {**told, "verdict": verdict(gaps["iou"], size["sources"])}
+        metrics["difference"] = {**told, "verdict": verdict(gaps[HEADLINE], size["sources"])}
+    ours = predictors["model"].seen
     return Report.write(
         ctx,
         metrics,
-        tables=presentation.tables(images, predictors),
+        tables=tables.tables(images, test, predictors, params),
+        charts=tables.charts(predictors),
         pictures=presentation.pictures(params, test.pixels, is_defect(test.truth), predictors),
+        gallery=gallery(images, test.pixels, test.truth, test.defects, ours.found, ours.sure, params.min_area),
+        verdict=presentation.verdict_of(gaps, size["sources"], HEADLINE),
         notes=presentation.notes(params, images, size, predictors, gaps),
     )
 
@@ -99,10 +123,11 @@ def read(params: EvaluateParams, images: ImageSet) -> HeldOut:
     """The test set. Raises DataError where it has no masks, or is too small for a shift."""
     if images.masks is None:
         raise DataError(f"test set {images.key[:12]} has no masks; evaluation needs exact ones")
-    pixels, truth = np.asarray(images.images), defect_masks(np.asarray(images.masks))
+    pixels, drawn = np.asarray(images.images), np.asarray(images.masks)
+    truth = defect_masks(drawn)
     _, copies = np.unique(fingerprints(pixels), return_inverse=True)
     groups = copies if images.source is None else joined(copies, np.asarray(images.source))
-    return HeldOut(pixels, truth, groups, int(copies.max()) + 1, moves(params.shifts, *truth.shape[1:]))
+    return HeldOut(pixels, truth, Defects.of(drawn), groups, int(copies.max()) + 1, moves(params.shifts, *truth.shape[1:]))
 
 
 def joined(copies: NDArray[np.int64], source: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -141,33 +166,63 @@ def check(name: str, model: Model, images: ImageSet, pixels: NDArray[np.uint8]) 
         )
 
 
-def marked(
-    ctx: Context, params: EvaluateParams, model: Model, test: HeldOut, advance: Callable[[], None]
-) -> tuple[NDArray[np.bool_], dict[str, Marks]]:
-    """Masks of the first training on the images as they are, and the marks [R,N] of all trainings by move."""
-    config = model.config
-    grey, first = GreyMap(*config["grey"]), np.empty(0, bool)
+def threshold_of(params: EvaluateParams, model: Model) -> float:
+    """The threshold that is asked for; else the model's own, if it has one, else 0.5."""
+    return params.threshold or float(model.config.get("threshold") or 0.5)
+
+
+def look(ctx: Context, params: EvaluateParams, model: Model, test: HeldOut, advance: Callable[[], None]) -> Seen:
+    """Have every training of a model predict the test images, as they are and moved."""
+    config, threshold = model.config, threshold_of(params, model)
+    grey, levels = GreyMap(*config["grey"]), levels_of(threshold)
     parts: dict[str, list[Marks]] = {move.name: [] for move in test.moves}
+    sweeps: list[Sweep] = []
     for net in load(model, ctx.device):
         for move in test.moves:
             pixels, truth = move.of(test.pixels), move.of(test.truth)
-            found = predict(net, pixels, grey, config["depth"], ctx.device, threshold=params.threshold, batch=params.batch)
+            if move is IDENTITY:
+                maps = np.concatenate(list(logit_maps(net, pixels, grey, config["depth"], ctx.device, batch=params.batch)))
+                sweeps.append(Sweep.of(maps, levels, truth, test.defects, params.min_area))
+                found = maps > logit(threshold)
+                if len(sweeps) == 1:
+                    first, sure = found, levels_of_grey(maps)
+            else:
+                found = predict(net, pixels, grey, config["depth"], ctx.device, threshold=threshold, batch=params.batch)
             parts[move.name].append(Marks.of(found, truth, params.min_area))
-            if not first.size:
-                first = found
             advance()
-    return first, {name: Marks.stacked(trainings) for name, trainings in parts.items()}
+    return Seen(first, sure, {name: Marks.stacked(trainings) for name, trainings in parts.items()}, Sweep.stacked(sweeps), threshold)
 
 
-def scored(
-    ctx: Context, params: EvaluateParams, name: str, found: NDArray[np.bool_], marks: Mapping[str, Marks], test: HeldOut, start: Any
-) -> Scored:
+def levels_of_grey(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Probabilities of logits as uint8, 255 for 1."""
+    return (255 / (1 + np.exp(-maps.clip(-30, 30)))).round().astype(np.uint8)
+
+
+def blind(params: EvaluateParams, test: HeldOut) -> Seen:
+    """A predictor that finds no defect anywhere."""
+    nothing, sure = np.full(test.truth.shape, -30.0, np.float32), np.zeros(test.truth.shape, np.uint8)
+    threshold = params.threshold or 0.5
+    marks = {move.name: Marks.stacked([Marks.of(nothing > 0, move.of(test.truth), params.min_area)]) for move in test.moves}
+    sweep = Sweep.stacked([Sweep.of(nothing, (threshold,), test.truth, test.defects, params.min_area)])
+    return Seen(nothing > 0, sure, marks, sweep, threshold)
+
+
+def scored(ctx: Context, params: EvaluateParams, name: str, seen: Seen, test: HeldOut, start: Any) -> Scored:
     """Scores of one predictor with their intervals; all predictors start from one state of the stream, so differences are paired."""
+    marks = seen.marks
+    by_level = ratios(seen.sweep, test.defects, marks[IDENTITY.name].true[0])
+    single = {
+        "defect_sensitivity": by_level[named("sensitivity", seen.threshold)],
+        COUNTS[0]: by_level[named("false alarms", seen.threshold)],
+    }
+    found = scores(marks[IDENTITY.name]) | single | over_moves(list(marks.values()))
+    every = found | by_level
     draw = ctx.generator(STREAM)
     draw.set_state(start)
-    ratios = scores(marks[IDENTITY.name]) | over_moves(list(marks.values()))
-    samples = with_trainings(ratios, resampled(ratios, test.groups, params.resamples, draw), ctx.generator(f"trainings_{name}"))
-    return Scored(found, marks, ratios, samples, {n: interval(r.value, samples[n], params.confidence) for n, r in ratios.items()})
+    samples = with_trainings(every, resampled(every, test.groups, params.resamples, draw), ctx.generator(f"trainings_{name}"))
+    ends = {score: interval(r.value, samples[score], params.confidence, (0.0, reach(score))) for score, r in every.items()}
+    curve = Curve(seen.threshold, seen.sweep, {score: ends[score] for score in by_level})
+    return Scored(seen, found, samples, {score: ends[score] for score in found}, curve)
 
 
 def compare(params: EvaluateParams, predictors: Mapping[str, Scored]) -> dict[str, Interval]:

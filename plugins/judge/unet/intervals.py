@@ -25,6 +25,8 @@ from .metrics import Ratio, Real
 FEWEST = 6
 """Sources below which no verdict is given: that 5 of 5 lie on one side of 0 has a chance of 2 / 2^5 > 0.05 (sign test)."""
 TOO_FEW = "too few sources"
+COUNTS = ("false_alarms_per_image", "false alarms ")
+"""Beginnings of the names of scores that are no share: they have no largest value."""
 CHUNK = 2**22
 """Resampled rows that are drawn at once."""
 
@@ -94,8 +96,14 @@ def difference(
     for name, ours in model.items():
         theirs = baseline[name].value
         value = None if ours.value is None or theirs is None else ours.value - theirs
-        pairs[name] = interval(value, samples[0][name] - samples[1][name], confidence, (-1.0, 1.0))
+        most = reach(name)
+        pairs[name] = interval(value, samples[0][name] - samples[1][name], confidence, (-most, most))
     return pairs
+
+
+def reach(name: str) -> float:
+    """The largest value that a score can have."""
+    return np.inf if name.startswith(COUNTS) else 1.0
 
 
 def verdict(gap: Interval, sources: int) -> str:

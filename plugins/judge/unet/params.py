@@ -140,7 +140,9 @@ class TrainParams(Params):
 class EvaluateParams(Params):
     """How predictions are scored."""
 
-    threshold: float = Field(0.5, gt=0, lt=1, description="a pixel is a defect where its probability is above this")
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="a pixel is a defect where its probability is above this; left out: the model's own, else 0.5"
+    )
     min_area: int = Field(4, ge=1, description="fewest pixels of a predicted component that raises an alarm; IoU counts every pixel")
     batch: int = Field(256, ge=1, description="images predicted at once")
     resamples: int = Field(2000, ge=100, description="bootstrap resamples of the test images")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 
+from fabloom.kinds.gallery import reduced
 from fabloom.plugins.blocks.grey import GreyMap
 
 Pixel = TypeVar("Pixel", bound=np.generic)
@@ -17,11 +18,15 @@ TRUE, FOUND = (90, 220, 90), (235, 80, 60)
 """Colours: green outline of the truth, red tint of a prediction."""
 SIDE = 96
 """Pixels that a small image is enlarged to, about."""
+LARGEST = 192
+"""Pixels that the side of a larger image is averaged down to, at most."""
 GAP = 4
 
 
 def panel(images: NDArray[np.uint8], truth: NDArray[Any], found: Sequence[NDArray[np.bool_]], grey: GreyMap) -> NDArray[np.uint8]:
     """A grid uint8 [h,w,3]: a column for each image [N,C,H,W]; the first row is the bare image, then one row a predictor [N,H,W]."""
+    by = -(-max(images.shape[2:]) // LARGEST)
+    images, truth, found = reduced(images, by), reduced(truth, by, largest=True), [reduced(masks, by, largest=True) for masks in found]
     scale = max(1, SIDE // images.shape[-1])
     truth, large = enlarged(truth, scale), enlarged(images, scale)
     stretched = (large.astype(np.float64) - grey.low) * 255 / (grey.high - grey.low)

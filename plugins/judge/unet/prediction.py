@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -16,13 +17,22 @@ from .networks import logits
 
 
 @torch.no_grad()
+def logit_maps(
+    net: nn.Module, images: NDArray[np.uint8] | LazyArray, grey: GreyMap, depth: int, device: torch.device, *, batch: int
+) -> Iterator[NDArray[np.float32]]:
+    """Logits [B,H,W] of uint8 images [N,C,H,W], `batch` images at once. `net` is in evaluation mode."""
+    for start in range(0, len(images), batch):
+        x = grey.forward(np.asarray(images[start : start + batch])).to(device)
+        yield logits(net, x, depth).cpu().numpy()
+
+
 def predict(
     net: nn.Module, images: NDArray[np.uint8] | LazyArray, grey: GreyMap, depth: int, device: torch.device, *, threshold: float, batch: int
 ) -> NDArray[np.bool_]:
-    """Predicted masks [N,H,W] of uint8 images [N,C,H,W]: where the probability is above `threshold`. `net` is in evaluation mode."""
-    level = math.log(threshold / (1 - threshold))
-    parts = []
-    for start in range(0, len(images), batch):
-        x = grey.forward(np.asarray(images[start : start + batch])).to(device)
-        parts.append((logits(net, x, depth) > level).cpu().numpy())
-    return np.concatenate(parts)
+    """Predicted masks [N,H,W]: where the probability is above `threshold`."""
+    return np.concatenate([part > logit(threshold) for part in logit_maps(net, images, grey, depth, device, batch=batch)])
+
+
+def logit(probability: float) -> float:
+    """The logit of a probability between 0 and 1."""
+    return math.log(probability / (1 - probability))
