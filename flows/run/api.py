@@ -19,6 +19,7 @@ from fabloom.running.device import check_device
 from fabloom.running.engine import Engine, prepare, run_inline
 from fabloom.running.threads import threads
 
+from .log import record
 from .result import RunResult
 
 if TYPE_CHECKING:
@@ -120,9 +121,10 @@ def _tell(plan: Plan, engine: Engine) -> None:
 
 
 def finish(plan: Plan, results: list[StepResult], store: Any) -> RunResult:
-    """The results as one object, with the report page rendered where something ran."""
+    """The results as one object, noted in the store's list of runs, with the report page rendered where something ran."""
     reports = [r for r in results if r.kind == "Report" and r.status in ("ran", "reused")]
     name = run_name(plan)
+    record(name, plan, results, store)
     page: Path | None = None
     if reports:
         page = store.pages / f"{name}.html"

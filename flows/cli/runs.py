@@ -1,0 +1,194 @@
+"""The commands about runs that ended: runs, report, open, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fabloom.errors import EnvironmentProblem
+
+from .main import JsonOption, StoreOption, app, load_registry
+from .output import emit_json, say, table, tell
+
+if TYPE_CHECKING:
+    from fabloom.flows.run.log import RunRecord
+    from fabloom.kinds.store import Store
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A number of `fabloom runs`, a name or the beginning of one, or a pipeline: its newest run.")
+]
+LastArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="[RUN]",
+        help="A number of `fabloom runs`, a name or the beginning of one, or a pipeline: its newest run. Default: the newest.",
+    ),
+]
+NEWEST = "1"
+
+
+def _store(url: str | None) -> Store:
+    from fabloom.flows.run import api
+
+    return api.open_store(url, read_only=True)
+
+
+def _known(opened: Store) -> list[RunRecord]:
+    from fabloom.flows.run.log import listed
+
+    found, problems = listed(opened)
+    for problem in problems:
+        tell(problem)
+    return found
+
+
+@app.command()
+def runs(
+    pipeline: Annotated[str | None, typer.Argument(metavar="[PIPELINE]", help="Only runs of this pipeline.")] = None,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """List the runs of a store, newest first: when, how they ended, and what they gave.
+
+    A run that was repeated is listed once, as it ended last.
+    """
+    opened = _store(store)
+    found = [(place, run) for place, run in enumerate(_known(opened), 1) if pipeline in (None, run.pipeline_name)]
+    if json_:
+        emit_json([{"number": place, **run.as_dict(opened)} for place, run in found])
+        return
+    table(
+        ["", "run", "ended", "outcome", "worked", "headline"],
+        [[str(place), r.run, _when(r), r.outcome, f"{r.seconds:,.0f} s", _headline(r)] for place, r in found],
+    )
+    if not found:
+        say(
+            f"\nThere is no run{f' of {pipeline}' if pipeline else ''} in {opened.url}. Another store? Give its place with --store or FABLOOM_STORE."
+        )
+
+
+def _when(run: RunRecord) -> str:
+    return run.finished[:16].replace("T", " ")
+
+
+def _headline(run: RunRecord) -> str:
+    """The first sentence of a run: its headline with the interval, or what failed."""
+    from fabloom.flows.report.numbers import told, words
+    from fabloom.kinds.metric import Metric, is_interval
+
+    failed = next((step for step in run.steps if step["status"] == "failed"), None)
+    if failed is not None:
+        return f"{failed['name']}: {' '.join(str(failed.get('error', '')).split())[:120]}"
+    if not run.headline:
+        return ""
+    interval = run.headline.get("interval")
+    metric = Metric(run.headline.get("value"), tuple(interval) if is_interval(interval) else None)
+    unit, name = (str(run.headline.get(field) or "") for field in ("unit", "name"))
+    return f"{words(run.headline.get('metric', ''))} {told(metric)}{f' {unit}' if unit else ''}{f' for {words(name)}' if name else ''}"
+
+
+def _page(opened: Store, run: RunRecord) -> Path:
+    """The page of a run, rendered where it is not there any more."""
+    from fabloom.flows.run.again import render
+
+    page = run.page(opened)
+    if page.is_file():
+        return page
+    try:
+        return render(run, load_registry(), opened)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"the page of run '{run.run}' cannot be written: {error.strerror}. Use `fabloom report {run.run} -o FILE`."
+        ) from error
+
+
+@app.command()
+def report(
+    run: LastArgument = NEWEST,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the page. Default: its place in the store.")
+    ] = None,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Render the page of a run again, from the store alone: after an upgrade, or somewhere else to send it."""
+    from fabloom.flows.run.again import render
+    from fabloom.flows.run.log import find
+
+    opened = _store(store)
+    found = find(_known(opened), run)
+    page = render(found, load_registry(), opened, None if out is None else Path(out).absolute())
+    if json_:
+        emit_json({"run": found.run, "page": str(page)})
+    else:
+        say(str(page))
+
+
+@app.command("open")
+def open_page(run: LastArgument = NEWEST, store: StoreOption = None, json_: JsonOption = False) -> None:
+    """Open the page of a run in the browser, and say where it lies."""
+    import webbrowser
+
+    from fabloom.flows.run.log import find
+
+    opened = _store(store)
+    found = find(_known(opened), run)
+    page = _page(opened, found)
+    try:
+        shown = webbrowser.open(page.as_uri())
+    except (webbrowser.Error, OSError):
+        shown = False
+    if json_:
+        emit_json({"run": found.run, "page": str(page), "opened": shown})
+        return
+    say(str(page))
+    if not shown:
+        tell("No browser can be opened here; open that file in yours.")
+
+
+@app.command()
+def compare(
+    first: RunArgument,
+    second: RunArgument,
+    out: Annotated[str | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the page. Default: in the store.")] = None,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Hold two runs against each other: their numbers, the settings that differ, and the images that came out differently.
+
+    Numbers are compared where both runs have one of that name, unit and direction. The table is printed, the page shows the images too.
+    """
+    from fabloom.flows.report.compare import changed_images, changed_settings, document, page_name, rows, verdict, write_comparison
+    from fabloom.flows.report.numbers import number, told
+    from fabloom.flows.run.log import find
+    from fabloom.flows.run.sides import side
+
+    opened, registry = _store(store), load_registry()
+    known = _known(opened)
+    a, b = (side(find(known, text), registry, opened) for text in (first, second))
+    page = Path(out).absolute() if out is not None else opened.pages / page_name(a.run, b.run)
+    try:
+        write_comparison(page, a, b)
+    except OSError as error:
+        if out is not None:
+            raise
+        tell(f"the page cannot be written: {error.strerror}; --out FILE puts it elsewhere")
+    if json_:
+        emit_json({**document(a, b), "page": str(page) if page.is_file() else None})
+        return
+    say(f"{verdict(a, b)}\n")
+    listed = [
+        [r.label, told(r.first), told(r.second), "" if r.change is None else f"{r.change:+.3g}", r.says] for r in rows(a.metrics, b.metrics)
+    ]
+    table(["metric", a.run, b.run, "change", "says"], listed)
+    settings: list[tuple[str, str, Any, Any]] = changed_settings(a, b)
+    say("\nSettings that differ:" if settings else "\nNo setting differs.")
+    if settings:
+        table(["step", "setting", a.run, b.run], [[step, field, number(x), number(y)] for step, field, x, y in settings])
+    images = changed_images(a, b)
+    if images:
+        say(f"\n{len(images)} images came out differently, as the page shows.")
+    if page.is_file():
+        say(f"\n{page}")
