@@ -64,9 +64,8 @@ def runs(
         [[str(place), r.run, _when(r), r.outcome, f"{r.seconds:,.0f} s", _headline(r)] for place, r in found],
     )
     if not found:
-        say(
-            f"\nThere is no run{f' of {pipeline}' if pipeline else ''} in {opened.url}. Another store? Give its place with --store or FABLOOM_STORE."
-        )
+        what = f"no run of {pipeline}" if pipeline else "no run"
+        say(f"\nThere is {what} in {opened.url}. Another store? Give its place with --store or FABLOOM_STORE.")
 
 
 def _when(run: RunRecord) -> str:
@@ -160,8 +159,8 @@ def compare(
 
     Numbers are compared where both runs have one of that name, unit and direction. The table is printed, the page shows the images too.
     """
-    from fabloom.flows.report.compare import changed_images, changed_settings, document, page_name, rows, verdict, write_comparison
-    from fabloom.flows.report.numbers import number, told
+    from fabloom.flows.report.compare import changed_images, changed_settings, document, page_name, parted, verdict, write_comparison
+    from fabloom.flows.report.numbers import number
     from fabloom.flows.run.log import find
     from fabloom.flows.run.sides import side
 
@@ -179,10 +178,10 @@ def compare(
         emit_json({**document(a, b), "page": str(page) if page.is_file() else None})
         return
     say(f"{verdict(a, b)}\n")
-    listed = [
-        [r.label, told(r.first), told(r.second), "" if r.change is None else f"{r.change:+.3g}", r.says] for r in rows(a.metrics, b.metrics)
-    ]
-    table(["metric", a.run, b.run, "change", "says"], listed)
+    changed, equal = parted(a.metrics, b.metrics)
+    if changed:
+        table(["metric", a.run, b.run, "change", "says"], [row.cells for row in changed])
+    say(f"{len(equal)} numbers are equal." if changed else "No number differs.")
     settings: list[tuple[str, str, Any, Any]] = changed_settings(a, b)
     say("\nSettings that differ:" if settings else "\nNo setting differs.")
     if settings:

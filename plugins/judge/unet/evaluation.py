@@ -20,7 +20,7 @@ from fabloom.plugins.blocks.grey import GreyMap
 from . import presentation, tables
 from .cases import gallery
 from .defects import Defects
-from .intervals import COUNTS, Interval, difference, interval, reach, resampled, verdict, with_trainings
+from .intervals import COUNTS, EVENTS, Interval, difference, interval, reach, resampled, unanimous, verdict, with_trainings
 from .metrics import Marks, Ratio, Real, iou_sd, over_moves, scores
 from .moves import IDENTITY, Move, moves
 from .networks import load
@@ -221,6 +221,8 @@ def scored(ctx: Context, params: EvaluateParams, name: str, seen: Seen, test: He
     draw.set_state(start)
     samples = with_trainings(every, resampled(every, test.groups, params.resamples, draw), ctx.generator(f"trainings_{name}"))
     ends = {score: interval(r.value, samples[score], params.confidence, (0.0, reach(score))) for score, r in every.items()}
+    if name != "nothing":
+        ends |= {s: unanimous(ends[s], r, test.groups, params.confidence) for s, r in every.items() if s.startswith(EVENTS)}
     curve = Curve(seen.threshold, seen.sweep, {score: ends[score] for score in by_level})
     return Scored(seen, found, samples, {score: ends[score] for score in found}, curve)
 

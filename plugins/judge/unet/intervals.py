@@ -88,6 +88,22 @@ def interval(value: float | None, samples: Real, confidence: float, bounds: tupl
     return Interval(value, float(low), float(high))
 
 
+EVENTS = ("detection_rate", "false_alarm_rate", "defect_sensitivity", "sensitivity ", *COUNTS)
+"""Beginnings of the names of scores that count events."""
+
+
+def unanimous(found: Interval, ratio: Ratio, groups: NDArray[np.int64], confidence: float) -> Interval:
+    """The interval of a score that counts events, where none or every one of them happened: resamples cannot leave 0 or 1 then.
+
+    Of G independent sources that agree, another one disagrees with a chance of up to 1 - (alpha/2)^(1/G) (Clopper & Pearson 1934).
+    """
+    if found.low is None or found.high is None or not (found.low == found.high == found.value):
+        return found
+    sources = len(np.unique(groups[np.atleast_2d(ratio.bottom)[0] > 0]))
+    room = 1 - ((1 - confidence) / 2) ** (1 / max(sources, 1))
+    return Interval(found.value, found.value, room) if found.value == 0 else Interval(found.value, 1 - room, found.value)
+
+
 def difference(
     model: Mapping[str, Ratio], baseline: Mapping[str, Ratio], samples: tuple[Mapping[str, Real], Mapping[str, Real]], confidence: float
 ) -> dict[str, Interval]:

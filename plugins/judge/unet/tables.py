@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fabloom.kinds import Chart, ImageSet, Table
 
-from .intervals import Interval, interval, resampled
+from .intervals import Interval, interval, resampled, unanimous
 from .metrics import MOVED, Ratio, changed, scores
 from .moves import IDENTITY
 from .params import EvaluateParams
@@ -100,11 +100,9 @@ def apart(
             hits = sweep.hits[:, sweep.levels.index(p.seen.threshold)] & (sort == index)
             every = test.defects.per_image(sort == index)
             ratio = Ratio(test.defects.per_image(hits), np.broadcast_to(every, (len(hits), len(every))))
-            draw = torch.Generator().manual_seed(0)
-            samples = resampled(  # of one or two defects an interval would only show that they are few
-                {"found": ratio}, test.groups, params.resamples, draw
-            )["found"]
-            row.append(told(interval(ratio.value, samples, params.confidence)))
+            samples = resampled({"found": ratio}, test.groups, params.resamples, torch.Generator().manual_seed(0))["found"]
+            ends = interval(ratio.value, samples, params.confidence)
+            row.append(told(unanimous(ends, ratio, test.groups, params.confidence)))
         rows.append(row)
     return Table([what, "defects", *(f"found by the {name}" for name in trained)], rows)
 
