@@ -8,6 +8,7 @@
     ├── EnvironmentProblem           3   device, weights, disk, permission
     │   └── PluginError                  a plugin that this pipeline needs is broken or collides
     ├── StepFailed                   1   a step's own code raised, or its process died
+    ├── RunFailed                        a run in Python that did not end well: the code of its first failure
     ├── DamagedArtifact              1   bytes in the store are not the bytes that were committed
     └── Interrupted                130   stopped on request; a rerun goes on from the checkpoint
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class FabloomError(Exception):
@@ -64,6 +66,15 @@ class StepFailed(FabloomError):
     def __init__(self, step: str, message: str) -> None:
         super().__init__(f"step '{step}' failed: {message}")
         self.step = step
+
+
+class RunFailed(FabloomError):
+    """A run from Python in which a step failed or was stopped. `result` is its `RunResult`, `exit_code` that of the first failure."""
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
+        self.exit_code = int(result.exit_code)
 
 
 class DamagedArtifact(FabloomError):

@@ -54,7 +54,7 @@ EVERY = [path for paths in MODULES.values() for path in paths]
 
 
 FLOORS = {
-    **dict.fromkeys(("errors", "params", "hashing", "durable", "regular", "plain_yaml", "notes", "progress", "network", "deprecation", "pipeline", "precision"), 0),
+    **dict.fromkeys(("errors", "params", "hashing", "durable", "regular", "plain_yaml", "notebook", "notes", "progress", "network", "deprecation", "pipeline", "precision"), 0),
     "kinds": 1, "method": 2, "hooks": 3, "registry": 3, "planning": 4, "running": 5,
     **dict.fromkeys(("artifacts", "context", "plan", "execute", "keys"), 6),  # the names that came first
 }  # fmt: skip
@@ -199,8 +199,8 @@ def test_importing_fabloom_and_its_door_is_light() -> None:
 def test_the_public_names() -> None:
     wanted = {
         "Artifact", "Context", "DamagedArtifact", "DataError", "EnvironmentProblem", "Exhibit", "FabloomError", "Fields", "ImageSet", "Interrupted", "LazyArray",
-        "Messenger", "Method", "Metric", "Model", "Network", "OfflineData", "Params", "Pipeline", "PipelineError", "PlannedStep", "Report", "RowSpec", "RunResult", "Source",
-        "Step", "StepFailed", "StepResult", "Table", "UserError", "hookimpl", "open_store", "run", "task",
+        "Messenger", "Method", "Metric", "Model", "Network", "OfflineData", "Params", "Pipeline", "PipelineError", "PlannedStep", "Report", "RowSpec", "RunFailed", "RunResult", "Source",
+        "Step", "StepFailed", "StepResult", "Table", "UserError", "hookimpl", "method", "open_store", "run", "task",
     }  # fmt: skip
     assert set(fabloom.__all__) == wanted and fabloom.__all__ == sorted(fabloom.__all__)
     for name in fabloom.__all__:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from fabloom.notebook import html
+
 from .arrays import LazyArray
 from .exhibit import Exhibit, Table
 
@@ -163,4 +165,8 @@ class Artifact:
             told = f": {self.summary()}"
         except Exception:  # of a damaged artifact its name is still shown
             told = ""
-        return f"{type(self).__name__}({self.key[:12]}{told})"
+        return f"{type(self).__name__}({self.key[:12] or 'in memory'}{told})"
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: the exhibits."""
+        return html(self)

@@ -15,6 +15,7 @@ from .streaming import rebatched
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
 DIMS = {"values": ("channel", "y", "x"), "valid": ("y", "x")}
@@ -65,6 +66,12 @@ class Fields(Artifact):
 
     def __len__(self) -> int:
         return self.values.shape[0]
+
+    def to_torch(self, name: str = "values", rows: Any = slice(None)) -> torch.Tensor:
+        """An array of the maps as a tensor on the CPU, whole or some rows of it: `values` float32 [N,C,H,W], `valid` uint8 [N,H,W]."""
+        from .conversion import tensor
+
+        return tensor(self.array(name)[rows])
 
     @classmethod
     def write(

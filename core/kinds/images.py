@@ -11,13 +11,16 @@ from fabloom.errors import DataError
 from .arrays import LazyArray
 from .artifact import Artifact, RowSpec, Staging, Writing
 from .exhibit import Exhibit
-from .masks import agreed_domain, check_classes, tells_classes
+from .masks import agreed_domain, check_classes, is_defect, tells_classes
 from .origin import check_source, named, read_origins
 from .streaming import streamed
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas
+    import torch
     from numpy.typing import NDArray
+    from PIL import Image
 
     from .streaming import Batch
 
@@ -171,6 +174,79 @@ class ImageSet(Artifact):
             kept["mask_classes"] = True
         ctx.staging.attrs.update({**(attrs or {}), **kept})
         return cls(ctx.staging.as_reader())
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        *,
+        masks: Any = None,
+        domain: Any = None,
+        names: Sequence[str] | None = None,
+        references: Any = None,
+        labels: Any = None,
+        class_names: Sequence[str] | None = None,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """A set in memory, of arrays: to look at, for `store.put`, or as an input of `fabloom.run` and of a method's tasks.
+
+        `images` and `references` are uint8 [N,C,H,W] or [N,H,W], or N pictures of one size (arrays, PIL images); `masks` bool or uint8
+        [N,H,W]; `domain` (0 clean, 1 defect) and `labels` N numbers; `names` a name for each image, as of its file: images of one name
+        count as one source. The set has no key: in a store it gets one that follows from its content. Raises DataError as `write`.
+
+        >>> ImageSet.from_arrays([[[0, 255], [255, 0]]])
+        Traceback (most recent call last):
+        fabloom.errors.DataError: images must be uint8, from 0 to 255, not int64.
+        """
+        from .given import column, image_stack, index_of, mask_stack
+        from .memory import Held
+
+        stack = image_stack("images", images)
+        given: dict[str, Any] = {}
+        if names is not None:
+            given["source"], given["source_names"] = index_of(names)
+        return cls.write(
+            Held(),
+            stack,
+            masks=None if masks is None else mask_stack(masks),
+            references=None if references is None else image_stack("references", references),
+            domain=None if domain is None else column("domain", domain, "int8"),
+            labels=None if labels is None else column("labels", labels, "int16"),
+            class_names=class_names,
+            attrs=attrs,
+            **given,
+        )
+
+    def to_torch(self, name: str = "images", rows: Any = slice(None)) -> torch.Tensor:
+        """An array of the set as a tensor on the CPU, whole or some rows of it: `images` uint8 [N,C,H,W], `masks` [N,H,W]."""
+        from .conversion import tensor
+
+        return tensor(self.array(name)[rows])
+
+    def to_pil(self, rows: Any = slice(None)) -> list[Image.Image]:
+        """The images, or some rows of them, as PIL images: grey or RGB."""
+        from .conversion import pictures
+
+        return pictures(self.images[rows])
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each image, as far as it is known: the file that it comes from, domain, class, pixels of defects in its mask.
+
+        Raises EnvironmentProblem where pandas is not installed.
+        """
+        from .conversion import frame
+
+        columns: dict[str, Any] = {}
+        if self.source is not None:
+            columns["source"] = [self.source_names[index] for index in self.source[:].tolist()]
+        if self.domain is not None:
+            columns["domain"] = self.domain[:]
+        if self.labels is not None:
+            columns["class"] = [self.class_names[index] for index in self.labels[:].tolist()]
+        if self.masks is not None:
+            blocks = (self.masks[start : start + self.BLOCK] for start in range(0, len(self), self.BLOCK))
+            columns["defect_pixels"] = [int(area) for block in blocks for area in is_defect(block).sum((1, 2))]
+        return frame({"image": range(len(self)), **columns}).set_index("image")
 
     @classmethod
     def _append(cls, staging: Staging, count: int, block: int, blocks: Iterator[dict[str, NDArray[Any]]]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
-from fabloom.errors import DataError
+from fabloom.errors import DataError, did_you_mean
 
 from .artifact import Artifact, Writing
 from .exhibit import Chart, Exhibit, Table
@@ -15,6 +15,7 @@ from .metric import check_headline, described, facts, leaves, plain
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas
     from numpy.typing import NDArray
 
 
@@ -103,6 +104,28 @@ class Report(Artifact):
             **({"gallery": gallery.write(ctx.staging)} if gallery is not None else {}),
         })  # fmt: skip
         return cls(ctx.staging.as_reader())
+
+    def to_frame(self, table: str | None = None) -> pandas.DataFrame:
+        """A row for each metric: its path, value, interval (low, high), unit, better, role; or the table of that title.
+
+        Raises DataError for a title that is none, EnvironmentProblem where pandas is not installed.
+        """
+        from .conversion import frame
+
+        if table is not None:
+            tables = self.tables
+            if table not in tables:
+                raise DataError(f"the report has no table '{table}'.{did_you_mean(table, tables)}")
+            rows, names = tables[table].rows, tables[table].columns
+            return frame({str(name): [row[place] for row in rows] for place, name in enumerate(names)})
+        found = leaves(self.described)
+        return frame({
+            "metric": [" / ".join(path) for path in found],
+            "value": [one.value for one in found.values()],
+            "low": [one.interval[0] if one.interval else None for one in found.values()],
+            "high": [one.interval[1] if one.interval else None for one in found.values()],
+            **{name: [getattr(one, name) for one in found.values()] for name in ("unit", "better", "role")},
+        })  # fmt: skip
 
     @classmethod
     def summarise(cls, manifest: Mapping[str, Any]) -> str:

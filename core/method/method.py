@@ -105,7 +105,7 @@ class TaskSpec:
         return f"{tag} ({required})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PlannedStep:
     """One step, ready to run: `inputs` are keys by port, `upstream` the steps of this pipeline it waits for.
 
@@ -121,6 +121,9 @@ class PlannedStep:
     key: str
     preimage: Mapping[str, Any]
     pipeline: str = ""
+
+    def __repr__(self) -> str:
+        return f"PlannedStep({self.name}: {self.task} {self.key[:12]})"
 
     @property
     def task(self) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fabloom.errors import Interrupted
+
 from .method import PlannedStep
 
 
@@ -66,7 +68,12 @@ class StepResult:
     seconds: float = 0.0
     error: str = ""
     exit_code: int = 0
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def outcome(self) -> str:
+        """The status as people read it: a step that ended because a stop was asked for did not fail, it is 'stopped'."""
+        return "stopped" if self.status == "failed" and self.exit_code == Interrupted.exit_code else self.status
 
     @classmethod
     def of(cls, step: PlannedStep | StepRequest, status: str, **more: Any) -> StepResult:

@@ -14,13 +14,14 @@ from fabloom.errors import PipelineError, UserError, did_you_mean
 from fabloom.kinds.store import Store
 from fabloom.method import PlannedStep, Port, TaskSpec
 from fabloom.method.blame import own_fault
+from fabloom.notebook import html
 from fabloom.pipeline import Pipeline, Step, validation_error
 from fabloom.registry import Registry
 
 from .keys import artifact_key, canonical_params, preimage, step_seed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """All steps in an order in which they can run."""
 
@@ -30,6 +31,12 @@ class Plan:
     @cached_property
     def _named(self) -> dict[str, PlannedStep]:
         return {step.name: step for step in self.steps}
+
+    def __repr__(self) -> str:
+        return f"Plan({self.pipeline.name}: {', '.join(step.name for step in self.steps)})"
+
+    def _repr_html_(self) -> str | None:
+        return html(self)
 
     def keys(self) -> set[str]:
         """What a run of it reads or makes: the steps' own keys, and those of stored artifacts that they take."""

@@ -23,13 +23,15 @@ NAMES = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 COUNT_CUDA = "import torch,sys; sys.stdout.write(str(torch.cuda.device_count()))"
 
 
-def check_device(name: str) -> None:
+def check_device(name: str, *, present: bool = True) -> None:
     """Raise UserError for a name that is no device, EnvironmentProblem for one that is not there, before anything expensive runs.
 
-    A CUDA device is counted in a short process of its own: a process that touched CUDA cannot fork steps.
+    It need not be `present` where everything is reused: what is computed on no device is asked of none. A CUDA device is counted in a short process of its own: a process that touched CUDA cannot fork steps.
     """
     if not NAMES.fullmatch(name):
         raise UserError(f"device '{name}' is not known. Use auto, cpu, cuda, cuda:N or mps.")
+    if not present:
+        return
     if name.startswith("cuda"):
         answer = subprocess.run([sys.executable, "-P", "-c", COUNT_CUDA], capture_output=True, text=True, check=False)
         count = int(answer.stdout) if answer.stdout.isdigit() else 0

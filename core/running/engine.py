@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fabloom.errors import FabloomError
+from fabloom.errors import FabloomError, Interrupted
 from fabloom.kinds.store import Store
 from fabloom.method import Method, Options, PlannedStep, StepResult
 from fabloom.method.blame import own_fault
@@ -38,6 +38,8 @@ class Engine:
     emit: Emit = silent
     stop: Callable[[], bool] = lambda: False
     executor: Executor | None = None
+    keep_going: bool = False
+    """After a failure, steps that do not need what failed run all the same."""
 
     def emit_for(self, step: PlannedStep) -> Emit:
         """Where events of `step` go."""
@@ -49,6 +51,8 @@ class Engine:
         try:
             if self.store.has(step.key) and step.name not in self.options.redo:
                 result = StepResult.committed(step, "reused", self.store.manifest(step.key))
+            elif self.stop():
+                raise Interrupted(f"step '{step.name}' was not begun: a stop was asked for. Run the same command again to go on.")
             else:
                 result = self._execute(step)
         except (FabloomError, KeyboardInterrupt, OSError) as error:
@@ -110,15 +114,29 @@ def prepare(plan: Plan, engine: Engine) -> None:
             method.prepare(steps, Messenger(engine.emit_for(steps[0]), engine.stop))
 
 
+def hindrance(step: PlannedStep, results: Mapping[str, StepResult], *, keep_going: bool) -> str:
+    """Why a step is not to be started, after these results by name: what it waits for, or what has ended the run; '' where it may be.
+
+    After a stop nothing is started; after a failure nothing either, or with `keep_going` what does not need the failed step.
+    """
+    bad = [result for result in results.values() if result.status == "failed"]
+    stopped = next((result for result in bad if result.outcome == "stopped"), None)
+    if stopped is not None:
+        return f"the run was stopped in step '{stopped.name}'"
+    if bad and not keep_going:
+        return f"step '{bad[0].name}' failed"
+    lost = [results[name] for name in step.upstream if name in results and results[name].status in ("failed", "skipped")]
+    needs = [f"'{one.name}', which {'failed' if one.status == 'failed' else 'was skipped'}" for one in lost]
+    return f"it needs {' and '.join(needs)}" if needs else ""
+
+
 def run_inline(plan: Plan, engine: Engine) -> list[StepResult]:
-    """Run the steps one after another in this process; after a failure the rest is skipped."""
-    results: list[StepResult] = []
-    bad: StepResult | None = None
+    """Run the steps one after another in this process; after a failure the rest is skipped, or with `keep_going` what needs it."""
+    results: dict[str, StepResult] = {}
     for step in plan.steps:
-        results.append(skipped(step, f"step '{bad.name}' failed") if bad else engine.perform(step))
-        if bad is None and results[-1].status == "failed":
-            bad = results[-1]
-    return results
+        why = hindrance(step, results, keep_going=engine.keep_going)
+        results[step.name] = skipped(step, why) if why else engine.perform(step)
+    return list(results.values())
 
 
 def exit_code(results: Sequence[StepResult]) -> int:

@@ -147,6 +147,9 @@ def run(
         list[str] | None, typer.Option("--redo", metavar="STEP", help="Make this step's artifact again although it is there. Repeatable.")
     ] = None,
     checkpoint: Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints inside a step.")] = 30.0,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", "-k", help="After a failure, run the steps that do not need the failed one. Its exit code stays.")
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Run a pipeline. Finished steps are reused, a killed step goes on from its last checkpoint: just run it again."""
@@ -157,6 +160,7 @@ def run(
         result = api.run(
             pipeline, set=set_ or [], store=store, seed=seed, engine=engine, runner=runner, device=device, redo=redo or [],
             checkpoint_seconds=checkpoint, registry=registry, emit=live.emit if live is not None else silent, stop=stop,
+            keep_going=keep_going, check=False,
         )  # fmt: skip
     if json_:
         emit_json(result.as_dict())

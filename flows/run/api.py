@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ from fabloom.running.device import check_device
 from fabloom.running.engine import Engine, prepare, run_inline
 from fabloom.running.threads import threads
 
+from .given import Given, in_place_of, stored_inputs
 from .log import record
 from .result import RunResult
 
@@ -71,27 +73,51 @@ def run(
     emit: Emit = silent,
     stop: Callable[[], bool] = lambda: False,
     registry: Registry | None = None,
+    inputs: Mapping[str, Given] | None = None,
+    keep_going: bool = False,
+    check: bool = True,
 ) -> RunResult:
-    """Run a pipeline: reuse what is committed, make the rest, render the report page.
+    """Run a pipeline: reuse what is committed, make the rest, render the report page. `result["step"]` is a step's artifact.
 
-    `engine="inline"` goes through the plan in this process, and runs each step here or where `executor` does (it is not closed);
-    `"prefect"` runs a Prefect flow with each step in a worker process.
-    Raises UserError for a pipeline that does not type-check; a step's failure is in the result, see `exit_code`.
+    * `pipeline`: a registered name, the path of a YAML file, a `Pipeline`, or its plain data, in which the inputs of a step may also be
+      artifacts and arrays.
+    * `inputs`: what stands in for steps of these names: an artifact (in memory or of any store), an array uint8 [N,C,H,W] of images, a
+      folder of images, `ref:NAME` or `key:HEX`. Steps that only a replaced one needed are left out.
+    * `store`: its place, or an open one; by default FABLOOM_STORE, else `./.fabloom`.
+    * `set`: overrides as of `--set`, as in `["steps.model.params.steps=200"]`. `seed`: of the whole pipeline.
+    * `engine`: "inline" goes through the plan in this process, and runs each step here or where `executor` does (it is not closed);
+      "prefect" runs a Prefect flow with each step in a process of its own, on the task `runner` "threads", "dask" or "ray".
+    * `device`: auto, cpu, cuda, cuda:N or mps. It must be there where anything runs.
+    * `redo`: names of steps that are made again although their artifacts are there.
+    * `keep_going`: after a failure, steps that do not need the failed one run all the same.
+    * `checkpoint_seconds`: between two checkpoints inside a step.
+    * `emit`: is called with each event (`fabloom.progress`), from any thread. `stop`: is asked often; once it gives True, running steps
+      stop at their next checkpoint, and none starts.
+    * `registry`: the plugins, where they are loaded already.
+    * `check`: False gives the result of a run that failed or was stopped back, see its `exit_code`.
+
+    Raises UserError for a pipeline that does not type-check, before anything runs, and RunFailed, with the result in it, where a step
+    failed or was stopped.
     """
     registry = registry or Registry.load()
     opened = open_store(store, registry) if store is None or isinstance(store, str | Path) else store
-    plan = make_plan(load_pipeline(pipeline, registry).override(set, seed), registry, opened)
+    if isinstance(pipeline, dict):
+        pipeline = stored_inputs(pipeline, opened)
+    built, keys = in_place_of(load_pipeline(pipeline, registry), inputs or {}, opened)
+    plan = make_plan(built.override(set, seed), registry, opened)
     for name in redo:
         plan.step(name)
     if engine not in ("inline", "prefect"):
         raise UserError(f"engine '{engine}' is not known.{did_you_mean(engine, ('inline', 'prefect'))}")
-    if any(not opened.has(step.key) or step.name in redo for step in plan.steps):
-        check_device(device)
+    check_device(device, present=any(not opened.has(step.key) or step.name in redo for step in plan.steps))
     if executor is not None and engine != "inline":
         raise UserError("an executor is used by engine 'inline' alone; leave one of both out")
-    performer = Engine(registry, opened, Options(device, checkpoint_seconds, tuple(redo)), emit, stop, executor)
+    performer = Engine(registry, opened, Options(device, checkpoint_seconds, tuple(redo)), emit, stop, executor, keep_going)
     with opened.pinned(plan.keys()):
-        return _perform(plan, performer, engine, runner)
+        result = replace(_perform(plan, performer, engine, runner), given=keys)
+    if check:
+        result.check()
+    return result
 
 
 def _perform(plan: Plan, performer: Engine, engine: EngineName, runner: RunnerName) -> RunResult:
@@ -132,4 +158,4 @@ def finish(plan: Plan, results: list[StepResult], store: Any) -> RunResult:
             from fabloom.flows.report.page import write_page
 
             write_page(page, plan, results, store)
-    return RunResult(name, plan, results, reports[-1].metrics if reports else {}, page)
+    return RunResult(name, plan, results, reports[-1].metrics if reports else {}, page, store)

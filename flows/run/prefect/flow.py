@@ -26,7 +26,8 @@ def run_pipeline(
 ) -> dict[str, Any] | State[Any]:
     """Run a pipeline (plain data, a registered name or a path) with `--set` overrides; the flow that deployments point at.
 
-    `options`: store (URL), seed, device, redo (list of step names), checkpoint_seconds. Returns what `fabloom run --json` prints.
+    `options`: store (URL), seed, device, redo (list of step names), checkpoint_seconds, keep_going.
+    Returns what `fabloom run --json` prints.
     """
     from fabloom.flows.run.prefect import session
 

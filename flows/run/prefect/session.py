@@ -24,7 +24,7 @@ from fabloom.method import Options, PlannedStep, StepRequest, StepResult
 from fabloom.planning.plan import Plan, make_plan
 from fabloom.progress import Emit
 from fabloom.registry import Registry
-from fabloom.running.engine import Engine, prepare, skipped
+from fabloom.running.engine import Engine, hindrance, prepare, skipped
 from fabloom.running.executors import ProcessExecutor
 from fabloom.running.requests import request_of, step_of
 
@@ -59,9 +59,10 @@ class Session:
         return next((r for r in self.results.values() if r.status == "failed"), None)
 
     def perform(self, name: str, emit: Emit) -> StepResult:
-        """Run or reuse a step, unless one has failed."""
-        step, failure = self.plan.step(name), self.failure()
-        result = skipped(step, f"step '{failure.name}' failed") if failure else replace(self.engine, emit=emit).perform(step)
+        """Run or reuse a step, unless one has failed that ends the run, or that it needs."""
+        step = self.plan.step(name)
+        why = hindrance(step, self.results, keep_going=self.engine.keep_going)
+        result = skipped(step, why) if why else replace(self.engine, emit=emit).perform(step)
         self.results[name] = result
         return result
 
@@ -118,9 +119,11 @@ def run(
     built = load_pipeline(pipeline, registry).override(overrides or [], given.pop("seed", None))
     store = open_store(given.pop("store", None), registry)
     plan = make_plan(built, registry, store)
+    keep_going = bool(given.pop("keep_going", False))
     chosen = Options(**{**given, "redo": tuple(given.get("redo", ()))})
     stop = threading.Event()
-    session = Session(Engine(registry, store, chosen, stop=stop.is_set, executor=_executor_for(plan)), plan, stop=stop)
+    engine = Engine(registry, store, chosen, stop=stop.is_set, executor=_executor_for(plan), keep_going=keep_going)
+    session = Session(engine, plan, stop=stop)
     with store.pinned(plan.keys()):
         prepare(session.plan, session.engine)
         with _current(session):
@@ -176,7 +179,9 @@ def _steps(session: Session) -> dict[str, Any] | State[Any]:
         raise
     for step in plan.steps:
         if step.name not in session.results:
-            session.results[step.name] = _from_state(step, futures[step.name].state, engine)
+            found = _from_state(step, futures[step.name].state, engine)
+            why = hindrance(step, session.results, keep_going=engine.keep_going) if found.status == "skipped" else ""
+            session.results[step.name] = replace(found, error=why or found.error)
     result = session.finish()
     wait_for_server(session.notice, engine.stop)
     publish(result, engine)
@@ -184,7 +189,7 @@ def _steps(session: Session) -> dict[str, Any] | State[Any]:
     if failure is None:
         return result.as_dict()
     ended = Cancelled if failure.exit_code == Interrupted.exit_code else Failed
-    return ended(message=f"step '{failure.name}' failed: {failure.error}")  # returned, where an exception would print its traceback
+    return ended(message=f"step '{failure.name}' {failure.outcome}: {failure.error}")  # returned, where an exception would print its traceback
 
 
 def _wait(futures: Iterable[Any], notice: Notice) -> None:
