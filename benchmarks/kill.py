@@ -83,7 +83,8 @@ def live(store: str, engine: str, out: int) -> int:
 
     executor = ProcessExecutor(["torch", "zarr"]) if engine == "processes" else None
     name: Any = "inline" if executor else engine
-    result = api.run(PIPELINE, store=store, engine=name, executor=executor, device="cpu", checkpoint_seconds=0.1, emit=emit)
+    how: dict[str, Any] = {"store": store, "engine": name, "device": "cpu", "checkpoint_seconds": 0.1, "emit": emit, "check": False}
+    result = api.run(PIPELINE, executor=executor, **how)
     if executor:
         executor.close()
     bad = next((step.error for step in result.steps if step.status == "failed"), "")

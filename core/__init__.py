@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from fabloom.flows.run.result import RunResult
 
     from .errors import (
-        DamagedArtifact, DataError, EnvironmentProblem, FabloomError, Interrupted, PipelineError, RunFailed, StepFailed, UserError,
+        DamagedArtifact,
+        DataError,
+        EnvironmentProblem,
+        FabloomError,
+        Interrupted,
+        PipelineError,
+        RunFailed,
+        StepFailed,
+        UserError,
     )  # fmt: skip
     from .hooks import hookimpl
     from .kinds import Artifact, Exhibit, Fields, ImageSet, LazyArray, Metric, Model, OfflineData, Report, RowSpec, Table

@@ -5,15 +5,16 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 GROUP = "fabloom.notebook"
-"""Entry points of it are called `html` and lead to a function from an object to a piece of HTML."""
+"""The entry point of it is called `html` and leads to a function from an object to a piece of HTML."""
 
 
 def html(shown: object) -> str | None:
     """The object as HTML; None where nothing draws it, or it cannot be drawn: a notebook then shows its `repr`."""
-    for point in entry_points(group=GROUP, name="html"):
-        try:
-            drawn: str = point.load()(shown)
-        except Exception:  # of a damaged artifact its name is still shown
-            continue
-        return drawn
-    return None
+    point = next(iter(entry_points(group=GROUP, name="html")), None)
+    if point is None:
+        return None
+    try:
+        drawn: str = point.load()(shown)
+    except Exception:  # of a damaged artifact its name is still shown
+        return None
+    return drawn

@@ -26,7 +26,8 @@ COUNT_CUDA = "import torch,sys; sys.stdout.write(str(torch.cuda.device_count()))
 def check_device(name: str, *, present: bool = True) -> None:
     """Raise UserError for a name that is no device, EnvironmentProblem for one that is not there, before anything expensive runs.
 
-    It need not be `present` where everything is reused: what is computed on no device is asked of none. A CUDA device is counted in a short process of its own: a process that touched CUDA cannot fork steps.
+    It need not be `present` where everything is reused: nothing is computed then. A CUDA device is counted in a short process of its
+    own: a process that touched CUDA cannot fork steps.
     """
     if not NAMES.fullmatch(name):
         raise UserError(f"device '{name}' is not known. Use auto, cpu, cuda, cuda:N or mps.")

@@ -57,7 +57,7 @@ PICTURES = {
 def make(name: str, store: Path) -> dict[str, Artifact]:
     """Run the pipeline `name` of pictures/ in this process, on the CPU. Exits with the error of a step that fails."""
     opened = fabloom.open_store(store)
-    result = fabloom.run(Pipeline.load(FOLDER / f"{name}.yaml"), store=opened, engine="inline", device="cpu")
+    result = fabloom.run(Pipeline.load(FOLDER / f"{name}.yaml"), store=opened, engine="inline", device="cpu", check=False)
     for step in result.steps:
         if step.error:
             sys.exit(f"{name}: step '{step.name}' failed: {step.error}")

@@ -148,7 +148,8 @@ def run(
     ] = None,
     checkpoint: Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints inside a step.")] = 30.0,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", "-k", help="After a failure, run the steps that do not need the failed one. Its exit code stays.")
+        bool,
+        typer.Option("--keep-going", "-k", help="After a failure, run the steps that do not need the failed one. Its exit code stays."),
     ] = False,
     json_: JsonOption = False,
 ) -> None:

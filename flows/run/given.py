@@ -49,10 +49,9 @@ def stored_inputs(content: Mapping[str, Any], store: Store) -> dict[str, Any]:
         return dict(content)
     made = {}
     for name, step in steps.items():
-        inputs = step.get("inputs") if isinstance(step, Mapping) else None
-        if isinstance(inputs, Mapping):
-            step = {**step, "inputs": {port: named(f"steps.{name}.inputs.{port}", source) for port, source in inputs.items()}}
-        made[name] = step
+        inputs = step.get("inputs") if isinstance(step, Mapping) and isinstance(step.get("inputs"), Mapping) else None
+        stored = {port: named(f"steps.{name}.inputs.{port}", source) for port, source in inputs.items()} if inputs else {}
+        made[name] = {**step, "inputs": stored} if stored else step
     return {**content, "steps": made}
 
 
@@ -74,7 +73,8 @@ def in_place_of(pipeline: Pipeline, inputs: Mapping[str, Given], store: Store) -
         step = content["steps"][name]
         params = step["params"] if step["task"] == LOAD else {}
         content["steps"][name] = {"task": LOAD, "inputs": {}, "params": {**params, "path": str(given)}, "seed": step["seed"]}
-    steps = _needed(content["steps"], set(keys))
+    gone = _only_for(pipeline, set(inputs)) | set(keys)
+    steps = {name: step for name, step in content["steps"].items() if name not in gone}
     if not steps:
         raise UserError("inputs: every step of the pipeline is given, so nothing is left to run")
     for step in steps.values():
@@ -88,17 +88,14 @@ def _renamed(source: Any, keys: Mapping[str, str]) -> Any:
     return f"key:{keys[source]}" if source in keys else source
 
 
-def _needed(steps: Mapping[str, Any], replaced: set[str]) -> dict[str, Any]:
-    """The steps without the replaced ones, and without those that nobody but these used."""
-    gone = set(replaced)
-    while True:
-        users: dict[str, set[str]] = {name: set() for name in steps}
-        for name, step in steps.items():
-            for source in step["inputs"].values():
-                for one in source if isinstance(source, list) else [source]:
-                    if one in users:
-                        users[one].add(name)
-        more = {name for name, used in users.items() if used and used <= gone} - gone
-        if not more:
-            return {name: step for name, step in steps.items() if name not in gone}
-        gone |= more
+def _only_for(pipeline: Pipeline, replaced: set[str]) -> set[str]:
+    """The steps that nobody but the replaced ones used, and nobody but such steps."""
+    users: dict[str, set[str]] = {name: set() for name in pipeline.steps}
+    for name, step in pipeline.steps.items():
+        for source in step.inputs.values():
+            for one in source if isinstance(source, list) else [source]:
+                users.get(one, set()).add(name)
+    found: set[str] = set()
+    while more := {name for name, used in users.items() if used and used <= replaced | found} - replaced - found:
+        found |= more
+    return found

@@ -131,7 +131,10 @@ class MemoryStore(BaseStore):
         known = {"key": staged.key, "digest": digest, "metrics": staged.attrs.get("metrics", {}), "arrays": arrays, "files": {}}
         manifest = json.loads(json.dumps({**facts, **known}))
         self._times[staged.key] = time.time()
-        self.committed[staged.key] = (manifest, MemoryReader(staged.key, digest, json.loads(json.dumps(staged.attrs)), staged.arrays, staged.layout))
+        self.committed[staged.key] = (
+            manifest,
+            MemoryReader(staged.key, digest, json.loads(json.dumps(staged.attrs)), staged.arrays, staged.layout),
+        )
         shutil.rmtree(self.work(staged.key), ignore_errors=True)
         return copy.deepcopy(manifest)
 

@@ -189,7 +189,9 @@ def _steps(session: Session) -> dict[str, Any] | State[Any]:
     if failure is None:
         return result.as_dict()
     ended = Cancelled if failure.exit_code == Interrupted.exit_code else Failed
-    return ended(message=f"step '{failure.name}' {failure.outcome}: {failure.error}")  # returned, where an exception would print its traceback
+    return ended(
+        message=f"step '{failure.name}' {failure.outcome}: {failure.error}"
+    )  # returned, where an exception would print its traceback
 
 
 def _wait(futures: Iterable[Any], notice: Notice) -> None:
