@@ -68,6 +68,8 @@ def run_step(
                 raise Interrupted("stopped while waiting for another process")
             if store.has(step.key) and not redo:
                 return StepResult.committed(step, "reused", store.manifest(step.key))
+            if stop():
+                raise Interrupted(f"step '{step.name}' was not begun: a stop was asked for. Run the same command again to go on.")
             if not store.has(step.key):
                 store.set_aside(step.key)  # a folder that lost its manifest
             with lease(options.device, emit) as device:

@@ -33,6 +33,8 @@ def _forget() -> None:
     for number in STOPPING:
         if signal.getsignal(number) in _handlers:
             signal.signal(number, signal.SIG_DFL)
+    if _handlers:
+        signal.set_wakeup_fd(-1)  # what a fork hears is not told to who waits for our signals
     _handlers.clear()
 
 

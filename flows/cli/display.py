@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self, cast
 
-from fabloom.errors import Interrupted
 from fabloom.method import StepResult
 from fabloom.progress import Event
 
@@ -108,7 +107,7 @@ class LiveDisplay:
                     self._say(f"{name}: started on {event.get('device', 'this machine')}")
 
     def _finish(self, line: Line, result: dict[str, Any], known: bool) -> None:
-        line.task, line.status, line.progress = str(result["task"]), shown_status(str(result["status"]), int(result["exit_code"])), None
+        line.task, line.status, line.progress = str(result["task"]), StepResult(**result).outcome, None
         line.seconds = float(result["seconds"]) or (line.elapsed if known else 0.0)
         if self._live is None:
             took = f" in {clock(line.seconds)}" if line.status in ("ran", "failed", "stopped") else ""
@@ -120,6 +119,11 @@ class LiveDisplay:
             line.told = time.monotonic()
             told = ", ".join(part for part in describe(line.progress) if part)
             self._say(f"{line.name}: {line.progress['name']} {told}")
+
+    def say(self, message: str) -> None:
+        """One line of the command's own, above the live lines."""
+        with self._lock:
+            self._say(message, "bold")
 
     def _say(self, message: str, style: str = "") -> None:
         """One line above the live lines. Text is never markup: messages come from third parties."""
@@ -166,7 +170,7 @@ class LiveDisplay:
         for column in ("", "step", "task", "status", "took", "key"):
             grid.add_column(column, justify="right" if column == "took" else "left", overflow="fold")
         for r in results:
-            status = shown_status(r.status, r.exit_code)
+            status = r.outcome
             symbol, style = SYMBOLS.get(status, SYMBOLS["skipped"])
             took = clock(r.seconds) if r.status == "ran" else ""
             cells = (symbol, r.name, r.task, status, took, r.key[:12])
@@ -175,17 +179,12 @@ class LiveDisplay:
         for r in results:
             if r.status == "failed":
                 self._say("")
-                status = shown_status(r.status, r.exit_code)
+                status = r.outcome
                 self._say(f"{r.name} {status}: {r.error}" if r.name not in r.error else r.error, "red" if status == "failed" else "yellow")
                 self._say(NEXT.get(r.exit_code, OTHERWISE))
         if report_path is not None:
             self._say("")
             self._say(f"Report: {report_path}", "bold")
-
-
-def shown_status(status: str, exit_code: int) -> str:
-    """The status as people read it: a step that ended because a stop was asked for did not fail."""
-    return "stopped" if status == "failed" and exit_code == Interrupted.exit_code else status
 
 
 def describe(progress: Event) -> tuple[str, str]:

@@ -7,16 +7,15 @@ import errno
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from fabloom.errors import EnvironmentProblem, FabloomError, UserError
 from fabloom.progress import silent
-from fabloom.running.signals import answer, heard
 
 from .output import LostOutput, emit_json, quiet_stdout, say, settle, table, tell, unwritten
+from .stopping import StopRequest
 
 if TYPE_CHECKING:
     from fabloom.flows.run.result import RunResult
@@ -62,24 +61,6 @@ SetOption = Annotated[
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of the whole pipeline.")]
 WhatArgument = Annotated[str, typer.Argument(metavar="KEY|REF", help="A key, the first 6 or more of its characters, or a ref.")]
-
-
-class StopRequest:
-    """SIGINT, SIGTERM and SIGHUP ask a run to stop at its next checkpoint; a second one ends it at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        answer(heard(), self._ask)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        with contextlib.suppress(OSError):  # the terminal may have gone, which is why
-            typer.echo("\nStopping at the next checkpoint. Press Ctrl-C again to stop at once.", err=True)
-
-    def __call__(self) -> bool:
-        return self.asked
 
 
 def _version(asked: bool) -> None:
@@ -158,9 +139,10 @@ def run(
 
     registry, stop = load_registry(), StopRequest()
     with display(json_) as live:
+        emit = stop.watching(live.emit, live.say) if live is not None else stop.watching(silent)
         result = api.run(
             pipeline, set=set_ or [], store=store, seed=seed, engine=engine, runner=runner, device=device, redo=redo or [],
-            checkpoint_seconds=checkpoint, registry=registry, emit=live.emit if live is not None else silent, stop=stop,
+            checkpoint_seconds=checkpoint, registry=registry, emit=emit, stop=stop,
             keep_going=keep_going, check=False,
         )  # fmt: skip
     if json_:
@@ -369,7 +351,7 @@ def main() -> None:
     except OSError as error:
         code = _tell_system(error)
     if code == 130:
-        tell("fabloom: interrupted. Run the same command again to go on.")
+        tell("fabloom: stopped. Run the same command again to go on.")
     _leave(code)
 
 

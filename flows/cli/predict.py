@@ -9,8 +9,9 @@ import typer
 
 from fabloom.progress import silent
 
-from .main import JsonOption, StopRequest, StoreOption, app, conclude, display, load_registry
+from .main import JsonOption, StoreOption, app, conclude, display, load_registry
 from .output import emit_json, say
+from .stopping import StopRequest
 
 if TYPE_CHECKING:
     from fabloom.flows.export.klarf import Sheet
@@ -69,7 +70,7 @@ def predict(
     with display(json_) as live:
         result, found = predict_folder(
             model, images, out, load=load, segment=segment, table=table, klarf=sheet, store=store, device=device,
-            registry=registry, emit=live.emit if live is not None else silent, stop=stop,
+            registry=registry, emit=stop.watching(live.emit, live.say) if live is not None else stop.watching(silent), stop=stop,
         )  # fmt: skip
     if json_:
         emit_json({**result.as_dict(), "found": dict(found), "out": str(Path(out).absolute()) if found else None})

@@ -250,8 +250,13 @@ def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> Ru
 
     session = Session(replace(engine, executor=_executor_for(plan)), plan, on_term=_own_handler(), notice=Notice(client_patience()))
     named = run_pipeline.with_options(flow_run_name=plan.pipeline.name, task_runner=make_runner(runner, workers))
-    with answering():
-        start_server()
+    if not engine.stop():
+        with answering():
+            start_server()
+    if engine.stop():  # asked while Prefect was loading: no flow for what will not run
+        for step in plan.steps:
+            session.perform(step.name, engine.emit)
+        return session.finish()
     for handler in logging.getLogger().handlers:  # the terminal's; the lines still go to the server
         handler.addFilter(_untold)
     Unsent(session.notice).install()

@@ -263,7 +263,7 @@ def check_words(row: Death, number: str, told: str) -> None:
     if row.code == "130":
         assert "worker" in row.target or "Stopping at the next checkpoint" in told
         assert re.search(r"stopped after step 5 of 8 of 'main'\. Run the same command again to go on\.", told), told
-        assert told.endswith("fabloom: interrupted. Run the same command again to go on.\n"), told
+        assert told.endswith("fabloom: stopped. Run the same command again to go on.\n"), told
     if row.code == "1":
         who = "the step server" if row.target == "step server" else "its process"
         (line,) = [line for line in told.splitlines() if line.startswith("step 'model' failed")]
