@@ -10,12 +10,12 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from fabloom.durable import write_durably
-from fabloom.errors import DamagedArtifact, RefMoved, UserError, did_you_mean
+from fabloom.errors import DamagedArtifact, FabloomError, RefMoved, UserError, did_you_mean
 from fabloom.hashing import blake, canonical_json
 from fabloom.kinds.store import RefEntry
 from fabloom.regular import STRANGE, read_regular
@@ -31,6 +31,8 @@ LOCK = ".lock"
 """In the folder of refs: held while one of them changes."""
 MOVES = ("set", "rollback")
 """Actions that change what a ref points at."""
+DELETE = "delete"
+"""The action after which a ref begins anew: what it pointed at before is told by its log, and by nothing else."""
 
 
 class LocalRefs:
@@ -53,13 +55,20 @@ class LocalRefs:
         return self.root / f"{name}{SUFFIX}"
 
     def names(self) -> list[str]:
-        """All refs, also those in whose place no file is: nobody may decide as if they were not there. Raises OSError."""
+        """All refs but deleted ones, also those in whose place no file is: nobody may decide as if they were not there. Raises OSError."""
         found = []
         for folder, below, files in os.walk(self.root, onerror=_raise):
             odd = [name for name in below if name.endswith(SUFFIX)]
             below[:] = sorted(set(below) - set(odd))
             found += [Path(folder, name).relative_to(self.root).as_posix() for name in (*files, *odd) if name.endswith(SUFFIX)]
-        return sorted(name for path in found if self.safe(name := path.removesuffix(SUFFIX)))
+        return sorted(name for path in found if self.safe(name := path.removesuffix(SUFFIX)) and not self._is_deleted(name))
+
+    def _is_deleted(self, name: str) -> bool:
+        """False also where nobody can tell."""
+        try:
+            return self.read(name)[-1].action == DELETE
+        except (FabloomError, OSError):
+            return False
 
     def log(self, name: str) -> list[RefEntry]:
         """Everything that happened to the ref, oldest first. Raises UserError for an unknown ref, DamagedArtifact for a damaged one."""
@@ -81,24 +90,18 @@ class LocalRefs:
 
     def history(self, name: str) -> list[str]:
         """Keys that the ref has pointed at, oldest first."""
-        return [entry.key for entry in self.log(name) if entry.action in MOVES]
+        return [entry.key for entry in living(self.log(name)) if entry.action in MOVES]
 
     def get(self, name: str) -> str:
         """The key that the ref points at."""
         past = self.history(name)
         if not past:
-            raise _nowhere(name)
+            raise _nowhere(name, self.log(name))
         return past[-1]
 
     def held(self, name: str) -> frozenset[str]:
         """Keys that are not to be promoted: held, and not let go since."""
-        found: set[str] = set()
-        for entry in self.log(name):
-            if entry.action == "hold":
-                found.add(entry.key)
-            elif entry.action == "unhold":
-                found.discard(entry.key)
-        return frozenset(found)
+        return held_back(self.log(name))
 
     def set(self, name: str, key: str, *, expected: str | None = None, why: str = "") -> RefEntry:
         """Point the ref at `key`; nothing is appended where it is there already.
@@ -106,13 +109,9 @@ class LocalRefs:
         Raises RefMoved where `expected` is given and the ref points at something else by now, or at nothing.
         """
         with self._writing(name) as past:
-            current = next((entry for entry in reversed(past) if entry.action in MOVES), None)
-            now = current.key if current else None
-            if expected is not None and now != expected:
-                raise RefMoved(
-                    f"ref '{name}' points at {(now or 'nothing')[:12]}, not at {expected[:12]} any more: decide again on what is there"
-                )
-            if current is not None and now == key:
+            current = next((entry for entry in reversed(living(past)) if entry.action in MOVES), None)
+            _check_expected(name, current, expected)
+            if current is not None and current.key == key:
                 return current
             return self._append(name, past, [("set", key, why, expected)])[-1]
 
@@ -122,14 +121,14 @@ class LocalRefs:
         With `hold`, the key that is left is held, so that the next automatic promotion does not bring it back.
         """
         with self._writing(name) as past:
-            moves = [entry for entry in past if entry.action in MOVES]
+            moves = [entry for entry in living(past) if entry.action in MOVES]
             if not moves:
-                self.read(name)  # says that there is no such ref
-                raise _nowhere(name)
+                raise _nowhere(name, self.read(name))  # or says that there is no such ref
             left = moves[-1].key
             target = to or _before(moves)
             if target is None or target == left:
-                raise UserError(f"ref '{name}' has no earlier artifact to roll back to")
+                cure = "name one of its log with --to KEY, or set it" if len({entry.key for entry in moves}) > 1 else "set it to another"
+                raise UserError(f"ref '{name}' has no earlier artifact to roll back to; {cure}. See `fabloom ref log {name}`.")
             if to is not None and to not in {entry.key for entry in moves}:
                 raise UserError(f"ref '{name}' never pointed at {to[:12]}; see its log, or set it")
             reason = why or f"rollback of {moves[-1].n}"
@@ -145,6 +144,46 @@ class LocalRefs:
         """Let `key` be promoted again."""
         with self._writing(name) as past:
             return self._append(name, past, [("unhold", key, why, None)])[0]
+
+    def rename(self, name: str, new: str, *, expected: str | None = None, why: str = "") -> RefEntry:
+        """Give the ref another name, with all of its log. The old name's log stays, and says at its end where the ref went.
+
+        Raises UserError where the ref holds a key or `new` is taken, RefMoved as `set`.
+        """
+        target = self._file(new)
+        with self.alone():
+            for one in (name, new):
+                self.fetch(one)
+            past = self.read(name)
+            current = self._leaving(name, past, expected, "rename")
+            if name == new or (os.path.lexists(target) and not self._is_deleted(new)):
+                raise UserError(f"there is a ref '{new}' already; give another name, or delete it first")
+            before = self.read(new) if os.path.lexists(target) else []
+            moved = [*before, *(replace(entry, n=len(before) + entry.n) for entry in living(past))]
+            made = self._append(new, moved, [("rename", current.key, why or f"was '{name}'", expected)])[-1]
+            self._append(name, past, [(DELETE, current.key, why or f"renamed to '{new}'", expected)])
+            return made
+
+    def delete(self, name: str, *, expected: str | None = None, why: str = "") -> RefEntry:
+        """Let the ref point at nothing. Its log stays, and goes on where the ref is set again.
+
+        Raises UserError where it holds a key, RefMoved where `expected` is given and the ref is not there any more.
+        """
+        with self._writing(name) as past:
+            current = self._leaving(name, past or self.read(name), expected, "delete")
+            return self._append(name, past, [(DELETE, current.key, why, expected)])[-1]
+
+    def _leaving(self, name: str, past: list[RefEntry], expected: str | None, what: str) -> RefEntry:
+        """The last move of a ref that is to go, where it may."""
+        current = next((entry for entry in reversed(living(past)) if entry.action in MOVES), None)
+        _check_expected(name, current, expected)
+        held = sorted(held_back(past))
+        if held:
+            first = f"fabloom ref unhold {name} {held[0][:12]}"
+            raise UserError(f"ref '{name}' holds {len(held)} key{'s' * (len(held) > 1)} back; let go first, as by `{first}`, then {what} it")
+        if current is None:
+            raise _nowhere(name, past)
+        return current
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -236,7 +275,35 @@ def _before(moves: list[RefEntry]) -> str | None:
     return stack[-2] if len(stack) > 1 else None
 
 
-def _nowhere(name: str) -> UserError:
+def living(entries: Sequence[RefEntry]) -> list[RefEntry]:
+    """What counts of a log: what came after the last delete."""
+    deleted = [place for place, entry in enumerate(entries) if entry.action == DELETE]
+    return list(entries[deleted[-1] + 1 :] if deleted else entries)
+
+
+def held_back(entries: Sequence[RefEntry]) -> frozenset[str]:
+    """Keys that a log holds, and has not let go since."""
+    found: set[str] = set()
+    for entry in living(entries):
+        if entry.action == "hold":
+            found.add(entry.key)
+        elif entry.action == "unhold":
+            found.discard(entry.key)
+    return frozenset(found)
+
+
+def _check_expected(name: str, current: RefEntry | None, expected: str | None) -> None:
+    """Raise RefMoved where a ref is not at the key that somebody decided against."""
+    now = current.key if current else None
+    if expected is not None and now != expected:
+        at = (now or "nothing")[:12]
+        raise RefMoved(f"ref '{name}' points at {at}, not at {expected[:12]} any more: decide again on what is there")
+
+
+def _nowhere(name: str, entries: Sequence[RefEntry]) -> UserError:
+    gone = next((entry for entry in reversed(entries) if entry.action == DELETE), None)
+    if gone is not None and not living(entries):
+        return UserError(f"ref '{name}' was deleted ({gone.at or 'some time ago'}{f': {gone.why}' if gone.why else ''}); its log stays")
     return UserError(f"ref '{name}' points at nothing yet: its log has only holds. Set it with `fabloom ref set {name} KEY`.")
 
 

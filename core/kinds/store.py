@@ -24,7 +24,8 @@ from .artifact import Artifact, Staging
 @dataclass(frozen=True)
 class RefEntry:
     """One line of a ref's log. `n` counts from 1; `at` is UTC (empty in entries older than the log); `expected` is what a promotion
-    was decided against; `action` is set, rollback, hold or unhold, of which the first two move the ref to `key`.
+    was decided against; `action` is set, rollback, hold, unhold, rename or delete. The first two move the ref to `key`; a rename says under
+    which name the log began; after a delete the ref begins anew, with what happened before still in its log.
     """
 
     n: int
@@ -62,6 +63,14 @@ class Refs(Protocol):
 
     def hold(self, name: str, key: str, *, why: str = "") -> RefEntry: ...
     def unhold(self, name: str, key: str, *, why: str = "") -> RefEntry: ...
+    def rename(self, name: str, new: str, *, expected: str | None = None, why: str = "") -> RefEntry:
+        """Give the ref another name, with all of its log; the old name's log says so. UserError where it is held, or `new` is taken."""
+        ...
+
+    def delete(self, name: str, *, expected: str | None = None, why: str = "") -> RefEntry:
+        """Let the ref point at nothing; its log stays. Raises UserError while it holds a key, RefMoved as `set`."""
+        ...
+
     def held(self, name: str) -> frozenset[str]:
         """Keys that are not to be promoted."""
         ...

@@ -257,14 +257,21 @@ def export(
 WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, kept in the log.")]
 
 
+ExpectedOption = Annotated[
+    str | None, typer.Option(metavar="KEY|REF", help="Only if the ref still points at this: what was decided against.")
+]
+
+
 @refs.command("list")
 def ref_list(store: StoreOption = None, json_: JsonOption = False) -> None:
-    """List the refs."""
+    """List the refs, what each points at and what it holds back from being promoted."""
     opened = open_store(store)
     known: dict[str, str] = {}
+    held: dict[str, str] = {}
     damaged: dict[str, str] = {}
     for name in opened.refs.names():
         try:
+            held[name] = ", ".join(key[:12] for key in sorted(opened.refs.held(name)))
             known[name] = opened.refs.get(name)
         except UserError:  # it has only said so far what is held back
             continue
@@ -273,7 +280,9 @@ def ref_list(store: StoreOption = None, json_: JsonOption = False) -> None:
     if json_:
         emit_json(known)
     else:
-        table(["ref", "key"], [[name, known[name][:12] if name in known else "damaged"] for name in sorted({*known, *damaged})])
+        names = sorted({*known, *damaged, *(name for name, keys in held.items() if keys)})
+        points = {name: "damaged" if name in damaged else known.get(name, "nothing yet")[:12] for name in names}
+        table(["ref", "key", "holds back"], [[name, points[name], held.get(name, "")] for name in names])
     for told in damaged.values():
         tell(f"fabloom: {told}")
     raise typer.Exit(1 if damaged else 0)
@@ -294,9 +303,7 @@ def ref_log(name: RefArgument, store: StoreOption = None, json_: JsonOption = Fa
 def ref_set(
     name: RefArgument,
     key: WhatArgument,
-    expected: Annotated[
-        str | None, typer.Option(metavar="KEY|REF", help="Only if the ref still points at this: what was decided against.")
-    ] = None,
+    expected: ExpectedOption = None,
     why: WhyOption = "",
     store: StoreOption = None,
     json_: JsonOption = False,
@@ -305,9 +312,14 @@ def ref_set(
     looked = open_store(store)  # before a store is opened to be changed, which makes it where none is
     full, before = looked.resolve(key), looked.resolve(expected) if expected else None
     opened = open_store(store, read_only=False)
+    known = len(opened.refs.log(name)) if name in opened.refs.names() else 0
     with opened.pinned([full]):  # no gc that is deciding takes it before the ref holds it
         opened.resolve(f"key:{full}")
-        _told(name, opened.refs.set(name, full, expected=before, why=why), json_)
+        entry = opened.refs.set(name, full, expected=before, why=why)
+    if not json_ and entry.n <= known:
+        say(f"{name} is at {full[:12]} already{f', since {entry.at}' if entry.at else ''}; nothing was changed")
+    else:
+        _told(name, entry, json_)
 
 
 @refs.command("rollback")
@@ -324,6 +336,41 @@ def ref_rollback(
     looked.refs.get(name)
     back = looked.resolve(to) if to else None
     _told(name, open_store(store, read_only=False).refs.rollback(name, to=back, hold=hold, why=why), json_)
+
+
+@refs.command("rename")
+def ref_rename(
+    name: RefArgument,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name that it gets; none that is taken.")],
+    expected: ExpectedOption = None,
+    why: WhyOption = "",
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Give a ref another name, with its log. Refused while it holds a key back. The old name's log says where it went."""
+    looked = open_store(store)
+    before = looked.resolve(expected) if expected else None
+    looked.refs.get(name)
+    entry = open_store(store, read_only=False).refs.rename(name, new, expected=before, why=why)
+    if json_:
+        emit_json({new: entry.key})
+    else:
+        say(f"{new} -> {entry.key[:12]}, which was {name}")
+
+
+@refs.command("delete")
+def ref_delete(
+    name: RefArgument, expected: ExpectedOption = None, why: WhyOption = "", store: StoreOption = None, json_: JsonOption = False
+) -> None:
+    """Let a ref point at nothing. Refused while it holds a key back. Artifacts stay, and `ref log` still tells what it was."""
+    looked = open_store(store)
+    before = looked.resolve(expected) if expected else None
+    looked.refs.get(name)
+    entry = open_store(store, read_only=False).refs.delete(name, expected=before, why=why)
+    if json_:
+        emit_json({name: None})
+    else:
+        say(f"{name} is deleted; it pointed at {entry.key[:12]}, and `fabloom ref set {name} {entry.key[:12]}` brings it back")
 
 
 @refs.command("hold")

@@ -213,6 +213,26 @@ def test_a_failing_step_keeps_its_exit_code_and_skips_the_rest(registry: Registr
     assert exit_code(results) == DataError.exit_code and "upside down" in results[1].error
 
 
+def test_with_keep_going_what_does_not_need_the_failed_step_runs(registry: Registry, store: LocalStore) -> None:
+    content = toy(fail_at=3).model_dump()
+    content["steps"] |= {
+        "alone": {"task": "toy.score", "inputs": {"models": ["b"]}},
+        "after": {"task": "toy.score", "inputs": {"models": ["a"]}, "seed": 2},
+        "bad": {"task": "toy.misread"},
+    }
+    pipeline = Pipeline.parse(content)
+    stopping = {r.name: r.status for r in execute(pipeline, registry, store)}
+    assert stopping["a"] == "failed" and "ran" not in [stopping[name] for name in ("b", "report", "alone", "after", "bad")]
+    results = {r.name: r for r in execute(pipeline, registry, store, keep_going=True)}
+    told = {name: results[name].status for name in ("images", "a", "b", "report", "alone", "after", "bad")}
+    assert told == {"images": "reused", "a": "failed", "b": "ran", "report": "skipped", "alone": "ran", "after": "skipped", "bad": "failed"}
+    assert results["report"].error == results["after"].error == "it needs 'a', which failed"
+    assert exit_code(list(results.values())) == DataError.exit_code, "that of the first failure"
+    polls = iter(range(100))
+    stopped = execute(toy(steps=50), registry, store, keep_going=True, stop=lambda: next(polls) > 8)
+    assert [r.outcome for r in stopped] == ["reused", "stopped", "skipped", "skipped"] and "was stopped in step 'a'" in stopped[2].error
+
+
 def test_interrupted_then_resumed_equals_uninterrupted(registry: Registry, store: LocalStore, tmp_path: Path) -> None:
     whole = execute(toy(), registry, LocalStore(tmp_path / "other"))
     polls = iter(range(100))

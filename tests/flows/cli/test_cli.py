@@ -51,7 +51,7 @@ def pipeline(tmp_path: Path) -> Callable[..., Path]:
 
 COMMANDS = [
     [], ["run"], ["plan"], ["pipelines"], ["tasks"], ["plugins"], ["artifacts"], ["show"], ["lineage"], ["verify"], ["gc"], ["export"], ["predict"],
-    ["ref"], ["ref", "set"], ["ref", "rollback"], ["ref", "list"], ["doctor"],
+    ["ref"], ["ref", "set"], ["ref", "rollback"], ["ref", "list"], ["ref", "rename"], ["ref", "delete"], ["doctor"],
 ]  # fmt: skip
 
 
@@ -413,6 +413,8 @@ def test_refs(made: tuple[Path, dict[str, Any]], cli: Cli, pipeline: Callable[..
     listed = cli("ref", "list", "--store", store, "--json")
     assert listed.code == 0 and set(listed.json) == {"fade/champion"}, "a key was only held back from the other"
     assert cli("show", "fade/later", "--store", store).code == cli("ref", "rollback", "fade/later", "--store", store).code == 2
+    table = cli("ref", "list", "--store", store).out
+    assert re.search(rf"fade/champion +{first[:12]} +{second[:12]}", table) and re.search(rf"fade/later +nothing yet +{first[:12]}", table)
     (store / "refs" / "torn.json").write_text("[" * 100_000)
     listed = cli("ref", "list", "--store", store, "--json")
     assert listed.code == 1 and listed.json == {"fade/champion": first} and "'torn' is damaged" in listed.err
@@ -423,6 +425,42 @@ def test_refs(made: tuple[Path, dict[str, Any]], cli: Cli, pipeline: Callable[..
     for command in (["set", "../x", first], ["set", "x", "deadbeef"], ["rollback", "nothing"], ["rollback", "fade/champion"]):
         done = cli("ref", *command, "--store", store)
         assert done.code == 2 and done.err.startswith("fabloom: ")
+
+
+def test_a_ref_is_renamed_and_deleted_and_its_log_stays(made: tuple[Path, dict[str, Any]], cli: Cli) -> None:
+    store, run = made
+    first, second = run["steps"]["model"]["key"], run["steps"]["images"]["key"]
+    for key in (first, second):
+        assert cli("ref", "set", "old", key, "--store", store).code == 0
+    assert "old is at" in (same := cli("ref", "set", "old", second, "--store", store)).out and "nothing was changed" in same.out
+    assert cli("ref", "hold", "old", first, "--store", store).code == 0
+    for words in (["delete", "old"], ["rename", "old", "new"]):
+        held = cli("ref", *words, "--store", store)
+        assert held.code == 2 and f"ref unhold old {first[:12]}" in held.err
+    assert cli("ref", "unhold", "old", first, "--store", store).code == 0
+    for words in (["delete", "old"], ["rename", "old", "new"]):
+        moved = cli("ref", *words, "--expected", first, "--store", store)
+        assert moved.code == 2 and "decide again" in moved.err
+    assert cli("ref", "set", "taken", first, "--store", store).code == 0
+    assert "there is a ref 'taken'" in cli("ref", "rename", "old", "taken", "--store", store).err
+    assert cli("ref", "rename", "old", "new", "--expected", second, "--store", store, "--json").json == {"new": second}
+    listed = cli("ref", "list", "--store", store, "--json").json
+    assert listed["new"] == second and "old" not in listed and cli("show", "old", "--store", store).code == 2
+    told = [entry["action"] for entry in cli("ref", "log", "old", "--store", store, "--json").json]
+    assert told == ["set", "set", "hold", "unhold", "delete"]
+    assert [e["action"] for e in cli("ref", "log", "new", "--store", store, "--json").json] == [*told[:-1], "rename"]
+    assert cli("ref", "rollback", "new", "--no-hold", "--store", store, "--json").json == {"new": first}, "the log came along"
+    alone = cli("ref", "rollback", "taken", "--store", store)
+    assert alone.code == 2 and "set it to another" in alone.err
+    again = cli("ref", "rollback", "new", "--store", store)
+    assert again.code == 2 and "--to KEY" in again.err
+    assert cli("ref", "delete", "new", "--why", "tidy", "--store", store).code == 0
+    gone = cli("ref", "rollback", "new", "--store", store)
+    assert gone.code == 2 and "was deleted" in gone.err and "tidy" in gone.err
+    assert cli("ref", "set", "new", first, "--store", store).code == 0 and "no earlier" in cli("ref", "rollback", "new", "--store", store).err
+    assert cli("verify", "--store", store, "--json").json["problems"] == {}
+    for name in ("new", "taken"):
+        assert cli("ref", "delete", name, "--store", store).code == 0
 
 
 def test_export_writes_ordinary_files(made: tuple[Path, dict[str, Any]], cli: Cli, tmp_path: Path) -> None:
