@@ -44,6 +44,14 @@ class Specs:
         """Observe that a step starts. Exceptions are logged, never fatal."""
 
     @hookspec
+    def fabloom_step_logged(self, step: PlannedStep, loop: str, at: int, values: Mapping[str, float]) -> None:
+        """Observe what a running step logs: numbers of turn `at` of the loop of that name, at most 5 times a second, and the last ones.
+
+        Called from the thread that hears of it, so never at the same time for one step. All points, thinned, are in the manifest's
+        `curves` when the step has finished. Exceptions are logged, never fatal.
+        """
+
+    @hookspec
     def fabloom_step_finished(self, step: PlannedStep, result: StepResult, manifest: Mapping[str, Any] | None) -> None:
         """Observe a step's `StepResult` and the manifest of what it committed: curves, seed, device, versions.
 

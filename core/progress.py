@@ -1,7 +1,7 @@
 """Events: what a running step tells the outside, as plain JSON objects so that they cross a process boundary.
 
 {"event": "progress", "step", "name", "done", "total", "unit", "rate", "eta"}     rate in units/s, eta in seconds or None
-{"event": "log", "step", "message"}        {"event": "scalars", "step", "at", "values"}
+{"event": "log", "step", "message"}        {"event": "scalars", "step", "name", "at", "values"}    of the loop `name`, at its turn `at`
 {"event": "started"|"finished", "step", ...}                                      sent by the engine itself
 """
 
@@ -67,6 +67,36 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._send()
+
+
+class Scalars:
+    """Sends what a loop logs as it goes, at most 5 times a second, and the last of it; all of it is in the manifest's curves."""
+
+    PERIOD = 0.2
+
+    def __init__(self, emit: Emit, name: str) -> None:
+        self._emit, self._name = emit, name
+        self._sent = 0.0
+        self._waiting: Event | None = None
+
+    def add(self, at: int, values: dict[str, float]) -> None:
+        """Numbers of turn `at`, sent now or replaced by later ones."""
+        self._waiting = {"event": "scalars", "name": self._name, "at": at, "values": values}
+        if time.monotonic() - self._sent >= self.PERIOD:
+            self.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if self._waiting is not None:
+            self._sent = time.monotonic()
+            event, self._waiting = self._waiting, None
+            self._emit(event)
 
 
 class Messenger:

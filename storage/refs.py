@@ -180,7 +180,7 @@ class LocalRefs:
         held = sorted(held_back(past))
         if held:
             first = f"fabloom ref unhold {name} {held[0][:12]}"
-            raise UserError(f"ref '{name}' holds {len(held)} key{'s' * (len(held) > 1)} back; let go first, as by `{first}`, then {what} it")
+            raise UserError(f"ref '{name}' holds {len(held)} key{'s' * (len(held) > 1)} back; let go by `{first}`, then {what} it")
         if current is None:
             raise _nowhere(name, past)
         return current

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from fabloom.errors import EnvironmentProblem, FabloomError
 from fabloom.hashing import blake_file
+from fabloom.notes import read_note
 from fabloom.regular import is_plain, read_regular
+from fabloom.running.execute import STEP
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.commit.manifest import DATA, DIFFERS, NAME, read_manifest, tree_digest
 
@@ -26,13 +28,15 @@ LOOKS = 10
 @dataclass
 class Health:
     """What `verify` found: problems by key of a committed artifact (`ref NAME` for a ref, a path for what is neither), leftovers of runs
-    that did not end, warnings.
+    that did not end, warnings. `steps` says of damaged artifacts (by key) and leftovers (by path), as far as it is known, which step of
+    which pipeline and which task they are of, and of leftovers how it `ended` and `why`.
     """
 
     checked: int = 0
     problems: dict[str, list[str]] = field(default_factory=dict)
     leftovers: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    steps: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def check_artifact(folder: Path) -> list[str]:
@@ -114,6 +118,23 @@ def is_known(store: LocalStore, key: str) -> bool:
         return True
 
 
+def maker(folder: Path) -> dict[str, str]:
+    """Which step made an artifact first, as far as its manifest can be read and says so."""
+    try:
+        manifest = read_manifest(folder)
+    except (FabloomError, OSError):
+        return {}
+    known = {"step": manifest["step"], "pipeline": manifest["pipeline"], "task": manifest["preimage"]["task"]}
+    return {name: value for name, value in known.items() if value}
+
+
+def left_by(store: LocalStore, path: Path) -> dict[str, str]:
+    """Which step left something in staging, work or locks, and how it ended; nothing where it does not say."""
+    key = KEY.search(path.name)
+    note = read_note(store.work(key[0]) / STEP) if key else None
+    return {name: str(value) for name, value in (note or {}).items()}
+
+
 def broken_refs(store: LocalStore) -> dict[str, list[str]]:
     """Refs that cannot be read, or point at nothing."""
     found: dict[str, list[str]] = {}
@@ -158,6 +179,7 @@ def verify(store: LocalStore, key: str | None = None) -> Health:
         problems = settled(store, folder)
         if problems:
             health.problems[folder.name] = problems
+            health.steps |= {folder.name: made} if (made := maker(folder)) else {}
     for note in sorted((store.root / "work").glob(f"{key or '*'}/{DIFFERS}")):
         try:
             told = read_regular(note, LARGEST).decode(errors="replace")
@@ -166,5 +188,8 @@ def verify(store: LocalStore, key: str | None = None) -> Health:
         health.warnings.append(f"{note.parent.name[:12]} was made twice with different results: {told}")
     if key is None:
         health.problems |= broken_refs(store)
-        health.leftovers = [path.relative_to(store.root).as_posix() for path in leftovers(store)]
+        for path in leftovers(store):
+            name = path.relative_to(store.root).as_posix()
+            health.leftovers.append(name)
+            health.steps |= {name: left} if (left := left_by(store, path)) else {}
     return health

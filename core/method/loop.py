@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fabloom.errors import DataError, Interrupted
-from fabloom.progress import Emit, Progress
+from fabloom.progress import Emit, Progress, Scalars
 
 from . import checkpoint
 
@@ -48,13 +48,15 @@ class Resumable(Protocol):
 class LoopStep:
     """One turn of the loop."""
 
-    def __init__(self, context: Resumable, loop: str, index: int) -> None:
+    def __init__(self, context: Resumable, loop: str, index: int, watched: Scalars) -> None:
         self.index = index
-        self._context, self._loop = context, loop
+        self._context, self._loop, self._watched = context, loop, watched
 
     def log(self, **scalars: float) -> None:
         """Record scalars of this step for the display and the curves of the report."""
-        self._context.record(self._loop, self.index, scalars)
+        values = {name: float(value) for name, value in scalars.items()}
+        self._context.record(self._loop, self.index, values)
+        self._watched.add(self.index, values)
 
 
 def run_loop(context: Resumable, steps: int, name: str, stateful: dict[str, Stateful]) -> Iterator[LoopStep]:
@@ -64,9 +66,10 @@ def run_loop(context: Resumable, steps: int, name: str, stateful: dict[str, Stat
     context.loops.add(name)
     start = _restore(context, name, stateful)
     saved_at = time.monotonic()
-    with Progress(context.emit, name, steps, "step", start) as bar:
+    watched = Scalars(context.emit, name)
+    with Progress(context.emit, name, steps, "step", start) as bar, watched:
         for index in range(start, steps):
-            yield LoopStep(context, name, index)
+            yield LoopStep(context, name, index, watched)
             bar.advance()
             stop = context.stop_requested()
             if stop or index + 1 == steps or time.monotonic() - saved_at >= context.checkpoint_seconds:

@@ -13,7 +13,7 @@ from fabloom.errors import did_you_mean
 from fabloom.hooks import PROJECT, Specs
 from fabloom.method import Origin
 
-API = (1, 1)
+API = (1, 2)
 """Version of the plugin contract."""
 GROUP = "fabloom.plugins"
 

@@ -14,7 +14,7 @@ from fabloom.kinds.store import Store
 from fabloom.method import Method, Options, PlannedStep, StepResult
 from fabloom.method.blame import own_fault
 from fabloom.planning.plan import Plan
-from fabloom.progress import Emit, Messenger, silent
+from fabloom.progress import Emit, Event, Messenger, silent
 from fabloom.registry import Registry
 
 from .arithmetic import warn
@@ -42,8 +42,14 @@ class Engine:
     """After a failure, steps that do not need what failed run all the same."""
 
     def emit_for(self, step: PlannedStep) -> Emit:
-        """Where events of `step` go."""
-        return lambda event: self.emit({"step": step.name, **event})
+        """Where events of `step` go; what it logs also to the observers that want it."""
+
+        def send(event: Event) -> None:
+            self.emit({"step": step.name, **event})
+            if event["event"] == "scalars":
+                self._observe("fabloom_step_logged", step=step, loop=event["name"], at=event["at"], values=event["values"])
+
+        return send
 
     def perform(self, step: PlannedStep) -> StepResult:
         """Run or reuse one step and tell the observers. Never raises for a step's failure: the result says it."""

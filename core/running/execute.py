@@ -20,6 +20,7 @@ from fabloom.errors import DamagedArtifact, DataError, EnvironmentProblem, Fablo
 from fabloom.kinds.store import Store
 from fabloom.method import Context, Method, Options, PlannedStep, StepRequest, StepResult
 from fabloom.method.blame import located, method_module
+from fabloom.notes import write_note
 from fabloom.planning.fingerprint import source_fingerprint
 from fabloom.planning.keys import artifact_key, canonical_params
 from fabloom.planning.sources import SourceCache
@@ -35,6 +36,9 @@ LOG = "step.log"
 """In a step's work folder: what the task and its libraries print, and the traceback of a failure."""
 SOURCE = "source"
 """In a step's work folder: the fingerprint of the code whose checkpoints these are."""
+
+STEP = "step.json"
+"""In a step's work folder: of which step and pipeline it is, and how the step ended where it made nothing."""
 
 CONDITIONS = {NOTE, THREADS}
 """In a step's work folder: what it began with. A step that goes on stays with it, one that starts anew asks anew."""
@@ -52,8 +56,25 @@ def run_step(
 ) -> StepResult:
     """Run one step to its commit, or find it done by somebody else meanwhile.
 
-    Raises FabloomError; anything a task raises becomes StepFailed.
+    Raises FabloomError; anything a task raises becomes StepFailed. What is left in the work folder then says of which step it is, and why.
     """
+    try:
+        return _run(step, store, options, emit, stop)
+    except BaseException as error:
+        stopped = code_of(error) == Interrupted.exit_code
+        _note(step, store, ended="stopped" if stopped else "failed", why=" ".join(str(error).split())[:1000])
+        raise
+
+
+def _note(step: PlannedStep, store: Store, **end: str) -> None:
+    """Say in the work folder, where there is one, whose it is. A full disk must not hide why."""
+    work = store.work(step.key)
+    if work.is_dir():
+        with contextlib.suppress(OSError):
+            write_note(work / STEP, {"step": step.name, "pipeline": step.pipeline, "task": step.task, **end})
+
+
+def _run(step: PlannedStep, store: Store, options: Options, emit: Emit, stop: Callable[[], bool]) -> StepResult:
     began = time.monotonic()
     redo = step.name in options.redo
 
@@ -115,7 +136,7 @@ def make_room(work: Path) -> None:
     if work.is_symlink() or not work.is_dir():
         clear(work)
     work.mkdir(parents=True, exist_ok=True)
-    for name in (LOG, SOURCE, *CONDITIONS):
+    for name in (LOG, SOURCE, STEP, *CONDITIONS):
         if not is_plain(work / name):
             clear(work / name)
 
@@ -125,7 +146,7 @@ def _forget_other_code(step: PlannedStep, work: Path, source: str, emit: Emit) -
     mark = work / SOURCE
     if mark.is_file() and mark.read_bytes() == source.encode():
         return
-    left = [path for path in work.iterdir() if path.name != LOG]
+    left = [path for path in work.iterdir() if path.name not in (LOG, STEP)]
     for path in left:
         clear(path)
     if left:
@@ -135,7 +156,7 @@ def _forget_other_code(step: PlannedStep, work: Path, source: str, emit: Emit) -
 
 def _forget_conditions(work: Path) -> None:
     """Where there is nothing to go on from, precision and threads are those that hold now."""
-    if {path.name for path in work.iterdir()} <= {LOG, SOURCE, *CONDITIONS}:
+    if {path.name for path in work.iterdir()} <= {LOG, SOURCE, STEP, *CONDITIONS}:
         for name in CONDITIONS:
             (work / name).unlink(missing_ok=True)
 
@@ -148,6 +169,7 @@ def _run_locked(
     source = source_of(step.spec.method)
     work = store.work(step.key)
     make_room(work)
+    _note(step, store)
     _forget_other_code(step, work, source, emit)
     _forget_conditions(work)
     count = threads_of(work, emit)
@@ -184,6 +206,8 @@ def _run_locked(
     facts = {
         "kind": step.spec.output.kind,
         "preimage": dict(step.preimage),
+        "step": step.name,
+        "pipeline": step.pipeline,
         "plugin": step.spec.origin.plugin,
         "source": source,
         "made_with": {

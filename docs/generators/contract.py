@@ -28,6 +28,7 @@ JSON data, as `fabloom show KEY --json` prints it; [the store](../concepts/store
 | `curves` | `{"main.loss": [[step, value], ...]}`: what `step.log(loss=...)` of `ctx.loop` recorded, 400 points and the last at most |
 | `metrics` | the numbers of a report |
 | `preimage` | what the key is made of: task, version, params, seed, input keys |
+| `step`, `pipeline` | the names under which it was made first; in no key |
 | `digest`, `kind`, `arrays` | what came out: hash, kind, dtype and shape of each array |
 | `seconds`, `created`, `device`, `threads`, `precision`, `made_with`, `plugin` | the circumstances |
 """

@@ -14,6 +14,7 @@ import typer
 from fabloom.errors import EnvironmentProblem, FabloomError, UserError
 from fabloom.progress import silent
 
+from . import completing
 from .output import LostOutput, emit_json, quiet_stdout, say, settle, table, tell, unwritten
 from .stopping import StopRequest
 
@@ -43,24 +44,34 @@ app = typer.Typer(
 )
 refs = typer.Typer(no_args_is_help=True, help="Mutable names for artifacts, such as line-pair/champion.")
 app.add_typer(refs, name="ref")
+app.command()(completing.completion)
 
 StoreOption = Annotated[
     str | None, typer.Option("--store", metavar="URL", envvar="FABLOOM_STORE", help="Folder of artifacts. Default: ./.fabloom")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; messages go to stderr.")]
 PipelineArgument = Annotated[
-    str, typer.Argument(metavar="PIPELINE", help="A registered name (see `fabloom pipelines`) or the path of a YAML file.")
+    str,
+    typer.Argument(
+        metavar="PIPELINE",
+        help="A registered name (see `fabloom pipelines`) or the path of a YAML file.",
+        autocompletion=completing.pipelines,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="PLACE=VALUE",
+        autocompletion=completing.settings,
         help="Override, as in steps.teacher.params.steps=200, or 'steps.*_samples.params.count=50' for all of such names. Repeatable.",
     ),
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of the whole pipeline.")]
-WhatArgument = Annotated[str, typer.Argument(metavar="KEY|REF", help="A key, the first 6 or more of its characters, or a ref.")]
+WhatArgument = Annotated[
+    str,
+    typer.Argument(metavar="KEY|REF", help="A key, the first 6 or more of its characters, or a ref.", autocompletion=completing.artifacts),
+]
 
 
 def _version(asked: bool) -> None:
@@ -123,23 +134,39 @@ def run(
         typer.Option(help="prefect: a flow, each step in its own process. inline: in this process, without Prefect."),
     ] = "prefect",
     runner: Annotated[Literal["threads", "dask", "ray"], typer.Option(help="Prefect task runner.")] = "threads",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; it must be there where a step runs, not where all is reused.")
+    ] = "auto",
     redo: Annotated[
-        list[str] | None, typer.Option("--redo", metavar="STEP", help="Make this step's artifact again although it is there. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--redo",
+            metavar="STEP",
+            help="Make this step's artifact again although it is there. Repeatable.",
+            autocompletion=completing.steps,
+        ),
     ] = None,
     checkpoint: Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints inside a step.")] = 30.0,
     keep_going: Annotated[
         bool,
         typer.Option("--keep-going", "-k", help="After a failure, run the steps that do not need the failed one. Its exit code stays."),
     ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the curves of trainings to DIR as they come, for `tensorboard --logdir DIR`.")
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Run a pipeline. Finished steps are reused, a killed step goes on from its last checkpoint: just run it again."""
     from fabloom.flows.run import api
 
     registry, stop = load_registry(), StopRequest()
-    with display(json_) as live:
+    with contextlib.ExitStack() as stack:
+        live = stack.enter_context(display(json_))
         emit = stop.watching(live.emit, live.say) if live is not None else stop.watching(silent)
+        if tensorboard is not None:
+            from fabloom.flows.run.tensorboard import TensorBoard
+
+            emit = stack.enter_context(TensorBoard(tensorboard)).watching(emit)
         result = api.run(
             pipeline, set=set_ or [], store=store, seed=seed, engine=engine, runner=runner, device=device, redo=redo or [],
             checkpoint_seconds=checkpoint, registry=registry, emit=emit, stop=stop,
@@ -232,7 +259,7 @@ def pipelines(store: StoreOption = None, json_: JsonOption = False) -> None:
 
 @app.command()
 def tasks(
-    name: Annotated[str | None, typer.Argument(help="A task, to see its parameters; or a method.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A task, to see its parameters; or a method.", autocompletion=completing.tasks)] = None,
     store: StoreOption = None,
     json_: JsonOption = False,
 ) -> None:
@@ -330,6 +357,7 @@ def main() -> None:
     whole()
 
     settle()
+    completing.ready()
     try:
         code = app(standalone_mode=False, prog_name="fabloom")  # gives the code of a typer.Exit back
         code = code if isinstance(code, int) else 0

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 
-from fabloom.planning.expectation import rough
 from fabloom.progress import Emit, Event
 from fabloom.running.signals import answer, heard
 
@@ -74,7 +73,7 @@ class StopRequest:
                 self._say(self.next_words())
 
     def watching(self, emit: Emit, say: Callable[[str], None] | None = None) -> Emit:
-        """Pass events on to `emit`, and know by them which step runs. `say` shows a line where the events are shown; else it goes to stderr."""
+        """Pass events on to `emit`, and know by them which step runs. `say` shows a line where the events are shown, else stderr does."""
         self._say = say or self._say
 
         def watched(event: Event) -> None:
@@ -91,6 +90,8 @@ class StopRequest:
 
     def next_words(self) -> str:
         """What happens next, and in about how many seconds where the progress of the step tells."""
+        from fabloom.planning.expectation import rough
+
         running = dict(self._running)
         if not running:
             return f"Stopping at the next checkpoint: no step runs yet, and what is being loaded takes some seconds. {AGAIN}"

@@ -11,6 +11,7 @@ import typer
 from fabloom.errors import FabloomError, UserError, did_you_mean
 from fabloom.progress import silent
 
+from . import completing
 from .main import JsonOption, StoreOption, WhatArgument, app, refs
 from .output import emit_json, quiet_stdout, say, table, tell
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 SHOWN = 12
 """Arrays that `show` lists: a network has hundreds of tensors."""
 
-RefArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the ref, as in line-pair/champion.")]
+RefArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the ref, as in line-pair/champion.", autocompletion=completing.refs)
+]
 
 
 def open_store(url: str | None, *, read_only: bool = True) -> Store:
@@ -100,28 +103,23 @@ def artifacts(
 
 @app.command()
 def show(what: WhatArgument, store: StoreOption = None, json_: JsonOption = False) -> None:
-    """Show one artifact: what was asked, what came out."""
+    """Show one artifact: facts, metrics and tables of what came out, then how it was made."""
     opened = open_store(store)
     manifest = opened.manifest(opened.resolve(what))
-    attrs = dict(opened.get(manifest["key"]).attrs)
+    artifact = opened.get(manifest["key"])
     if json_:
-        emit_json({**manifest, "attrs": attrs})
+        emit_json({**manifest, "attrs": dict(artifact.attrs)})
         return
-    asked = manifest["preimage"]
+    from .showing import tell_exhibits, tell_making
+
     say(f"{manifest['kind']} {manifest['key']}\nholds    {_short(opened, manifest)}\ndigest   {manifest['digest']}")
-    say(f"task     {asked['task']} (version {asked.get('version', '?')})")
-    say(
-        f"made     {manifest.get('created', '?')} in {manifest.get('seconds', '?')} s on {manifest.get('device', '?')}, "
-        f"{manifest.get('threads', '?')} threads, {manifest.get('made_with', '')}"
-    )
-    say(f"inputs   {asked.get('inputs', {})}\nparams   {asked.get('params', {})}\n")
+    tell_exhibits(artifact)
+    tell_making(manifest)
     arrays = sorted(manifest["arrays"].items())
+    say()
     table(["array", "dtype", "shape"], [[n, a["dtype"], str(a["shape"])] for n, a in arrays[:SHOWN]])
     if len(arrays) > SHOWN:
         say(f"… and {len(arrays) - SHOWN} more; --json lists all of them")
-    for name, value in attrs.items():
-        text = str(value)
-        say(f"{name}: {text if len(text) < 400 else text[:400] + ' …'}")
 
 
 @app.command()
@@ -159,20 +157,14 @@ def verify(
     """Hash every committed byte and compare. Exit 1 if anything is damaged."""
     from fabloom.storage.verify import verify as check
 
+    from .health import tell_health
+
     opened = open_folder(store)
     health = check(opened, opened.resolve(what) if what else None)
     if json_:
         emit_json(vars(health))
     else:
-        for key, problems in health.problems.items():
-            say(f"damaged {key if ' ' in key or '/' in key else key[:12]}: " + "; ".join(problems))
-        for warning in health.warnings:
-            say(f"warning: {warning}")
-        for leftover in health.leftovers:
-            say(f"leftover {leftover} (from a run that did not end; running again uses it, `fabloom gc` removes it)")
-        say(f"{health.checked} artifacts checked, {len(health.problems)} damaged.")
-        if health.problems:
-            say("Make a damaged one again with `fabloom run PIPELINE --redo STEP`.")
+        tell_health(health)
     raise typer.Exit(1 if health.problems else 0)
 
 

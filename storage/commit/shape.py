@@ -54,6 +54,8 @@ class ManifestShape(Shape):
     device: str = ""
     threads: int = 1
     source: str = ""
+    step: str = ""
+    pipeline: str = ""
     plugin: dict[str, Any] = Field(default_factory=dict)
     made_with: dict[str, Any] = Field(default_factory=dict)
     precision: dict[str, Any] = Field(default_factory=dict)

@@ -76,7 +76,7 @@ BROKEN = {
     "raising hook": ("from fabloom import hookimpl\n@hookimpl\ndef fabloom_methods(): raise KeyError('x')", "KeyError"),
     "no method": ("from fabloom import hookimpl\n@hookimpl\ndef fabloom_methods(): return [int]", "no Method subclass"),
     "instance": (good().replace("[Toy]", "[Toy()]"), "without parentheses"),
-    "old api": (good(api=">=0.1,<1"), "wants contract version >=0.1,<1, this fabloom has 1.1"),
+    "old api": (good(api=">=0.1,<1"), "wants contract version >=0.1,<1, this fabloom has 1.2"),
     "no range": (good(api="one"), "no version range"),
     "signature": (good(task="sample"), "def Toy.sample("),
     "annotation": (good(output="int"), "def Toy.make("),

@@ -375,7 +375,12 @@ def test_looking_at_artifacts(made: tuple[Path, dict[str, Any]], cli: Cli) -> No
     assert "fade.record" in cli("artifacts", "--store", store).out
     shown = cli("show", steps["report"]["key"][:8], "--store", store, "--json").json
     assert shown["key"] == steps["report"]["key"] and shown["attrs"]["metrics"] == run["report"]
-    assert "fade.train (version 1)" in cli("show", steps["model"]["key"], "--store", store).out
+    model = cli("show", steps["model"]["key"], "--store", store).out
+    assert "fade.train (version 1)" in model and "step     'model' of pipeline 'fade'" in model and re.search(r"inputs +64", model)
+    assert re.search(r"curve    main\.loss: [\d.]+ at 0, [\d.]+ at 19", model) and re.search(r"\bsteps +20", model)
+    report = cli("show", steps["report"]["key"], "--store", store).out
+    assert re.search(rf"metric +value\n(.*\n)*weight +{run['report']['weight']:.3g}", report) and "{" not in report
+    assert re.search(r"grey levels +\d+ to \d+, mean", cli("show", steps["images"]["key"], "--store", store).out)
     walked = cli("lineage", steps["report"]["key"], "--store", store, "--json").json
     assert set(walked) == {s["key"] for s in steps.values()}
     assert cli("lineage", steps["images"]["key"], "--store", store).out.count("fade.") == 1
@@ -457,7 +462,9 @@ def test_a_ref_is_renamed_and_deleted_and_its_log_stays(made: tuple[Path, dict[s
     assert cli("ref", "delete", "new", "--why", "tidy", "--store", store).code == 0
     gone = cli("ref", "rollback", "new", "--store", store)
     assert gone.code == 2 and "was deleted" in gone.err and "tidy" in gone.err
-    assert cli("ref", "set", "new", first, "--store", store).code == 0 and "no earlier" in cli("ref", "rollback", "new", "--store", store).err
+    assert (
+        cli("ref", "set", "new", first, "--store", store).code == 0 and "no earlier" in cli("ref", "rollback", "new", "--store", store).err
+    )
     assert cli("verify", "--store", store, "--json").json["problems"] == {}
     for name in ("new", "taken"):
         assert cli("ref", "delete", name, "--store", store).code == 0
@@ -479,15 +486,29 @@ def test_verify_finds_damage_redo_heals_and_gc_sweeps(cli: Cli, pipeline: Callab
     run = cli("run", pipeline(), "--engine", "inline", "--store", store, "--json").json
     key = run["steps"]["images"]["key"]
     sound = cli("verify", "--store", store, "--json")
-    assert sound.code == 0 and sound.json == {"checked": 1, "problems": {}, "leftovers": [], "warnings": []}
+    assert sound.code == 0 and sound.json == {"checked": 1, "problems": {}, "leftovers": [], "warnings": [], "steps": {}}
     victim = store / "objects" / key[:2] / key / "data.zarr" / "images" / "c" / "0" / "0" / "0" / "0"
     victim.write_bytes(victim.read_bytes()[:-1])
     for arguments in ([], [key], [key[:7]]):
         bad = cli("verify", *arguments, "--store", store, "--json")
         assert bad.code == 1 and list(bad.json["problems"]) == [key]
-    assert f"damaged {key[:12]}" in cli("verify", "--store", store).out
+    told = cli("verify", "--store", store).out.splitlines()
+    assert (
+        told[0].startswith(f"damaged {key[:12]}: ") and "step 'images' (fade.make)" in told[1] and "fabloom run p --redo images" in told[1]
+    )
     assert cli("run", pipeline(), "--engine", "inline", "--store", store, "--redo", "images").code == 0
     assert cli("verify", "--store", store).code == 0
+    text = "{name: p, steps: {i: {task: fade.make}, m: {task: fade.train, inputs: {images: i}, params: {steps: 1}}, o: {task: unet.train, inputs: {images: i}}}}"
+    assert cli("run", pipeline(text), "--engine", "inline", "--store", store).code in (1, 2)
+    left = cli("verify", "--store", store)
+    line = next(line for line in left.out.splitlines() if line.startswith("leftover"))
+    assert (
+        left.code == 0
+        and "step 'o' of pipeline 'p' (unet.train) failed: " in line
+        and "fabloom gc" in line
+        and "did not end" not in left.out
+    )
+    assert left.out.count("leftover") == 1 and cli("gc", "--store", store).code == 0
     (store / "work" / ("a" * 40)).mkdir()
     assert cli("verify", "--store", store).code == 0 and f"work/{'a' * 40}" in cli("verify", "--store", store).out
     assert len(cli("gc", "--store", store, "--json").json["removed"]) == 1

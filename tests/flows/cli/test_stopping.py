@@ -11,6 +11,7 @@ import pytest
 
 from fabloom.flows.cli.stopping import StopRequest
 
+
 @pytest.fixture
 def request_(monkeypatch: pytest.MonkeyPatch) -> StopRequest:
     """One whose signals nobody hears."""

@@ -1,0 +1,92 @@
+"""What `fabloom show` prints of an artifact: its kind's exhibits as text, then how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fabloom.flows.report.numbers import comparisons, number, told, words
+from fabloom.kinds import Artifact, Exhibit
+from fabloom.planning.expectation import rough
+
+from .output import say, table
+
+LONGEST, ROWS = 400, 40
+"""Characters of a value, and rows of a table, that are printed; `--json` has all of them."""
+
+
+def tell_exhibits(artifact: Artifact) -> None:
+    """The exhibits one by one; one that cannot be made tells its error, and hides none before it."""
+    try:
+        for exhibit in artifact.exhibits():
+            _tell(exhibit)
+    except Exception as error:
+        say(f"\nThe rest cannot be shown. {type(error).__name__}: {error}")
+
+
+def _tell(exhibit: Exhibit) -> None:
+    drawn = list(_pictures(exhibit))
+    if exhibit.title and (drawn or exhibit.facts or exhibit.metrics or exhibit.table or exhibit.notes):
+        say(f"\n{words(exhibit.title)}")
+    for line in drawn:
+        say(line)
+    for block in comparisons(exhibit.metrics) if exhibit.metrics else ():
+        say(f"\n{words(block.title)}" if block.title else "")
+        table(["metric", *map(words, block.columns)], [[block.label(row), *map(told, cells)] for row, cells in block.rows.items()])
+    if exhibit.table is not None:
+        rows = [[number(cell) for cell in row] for row in exhibit.table.rows]
+        say()
+        table([str(name) for name in exhibit.table.columns], rows[:ROWS])
+        if len(rows) > ROWS:
+            say(f"… and {len(rows) - ROWS:,} more rows")
+    facts = list(_flat(exhibit.facts))
+    if facts:
+        say()
+        width = max(len(name) for name, _ in facts)
+        for name, value in facts:
+            say(f"{name.ljust(width)}  {value}")
+    for note in exhibit.notes:
+        say(f"- {note}")
+    if exhibit.caption and not drawn:
+        say(exhibit.caption)
+
+
+def _pictures(exhibit: Exhibit) -> Iterator[str]:
+    """What has to be looked at, in a line each."""
+    if exhibit.picture is not None:
+        height, width = exhibit.picture.shape[:2]
+        yield f"a picture of {width} × {height} pixels"
+    if exhibit.samples is not None and exhibit.title:
+        yield f"{len(exhibit.samples):,} samples"
+    if exhibit.heat is not None and exhibit.heat.size:
+        yield f"{exhibit.title or 'a map'}: up to {float(exhibit.heat.max()):.3g}. {exhibit.caption}"
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[list[str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            text = number(value) if isinstance(value, int | float | None) else str(value)
+            yield [f"{above}{name}", text if len(text) < LONGEST else f"{text[:LONGEST]} …"]
+
+
+def tell_making(manifest: Mapping[str, Any]) -> None:
+    """How the artifact came to be: task, when and where, inputs, parameters, and how its curves went."""
+    asked, made = manifest["preimage"], manifest.get("made_with") or {}
+    say(f"\ntask     {asked['task']} (version {asked.get('version', '?')}), seed {asked.get('seed', '?')}")
+    if manifest.get("step"):
+        say(f"step     '{manifest['step']}' of pipeline '{manifest.get('pipeline', '?')}'")
+    took = manifest.get("seconds") or 0.0
+    with_ = ", ".join(f"{name} {version}" for name, version in made.items())
+    where = f"{manifest.get('device', '?')}, {manifest.get('threads', '?')} threads{f', {with_}' if with_ else ''}"
+    say(f"made     {manifest.get('created', '?')} in {rough(took)} on {where}")
+    for port, keys in (asked.get("inputs") or {}).items():
+        say(f"from     {port}: {', '.join(key[:12] for key in ([keys] if isinstance(keys, str) else keys))}")
+    for name, points in (manifest.get("curves") or {}).items():
+        if points:
+            say(f"curve    {name}: {points[0][1]:.4g} at {points[0][0]:,}, {points[-1][1]:.4g} at {points[-1][0]:,}")
+    params = list(_flat(asked.get("params") or {}))
+    if params:
+        say()
+        table(["parameter", "value"], params)
