@@ -15,11 +15,12 @@ from .convention import CONVENTIONAL, Convention
 from .method import Method, PlannedStep, Port, TaskSpec
 from .origin import Origin, origin_of
 from .step import Options, StepRequest, StepResult
+from .survey import Structure, Survey
 from .task import read_tasks, task
 
 __all__ = [
-    "CONVENTIONAL", "Context", "Convention", "Method", "Options", "Origin", "PlannedStep", "Port", "StepRequest", "StepResult", "TaskSpec",
-    "origin_of", "read_tasks", "task",
+    "CONVENTIONAL", "Context", "Convention", "Method", "Options", "Origin", "PlannedStep", "Port", "StepRequest", "StepResult",
+    "Structure", "Survey", "TaskSpec", "origin_of", "read_tasks", "task",
 ]  # fmt: skip
 
 

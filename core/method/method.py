@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fabloom.kinds import Artifact, Model
@@ -11,6 +12,7 @@ from fabloom.params import Params
 
 from .convention import CONVENTIONAL, listed
 from .origin import NOWHERE, Origin
+from .survey import Survey
 
 if TYPE_CHECKING:
     from fabloom.network import Network, Pretrained
@@ -41,6 +43,14 @@ class Method:
         `steps` are those of this method that will run. Called in the process that was asked to run the pipeline, in which torch need
         not be imported; a later step finds what was fetched on this machine. Raise EnvironmentProblem for what cannot be had.
         """
+
+    @classmethod
+    def survey(cls, folder: Path, options: Mapping[str, Any]) -> Survey | None:
+        """Override to say what a folder of files that a task of this method loads holds, for `fabloom init`; None for one of others.
+
+        `options` are parameters of that task that the user decided. Raise UserError for a folder that it is and that cannot be used.
+        """
+        return None
 
     @classmethod
     def networks(cls, model: Model) -> Mapping[str, Network]:

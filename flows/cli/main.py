@@ -346,9 +346,9 @@ def doctor(
 
 def whole() -> typer.Typer:
     """The command with what the other rooms add to it; they are imported when it is asked for, since they import this one."""
-    from . import new, predict, runs, store
+    from . import init, new, predict, runs, store
 
-    assert new and predict and runs and store
+    assert init and new and predict and runs and store
     return app
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import DataError, PipelineError
 from fabloom.kinds import ImageSet
-from fabloom.method import Context, Method, task
+from fabloom.method import Context, Method, Survey, task
 
 from .params import AugmentParams, LoadParams
+from .parts import JoinParams, SplitParams, TileParams
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +51,13 @@ class Images(Method):
 
         return find(folder, **params)
 
+    @classmethod
+    def survey(cls, folder: Path, options: Mapping[str, Any]) -> Survey | None:
+        """A folder that `load` reads: layout, sizes, masks, and from the pixels lattice, shifts between images and symmetry."""
+        from . import survey
+
+        return survey.survey(folder, options)
+
     @task(version=3)
     def load(self, ctx: Context, params: LoadParams) -> ImageSet:
         """Read, check and write the files in the order of their names, which the set keeps as its sources.
@@ -76,3 +84,34 @@ class Images(Method):
         from . import augment
 
         return augment.augment(ctx, params, images)
+
+    @task(version=1)
+    def split(self, ctx: Context, params: SplitParams, *, images: ImageSet) -> ImageSet:
+        """One part of a set by source, of clean and defect sources alike; the other part is the same step with the other `part`.
+
+        Images of one source are on one side, and so are images that are equal. Which sources are held out follows from the seed and
+        their names, so two steps of one seed agree. Raises DataError where one source is all there is of its sort.
+        """
+        from . import split
+
+        return split.split(ctx, params, images)
+
+    @task(version=1)
+    def tile(self, ctx: Context, params: TileParams, *, images: ImageSet) -> ImageSet:
+        """Squares that cover each image; masks, scores, references and sources go along.
+
+        Raises DataError for tiles larger than the images, and for defect images without masks.
+        """
+        from . import tile
+
+        return tile.tile(ctx, params, images)
+
+    @task(version=1)
+    def join(self, ctx: Context, params: JoinParams, *, images: list[ImageSet]) -> ImageSet:
+        """Several sets as one: images with masks and sources. Clean images without masks get empty ones.
+
+        Raises DataError for sets of other sizes or classes, and for a set without masks beside one with masks.
+        """
+        from . import join
+
+        return join.join(ctx, images)

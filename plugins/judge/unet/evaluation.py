@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Metric, Model, Report
@@ -16,6 +15,7 @@ from fabloom.kinds.masks import drawn_domain, is_defect
 from fabloom.kinds.metric import Role
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.sources import joined
 
 from . import presentation, tables
 from .cases import gallery
@@ -126,17 +126,8 @@ def read(params: EvaluateParams, images: ImageSet) -> HeldOut:
     pixels, drawn = np.asarray(images.images), np.asarray(images.masks)
     truth = defect_masks(drawn)
     _, copies = np.unique(fingerprints(pixels), return_inverse=True)
-    groups = copies if images.source is None else joined(copies, np.asarray(images.source))
+    groups = joined(copies, None if images.source is None else np.asarray(images.source))
     return HeldOut(pixels, truth, Defects.of(drawn), groups, int(copies.max()) + 1, moves(params.shifts, *truth.shape[1:]))
-
-
-def joined(copies: NDArray[np.int64], source: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Groups [N] such that images that are copies or of one source are in one: neither is new evidence."""
-    first = int(copies.max()) + 1
-    edges = sparse.coo_array((np.ones(len(copies)), (copies, first + source)), shape=(first + int(source.max()) + 1,) * 2)
-    _, parts = sparse.csgraph.connected_components(edges, directed=False)
-    _, groups = np.unique(parts[copies], return_inverse=True)
-    return groups.astype(np.int64)
 
 
 def sizes(test: HeldOut) -> dict[str, int]:

@@ -1,0 +1,210 @@
+"""`fabloom init` and `fabloom run` on folders as engineers have them: what was found, whether the labels are right, and the report.
+
+    python benchmarks/own_images.py OUT [--only holes boards tiles wafers] [--steps N] [--set ...]
+
+Folders are drawn by code that shares nothing with what reads them, except `boards`, which are cut from DeepPCB pairs
+($FABLOOM_DATA_DIR/deeppcb). Truth stays outside the folder unless the case is one of own masks. Agreement is the share of images
+of which label and truth agree on whether there is a defect.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+import fabloom
+
+Truth = dict[str, NDArray[np.bool_]]
+"""Mask [H,W] by the name of the image in its folder."""
+
+
+def save(path: Path, pixels: NDArray[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)).save(path)
+
+
+def holes(folder: Path, count: int = 40) -> Truth:
+    """Contact holes of 16 px pitch in clean/ and defect/: missing and bridged ones; noise of 3 grey levels."""
+    truth: Truth = {}
+    for row in range(count):
+        draw = np.random.default_rng([1, row])
+        ground = [np.zeros((96, 96)) for _ in range(2)]
+        y, x = np.mgrid[:96, :96]
+        defect = row % 2 == 1
+        kind, spot = row // 2 % 2, draw.integers(1, 5, 2)
+        for i in range(6):
+            for j in range(6):
+                radius = 4.5 + draw.normal(0, 0.08)
+                disc = np.hypot(y - 8 - 16 * i, x - 8 - 16 * j) < radius
+                for number, picture in enumerate(ground):
+                    if not (defect and number and kind == 0 and (i, j) == tuple(spot)):
+                        picture[disc] = 1
+        if defect and kind == 1:
+            top, left = 8 + 16 * spot
+            ground[1][top - 2 : top + 3, left : left + 16] = 1
+        name = f"{'defect' if defect else 'clean'}/hole_{row:03}.png"
+        truth[name] = ground[0] != ground[1]
+        save(folder / name, 190 - 110 * ndimage.gaussian_filter(ground[1], 1.2) + draw.normal(0, 3, (96, 96)))
+    return truth
+
+
+def boards(folder: Path, count: int = 40) -> Truth:
+    """512 px crops of template and test pairs of real circuit boards; the truth is boxes."""
+    data = Path(os.environ.get("FABLOOM_DATA_DIR", "shared/data")) / "deeppcb"
+    truth: Truth = {}
+    for file in sorted(data.glob("*.txt"))[:count]:
+        boxes = np.zeros((640, 640), bool)
+        for line in file.read_text().splitlines():
+            left, top, right, bottom, _ = map(int, line.split())
+            boxes[top:bottom, left:right] = True
+        for kind in ("temp", "test"):
+            crop = np.asarray(Image.open(data / f"{file.stem}_{kind}.jpg").convert("L"))[64:576, 64:576]
+            save(folder / f"{file.stem}_{kind}.png", crop)
+        truth[f"{file.stem}_test.png"] = boxes[64:576, 64:576]
+    return truth
+
+
+def tiles(folder: Path, count: int = 48) -> Truth:
+    """Ground surfaces as of magnetic tiles, 160 px, lit from one side: blowholes and cracks, with masks of one's own."""
+    truth: Truth = {}
+    for row in range(count):
+        draw = np.random.default_rng([2, row])
+        lines = ndimage.gaussian_filter(draw.normal(0, 1, (160, 160)), (0.6, 12)) * 60
+        light = np.linspace(-18, 22, 160)[None] + ndimage.gaussian_filter(draw.normal(0, 1, (160, 160)), 25) * 250
+        picture = 120 + lines + light + draw.normal(0, 3, (160, 160))
+        mask = np.zeros((160, 160), bool)
+        if row % 2:
+            y, x = draw.integers(24, 136, 2)
+            if row % 4 == 1:
+                rows, columns = np.mgrid[:160, :160]
+                mask = np.hypot((rows - y) / draw.uniform(3, 6), (columns - x) / draw.uniform(3, 6)) < 1
+            else:
+                way = np.cumsum(draw.normal(0, 0.8, 44)) + y
+                for step, at in enumerate(way):
+                    mask[int(np.clip(at, 1, 157)) : int(np.clip(at, 1, 157)) + 3, min(x - 22 + step, 159)] = True
+            picture = picture - 70 * ndimage.gaussian_filter(mask.astype(float), 0.8)
+        name = f"surface_{row:03}.png"
+        save(folder / name, picture)
+        save(folder / "masks" / name, mask * 255.0)
+        truth[name] = mask
+    return truth
+
+
+def wafers(folder: Path, count: int = 60) -> Truth:
+    """Wafer maps as RGB pictures of 3 px a die: green passes, red fails; random fails are clean, clusters and edge rings are not."""
+    truth: Truth = {}
+    side = 36
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    inside = np.hypot(y, x) < side / 2 - 0.5
+    for row in range(count):
+        draw = np.random.default_rng([3, row])
+        fails = (draw.random((side, side)) < 0.01) & inside
+        pattern = np.zeros((side, side), bool)
+        if row % 2:
+            if row % 4 == 1:
+                centre = draw.uniform(-9, 9, 2)
+                pattern = np.hypot(y - centre[0], x - centre[1]) < draw.uniform(3, 5)
+            else:
+                turn, start = np.arctan2(y, x), draw.uniform(-np.pi, np.pi)
+                pattern = (np.hypot(y, x) > side / 2 - 4) & (np.cos(turn - start) > np.cos(draw.uniform(0.5, 1)))
+            pattern &= inside & (draw.random((side, side)) < 0.95)
+        colours = np.zeros((side, side, 3))
+        colours[inside] = (40, 160, 60)
+        colours[fails | pattern] = (220, 30, 30)
+        name = f"{'defect' if row % 2 else 'clean'}/wafer_{row:03}.png"
+        save(folder / name, colours.repeat(3, 0).repeat(3, 1))
+        truth[name] = pattern.repeat(3, 0).repeat(3, 1)
+    return truth
+
+
+CASES: dict[str, Callable[[Path], Truth]] = {"holes": holes, "boards": boards, "tiles": tiles, "wafers": wafers}
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "fabloom.flows", *arguments], capture_output=True, text=True, check=False)
+
+
+def agreement(store: Any, key: str, truth: Truth) -> dict[str, float]:
+    """Share of images whose label and truth agree on whether there is a defect; share of true defects that the label touches."""
+    labelled = store.get(key)
+    masks = np.isin(labelled.masks[...], (0, 255), invert=True)
+    names, source = labelled.source_names, labelled.source[...]
+    same, touched, defects = [], 0, 0
+    for mask, at in zip(masks, source, strict=True):
+        wanted = truth[names[at]]
+        same.append(bool(mask.any()) == bool(wanted.any()))
+        parts, found = ndimage.label(wanted)
+        touched += len(set(np.unique(parts[mask])) - {0})
+        defects += found
+    return {"images": len(same), "agree": float(np.mean(same)), "defects": defects, "touched": touched / max(defects, 1)}
+
+
+def squares(store: Any, key: str, truth: Truth, side: int = 128) -> dict[str, float]:
+    """The same for squares of the images, where every whole image has a defect."""
+    labelled = store.get(key)
+    masks = np.isin(labelled.masks[...], (0, 255), invert=True)
+    same = []
+    for mask, at in zip(masks, labelled.source[...], strict=True):
+        wanted = truth[labelled.source_names[at]]
+        for top in range(0, mask.shape[0] - side + 1, side):
+            for left in range(0, mask.shape[1] - side + 1, side):
+                one = (slice(top, top + side), slice(left, left + side))
+                same.append(bool(mask[one].any()) == bool(wanted[one].any()))
+    return {"squares": len(same), "squares_agree": float(np.mean(same))}
+
+
+def tried(name: str, out: Path, steps: int | None, settings: list[str]) -> dict[str, Any]:
+    """Draw, init, run; what was found and what came out."""
+    folder, store, file = out / name, out / "store", out / f"{name}.yaml"
+    truth = CASES[name](folder)
+    file.unlink(missing_ok=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    looked = command("init", str(folder), "-o", str(file), "--json")
+    if looked.returncode:
+        return {"case": name, "init": looked.returncode, "said": looked.stderr.strip()}
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    changed = [f"steps.segmenter.params.steps={steps}"] if steps is not None else []
+    sets = [word for setting in [*changed, *settings] for word in ("--set", setting)]
+    ran = command("run", str(file), "--store", str(store), "--engine", "inline", "--device", "cpu", "--json", *sets)
+    if ran.returncode:
+        return {"case": name, "init": 0, "run": ran.returncode, "said": ran.stderr.strip()[-2000:]}
+    result = json.loads(ran.stdout)
+    opened: Any = fabloom.open_store(store, read_only=True)
+    told: dict[str, Any] = {"case": name, "init_cpu_s": round(spent.ru_utime - before.ru_utime, 1), "page": result["report"]}
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    told["run_cpu_s"] = round(after.ru_utime - spent.ru_utime, 1)
+    keys = {step: one["key"] for step, one in result["steps"].items()}
+    if "labelled" in keys:
+        told |= agreement(opened, keys["labelled"], truth)
+        told |= squares(opened, keys["labelled"], truth) if name == "boards" else {}
+    metrics = opened.get(keys["report"]).metrics
+    wanted = ("iou_defect", "detection_rate", "false_alarm_rate")
+    told |= {f"{one}.{score}": metrics[one][score] for one in ("model", "baseline", "nothing") if one in metrics for score in wanted}
+    return told | {"chosen": json.loads(looked.stdout)["chosen"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--steps", type=int, help="training steps of the segmenter, instead of those that init chose")
+    parser.add_argument("--set", action="append", default=[])
+    given = parser.parse_args()
+    for name in given.only:
+        print(json.dumps(tried(name, given.out, given.steps, given.set), indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main()

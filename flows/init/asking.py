@@ -1,0 +1,33 @@
+"""Which method knows a folder: all are asked, those of third parties first."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fabloom.errors import UserError
+from fabloom.method import Method, Survey
+from fabloom.method.blame import own_fault
+from fabloom.registry import Registry
+
+
+def survey(registry: Registry, folder: Path, options: Mapping[str, Any]) -> Survey:
+    """What the first method that knows the folder found in it. Raises UserError where none does, and what that method refuses."""
+    if not folder.exists():
+        raise UserError(f"'{folder}' does not exist. Give a folder of images.")
+    for name, method in sorted(registry.methods.items(), key=lambda item: (registry.origins[item[0]].distribution == "fabloom", item[0])):
+        if not looks(method):
+            continue
+        with own_fault(method, name, "looking at a folder"):
+            found = method.survey(folder, options)
+        if found is not None:
+            return found
+    raise UserError(f"no method knows what is in '{folder}'. Give a folder of images, or install a plugin that reads its files.")
+
+
+def looks(method: type[Method]) -> bool:
+    """Whether a method has a `survey` of its own; a task of that name is none."""
+    own = inspect.getattr_static(method, "survey")
+    return isinstance(own, classmethod) and own.__func__ is not Method.survey.__func__  # type: ignore[attr-defined]

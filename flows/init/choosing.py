@@ -1,0 +1,237 @@
+"""What to do with a folder: whose truth, which part is held out, crops, changes to training images, a generator or none, the network.
+
+What is not clear is refused with the option that decides; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from fabloom.errors import UserError
+from fabloom.method import Survey
+from fabloom.registry import Registry
+
+from .draft import LARGEST_TEST, Answers, Draft
+from .generating import generate
+
+WHOLE = 256
+"""Sides in pixels of images that are learned from whole."""
+TILE = 128
+FEW = 100
+"""Images to learn from that are varied beforehand where the structure says how."""
+VERDICT = 6
+"""Held-out sources below which unet.evaluate gives no verdict."""
+STEPS = 300
+PIXELS = 1 << 17
+"""Of a training batch."""
+MEGAPIXEL_SECONDS = 3.0
+"""CPU seconds that a million training pixels cost the small network."""
+
+
+def choose(survey: Survey, answers: Answers, registry: Registry) -> Draft:
+    """A whole draft. Raises UserError for what only the user can decide, naming the option."""
+    draft = Draft(survey, answers)
+    draft.add("images", survey.task, "", **survey.params)
+    own = truth(draft)
+    train, test = parted(draft, own)
+    train, test, side = cropped(draft, train, test)
+    flips, shift = changes(draft, side)
+    varied = variations(draft, train, flips, shift)
+    test = "test" if answers.test == "same" else test
+    batch = max(4, min(32, PIXELS // (side[0] * side[1])))
+    network = {"steps": STEPS, "batch": batch, "augment": {**flips, "shift": max(2, min(side) // 16)}}
+    learned = generate(draft, registry, train, varied)
+    seconds = STEPS * batch * side[0] * side[1] * 1e-6 * MEGAPIXEL_SECONDS
+    if learned is not None:
+        draft.add(
+            "baseline",
+            "unet.train",
+            "what the generated images are held against: the same network without them",
+            {"images": varied},
+            **network,
+        )
+    comment = f"about {minutes(seconds)} on one CPU core; repeats: 3 trains three networks, which intervals then account for"
+    draft.add("segmenter", "unet.train", comment, {"images": learned or varied}, **network)
+    draft.say(
+        f"network: U-Net, preset small, {STEPS} steps of {batch} images of {side[0]} x {side[1]} (about {minutes(seconds)} on one CPU core)"
+    )
+    inputs = {"images": test, "model": "segmenter", **({"baseline": "baseline"} if learned is not None else {})}
+    height, width = draft.side
+    scored = min(height, LARGEST_TEST // 2) * min(width, LARGEST_TEST // 2) if max(height, width) > LARGEST_TEST else height * width
+    draft.add(
+        "report", "unet.evaluate", "beside it in the table: finding nothing at all", inputs, batch=max(1, min(256, 1_000_000 // scored))
+    )
+    return draft
+
+
+def minutes(seconds: float) -> str:
+    """A duration in words."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def truth(draft: Draft) -> str:
+    """The step that gives images with masks: the loaded ones where they have their own, else labels by difference. Raises UserError."""
+    found = draft.survey
+    if found.masks:
+        missing = found.images - found.masks
+        if missing > 0:
+            raise UserError(
+                f"{missing} of {found.images} images have no mask and nothing says they are clean: add masks, or name them with --clean"
+            )
+        if not found.defect:
+            raise UserError("every mask is empty: there is no defect to learn from. Add images with defects")
+        draft.say("truth: your own masks; nothing is labelled anew")
+        return "images"
+    if found.references:
+        if found.references < found.images:
+            raise UserError(
+                f"{found.images - found.references} of {found.images} images have no reference of their own: add them, or give --masks"
+            )
+        check_registered(draft, "their references")
+        draft.say("truth: where an image differs from its own reference. The score says how well the network repeats this rule")
+        comment = "masks: where an image differs from its own reference; look at some of them in the report"
+        return draft.add("labelled", "reference-difference.label", comment, {"images": "images", "reference": "images"})
+    if not found.clean and not found.defect:
+        raise UserError(
+            f"nothing says which of the {found.images} images are clean: give --masks FOLDER, --clean PATTERN and --defect PATTERN, "
+            "or put them into clean/ and defect/"
+        )
+    if found.unknown:
+        raise UserError(
+            f"of {found.unknown} images nothing says whether they are clean: name them with --clean PATTERN or --defect PATTERN"
+        )
+    if not found.defect:
+        raise UserError(f"all {found.images} images are clean: there is no defect to learn from. Add images with defects")
+    if not found.clean:
+        raise UserError(
+            f"all {found.images} images have a defect and none has a mask: give --masks FOLDER, or clean images of the same place"
+        )
+    check_registered(draft, "each other")
+    draft.say("truth: where an image differs from the median of the clean ones. The score says how well the network repeats this rule")
+    comment = "masks: where an image differs from the median of the clean ones; look at some of them in the report"
+    return draft.add("labelled", "reference-difference.label", comment, {"images": "images", "reference": "images"})
+
+
+def check_registered(draft: Draft, to_what: str) -> None:
+    """Raise UserError unless images lie pixel on pixel, as labelling by difference needs."""
+    structure, answer = draft.survey.structure, draft.answers.structure
+    if answer == "registered" or (answer is None and structure is not None and structure.registered):
+        return
+    cure = "align them, or give --masks FOLDER; --structure registered says that they are aligned nevertheless"
+    if structure is None or structure.likeness is None or answer == "free":
+        raise UserError(f"labels by difference need images that are registered to {to_what}, and nothing shows that these are: {cure}")
+    if structure.alike:
+        raise UserError(
+            f"the images are shifted against {to_what} by {structure.shift:.0f} px (median), labels by difference would be wrong: {cure}"
+        )
+    raise UserError(
+        f"the images do not show the same as {to_what} (correlation {structure.likeness:.2f}), labels by difference would be wrong: {cure}"
+    )
+
+
+def parted(draft: Draft, own: str) -> tuple[str, str]:
+    """The steps to learn from and to score on. Raises UserError where nothing can be held out."""
+    found, answer = draft.survey, draft.answers.test
+    if answer == "same":
+        draft.say("score: on variations of the images that are learned from, so it describes these images and no others")
+        return own, own
+    if answer is not None:
+        read = {**found.params, "path": answer}
+        test = draft.add("others", found.task, "images that nothing is learned from", **read)
+        if own != "images":
+            test = draft.add("others_labelled", "reference-difference.label", "", {"images": test, "reference": "images"})
+        draft.say(f"score: on the images of {answer}")
+        return own, test
+    sources = found.defect or found.images
+    if sources < 2:
+        raise UserError(
+            "one image with a defect cannot be learned from and held out too: give --test FOLDER with other images, or --test same for "
+            "a score that describes these images and no others"
+        )
+    held = max(1, round(0.3 * sources))
+    few = f"; fewer than {VERDICT} say little, and the report gives no verdict" if held < VERDICT else ""
+    draft.say(f"score: on three of ten files that nothing is learned from ({held} of {sources} with a defect){few}")
+    train = draft.add("train", "images.split", "seven of ten files, clean and defect alike", {"images": own}, part="train")
+    return train, draft.add("test", "images.split", "the others: no file, and no copy of one, is in both", {"images": own}, part="test")
+
+
+def cropped(draft: Draft, train: str, test: str) -> tuple[str, str, tuple[int, int]]:
+    """The same steps with crops of large images, and the (height, width) that is learned from. Raises UserError for mixed sizes."""
+    found, (height, width) = draft.survey, draft.side
+    smallest = min(min(size) for size in found.sizes)
+    tile = (
+        draft.answers.tile
+        if draft.answers.tile is not None
+        else tile_size(found, smallest)
+        if max(height, width) > WHOLE or len(found.sizes) > 1
+        else 0
+    )
+    if tile > smallest:
+        raise UserError(f"--tile {tile} does not fit into images of {smallest} px; give a smaller one")
+    if len(found.sizes) > 1:
+        if not found.masks or not tile:
+            sizes = ", ".join(f"{h} x {w}" for h, w in list(found.sizes)[:4])
+            raise UserError(
+                f"the images are of {len(found.sizes)} sizes ({sizes}): bring them to one size, or give masks, with which they can be cut"
+            )
+        draft.steps["images"]["params"]["tile"] = tile
+        draft.comments["images"] = "images of several sizes, cut into squares"
+        draft.say(f"crops: squares of {tile} px, since the images are of {len(found.sizes)} sizes")
+        return train, test, (tile, tile)
+    if tile and draft.answers.test == "same":
+        raise UserError(f"--test same is for images of at most {WHOLE} px that are learned from whole; give --test FOLDER")
+    if not tile:
+        draft.say(f"crops: none, images of {height} x {width} are learned from whole")
+        return train, test, (height, width)
+    draft.say(f"crops: squares of {tile} px to learn from, at most two clean ones for each with a defect; the network takes any size")
+    comment = "squares to learn from; clean ones outnumber those with a defect by two at most"
+    train = draft.add("squares", "images.tile", comment, {"images": train}, size=tile, clean=2.0)
+    if max(height, width) > LARGEST_TEST:
+        size = min(LARGEST_TEST // 2, smallest)
+        test = draft.add("test_squares", "images.tile", "larger squares to score on", {"images": test}, size=size)
+    return train, test, (tile, tile)
+
+
+def tile_size(found: Survey, smallest: int) -> int:
+    """Twice the extent of defects and four periods fit into it; a multiple of 32 where the images are that large."""
+    period = found.structure.period if found.structure else None
+    wanted = max(TILE, 2 * (found.extent or 0), 4 * (period or 0))
+    return min(-(-int(wanted) // 32) * 32, 512, smallest // 32 * 32 or smallest)
+
+
+def changes(draft: Draft, side: tuple[int, int]) -> tuple[dict[str, bool], dict[str, int]]:
+    """(flips, cyclic shifts) under which the structure looks the same."""
+    structure = draft.survey.structure
+    if structure is None:
+        draft.say("changes: none, since nothing is known of the structure")
+        return {"flip_x": False, "flip_y": False}, {}
+    flips = {"flip_x": structure.mirrors_x, "flip_y": structure.mirrors_y}
+    names = [name for name, may in (("left-right", flips["flip_x"]), ("top-bottom", flips["flip_y"])) if may]
+    kept = [name for name, may in (("left-right", flips["flip_x"]), ("top-bottom", flips["flip_y"])) if not may]
+    text = f"flips {' and '.join(names)}" if names else "no flips"
+    text += f" (mirrored {' or '.join(kept)} it looks otherwise)" if kept else ""
+    steps = {f"shift_{axis}_step": step for axis, step in (("x", structure.repeat_x), ("y", structure.repeat_y)) if step}
+    usable = bool(steps) and side == draft.side and draft.survey.images <= FEW
+    shifts = " and ".join(f"{step} px along {name[6]}" for name, step in steps.items())
+    draft.say(f"changes to training images: {text}{f', cyclic shifts by multiples of {shifts}' if usable else ''}, contrast and brightness")
+    return flips, steps if usable else {}
+
+
+def variations(draft: Draft, train: str, flips: dict[str, bool], shift: dict[str, int]) -> str:
+    """The step with more places for the defects, where the structure repeats; with `--test same` also the test set."""
+    same = draft.answers.test == "same"
+    if not shift and not same:
+        return train
+    comment = "the structure looks the same under these changes: more places for the defects"
+    varied = draft.add("varied", "images.augment", comment, {"images": train}, count=256, **flips, **shift, noise=1.0)
+    if same:
+        draft.add(
+            "test",
+            "images.augment",
+            "other variations of the same images",
+            {"images": train},
+            seed=1,
+            count=50,
+            **flips,
+            **shift,
+            noise=1.0,
+        )
+    return varied

@@ -1,0 +1,74 @@
+"""Whether a one-shot generator joins, and its steps: it learns from one image with a defect, and its images are labelled by difference."""
+
+from __future__ import annotations
+
+from fabloom.errors import UserError, did_you_mean
+from fabloom.registry import Registry
+
+from .draft import Draft
+
+TAG = "one-shot"
+FIRST = "sinsemi"
+FEW = 4
+"""Defect images to learn from above which generated ones are not worth their time unasked."""
+SMALLEST = 42
+COUNT = 200
+
+
+def generate(draft: Draft, registry: Registry, train: str, varied: str) -> str | None:
+    """Steps of a generator; the name of the last, its images beside the plain ones; None without. Raises UserError for an unfit one."""
+    asked = draft.answers.generator
+    if asked == "none":
+        draft.say("generator: none, as asked")
+        return None
+    known = [name for name in sorted(registry.methods) if TAG in registry.methods[name].tags]
+    if asked is not None and asked not in known:
+        raise UserError(f"--generator {asked}: is no one-shot method.{did_you_mean(asked, known)} Known: {', '.join(known)}, or none")
+    why = unfit(draft, registry, asked or FIRST)
+    if why and asked is not None:
+        raise UserError(f"--generator {asked}: {why}; leave it out")
+    sources = draft.survey.defect or draft.survey.images
+    if not why and asked is None and sources > FEW:
+        why = (
+            f"{sources} defect images of your own are there, more than generated ones have been seen to help; --generator {FIRST} adds one"
+        )
+    if why:
+        draft.say(f"generator: none, since {why}")
+        return None
+    return steps(draft, asked or FIRST, train, varied)
+
+
+def unfit(draft: Draft, registry: Registry, method: str) -> str:
+    """Why a one-shot generator cannot learn from these images or its images could not be labelled; '' where it can."""
+    found, structure = draft.survey, draft.survey.structure
+    height, width = draft.side
+    if f"{method}.train" not in registry.tasks or f"{method}.sample" not in registry.tasks:
+        return f"{method} has no train and sample"
+    limit = registry.tasks[f"{method}.train"].params.model_fields.get("max_pixels")
+    if limit is not None and height * width > limit.default:
+        return f"images of {height} x {width} are larger than the {limit.default:,} pixels that {method} takes as they are"
+    if min(height, width) < SMALLEST:
+        return f"images of {height} x {width} are smaller than the {SMALLEST} px that {method} needs"
+    if not found.clean or found.references:
+        return "generated images are labelled by their difference to clean ones of the same place, and none is told to be clean"
+    if draft.answers.structure == "registered" or (structure is not None and structure.registered):
+        return ""
+    return "the images are not registered to each other, so generated ones could not be labelled by difference"
+
+
+def steps(draft: Draft, method: str, train: str, varied: str) -> str:
+    """One image with a defect in, many out, labelled, measured, and joined with the plain ones."""
+    draft.say(f"generator: {method} on one image with a defect, {COUNT} generated ones beside the plain ones")
+    alone = train
+    if draft.answers.test != "same":
+        # what is held out stays unseen: the generator gets an image of the training part
+        draft.steps[train]["params"].setdefault("part", "train")
+        alone = draft.add(
+            "one", "images.split", "one image with a defect, and the clean ones", draft.steps[train]["inputs"], part="train", defects=1
+        )
+    draft.add("generator", f"{method}.train", "sees the one image with a defect and no other", {"images": alone})
+    draft.add("synthetic", f"{method}.sample", "", {"model": "generator"}, count=COUNT)
+    comment = "masks of the generated images, by difference to the clean ones"
+    draft.add("synthetic_labelled", "reference-difference.label", comment, {"images": "synthetic", "reference": alone})
+    draft.add("quality", "quality.evaluate", "how good the generated images are", {"images": "synthetic", "reference": alone})
+    return draft.add("both", "images.join", "plain and generated", {"images": [varied, "synthetic_labelled"]})

@@ -1,0 +1,35 @@
+"""Which images are evidence of their own: those of one source, and those that are alike pixel for pixel, are one group."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from fabloom.kinds import ImageSet
+
+
+def groups(images: ImageSet) -> NDArray[np.int64]:
+    """Group of every image [N], numbered from 0."""
+    return joined(copies(np.asarray(images.images[...])), None if images.source is None else np.asarray(images.source[...]))
+
+
+def copies(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """A number [N] that images [N,...] share where they are equal."""
+    digests = [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in pixels]
+    _, same = np.unique(digests, return_inverse=True)
+    found: NDArray[np.int64] = same.astype(np.int64)
+    return found
+
+
+def joined(same: NDArray[np.int64], source: NDArray[np.int32] | None) -> NDArray[np.int64]:
+    """Groups [N] such that images that are copies or of one source are in one: neither is new evidence."""
+    if source is None:
+        return same
+    first = int(same.max()) + 1
+    edges = sparse.coo_array((np.ones(len(same)), (same, first + source)), shape=(first + int(source.max()) + 1,) * 2)
+    _, parts = sparse.csgraph.connected_components(edges, directed=False)
+    _, numbered = np.unique(parts[same], return_inverse=True)
+    return numbered.astype(np.int64)

@@ -1,0 +1,41 @@
+"""Parameters of the tasks that part and join sets: `split`, `tile` and `join`."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from fabloom.params import Params
+
+
+class SplitParams(Params):
+    """Which part of a set. Two steps of one seed with `part: train` and `part: test` share no source and leave nothing out."""
+
+    part: Literal["train", "test"] = Field(description="train: what is learned from; test: what is held out")
+    share: float = Field(0.3, gt=0, lt=1, description="share of the sources that is held out, of clean and defect ones alike; at least one")
+    defects: int | None = Field(
+        None, ge=1, description="keep the images of this many sources with a defect only, beside all clean ones: 1 for a one-shot method"
+    )
+
+
+class TileParams(Params):
+    """Squares cut out of larger images, masks and references with them."""
+
+    size: int = Field(128, ge=8, description="side of a tile in pixels; both sides of the images must be as long")
+    stride: int | None = Field(None, ge=1, description="distance of tiles, the last of a row moved to the edge; default: size, no overlap")
+    clean: float | None = Field(
+        None,
+        ge=0,
+        description="keep at most this many clean tiles for each with a defect, drawn at random; default: all",
+    )
+
+    @model_validator(mode="after")
+    def _covers(self) -> Self:
+        if self.stride is not None and self.stride > self.size:
+            raise ValueError(f"stride={self.stride} above size={self.size} leaves pixels out; lower it")
+        return self
+
+
+class JoinParams(Params):
+    """Nothing to set: the sets follow each other in the order of the inputs."""

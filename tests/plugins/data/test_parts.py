@@ -1,0 +1,141 @@
+"""Splitting by source, cutting into tiles, joining: nothing is lost, doubled, moved against its mask, or on both sides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fabloom.errors import DataError
+from fabloom.kinds import ImageSet
+from fabloom.method import Context, Method, task
+from fabloom.params import Params
+from fabloom.plugins.data.images.method import Images
+
+
+class Given(Params):
+    """How many files, how many images of each, and how many of the files have a defect."""
+
+    files: int = 10
+    each: int = 3
+    defects: int = 4
+    equal: bool = False
+    plain: bool = False
+
+
+class Drawn(Method):
+    name = "drawn"
+
+    @task(version=1)
+    def make(self, ctx: Context, params: Given) -> ImageSet:
+        count = params.files * params.each
+        draw = np.random.default_rng(ctx.seed)
+        pixels = draw.integers(0, 200, (count, 1, 20, 28), dtype=np.uint8)
+        if params.equal:
+            pixels[:] = pixels[0]
+        source = np.repeat(np.arange(params.files, dtype=np.int32), params.each)
+        masks = np.zeros((count, 20, 28), np.uint8)
+        for row in np.flatnonzero(source < params.defects):
+            masks[row, row % 8 : row % 8 + 3, 20:24] = 1
+        pixels[:, 0][masks > 0] = 255
+        if params.plain:
+            return ImageSet.write(ctx, pixels)
+        names = [f"{'d' if number < params.defects else 'c'}{number}.png" for number in range(params.files)]
+        return ImageSet.write(ctx, pixels, masks=masks, references=255 - pixels, source=source, source_names=names)
+
+
+def parts(run_task: Any, given: ImageSet, seed: int = 0, **params: Any) -> tuple[ImageSet, ImageSet]:
+    train, test = (run_task(Images, "split", {"part": part, **params}, seed=seed, images=given) for part in ("train", "test"))
+    return train, test
+
+
+def used(images: ImageSet) -> set[str]:
+    return {images.source_names[at] for at in np.unique(images.source[...])}
+
+
+def test_the_two_parts_are_the_whole_and_share_no_source(run_task: Any) -> None:
+    given = run_task(Drawn, "make")
+    train, test = parts(run_task, given)
+    assert not used(train) & used(test) and used(train) | used(test) == used(given)
+    rows = {image.tobytes(): row for row, image in enumerate(given.images[...])}
+    assert sorted(rows[image.tobytes()] for one in (train, test) for image in one.images[...]) == list(range(30))
+    for one in (train, test):
+        assert ((one.images[...][:, 0] == 255) == one.masks[...].astype(bool)).all()
+        assert (one.references[...] == 255 - one.images[...]).all()
+    assert {name[0] for name in used(test)} == {"c", "d"}, "both sorts are held out"
+    assert len(used(test)) == 3, "round(0.3 * 4) of the defect files and round(0.3 * 6) of the clean ones"
+
+
+def test_another_seed_holds_out_others_and_a_new_file_moves_few(run_task: Any) -> None:
+    held = [used(parts(run_task, run_task(Drawn, "make"), seed=seed)[1]) for seed in range(4)]
+    assert len(set(map(frozenset, held))) > 1
+    more = run_task(Drawn, "make", {"files": 11})
+    assert len(used(parts(run_task, more)[1]) & held[0]) >= 2
+
+
+def test_equal_images_are_one_source_and_one_source_is_refused(run_task: Any) -> None:
+    with pytest.raises(DataError, match="one clean source"):
+        parts(run_task, run_task(Drawn, "make", {"equal": True, "defects": 0}))
+    with pytest.raises(DataError, match=r"one defect source, 'd0\.png'"):
+        parts(run_task, run_task(Drawn, "make", {"defects": 1}))
+
+
+def test_one_defect_source_is_kept_for_a_one_shot_method(run_task: Any) -> None:
+    given = run_task(Drawn, "make", {"each": 1})
+    train, _ = parts(run_task, given)
+    one = run_task(Images, "split", {"part": "train", "defects": 1}, images=given)
+    assert int(one.domain[...].sum()) == 1 and used(one) < used(train)
+    assert {name for name in used(one) if name[0] == "c"} == {name for name in used(train) if name[0] == "c"}
+
+
+def test_a_set_without_sources_and_domains_is_split_by_row(run_task: Any) -> None:
+    train, test = parts(run_task, run_task(Drawn, "make", {"plain": True, "files": 10, "each": 1}))
+    assert len(train) == 7 and len(test) == 3 and not used(train) & used(test)
+
+
+def test_tiles_cover_every_pixel_with_masks_and_references(run_task: Any) -> None:
+    given = run_task(Drawn, "make", {"files": 3, "each": 1, "defects": 2})
+    tiled = run_task(Images, "tile", {"size": 12, "stride": 8}, images=given)
+    assert tiled.images.shape == (3 * 2 * 3, 1, 12, 12)
+    corners = [(top, left) for top in (0, 8) for left in (0, 8, 16)]
+    for number, (image, mask, reference) in enumerate(zip(tiled.images[...], tiled.masks[...], tiled.references[...], strict=True)):
+        row, (top, left) = number // 6, corners[number % 6]
+        window = np.s_[top : top + 12, left : left + 12]
+        assert (image[0] == given.images[row : row + 1][0, 0][window]).all()
+        assert (mask == given.masks[row : row + 1][0][window]).all() and (reference == 255 - image).all()
+    assert tiled.source[...].tolist() == np.repeat(np.arange(3), 6).tolist() and tiled.source_names == given.source_names
+
+
+def test_few_clean_tiles_are_kept_for_training(run_task: Any) -> None:
+    given = run_task(Drawn, "make", {"files": 6, "each": 2, "defects": 3})
+    every = run_task(Images, "tile", {"size": 10, "stride": 6}, images=given)
+    few = run_task(Images, "tile", {"size": 10, "stride": 6, "clean": 0.5}, images=given)
+    defects = int(every.domain[...].sum())
+    assert 0 < defects < len(every) / 2
+    assert int(few.domain[...].sum()) == defects and len(few) == defects + round(0.5 * defects)
+
+
+@pytest.mark.parametrize(
+    ("params", "given", "words"),
+    [
+        ({"size": 24}, {}, "do not fit"),
+        ({"size": 10, "clean": 1.0}, {"defects": 0}, "no tile"),
+        ({"size": 8, "stride": 9}, {}, "pixels out"),
+    ],
+)
+def test_tiles_that_cannot_be_cut(run_task: Any, params: dict[str, Any], given: dict[str, Any], words: str) -> None:
+    with pytest.raises((DataError, ValueError), match=words):
+        run_task(Images, "tile", params, images=run_task(Drawn, "make", given))
+
+
+def test_sets_are_joined_with_their_masks_and_sources(run_task: Any) -> None:
+    one, other = run_task(Drawn, "make"), run_task(Drawn, "make", {"files": 4, "defects": 1}, seed=1)
+    both = run_task(Images, "join", images=[one, other])
+    assert len(both) == 30 + 12
+    assert (both.images[30:] == other.images[...]).all() and (both.masks[...][:30] == one.masks[...]).all()
+    assert used(both) == used(one) | used(other), "a name that both know is one source"
+    with pytest.raises(DataError, match="has no masks"):
+        run_task(Images, "join", images=[one, run_task(Drawn, "make", {"plain": True})])
+    with pytest.raises(DataError, match="cannot be one"):
+        run_task(Images, "join", images=[one, run_task(Images, "tile", {"size": 16}, images=one)])
