@@ -182,7 +182,7 @@ def tried(name: str, out: Path, steps: int | None, settings: list[str]) -> dict[
         return {"case": name, "init": 0, "run": ran.returncode, "said": ran.stderr.strip()[-2000:]}
     result = json.loads(ran.stdout)
     opened: Any = fabloom.open_store(store, read_only=True)
-    told: dict[str, Any] = {"case": name, "init_cpu_s": round(spent.ru_utime - before.ru_utime, 1), "page": result["report"]}
+    told: dict[str, Any] = {"case": name, "init_cpu_s": round(spent.ru_utime - before.ru_utime, 1), "page": result["report_path"]}
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     told["run_cpu_s"] = round(after.ru_utime - spent.ru_utime, 1)
     keys = {step: one["key"] for step, one in result["steps"].items()}
