@@ -23,6 +23,7 @@ def init(
     out: Annotated[
         str, typer.Option("--out", "-o", metavar="FILE", help="The pipeline to write; nothing is overwritten.")
     ] = "pipeline.yaml",
+    layout: Annotated[str | None, typer.Option("--layout", metavar="NAME", help="How the folder is laid out, where several fit.")] = None,
     masks: Annotated[
         str | None, typer.Option("--masks", metavar="FOLDER", help="Folder of masks that carry the names of the images.")
     ] = None,

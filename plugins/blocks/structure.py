@@ -15,12 +15,12 @@ from fabloom.method.survey import ALIKE, REGISTERED, Structure
 from .lattice import Lattice
 
 Real = NDArray[np.float64]
-LARGEST = 1024
+LARGEST = 512
 """Sides of the middle part that is looked at of larger images."""
 BLUR = 1.5
 """Pixels (sigma) by which noise is averaged out before images are compared."""
-SLOW = 10
-"""A side over this is the sigma of what counts as lighting, which is taken off before images are compared."""
+SLOW = 3
+"""A side over this is the width over which an image is averaged to its lighting, which is taken off before images are compared."""
 REPEATS = 0.95
 """Least correlation of an image with itself after a cyclic shift under which it looks the same."""
 ROUND = 512
@@ -51,7 +51,7 @@ def middle(image: Real) -> Real:
 
 def blurred(image: Real) -> Real:
     """Without its noise and its lighting."""
-    found: Real = ndimage.gaussian_filter(image, BLUR) - ndimage.gaussian_filter(image, max(min(image.shape) / SLOW, 2 * BLUR))
+    found: Real = ndimage.gaussian_filter(image, BLUR) - ndimage.uniform_filter(image, max(min(image.shape) // SLOW, 5))
     return found
 
 
