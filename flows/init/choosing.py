@@ -85,10 +85,10 @@ def truth(draft: Draft) -> str:
             raise UserError(
                 f"{found.images - found.references} of {found.images} images have no reference of their own: add them, or give --masks"
             )
-        check_registered(draft, "their references")
+        check_alike(draft)
         draft.say("truth: where an image differs from its own reference. The score says how well the network repeats this rule")
         comment = "masks: where an image differs from its own reference; look at some of them in the report"
-        return draft.add("labelled", "reference-difference.label", comment, {"images": "images", "reference": "images"})
+        return draft.add("labelled", "reference-difference.label", comment, {"images": "images"})
     if not found.clean and not found.defect:
         raise UserError(
             f"nothing says which of the {found.images} images are clean: give --masks FOLDER, --clean PATTERN and --defect PATTERN, "
@@ -104,26 +104,35 @@ def truth(draft: Draft) -> str:
         raise UserError(
             f"all {found.images} images have a defect and none has a mask: give --masks FOLDER, or clean images of the same place"
         )
-    check_registered(draft, "each other")
+    check_registered(draft)
     draft.say("truth: where an image differs from the median of the clean ones. The score says how well the network repeats this rule")
     comment = "masks: where an image differs from the median of the clean ones; look at some of them in the report"
     return draft.add("labelled", "reference-difference.label", comment, {"images": "images", "reference": "images"})
 
 
-def check_registered(draft: Draft, to_what: str) -> None:
-    """Raise UserError unless images lie pixel on pixel, as labelling by difference needs."""
+def check_registered(draft: Draft) -> None:
+    """Raise UserError unless images lie pixel on pixel, as the median of the clean ones needs."""
     structure, answer = draft.survey.structure, draft.answers.structure
     if answer == "registered" or (answer is None and structure is not None and structure.registered):
         return
     cure = "align them, or give --masks FOLDER; --structure registered says that they are aligned nevertheless"
     if structure is None or structure.likeness is None or answer == "free":
-        raise UserError(f"labels by difference need images that are registered to {to_what}, and nothing shows that these are: {cure}")
+        raise UserError(f"labels by difference need images that are registered to each other, and nothing shows that these are: {cure}")
     if structure.alike:
-        raise UserError(
-            f"the images are shifted against {to_what} by {structure.shift:.0f} px (median), labels by difference would be wrong: {cure}"
-        )
+        raise UserError(f"the images are shifted by {structure.shift:.0f} px (median), so labels by difference would be wrong: {cure}")
     raise UserError(
-        f"the images do not show the same as {to_what} (correlation {structure.likeness:.2f}), labels by difference would be wrong: {cure}"
+        f"the images do not show the same place (correlation {structure.likeness:.2f}), so labels by difference would be wrong: {cure}"
+    )
+
+
+def check_alike(draft: Draft) -> None:
+    """Raise UserError where images do not show what their references do. Labelling undoes shifts."""
+    structure = draft.survey.structure
+    if draft.answers.structure == "registered" or structure is None or structure.alike:
+        return
+    raise UserError(
+        f"the images do not show what their references do (correlation {structure.likeness or 0:.2f}), so labels by difference would be "
+        "wrong: mend the pairs, or give --masks FOLDER; --structure registered says that they are right nevertheless"
     )
 
 
@@ -137,7 +146,8 @@ def parted(draft: Draft, own: str) -> tuple[str, str]:
         read = {**found.params, "path": answer}
         test = draft.add("others", found.task, "images that nothing is learned from", **read)
         if own != "images":
-            test = draft.add("others_labelled", "reference-difference.label", "", {"images": test, "reference": "images"})
+            reference = {} if found.references else {"reference": "images"}
+            test = draft.add("others_labelled", "reference-difference.label", "", {"images": test, **reference})
         draft.say(f"score: on the images of {answer}")
         return own, test
     sources = found.defect or found.images

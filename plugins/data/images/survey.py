@@ -13,18 +13,19 @@ from pydantic import ValidationError
 from scipy import ndimage
 
 from fabloom.errors import DataError, UserError
+from fabloom.kinds.masks import is_defect
 from fabloom.method.survey import Structure, Survey
 from fabloom.plugins.blocks.structure import look
 
-from .entries import Entry, Scene, Shape
-from .layout import find, skipped
+from .entries import Entry, Scene
+from .layout import find
+from .masking import Masking
 from .params import LoadParams
-from .reading import decode, header
-from .tree import Tree
+from .reading import Header, decode, header, turn
 
 SAMPLE = 16
 """Images whose pixels are looked at, spread over the folder."""
-DRAWN = 200
+DRAWN = 2000
 """Masks that are looked at."""
 EIGHT = np.ones((3, 3), int)
 
@@ -32,35 +33,73 @@ EIGHT = np.ones((3, 3), int)
 def survey(folder: Path, options: Mapping[str, Any]) -> Survey:
     """Look at a folder as images.load would read it with `options`. Raises UserError for what it would refuse."""
     settled = layout(folder, options)
-    params = LoadParams.model_validate({**settled, "path": folder})
-    scene = params.scene()
-    entries = scene.entries
-    sizes = Counter((found.height, found.width) for found in (header(entry.path, params.max_pixels) for entry in entries))
+    files = Files(LoadParams.model_validate({**settled, "path": folder}))
+    scene = files.scene
+    sizes = Counter(files.sizes)
     common = max(sizes, key=lambda size: sizes[size])
-    sample = spread(entries, SAMPLE)
-    pixels = [decode(entry.path) for entry in sample]
-    whole = [number for number, one in enumerate(pixels) if one.shape[:2] == common]
-    references = [grey(decode(one)) for one in (sample[number].reference for number in whole) if one is not None]
-    drawn = [entry for entry in entries if judged(entry)]
-    extents = [extent for entry in spread(drawn, DRAWN) for extent in sides(entry)]
-    domains = Counter(domain(entry, scene) for entry in entries)
+    sample = [row for row in spread(len(scene.entries), SAMPLE) if files.sizes[row] == common]
+    pixels = [files.pixels(row) for row in sample]
+    references = [grey(files.reference(row)) for row in sample if scene.entries[row].reference is not None]
+    drawn = [row for row, entry in enumerate(scene.entries) if entry.masks or entry.shapes is not None]
+    masks = {row: is_defect(files.mask(row)) for row in (drawn[at] for at in spread(len(drawn), DRAWN))}
+    extents = [side for mask in masks.values() for side in sides(mask)]
+    domains = [domain(entry, scene, masks.get(row)) for row, entry in enumerate(scene.entries)]
+    known = Counter(domains)
     return Survey(
         task="images.load",
         params={"path": str(folder.absolute()), **settled},
         layout=LAYOUT[scene.layout],
-        images=len(entries),
+        images=len(scene.entries),
         sizes=dict(sizes.most_common()),
         channels=max(colours(one) for one in pixels),
         bits=max(8 * one.dtype.itemsize for one in pixels),
-        clean=domains[0],
-        defect=domains[1],
-        masks=sum(judged(entry) or domain(entry, scene) == 0 for entry in entries) if drawn else 0,
-        references=sum(entry.reference is not None for entry in entries),
+        clean=known[0],
+        defect=known[1],
+        masks=len(set(drawn).union(row for row, said in enumerate(domains) if said == 0)) if drawn else 0,
+        references=sum(entry.reference is not None for entry in scene.entries),
         classes=scene.classes,
         extent=int(np.ceil(np.quantile(extents, 0.9))) if extents else None,
-        structure=structure([grey(pixels[number]) for number in whole], references if len(references) == len(whole) else None),
-        notes=(*scene.notes, *left_out(params, scene)),
+        structure=structure([grey(one) for one in pixels], references if len(references) == len(pixels) else None),
+        notes=(*scene.notes, *left_out(scene), *files.masking.notes()),
     )
+
+
+class Files:
+    """The files of a folder, read as images.load reads them; a row is the place of an image in the scene."""
+
+    def __init__(self, params: LoadParams) -> None:
+        self.params, self.scene = params, params.scene()
+        self.masking = Masking(self.scene, params)
+        entries = self.scene.entries
+        self.headers = [header(entry.path, params.max_pixels, channels=params.channels, page=entry.page) for entry in entries]
+        self.sizes = [self._size(found) for found in self.headers]
+
+    def _size(self, found: Header) -> tuple[int, int]:
+        height, width = (found.height, found.width) if self.params.orientation == "ignore" else found.turned()
+        return height - self.params.crop_bottom, width
+
+    def pixels(self, row: int) -> NDArray[Any]:
+        """[H,W,C] of an image, upright and without its data bar."""
+        entry = self.scene.entries[row]
+        return self._upright(decode(entry.path, channels=self.params.channels, page=entry.page), row)
+
+    def reference(self, row: int) -> NDArray[Any]:
+        """[H,W,C] of the reference that it has."""
+        path = self.scene.entries[row].reference
+        assert path is not None
+        return self._upright(decode(path, channels=self.params.channels), row)
+
+    def mask(self, row: int) -> NDArray[np.uint8]:
+        """Classes [H,W] of an image that somebody has drawn on."""
+        found = self.masking.of(self.scene.entries[row], self.sizes[row], self._turned(row))
+        assert found is not None
+        return found
+
+    def _turned(self, row: int) -> int:
+        return 1 if self.params.orientation == "ignore" else self.headers[row].orientation
+
+    def _upright(self, pixels: NDArray[Any], row: int) -> NDArray[Any]:
+        return turn(pixels, self._turned(row))[: self.sizes[row][0]]
 
 
 LAYOUT = {
@@ -88,54 +127,32 @@ def layout(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     return dict(found.fit.params)
 
 
-def left_out(params: LoadParams, scene: Scene) -> list[str]:
+def left_out(scene: Scene) -> list[str]:
     """A note on files that say nothing under the layout."""
-    names = skipped(Tree(params.path.path), scene)
-    return [f"{len(names)} files are not read, such as {names[0]}"] if names else []
+    return [f"{len(scene.skipped)} files are not read, such as {scene.skipped[0]}"] if scene.skipped else []
 
 
-def spread(entries: Sequence[Entry], count: int) -> list[Entry]:
-    """At most `count` of them, from the first to the last."""
-    rows = np.unique(np.linspace(0, len(entries) - 1, min(count, len(entries))).round().astype(int))
-    return [entries[row] for row in rows.tolist()]
+def spread(length: int, count: int) -> list[int]:
+    """At most `count` places of a list, from the first to the last."""
+    found: list[int] = np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(int)).tolist()
+    return found
 
 
-def domain(entry: Entry, scene: Scene) -> int | None:
-    """0 clean, 1 defect, None unknown: what folders and names say, else what was drawn, else the class."""
+def domain(entry: Entry, scene: Scene, mask: NDArray[np.bool_] | None) -> int | None:
+    """0 clean, 1 defect, None unknown: what folders and names say, else the mask, else what was drawn or the class."""
     if entry.domain is not None:
         return entry.domain
-    if entry.masks:
-        return int(mask(entry).any())
+    if mask is not None:
+        return int(mask.any())
     if entry.shapes is not None:
         return int(bool(entry.shapes))
     return None if entry.label is None or scene.clean is None else int(entry.label != scene.clean)
 
 
-def judged(entry: Entry) -> bool:
-    """Whether somebody drew where its defects are."""
-    return bool(entry.masks) or entry.shapes is not None
-
-
-def mask(entry: Entry) -> NDArray[np.bool_]:
-    """Pixels [H,W] of the defects in its mask files."""
-    found: NDArray[np.bool_] = np.logical_or.reduce([(decode(path) != 0).any(2) for _, path in entry.masks])
-    return found
-
-
-def sides(entry: Entry) -> list[int]:
+def sides(mask: NDArray[np.bool_]) -> list[int]:
     """The longer side in pixels of each drawn defect."""
-    if not entry.masks:
-        return [extent(shape) for shape in entry.shapes or ()]
-    parts, _ = ndimage.label(mask(entry), EIGHT)
+    parts, _ = ndimage.label(mask, EIGHT)
     return [max(part.stop - part.start for part in box) for box in ndimage.find_objects(parts)]
-
-
-def extent(shape: Shape) -> int:
-    """The longer side of a shape's box."""
-    if shape.points:
-        across, down = zip(*(point for outline in shape.points for point in outline), strict=True)
-        return int(np.ceil(max(max(across) - min(across), max(down) - min(down))))
-    return int(np.ceil(max(shape.box[2:]))) if shape.box is not None else 1
 
 
 def colours(pixels: NDArray[Any]) -> int:
