@@ -7,6 +7,7 @@ from typing import Any
 
 from fabloom.flows.report.numbers import comparisons, number, told, words
 from fabloom.kinds import Artifact, Exhibit
+from fabloom.kinds.metric import is_number
 from fabloom.planning.expectation import rough
 
 from .output import say, table
@@ -84,8 +85,9 @@ def tell_making(manifest: Mapping[str, Any]) -> None:
     for port, keys in (asked.get("inputs") or {}).items():
         say(f"from     {port}: {', '.join(key[:12] for key in ([keys] if isinstance(keys, str) else keys))}")
     for name, points in (manifest.get("curves") or {}).items():
-        if points:
-            say(f"curve    {name}: {points[0][1]:.4g} at {points[0][0]:,}, {points[-1][1]:.4g} at {points[-1][0]:,}")
+        ends = [points[0], points[-1]] if isinstance(points, list) and points else []
+        if ends and all(isinstance(end, list) and len(end) == 2 and all(map(is_number, end)) for end in ends):
+            say(f"curve    {name}: {', '.join(f'{value:.4g} at {step:,}' for step, value in ends)}")
     params = list(_flat(asked.get("params") or {}))
     if params:
         say()

@@ -45,7 +45,7 @@ def unfit(draft: Draft, registry: Registry, method: str) -> str:
     if f"{method}.train" not in registry.tasks or f"{method}.sample" not in registry.tasks:
         return f"{method} has no train and sample"
     limit = registry.tasks[f"{method}.train"].params.model_fields.get("max_pixels")
-    if limit is not None and height * width > limit.default:
+    if limit is not None and limit.default is not None and height * width > limit.default:
         return f"images of {height} x {width} are larger than the {limit.default:,} pixels that {method} takes as they are"
     if min(height, width) < SMALLEST:
         return f"images of {height} x {width} are smaller than the {SMALLEST} px that {method} needs"
