@@ -90,7 +90,7 @@ def judged(case: Case, folder: Path, store: Any) -> Verdict:
         good = "\n" not in line and len(line) < MOST_LINE
         outcome = ("refused" if case.wanted == "refused" else "too strict") if good else "no line"
         return Verdict(case, outcome, line)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return Verdict(case, "broken", f"{type(error).__name__}: {error}")
     if case.told and not any(case.told in line for line in logged):
         return Verdict(case, "silent", f"the log lacks '{case.told}'")

@@ -60,7 +60,9 @@ class Source:
                 return value
             if isinstance(value, str | Path) and str(value).strip():
                 return cls(value)
-            raise ValueError("a path to a file or folder is wanted")
+            if type(value) is int and value >= 0:  # a folder called 2024, as YAML reads it
+                return cls(str(value))
+            raise ValueError("a path to a file or folder is wanted; a name that reads as a number is put in quotes")
 
         return core_schema.no_info_plain_validator_function(
             build, serialization=core_schema.plain_serializer_function_ser_schema(lambda s: str(s.path))

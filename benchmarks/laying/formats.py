@@ -46,9 +46,7 @@ def raw_png(path: Path, values: np.ndarray, depth: int, colour: int = 0) -> None
             bits += "0" * (-len(bits) % 8)
             lines.append(b"\0" + bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)))
     head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"".join(lines))) + chunk(b"IEND", b"")
-    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"".join(lines))) + chunk(b"IEND", b""))
 
 
 def pil(mode: str | None = None, **options: Any) -> Save:
@@ -142,7 +140,9 @@ FORMATS: dict[str, Format] = {
     "tif8-packbits": Format("tif", pil(compression="packbits")),
     "tif16-tiles": Format("tif", tif(tile=(16, 16)), wide),
     "tif-rgb": Format("tif", tif(photometric="rgb"), rgb),
-    "tif-rgb-planes": Format("tif", lambda p, v: tifffile.imwrite(p, np.moveaxis(v, -1, 0), photometric="rgb", planarconfig="separate"), rgb),
+    "tif-rgb-planes": Format(
+        "tif", lambda p, v: tifffile.imwrite(p, np.moveaxis(v, -1, 0), photometric="rgb", planarconfig="separate"), rgb
+    ),
     "tif-rgb16": Format("tif", tif(photometric="rgb"), lambda g: np.stack([wide(g), 52000 - wide(g), wide(g) // 2], -1).astype(np.uint16)),
     "tif-rgba": Format("tif", lambda p, v: Image.fromarray(v).convert("RGBA").save(p), rgb),
     "tif-palette": Format("tif", lambda p, v: palette(p, v[..., 0]), lambda g: np.stack([g, 255 - g, g // 2], -1)),
@@ -152,7 +152,9 @@ FORMATS: dict[str, Format] = {
     "tif-jpeg": Format("tif", pil(compression="jpeg", quality=100), off=12),
     "tif-pages": Format("tif", lambda p, v: tifffile.imwrite(p, np.stack([v] * 4), photometric="minisblack"), wanted="refused"),
     "tif-cmyk": Format("tif", lambda p, v: Image.fromarray(v).convert("CMYK").save(p), rgb, "refused"),
-    "tif-four-unnamed": Format("tif", lambda p, v: tifffile.imwrite(p, np.stack([v] * 4, -1), photometric="rgb", extrasamples=["unspecified"]), wanted="refused"),
+    "tif-four-unnamed": Format(
+        "tif", lambda p, v: tifffile.imwrite(p, np.stack([v] * 4, -1), photometric="rgb", extrasamples=["unspecified"]), wanted="refused"
+    ),
     "tif-nan": Format("tif", lambda p, v: tifffile.imwrite(p, np.where(v > 250, np.nan, v).astype(np.float32)), wanted="refused"),
     "npy8": Format("npy", npy),
     "npy16": Format("npy", npy, wide),
@@ -194,4 +196,4 @@ FORMATS: dict[str, Format] = {
     "png-named-jpg": Format("jpg", lambda p, v: Image.fromarray(v).save(p, format="PNG")),
     "half-a-png": Format("png", lambda p, v: (Image.fromarray(v).save(p), p.write_bytes(p.read_bytes()[:-120])), wanted="refused"),
     "text-named-png": Format("png", lambda p, v: p.write_text("not an image"), wanted="refused"),
-}  # fmt: skip
+}

@@ -78,7 +78,7 @@ RIGHT = {
     "tif-1": ("tif", lambda p, m: Image.fromarray(m).save(p)), "tif-lzw": ("tif", grey(255, compression="tiff_lzw")),
     "tif-palette": ("tif", indexed([0, 0, 0, 250, 0, 0])), "tif-palette-white-0": ("tif", indexed(WHITE_BLACK)),
     "tif-rgb": ("tif", painted((0, 255, 0))), "tif-rgba": ("tif", layer((0, 0, 0))),
-    "npy-bool": ("npy", lambda p, m: np.save(p, m)), "npy-8": ("npy", lambda p, m: np.save(p, m.astype(np.uint8))),
+    "npy-bool": ("npy", np.save), "npy-8": ("npy", lambda p, m: np.save(p, m.astype(np.uint8))),
     "npy-int64": ("npy", lambda p, m: np.save(p, m.astype(np.int64))), "npy-float": ("npy", lambda p, m: np.save(p, m.astype(float))),
     "gif": ("gif", grey(255)), "gif-palette-white-0": ("gif", indexed(WHITE_BLACK)), "webp": ("webp", grey(255, lossless=True)),
     "webp-layer": ("webp", lambda p, m: Image.fromarray(np.dstack([m * 255] * 4).astype(np.uint8)).save(p, lossless=True, exact=True)),
@@ -87,16 +87,24 @@ RIGHT = {
 }  # fmt: skip
 """Those that leave no doubt."""
 DOUBTFUL: dict[str, tuple[str, Save]] = {
-    "soft-edges": ("png", soft), "soft-layer": ("png", half_layer), "jpeg": ("jpg", grey(255, quality=60)),
-    "palette-marked-is-0": ("png", indexed(WHITE_BLACK, swap=True)), "palette-clear-1": ("png", indexed(WHITE_BLACK, clear=1, swap=True)),
+    "soft-edges": ("png", soft),
+    "soft-layer": ("png", half_layer),
+    "jpeg": ("jpg", grey(255, quality=60)),
+    "palette-marked-is-0": ("png", indexed(WHITE_BLACK, swap=True)),
+    "palette-clear-1": ("png", indexed(WHITE_BLACK, clear=1, swap=True)),
     "tif-white-is-zero": ("tif", lambda p, m: tifffile.imwrite(p, (m * 255).astype(np.uint8), photometric="miniswhite")),
-    "layer-of-two": ("png", lambda p, m: Image.fromarray(np.dstack([np.indices(m.shape)[1] % 2 * 200] * 3 + [m * 255]).astype(np.uint8)).save(p)),
+    "layer-of-two": (
+        "png",
+        lambda p, m: Image.fromarray(np.dstack([np.indices(m.shape)[1] % 2 * 200] * 3 + [m * 255]).astype(np.uint8)).save(p),
+    ),
     "wrong-size": ("png", lambda p, m: Image.fromarray((m[:-1] * 255).astype(np.uint8)).save(p)),
     "wholly-clear": ("png", lambda p, m: Image.fromarray(np.dstack([m * 255] * 3 + [m * 0]).astype(np.uint8)).save(p)),
-    "bmp-two-colours": ("bmp", indexed(BLACK_WHITE)), "float-parts": ("npy", lambda p, m: np.save(p, m * 0.5 + np.roll(m, 1) * 0.3)),
-    "negative": ("npy", lambda p, m: np.save(p, m * -1)), "png-16-colour": ("png", lambda p, m: raw_png(p, np.dstack([m * 255] * 3), 16, 2)),
+    "bmp-two-colours": ("bmp", indexed(BLACK_WHITE)),
+    "float-parts": ("npy", lambda p, m: np.save(p, m * 0.5 + np.roll(m, 1) * 0.3)),
+    "negative": ("npy", lambda p, m: np.save(p, m * -1)),
+    "png-16-colour": ("png", lambda p, m: raw_png(p, np.dstack([m * 255] * 3), 16, 2)),
     "labels-of-parts": ("png", lambda p, m: Image.fromarray((m * (1 + np.indices(m.shape)[1] // 12)).astype(np.uint8)).save(p)),
     "truncated": ("png", lambda p, m: (grey(255)(p, m), p.write_bytes(p.read_bytes()[:-30]))),
     "key-colour": ("png", lambda p, m: Image.fromarray((m * 255).astype(np.uint8)).save(p, transparency=255)),
-}  # fmt: skip
+}
 """Those of which nobody can tell what is marked, or that are broken: one line, whatever they would have meant."""

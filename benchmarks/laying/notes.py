@@ -92,7 +92,9 @@ def labelme(form: str) -> Callable[..., dict[str, Any]]:
                     buffer = io.BytesIO()
                     Image.fromarray(inside).save(buffer, "PNG")
                     box = [[min(xs), min(ys)], [max(xs) - 1, max(ys) - 1]]
-                    shapes.append({"label": label, "shape_type": "mask", "points": box, "mask": base64.b64encode(buffer.getvalue()).decode()})
+                    shapes.append(
+                        {"label": label, "shape_type": "mask", "points": box, "mask": base64.b64encode(buffer.getvalue()).decode()}
+                    )
                 elif form == "rectangles" and which == 1:
                     shapes.append({"label": label, "shape_type": "rectangle", "points": [[max(xs), min(ys)], [min(xs), max(ys)]]})
                 else:
@@ -146,7 +148,13 @@ WRITERS: dict[str, Callable[..., dict[str, Any]]] = {
 
 def klarf12(interleaved: bool) -> Callable[[Path, list[str], list[int]], None]:
     def write(root: Path, names: list[str], numbers: list[int]) -> None:
-        lines = ["FileVersion 1 2;", "FileTimestamp 13-32-99 7:61:00;", 'LotID "L 1";', "SampleType WAFER;", "ResultTimestamp 1-2-26 25:00:00;"]
+        lines = [
+            "FileVersion 1 2;",
+            "FileTimestamp 13-32-99 7:61:00;",
+            'LotID "L 1";',
+            "SampleType WAFER;",
+            "ResultTimestamp 1-2-26 25:00:00;",
+        ]
         lines += ["ClassLookup 3", ' 0 "Unclassified"', ' 4 "Bridge"', ' 17 "Line open";']
         lines += ["DefectRecordSpec 7 DEFECTID XREL YREL CLASSNUMBER TEST IMAGECOUNT IMAGELIST ;"]
         if interleaved:
@@ -163,10 +171,12 @@ def klarf12(interleaved: bool) -> Callable[[Path, list[str], list[int]], None]:
 
 
 def klarf18(root: Path, names: list[str], numbers: list[int]) -> None:
-    rows = "\n".join(f'{i + 1} 100 {n} 1 Images 1 {{"{name}" "JPG" 1 "Patch"}};' for i, (name, n) in enumerate(zip(names, numbers, strict=True)))
+    rows = "\n".join(
+        f'{i + 1} 100 {n} 1 Images 1 {{"{name}" "JPG" 1 "Patch"}};' for i, (name, n) in enumerate(zip(names, numbers, strict=True))
+    )
     (root / "lot.klarf").write_text(
         'Record FileRecord  "1.8"\n{\n  Field FileTimestamp 2 {"31-31-2026", "99:00:00"}\n  Record LotRecord "LOT {x}"\n  {\n'
-        '    List ClassLookupList { Columns 3 { int32 CLASSNUMBER, string CLASSNAME, string CLASSCODE }\n'
+        "    List ClassLookupList { Columns 3 { int32 CLASSNUMBER, string CLASSNAME, string CLASSCODE }\n"
         '      Data 2 { 4 "Bridge" "B"; 17 "Line open" "" ; } }\n'
         '    Record WaferRecord "W1"\n    {\n      Field SlotNumber 1 {1}\n      List DefectList\n      {\n'
         "        Columns 5 { int32 DEFECTID, int32 XREL, int32 CLASSNUMBER, int32 IMAGECOUNT, ImageList IMAGEINFO }\n"

@@ -1,4 +1,4 @@
-"""Cases of their own: classes of masks by value, names, doubts about the layout, data bars, hot pixels, turned pictures, unsafe documents."""
+"""Cases of their own: masks that tell classes, names, doubtful layouts, data bars, hot pixels, turned pictures, unsafe documents."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def unknown(root: Path) -> GIVEN:
     return params, made
 
 
-def seen(params: dict[str, Any], change: Callable[[Path], object], wanted: Callable[[Truth], object] = lambda t: None) -> Callable[[Path], GIVEN]:
+def seen(
+    params: dict[str, Any], change: Callable[[Path], object], wanted: Callable[[Truth], object] = lambda t: None
+) -> Callable[[Path], GIVEN]:
     """Three plain images, after something was changed in their folder."""
 
     def write(root: Path) -> GIVEN:
@@ -147,7 +149,9 @@ def turned(tag: int, params: dict[str, Any], of_mask: bool) -> Callable[[Path], 
     return write
 
 
-def coco_with(change: Callable[[dict[str, Any]], object], params: dict[str, Any] | None = None, area: str = "polygons") -> Callable[[Path], GIVEN]:
+def coco_with(
+    change: Callable[[dict[str, Any]], object], params: dict[str, Any] | None = None, area: str = "polygons"
+) -> Callable[[Path], GIVEN]:
     def write(root: Path) -> GIVEN:
         images(root, PNG, NAMES)
         objects: notes.Objects = [[], [("bridge", 1)], [("open", 2)]]
@@ -202,9 +206,19 @@ CASES = [
     Case("values 128 and 255, by number", valued(grey, (128, 255), {"bridge": 128, "open": 255})),
     Case("values 1 and 2 in a palette", valued(palette, (1, 2), ["bridge", "open"])),
     Case("colours by number", valued(colours, (0x0000FF, 0xFF0000), {"open": 0xFF0000, "bridge": 0x0000FF})),
-    Case("values in NPY", valued(lambda p, v: np.save(p, v), (1, 2), ["bridge", "open"], "npy")),
-    Case("values in 16 bits", valued(lambda p, v: Image.fromarray(v.astype(np.uint16)).save(p), (300, 60000), {"bridge": 300, "open": 60000})),
-    Case("values in a PGM of 3", valued(lambda p, v: p.write_bytes(b"P5 %d %d 3\n" % (WIDTH, HEIGHT) + v.astype(np.uint8).tobytes()), (1, 3), {"bridge": 1, "open": 3}, "pgm")),
+    Case("values in NPY", valued(np.save, (1, 2), ["bridge", "open"], "npy")),
+    Case(
+        "values in 16 bits", valued(lambda p, v: Image.fromarray(v.astype(np.uint16)).save(p), (300, 60000), {"bridge": 300, "open": 60000})
+    ),
+    Case(
+        "values in a PGM of 3",
+        valued(
+            lambda p, v: p.write_bytes(b"P5 %d %d 3\n" % (WIDTH, HEIGHT) + v.astype(np.uint8).tobytes()),
+            (1, 3),
+            {"bridge": 1, "open": 3},
+            "pgm",
+        ),
+    ),
     Case("values by classes.txt", classes_txt),
     Case("values without names", valued(grey, (1, 2), None), "refused"),
     Case("a value without a name", valued(grey, (1, 3), ["bridge", "open"]), "refused"),
@@ -222,16 +236,33 @@ CASES = [
     *[Case(f"turned by {tag}, ignored", turned(tag, {"orientation": "ignore"}, False)) for tag in (2, 3, 6)],
     Case("other files are told", seen({}, lambda r: (r / "raw.heic").write_bytes(b"x")), told="raw.heic"),
     Case("other files, strict", seen({"strict": True}, lambda r: (r / "raw.heic").write_bytes(b"x")), "refused"),
-    Case("train and val folders", seen({}, renamed(("k0.png", "train/k0.png"), ("k1.png", "val/k1.png"), ("k2.png", "val/k2.png"))), "refused"),
+    Case(
+        "train and val folders",
+        seen({}, renamed(("k0.png", "train/k0.png"), ("k1.png", "val/k1.png"), ("k2.png", "val/k2.png"))),
+        "refused",
+    ),
     Case("images beside a folder", seen({}, renamed(("k0.png", "more/k0.png"))), "refused"),
     Case("folders one deeper", seen({}, renamed(("k0.png", "a/b/k0.png"), ("k1.png", "a/c/k1.png"), ("k2.png", "a/c/k2.png"))), "refused"),
     Case("template pairs unsaid", seen({}, renamed(("k0.png", "x_temp.png"), ("k1.png", "x_test.png"), ("k2.png", "aside"))), "refused"),
-    Case("a pair without a partner", seen({"test": "{name}_test.png", "reference": "{name}_temp.png"}, renamed(("k0.png", "x_temp.png"), ("k1.png", "x_test.png"), ("k2.png", "y_test.png"))), "refused"),
-    Case("two truths", seen({}, lambda r: (grey(r / "masks/k0.png", blob(1) * 255), (r / "k0.json").write_text('{"shapes": [], "imagePath": "k0.png"}'))), "refused"),
+    Case(
+        "a pair without a partner",
+        seen(
+            {"test": "{name}_test.png", "reference": "{name}_temp.png"},
+            renamed(("k0.png", "x_temp.png"), ("k1.png", "x_test.png"), ("k2.png", "y_test.png")),
+        ),
+        "refused",
+    ),
+    Case(
+        "two truths",
+        seen({}, lambda r: (grey(r / "masks/k0.png", blob(1) * 255), (r / "k0.json").write_text('{"shapes": [], "imagePath": "k0.png"}'))),
+        "refused",
+    ),
     Case("a broken annotation", seen({}, lambda r: (r / "k0.json").write_text('{"shapes": [')), "refused"),
-    Case("one image without annotation", seen({}, lambda r: (r / "k0.json").write_text('{"shapes": [], "imagePath": "k0.png"}')), "refused"),
+    Case(
+        "one image without annotation", seen({}, lambda r: (r / "k0.json").write_text('{"shapes": [], "imagePath": "k0.png"}')), "refused"
+    ),
     Case("brackets in a pattern", seen({"clean": ["[k]0*"], "defect": ["k[12]*"]}, nothing, lambda t: setattr(t, "domain", [0, 1, 1]))),
-    Case("mixed depths", seen({}, lambda r: (np.save(r / "k3.npy", greys(1)[0].astype(np.float32)))), "refused"),
+    Case("mixed depths", seen({}, lambda r: np.save(r / "k3.npy", greys(1)[0].astype(np.float32))), "refused"),
     Case("mixed sizes", seen({}, lambda r: grey(r / "k3.png", greys(1)[0].T)), "refused"),
     Case("XML with entities", seen({}, xml(BOMB)), "refused"),
     Case("XML without end", seen({}, xml("<annotations>" * 200)), "refused"),
@@ -244,11 +275,13 @@ CASES = [
     Case("COCO with an unknown category", coco_with(at("annotations", 0, "category_id", value=99)), "refused"),
     Case("COCO with a number that is none", coco_with(at("annotations", 0, "segmentation", 0, 3, value="x")), "refused"),
     Case("COCO with an outline elsewhere", coco_with(at("annotations", 0, "segmentation", value=[[90, 90, 99, 90, 99, 99]])), "refused"),
-    Case("COCO with runs that do not add up", coco_with(at("annotations", 0, "segmentation", "counts", 0, value=5), area="runs"), "refused"),
+    Case(
+        "COCO with runs that do not add up", coco_with(at("annotations", 0, "segmentation", "counts", 0, value=5), area="runs"), "refused"
+    ),
     Case("COCO with a path in front", coco_with(at("images", 1, "file_name", value="C:\\data\\k1.png"))),
     Case("COCO that leaves an image out", coco_with(lambda c: c["images"].pop(0)), "refused"),
     Case("COCO without a word on an image, clean", coco_with(lambda c: c["images"].pop(0), {"unlisted": "clean"})),
-]  # fmt: skip
+]
 
 
 def inverted(root: Path, params: dict[str, Any]) -> GIVEN:

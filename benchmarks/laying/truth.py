@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,15 @@ class Truth:
 
 @dataclass
 class Case:
-    """A folder: `write` makes it and gives parameters of `images.load` and the truth; `wanted` is right or refused, `told` a word of the log."""
+    """A folder: `write` makes it and gives parameters of `images.load` and the truth.
+
+    `wanted` is right, refused or told (wrong, but the log says so); `told` is a word that the log must hold.
+    """
 
     name: str
     write: Callable[[Path], tuple[dict[str, Any], Truth | None]]
     wanted: str = "right"
     told: str = ""
-    words: tuple[str, ...] = field(default=())
 
 
 def greys(count: int, seed: int = 0) -> list[np.ndarray]:

@@ -104,6 +104,9 @@ def scene(layout: str, tree: Tree, drawn: Mapping[str, Drawn], files: Iterable[s
             "boxes: labels keeps the class of each image, boxes: fill takes all pixels of the box"
         )
     as_labels = any(one.tag is not None for one in drawn.values()) or (bool(boxed) and params.boxes == "labels")
+    odd = next((name for name, one in drawn.items() if matches(name, params.clean) and {s.label for s in one.shapes} - clean), None)
+    if odd is not None:
+        raise DataError(f"{tree.root}: '{odd}' fits the `clean` pattern, but its annotation marks a defect; mend one of them")
     entries = [_entry(tree, name, drawn[name], clean, as_labels) for name in sorted(named.values())]
     for image in unlisted:
         if matches(image, params.clean) or params.unlisted == "clean":

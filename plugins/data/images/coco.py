@@ -47,10 +47,10 @@ def coco(tree: Tree, params: LoadParams, documents: list[str]) -> Scene:
         by_id[_id(where, one)] = drawn.get(found) if found else None
     for one in content["annotations"]:
         place = f"{where}: annotation {one.get('id')}" if isinstance(one, dict) else where
-        if not isinstance(one, dict) or one.get("image_id") not in by_id:
+        if not isinstance(one, dict) or _id(place, one, "image_id") not in by_id:
             raise DataError(f"{place}: of an image that is not listed")
-        if one.get("category_id") not in categories:
-            raise DataError(f"{place}: of category {one.get('category_id')}, which is not listed")
+        if _id(place, one, "category_id") not in categories:
+            raise DataError(f"{place}: of category {str(one['category_id'])[:40]}, which is not listed")
         image = by_id[one["image_id"]]
         if image is not None:
             image.shapes.append(shape(place, categories[one["category_id"]], one))
@@ -97,8 +97,8 @@ def uncompressed(where: str, text: str) -> list[int]:
     return counts
 
 
-def _id(where: str, one: dict[str, Any]) -> Any:
-    found = one.get("id")
+def _id(where: str, one: dict[str, Any], key: str = "id") -> Any:
+    found = one.get(key)
     if not isinstance(found, int | str) or isinstance(found, bool):
-        raise DataError(f"{where}: an entry without an id")
+        raise DataError(f"{where}: an entry without {key}, a number or text")
     return found

@@ -33,6 +33,17 @@ ANNOTATED: dict[str, Callable[[Tree, LoadParams, list[str]], Scene]] = {
     "coco": coco, "labelme": labelme, "cvat": cvat, "voc": voc, "klarf": klarf,
 }  # fmt: skip
 LAYOUTS = (*PLAIN, *ANNOTATED)
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "clean": ("flat", "domains", "pairs", "coco", "labelme", "cvat", "voc"),
+    "defect": ("flat", "domains", "pairs"),
+    "clean_class": ("classes", "mvtec", *ANNOTATED),
+    "masks": ("flat", "domains", "classes", "pairs"),
+    "annotations": tuple(ANNOTATED),
+    "boxes": ("coco", "cvat", "voc"),
+    "split": ("mvtec",),
+    "view": ("klarf",),
+}
+"""Parameters that only some layouts have a use for; given for another one they are refused."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,9 @@ def scene(params: LoadParams) -> Scene:
     fits, reasons = fitting(tree, params)
     if len(fits) != 1:
         raise DataError(why(tree, fits, reasons))
+    for option, layouts in OPTIONS.items():
+        if fits[0] not in layouts and getattr(params, option) != type(params).model_fields[option].default:
+            raise DataError(f"{tree.root}: {option} has no meaning for layout {fits[0]}, only for {', '.join(layouts)}; leave it out")
     made = _read(tree, fits[0], params)
     folders.idle_patterns(tree.root, [entry.name for entry in made.entries], params)
     if params.classes and not (made.values and any(entry.masks for entry in made.entries)):

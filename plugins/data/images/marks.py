@@ -134,7 +134,11 @@ def _by_alpha(path: Path, colour: NDArray[Any], alpha: NDArray[Any]) -> Marks:
     """A layer: opaque where marked. In doubt where it is half transparent, or where what is visible is partly black."""
     levels = np.unique(alpha)
     visible = alpha > 0
-    if len(levels) > 2 or (len(levels) == 2 and levels[0] != 0) or (len(levels) == 1 and levels[0] == 0 and len(np.unique(colour.reshape(-1, 3), axis=0)) > 1):
+    if (
+        len(levels) > 2
+        or (len(levels) == 2 and levels[0] != 0)
+        or (len(levels) == 1 and levels[0] == 0 and len(np.unique(colour.reshape(-1, 3), axis=0)) > 1)
+    ):
         raise DataError(f"{path}: is transparent in {len(levels)} degrees, so that it is unknown what is marked; {GREY}")
     if visible.any() and len(np.unique(colour[visible], axis=0)) > 1:
         if len(levels) == 1:

@@ -34,13 +34,15 @@ def draw(where: str, shapes: Sequence[Shape], size: tuple[int, int], index: Mapp
 
 
 def _area(where: str, shape: Shape, size: tuple[int, int]) -> NDArray[np.bool_]:
+    if shape.picture or shape.runs:
+        _check_place(where, shape, size)
     if shape.picture:
-        return _placed(where, shape, size, _drawn_picture(where, shape))
+        return _placed(shape, size, _drawn_picture(where, shape))
     if shape.runs:
         width, height = (int(value) for value in (shape.box or (0, 0, 0, 0))[2:])
         flat = np.repeat(np.arange(len(shape.runs)) % 2 == 1, shape.runs)
         inside = flat.reshape(width, height).T if shape.columns else flat.reshape(height, width)
-        return _placed(where, shape, size, inside)
+        return _placed(shape, size, inside)
     outlines = shape.points
     if not outlines:
         left, top, width_, height_ = shape.box or (0, 0, 0, 0)
@@ -84,11 +86,19 @@ def _drawn_picture(where: str, shape: Shape) -> NDArray[np.bool_]:
     return pixels > 0
 
 
-def _placed(where: str, shape: Shape, size: tuple[int, int], inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _check_place(where: str, shape: Shape, size: tuple[int, int]) -> None:
+    """Before anything is unpacked: what an annotation claims may be larger than any memory."""
+    left, top, width, height = (int(value) for value in shape.box or (0, 0, 0, 0))
+    if left < 0 or top < 0 or left + width > size[1] or top + height > size[0]:
+        raise DataError(
+            f"{where}: a mask of '{shape.label}' of {height} x {width} pixels reaches out of its {size[0]} x {size[1]} image; "
+            "mend the annotation"
+        )
+
+
+def _placed(shape: Shape, size: tuple[int, int], inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     left, top = (int(value) for value in (shape.box or (0, 0, 0, 0))[:2])
     height, width = inside.shape
-    if left < 0 or top < 0 or left + width > size[1] or top + height > size[0]:
-        raise DataError(f"{where}: a mask of '{shape.label}' reaches out of its {size[0]} x {size[1]} image; mend the annotation")
     area = np.zeros(size, bool)
     area[top : top + height, left : left + width] = inside
     return area
