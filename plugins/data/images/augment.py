@@ -30,9 +30,13 @@ def augment(ctx: Context, params: AugmentParams, images: ImageSet) -> ImageSet:
         raise DataError(f"shift steps ({params.shift_x_step}, {params.shift_y_step}) must be at most half of the {width}x{height} image")
     sources = np.arange(params.count) % len(pixels)
     out = np.empty((params.count, *pixels.shape[1:]), np.uint8)
-    pictured = {name: getattr(images, name)[...] for name in ("masks", "references", "scores") if getattr(images, name) is not None}
-    beside = {name: np.empty((params.count, *column.shape[1:]), column.dtype) for name, column in pictured.items()}
-    whole = {name: getattr(images, name)[...][sources] for name in ("domain", "labels") if getattr(images, name) is not None}
+    pictured: dict[str, Any] = {
+        name: getattr(images, name)[...] for name in ("masks", "references", "scores") if getattr(images, name) is not None
+    }
+    beside: dict[str, Any] = {name: np.empty((params.count, *column.shape[1:]), column.dtype) for name, column in pictured.items()}
+    whole: dict[str, Any] = {
+        name: getattr(images, name)[...][sources] for name in ("domain", "labels") if getattr(images, name) is not None
+    }
     with ctx.progress(params.count, unit="image", name="augment") as bar:
         for index, source in enumerate(sources):
             place = stream(ctx, index // len(pixels) if params.paired else index, 0)

@@ -69,7 +69,8 @@ class Truth:
     def settle(self, row: int, found: Found, difference: NDArray[np.float64]) -> NDArray[np.uint8]:
         """The mask of an image: its own; else the found one, emptied or completed to agree with its own domain."""
         if self.masks is not None and not (self._blank(row) and self._nameable(row)):
-            return self.masks[row]
+            own: NDArray[np.uint8] = self.masks[row]
+            return own
         return self._classed(row, self._completed(row, found, difference))
 
     def _completed(self, row: int, found: Found, difference: NDArray[np.float64]) -> NDArray[np.uint8]:
