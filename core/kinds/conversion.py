@@ -36,8 +36,8 @@ def pictures(images: NDArray[np.uint8]) -> list[Image.Image]:
 def frame(columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> pandas.DataFrame:
     """A data frame of columns of one length. Raises EnvironmentProblem where pandas is not installed."""
     try:
-        pandas = importlib.import_module("pandas")
+        module = importlib.import_module("pandas")
     except ImportError as error:
         raise EnvironmentProblem("to_frame needs pandas, which is not installed. Install it: pip install pandas") from error
-    made: pandas.DataFrame = pandas.DataFrame(dict(columns))
+    made: pandas.DataFrame = module.DataFrame(dict(columns))
     return made

@@ -37,6 +37,14 @@ class Method:
         """
 
     @classmethod
+    def check_inputs(cls, step: PlannedStep, manifests: Mapping[str, Mapping[str, Any]]) -> None:
+        """Override to refuse, while planning, inputs that are in the store already and do not do, as a training set without masks.
+
+        `manifests` holds those of the ports' artifacts that are there, those of a list as `port[0]`, `port[1]`: `arrays` has the shape and
+        dtype of each array. Asked only for a step that would run. What is not made yet is checked by the task. Raise PipelineError.
+        """
+
+    @classmethod
     def prepare(cls, steps: Sequence[PlannedStep], messenger: Messenger) -> None:
         """Override to fetch or refuse, before any step of a run starts, what lies outside the store: pretrained weights, a licence.
 

@@ -27,7 +27,7 @@ def content_hash(artifact: Artifact) -> str:
     for name in sorted(artifact._reader.names()):
         array = np.ascontiguousarray(artifact.array(name)[...])
         digest.update(canonical_json([name, array.dtype.str, list(array.shape)]))
-        digest.update(memoryview(array).cast("B") if array.size else b"")
+        digest.update(array.data.cast("B") if array.size else b"")
     return digest.hexdigest()
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
 from pydantic import ValidationError
 
-from fabloom.errors import PipelineError, UserError, did_you_mean
+from fabloom.errors import FabloomError, PipelineError, UserError, did_you_mean
 from fabloom.kinds.store import Store
-from fabloom.method import PlannedStep, Port, TaskSpec
+from fabloom.method import Method, PlannedStep, Port, TaskSpec
 from fabloom.method.blame import own_fault
 from fabloom.notebook import html
 from fabloom.pipeline import Pipeline, Step, validation_error
@@ -60,7 +62,22 @@ def make_plan(pipeline: Pipeline, registry: Registry, store: Store) -> Plan:
     for step in planned.values():
         with own_fault(step.spec.method, f"steps.{step.name}", "planning"):
             step.spec.method.check(step, _feeding(pipeline.steps[step.name], planned))
+            _check_inputs(step, store)
     return Plan(pipeline, tuple(planned.values()))
+
+
+def _check_inputs(step: PlannedStep, store: Store) -> None:
+    """Let the method look at what its step would read, as far as that is in the store. Most methods do not ask."""
+    asking = step.spec.method.check_inputs.__func__ is not Method.check_inputs.__func__  # type: ignore[attr-defined]
+    if not asking or store.has(step.key):
+        return
+    manifests: dict[str, dict[str, Any]] = {}
+    for port, keys in step.inputs.items():
+        named = {port: keys} if isinstance(keys, str) else {f"{port}[{index}]": key for index, key in enumerate(keys)}
+        for place, key in named.items():
+            with contextlib.suppress(FabloomError):  # damaged, or removed meanwhile: told when it is read
+                manifests |= {place: store.manifest(key)} if store.has(key) else {}
+    step.spec.method.check_inputs(step, manifests)
 
 
 def _sources(step: Step) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from fabloom.progress import Emit, Event, Messenger, silent
 from fabloom.registry import Registry
 
 from .arithmetic import warn
+from .course import Course
 from .execute import failed
 from .executors import Executor, InlineExecutor
 from .requests import request_of
@@ -120,29 +121,13 @@ def prepare(plan: Plan, engine: Engine) -> None:
             method.prepare(steps, Messenger(engine.emit_for(steps[0]), engine.stop))
 
 
-def hindrance(step: PlannedStep, results: Mapping[str, StepResult], *, keep_going: bool) -> str:
-    """Why a step is not to be started, after these results by name: what it waits for, or what has ended the run; '' where it may be.
-
-    After a stop nothing is started; after a failure nothing either, or with `keep_going` what does not need the failed step.
-    """
-    bad = [result for result in results.values() if result.status == "failed"]
-    stopped = next((result for result in bad if result.outcome == "stopped"), None)
-    if stopped is not None:
-        return f"the run was stopped in step '{stopped.name}'"
-    if bad and not keep_going:
-        return f"step '{bad[0].name}' failed"
-    lost = [results[name] for name in step.upstream if name in results and results[name].status in ("failed", "skipped")]
-    needs = [f"'{one.name}', which {'failed' if one.status == 'failed' else 'was skipped'}" for one in lost]
-    return f"it needs {' and '.join(needs)}" if needs else ""
-
-
 def run_inline(plan: Plan, engine: Engine) -> list[StepResult]:
     """Run the steps one after another in this process; after a failure the rest is skipped, or with `keep_going` what needs it."""
-    results: dict[str, StepResult] = {}
+    course = Course(keep_going=engine.keep_going)
     for step in plan.steps:
-        why = hindrance(step, results, keep_going=engine.keep_going)
-        results[step.name] = skipped(step, why) if why else engine.perform(step)
-    return list(results.values())
+        why = course.hindrance(step)
+        course.add(skipped(step, why) if why else engine.perform(step))
+    return list(course.results.values())
 
 
 def exit_code(results: Sequence[StepResult]) -> int:

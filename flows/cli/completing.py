@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,6 +17,7 @@ from .output import put
 
 if TYPE_CHECKING:
     from fabloom.kinds.store import Store
+    from fabloom.pipeline import Pipeline
 
 VARIABLE = "_FABLOOM_COMPLETE"
 """Set by the shell's script when it asks for what may come next."""
@@ -31,7 +32,7 @@ Names = Iterable[str]
 def ready() -> None:
     """Have typer's classes of shells at hand where a shell asks; without them it would know none."""
     if VARIABLE in os.environ:
-        from typer.completion import completion_init
+        from typer.completion import completion_init  # type: ignore[attr-defined]  # typer does not list what it lends
 
         completion_init()
 
@@ -44,7 +45,7 @@ def completion(
     bash: `eval "$(fabloom completion bash)"` in ~/.bashrc. zsh: the same in ~/.zshrc, after compinit. fish: `fabloom completion fish
     > ~/.config/fish/completions/fabloom.fish`.
     """
-    from typer.completion import get_completion_script
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
     put(get_completion_script(prog_name="fabloom", complete_var=VARIABLE, shell=shell))
 
@@ -60,7 +61,7 @@ def _completer(find: Callable[[typer.Context, str], Names]) -> Callable[[typer.C
             return []
 
     complete.__annotations__ = {"ctx": typer.Context, "incomplete": str, "return": list[str]}
-    del complete.__wrapped__  # type: ignore[attr-defined]  # typer would resolve the annotations of what is wrapped
+    del complete.__wrapped__  # typer would resolve the annotations of what is wrapped
     return complete
 
 
@@ -118,7 +119,7 @@ def artifacts(ctx: typer.Context, incomplete: str) -> Names:
     return [*store.refs.names(), *(key[: max(12, len(incomplete))] for key in islice(store.keys(), MOST))]
 
 
-def _pipeline(ctx: typer.Context) -> Any:
+def _pipeline(ctx: typer.Context) -> Pipeline:
     from fabloom.registry import Registry
 
     name = ctx.params.get("pipeline") or next(iter(ctx.args), "")  # of an option whose value is still missing, typer reads no argument

@@ -273,7 +273,7 @@ class Points:
 
 def _count_points(die: tuple[str, int] | None) -> Points:
     """Count checkpoints and row blocks as they become durable."""
-    import fabloom.method.loop
+    from fabloom.method import loop as module
     from fabloom.storage.commit.staging import StagedArtifact
 
     points = Points(die)
@@ -286,7 +286,7 @@ def _count_points(die: tuple[str, int] | None) -> Points:
 
         return call
 
-    loop: Any = fabloom.method.loop
+    loop: Any = module
     staged: Any = StagedArtifact
     loop._save = then(loop._save, "checkpoint")
     staged.journal = then(staged.journal, "block")

@@ -24,7 +24,8 @@ from fabloom.method import Options, PlannedStep, StepRequest, StepResult
 from fabloom.planning.plan import Plan, make_plan
 from fabloom.progress import Emit
 from fabloom.registry import Registry
-from fabloom.running.engine import Engine, hindrance, prepare, skipped
+from fabloom.running.course import Course
+from fabloom.running.engine import Engine, prepare, skipped
 from fabloom.running.executors import ProcessExecutor
 from fabloom.running.requests import request_of, step_of
 
@@ -40,7 +41,8 @@ class Session:
 
     engine: Engine
     plan: Plan
-    results: dict[str, StepResult] = field(default_factory=dict)
+    course: Course = field(init=False)
+    """How the steps ended so far."""
     outcome: RunResult | None = None
     on_term: Any = None
     """The caller's handler of SIGTERM, which asks for a stop at the next checkpoint; Prefect's own aborts the flow where it is."""
@@ -54,16 +56,20 @@ class Session:
     notice: Notice = field(default_factory=lambda: Notice(DEPLOYED_PATIENCE))
     """Says that Prefect does not answer."""
 
-    def failure(self) -> StepResult | None:
-        """The first step that failed."""
-        return next((r for r in self.results.values() if r.status == "failed"), None)
+    def __post_init__(self) -> None:
+        self.course = Course(keep_going=self.engine.keep_going)
+
+    @property
+    def results(self) -> dict[str, StepResult]:
+        """Of the steps by name."""
+        return self.course.results
 
     def perform(self, name: str, emit: Emit) -> StepResult:
         """Run or reuse a step, unless one has failed that ends the run, or that it needs."""
         step = self.plan.step(name)
-        why = hindrance(step, self.results, keep_going=self.engine.keep_going)
+        why = self.course.hindrance(step)
         result = skipped(step, why) if why else replace(self.engine, emit=emit).perform(step)
-        self.results[name] = result
+        self.course.add(result)
         return result
 
     def finish(self) -> RunResult:
@@ -180,12 +186,12 @@ def _steps(session: Session) -> dict[str, Any] | State[Any]:
     for step in plan.steps:
         if step.name not in session.results:
             found = _from_state(step, futures[step.name].state, engine)
-            why = hindrance(step, session.results, keep_going=engine.keep_going) if found.status == "skipped" else ""
-            session.results[step.name] = replace(found, error=why or found.error)
+            why = session.course.hindrance(step) if found.status == "skipped" else ""
+            session.course.add(replace(found, error=why or found.error))
     result = session.finish()
     wait_for_server(session.notice, engine.stop)
     publish(result, engine)
-    failure = session.failure()
+    failure = session.course.failure
     if failure is None:
         return result.as_dict()
     ended = Cancelled if failure.exit_code == Interrupted.exit_code else Failed

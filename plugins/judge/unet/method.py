@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fabloom.errors import PipelineError
 from fabloom.kinds import ImageSet, Model, Report
-from fabloom.method import Context, Method, task
+from fabloom.method import Context, Method, PlannedStep, task
 
 from .params import EvaluateParams, SegmentParams, TrainParams
 
@@ -24,6 +25,14 @@ class UNet(Method):
 
     name = "unet"
     preload = ("torch", "torch._dynamo", "segmentation_models_pytorch")
+
+    @classmethod
+    def check_inputs(cls, step: PlannedStep, manifests: Mapping[str, Mapping[str, Any]]) -> None:
+        """Images without masks teach and judge nothing."""
+        images = manifests.get("images")
+        if step.spec.name in ("train", "evaluate") and images is not None and "masks" not in images["arrays"]:
+            place, key = f"steps.{step.name}.inputs.images", str(images["key"])[:12]
+            raise PipelineError(place, f"{step.task} needs masks, and ImageSet {key} has none; label it first (reference-difference.label)")
 
     @classmethod
     def networks(cls, model: Model) -> Mapping[str, Network]:

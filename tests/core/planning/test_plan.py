@@ -130,6 +130,8 @@ def test_the_inline_engine_asks_each_result_once_whether_it_failed(store: LocalS
     asked: list[str] = []
 
     class Fake:
+        keep_going = False
+
         def perform(self, step: Any) -> Told:
             return Told(step.name, "failed" if step.name == "s40" else "ran", asked)
 

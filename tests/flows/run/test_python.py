@@ -297,3 +297,19 @@ def test_to_other_libraries(monkeypatch: pytest.MonkeyPatch, pixels: np.ndarray)
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(EnvironmentProblem, match=r"pip install pandas"):
         made.to_frame()
+
+
+def test_a_stored_set_without_masks_is_refused_while_planning(registry: Registry, store: LocalStore, pixels: np.ndarray) -> None:
+    steps = {"images": {"task": "mean.sample", "inputs": {"model": "base"}}, "base": {"task": "mean.train", "inputs": {"images": pixels}}}
+    made = fabloom.run({"name": "p", "steps": steps}, store=store, registry=registry, device="cpu")
+    told = r"steps.model.inputs.images: unet.train needs masks, and ImageSet \w{12} has none"
+    for source in (pixels, made["images"]):
+        with pytest.raises(PipelineError, match=told):
+            fabloom.run(
+                {"name": "q", "steps": {"model": {"task": "unet.train", "inputs": {"images": source}}}}, store=store, registry=registry
+            )
+    with pytest.raises(PipelineError, match=r"steps.train.inputs.images: unet.train needs masks"):
+        fabloom.method("unet", store=store, registry=registry).train(pixels)
+    masked = ImageSet.from_arrays(pixels, masks=np.ones((6, 8, 8), bool))
+    content = {"name": "q", "steps": {"model": {"task": "unet.train", "inputs": {"images": f"key:{store.put(masked).key}"}}}}
+    assert make_plan(Pipeline.parse(content), registry, store).step("model").task == "unet.train"
