@@ -14,16 +14,16 @@ from fabloom.errors import DataError
 from fabloom.regular import read_regular
 
 from . import folders
-from .coco import coco, is_coco
-from .cvat import cvat, is_cvat
+from .annotations.coco import coco, is_coco
+from .annotations.cvat import cvat, is_cvat
+from .annotations.klarf import is_klarf
+from .annotations.labelme import is_labelme, labelme
+from .annotations.listed import klarf
+from .annotations.voc import MASKS, is_voc, voc
 from .entries import Entry, Scene
-from .klarf import is_klarf
-from .klarfset import klarf
-from .labelme import is_labelme, labelme
 from .maskfiles import inside_of
 from .pairs import pairs, propose
 from .tree import Tree, is_image, stem
-from .voc import MASKS, is_voc, voc
 
 if TYPE_CHECKING:
     from .params import LoadParams

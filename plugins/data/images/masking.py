@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from fabloom.errors import DataError
 from fabloom.kinds.masks import UNKNOWN, is_defect
 
+from .annotations.shapes import draw
 from .entries import Entry, Scene
 from .marks import Marks, read_marks
 from .params import LoadParams
 from .reading import header, turn
-from .shapes import draw
 
 HALF = 0.5
 """Share of an image above which a mask is told: it may be inverted."""

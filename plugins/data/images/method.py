@@ -17,19 +17,21 @@ if TYPE_CHECKING:
 
     from fabloom.method import PlannedStep
 
-    from .layout import Found
-
 
 class Images(Method):
-    """PNG, JPEG, BMP, TIFF and NPY files.
+    """Image files of a folder, whatever its layout: flat, clean/ and defect/, class folders, MVTec's, pairs of test image and reference,
+    or images with annotations of COCO, LabelMe, CVAT, VOC or KLARF.
 
-    Layouts: one file; a flat folder; `clean/` and `defect/` folders, which give the domain. Masks (0 and one other value) are
-    matched by name without suffix, from `masks/` or the `masks` parameter. File names are never interpreted unless `clean` or
-    `defect` say how. The headers of all files are checked before a pixel is decoded, and all pixels before a row is written.
+    Formats: PNG, JPEG, BMP, GIF of one frame, WebP, PPM, PGM, PBM, PFM, JPEG 2000, TGA, PCX, SGI, TIFF and NPY. `layout: auto` takes a
+    layout only where it is the only one that fits. File names are never interpreted unless a parameter says how. The headers of all
+    files are checked before a pixel is decoded, and all pixels before a row is written; files that are not read are named in the log.
 
-    Grey levels: an 8-bit set stays as it is. Integers of 16 and 32 bits and floats map linearly to 0..255 with one (low, high),
-    the extremes of the whole set, kept as `grey_low` and `grey_high`. Palettes are resolved, EXIF orientation is ignored
-    (pixels stay where the sensor saw them), and transparent pixels are composited over black, with a note in the log.
+    Masks are files of the images' names (a value for each class, or a folder), or drawn from annotations: 0 is clean, 1..K a class,
+    255 cannot tell. Of a file that leaves in doubt what it marks (soft edges, an unclear palette) the refusal says so.
+
+    Grey levels: an 8-bit set stays as it is. More bits and floats map linearly to 0..255 with one (low, high), percentiles of the whole
+    set, kept as `grey_low` and `grey_high`. Palettes are resolved, pictures are turned as their EXIF tag says, and transparent pixels are
+    composited over black, with a note in the log.
     """
 
     name = "images"
@@ -37,19 +39,12 @@ class Images(Method):
 
     @classmethod
     def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
-        """Refuse what the names of the files show to be wrong: no images, two of one name, patterns and masks that match nothing."""
+        """Refuse what names and annotations show to be wrong: no layout, no images, two of one name, masks that match nothing."""
         if isinstance(step.params, LoadParams):
             try:
                 step.params.scene()
             except DataError as error:
                 raise PipelineError(f"steps.{step.name}.params", str(error)) from error
-
-    @staticmethod
-    def find(folder: str | Path, **params: Any) -> Found:
-        """How a folder is laid out, by names and annotations alone: see `fabloom.plugins.data.images.layout.find`."""
-        from .layout import find
-
-        return find(folder, **params)
 
     @classmethod
     def survey(cls, folder: Path, options: Mapping[str, Any]) -> Survey | None:
@@ -62,9 +57,9 @@ class Images(Method):
     def load(self, ctx: Context, params: LoadParams) -> ImageSet:
         """Read, check and write the files in the order of their names, which the set keeps as its sources.
 
-        Raises DataError that names the file for: no images, two files of one name, mixed sizes, channels or depths,
-        unreadable, truncated, animated or multi-page files, images above `max_pixels`, pickled arrays, NaN and infinity, a
-        constant set, and masks that do not fit.
+        Raises DataError that names the file for: no images, no layout or several that fit, two files of one name, mixed sizes, channels or
+        depths, unreadable, truncated, animated or multi-page files, images above `max_pixels`, pickled arrays, NaN and infinity, a
+        constant set, and masks, annotations or references that do not fit.
         """
         from . import loading
 

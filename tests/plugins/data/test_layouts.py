@@ -15,7 +15,7 @@ import tifffile
 from PIL import Image
 
 from fabloom.errors import DataError
-from fabloom.plugins.data.images.klarf import read_klarf
+from fabloom.plugins.data.images.annotations.klarf import read_klarf
 from fabloom.plugins.data.images.layout import find
 from fabloom.plugins.data.images.method import Images
 

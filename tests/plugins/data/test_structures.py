@@ -121,7 +121,8 @@ def test_half_of_each_block_of_twenty_has_a_defect_and_a_larger_set_begins_alike
 def test_references_are_the_images_without_their_defects_under_another_noise(method: Any, params: Any, run_task: Any) -> None:
     asked = {**params, "count": 20, "noise_std": 4.0}
     without, made, quiet = (
-        run_task(method, "simulate", {**asked, **more}) for more in ({"count": 6}, {"references": True}, {"references": True, "noise_std": 0.0})
+        run_task(method, "simulate", {**asked, **more})
+        for more in ({"count": 6}, {"references": True}, {"references": True, "noise_std": 0.0})
     )
     np.testing.assert_array_equal(without.images[:], made.images[:6])
     inside = made.masks[:] > 0

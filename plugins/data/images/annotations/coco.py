@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import DataError
+from fabloom.plugins.data.images.entries import Scene, Shape
+from fabloom.plugins.data.images.tree import Tree
 
-from .annotated import Drawn, missing, number, only, outline, scene, size_of, text_of
-from .entries import Scene, Shape
-from .tree import Tree
+from .drawn import Drawn, missing, number, only, outline, scene, size_of, text_of
 
 if TYPE_CHECKING:
-    from .params import LoadParams
+    from fabloom.plugins.data.images.params import LoadParams
 
 IGNORED = "cannot tell"
 """The category under which `export --format coco` writes pixels of which nobody can tell; its instances are crowds."""

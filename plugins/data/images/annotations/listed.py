@@ -6,14 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from fabloom.errors import DataError
+from fabloom.plugins.data.images.entries import CLEAN, Entry, Scene, ordered
+from fabloom.plugins.data.images.tree import Tree, is_image
 
-from .annotated import missing, only
-from .entries import CLEAN, Entry, Scene, ordered
+from .drawn import missing, only
 from .klarf import read_klarf
-from .tree import Tree, is_image
 
 if TYPE_CHECKING:
-    from .params import LoadParams
+    from fabloom.plugins.data.images.params import LoadParams
 
 
 def klarf(tree: Tree, params: LoadParams, documents: list[str]) -> Scene:

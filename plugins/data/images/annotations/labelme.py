@@ -6,13 +6,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import DataError
+from fabloom.plugins.data.images.entries import Scene, Shape
+from fabloom.plugins.data.images.tree import Tree, is_image, stem
 
-from .annotated import Drawn, chosen, missing, number, outline, scene, size_of, text_of
-from .entries import Scene, Shape
-from .tree import Tree, is_image, stem
+from .drawn import Drawn, chosen, missing, number, outline, scene, size_of, text_of
 
 if TYPE_CHECKING:
-    from .params import LoadParams
+    from fabloom.plugins.data.images.params import LoadParams
 
 IGNORE, BACKGROUND = "__ignore__", "_background_"
 """LabelMe's own words for pixels that do not count, and for no class."""

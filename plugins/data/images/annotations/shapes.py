@@ -13,8 +13,7 @@ from PIL import Image
 
 from fabloom.errors import DataError
 from fabloom.kinds.masks import UNKNOWN
-
-from .entries import Shape
+from fabloom.plugins.data.images.entries import Shape
 
 
 def draw(where: str, shapes: Sequence[Shape], size: tuple[int, int], index: Mapping[str, int]) -> tuple[NDArray[np.uint8], int]:

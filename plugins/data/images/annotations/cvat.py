@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
 from fabloom.errors import DataError
+from fabloom.plugins.data.images.entries import Scene, Shape
+from fabloom.plugins.data.images.tree import Tree
 
-from .annotated import Drawn, missing, number, only, outline, scene, size_of, text_of
-from .entries import Scene, Shape
+from .drawn import Drawn, missing, number, only, outline, scene, size_of, text_of
 from .labelme import ellipse
-from .tree import Tree
 
 if TYPE_CHECKING:
-    from .params import LoadParams
+    from fabloom.plugins.data.images.params import LoadParams
 
 
 def is_cvat(root: Element) -> bool:

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import DataError
-
-from .entries import CLEAN, Entry, Scene, Shape, ordered
-from .folders import matches, unique
-from .tree import Tree
+from fabloom.plugins.data.images.entries import CLEAN, Entry, Scene, Shape, ordered
+from fabloom.plugins.data.images.folders import matches, unique
+from fabloom.plugins.data.images.tree import Tree
 
 if TYPE_CHECKING:
-    from .params import LoadParams
+    from fabloom.plugins.data.images.params import LoadParams
 
 MOST_POINTS = 100_000
 """Of one outline."""

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
 from fabloom.errors import DataError
+from fabloom.plugins.data.images.entries import CLEAN, Entry, Scene, Shape
+from fabloom.plugins.data.images.folders import matches, unique
+from fabloom.plugins.data.images.tree import Tree, stem
 from fabloom.regular import read_regular
 
-from .annotated import Drawn, chosen, missing, number, scene, size_of, text_of
-from .entries import CLEAN, Entry, Scene, Shape
-from .folders import matches, unique
-from .tree import Tree, stem
+from .drawn import Drawn, chosen, missing, number, scene, size_of, text_of
 
 if TYPE_CHECKING:
-    from .params import LoadParams
+    from fabloom.plugins.data.images.params import LoadParams
 
 MASKS = "SegmentationClass"
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fabloom.errors import DataError
-
-from .documents import DEEPEST, read_bounded
+from fabloom.plugins.data.images.documents import DEEPEST, read_bounded
 
 TOKEN = re.compile(r'"[^"]*"|[{};,]|[^\s{};,"]+')
 FILES = {"tifffilename", "filename", "imagefilename"}
