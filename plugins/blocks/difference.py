@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ Real = NDArray[np.float64]
 BATCH = 256
 MAD = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
+STRAY = 3.0
+"""Standard deviations of where edges lie that are usual."""
 GAUSS = np.exp(-(np.arange(-2, 3) ** 2) / 2.0)
 GAUSS_8BIT = np.array([14, 62, 104, 62, 14]) / 256
 """The 5-tap Gaussian of sigma 1, and the same in the 8-bit fixed point that image libraries use for uint8."""
@@ -28,7 +31,8 @@ GAUSS_8BIT = np.array([14, 62, 104, 62, 14]) / 256
 class Rule:
     """What counts as a defect: the resolved parameters. `reference` is the blurred clean picture [H,W].
 
-    Without `heights` there are two answers, above and below the threshold; with them three.
+    Without `heights` there are two answers, above and below the threshold; with them three. `jitter` is the standard deviation, in
+    pixels, of where edges lie: what they make by that is no defect.
     """
 
     reference: Real
@@ -39,6 +43,12 @@ class Rule:
     sigma: float
     contrast: float
     heights: Heights | None = None
+    jitter: float = 0.0
+
+    @cached_property
+    def strayed(self) -> Real:
+        """Differences [H,W] that edges make which lie elsewhere by what is usual."""
+        return STRAY * self.jitter * steepness(np.nan_to_num(self.reference, nan=float(np.nanmean(self.reference))))
 
     def against(self, reference: Real) -> Rule:
         """The same rule for another clean picture [H,W], not blurred; NaN where it shows nothing of the image's place."""
@@ -55,7 +65,7 @@ class Rule:
             found = Found(sure.astype(np.uint8), count, 0)
         else:
             heights = self.heights.above(noise(signed[None]))  # one image may be noisier than the others
-            found = heights.split(difference, self.min_area, self.min_circularity)
+            found = heights.split(np.where(difference > self.strayed, difference, 0), self.min_area, self.min_circularity)
         found.mask[unseen & (found.mask == 0)] = UNKNOWN
         return found
 
@@ -115,6 +125,28 @@ def noise(differences: Real) -> float:
     return float(MAD * np.median(median(centred, axis=(1, 2))))
 
 
+def steepness(reference: Real) -> Real:
+    """Slope of a blurred picture [..,H,W], grey levels a pixel."""
+    return np.hypot(np.gradient(reference, axis=-2), np.gradient(reference, axis=-1))
+
+
+def jitter(differences: Real, references: Real, sigma: float) -> float:
+    """Standard deviation, in pixels, of where edges lie, beyond what the noise makes of them; the median over images.
+
+    From the blurred differences [N,H,W] to blurred references [N or 1,H,W] where those are steep, over their slopes: of each image
+    the MAD, so that defects do not count. `sigma` is the noise away from edges.
+    """
+    found = []
+    for gap, reference in zip(differences, np.broadcast_to(references, differences.shape), strict=True):
+        slope = steepness(np.nan_to_num(reference, nan=float(np.nanmean(reference))))
+        edges = (slope >= np.sqrt(np.square(slope).mean())) & (slope > 0) & np.isfinite(gap)
+        if edges.any():
+            strays = gap[edges] / slope[edges]
+            away = MAD * np.median(np.abs(strays - np.median(strays)))
+            found.append(away**2 - np.median(np.square(sigma / slope[edges])))
+    return float(np.sqrt(max(0.0, np.median(found)))) if found else 0.0
+
+
 def make_rule(params: LabelParams, images: ImageSet, clean: Real) -> Rule:
     """The rule of images that all lie where the clean ones [K,H,W] do: their median is the reference.
 
@@ -124,7 +156,7 @@ def make_rule(params: LabelParams, images: ImageSet, clean: Real) -> Rule:
     middle = np.median(clean, axis=0)
     reference = blur(middle, published)
     sample = clean[:BATCH] if len(clean) > 1 else grey(images.images[:BATCH])
-    return resolved(params, reference, noise(blur(sample, published) - reference), contrast_of(middle))
+    return resolved(params, reference, blur(sample, published) - reference, reference[None], contrast_of(middle))
 
 
 def contrast_of(picture: Real) -> float:
@@ -133,9 +165,14 @@ def contrast_of(picture: Real) -> float:
     return float(high - low)
 
 
-def resolved(params: LabelParams, reference: Real, sigma: float, contrast: float) -> Rule:
-    """The preset's values and the given ones, for a blurred reference [H,W], its noise and contrast. Raises DataError without both."""
+def resolved(params: LabelParams, reference: Real, gaps: Real, references: Real, contrast: float) -> Rule:
+    """The preset's values and the given ones, for a blurred reference [H,W].
+
+    Noise and jitter are those of blurred differences [N,H,W] to blurred references [N or 1,H,W]. Raises DataError without noise and
+    contrast.
+    """
     published = params.preset == "published"
+    sigma = noise(gaps)
     threshold = 5.0 if published else max(params.sigmas * sigma, params.contrast_share * contrast)
     if params.threshold is not None:
         threshold = params.threshold
@@ -154,4 +191,5 @@ def resolved(params: LabelParams, reference: Real, sigma: float, contrast: float
         sigma,
         contrast,
         None if published else Heights(doubt, seed, threshold, sigmas),
+        jitter(gaps, references, sigma) if params.jitter is None and not published else params.jitter or 0.0,
     )

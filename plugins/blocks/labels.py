@@ -29,5 +29,10 @@ class LabelParams(Params):
         "tell; 1 leaves no doubt",
     )  # fmt: skip
     doubt_sigmas: float = Field(4.0, gt=0, description="calibrated: doubt begins at so many standard deviations of the noise at least")
+    jitter: float | None = Field(
+        None,
+        ge=0,
+        description="calibrated: standard deviation in pixels of where edges lie, what it makes is no defect; left out: measured",
+    )
     min_area: int | None = Field(None, ge=1, description="fewest pixels of a defect, instead of the preset's")
     min_circularity: float | None = Field(None, ge=0, le=1, description="a component is kept above this 4 pi area / perimeter^2")

@@ -13,7 +13,7 @@ from fabloom.kinds import ImageSet
 from fabloom.kinds.masks import UNKNOWN
 from fabloom.method import Context
 from fabloom.plugins.blocks.components import Found
-from fabloom.plugins.blocks.difference import BATCH, Real, Rule, blur, blurred_known, grey, noise, resolved
+from fabloom.plugins.blocks.difference import BATCH, Real, Rule, blur, blurred_known, grey, resolved
 from fabloom.plugins.blocks.registration import Placement, moved
 
 from . import references
@@ -111,16 +111,17 @@ def _rule(params: LabelImages, images: ImageSet, clean: References, placed: Sequ
     """The thresholds: noise from the clean images, or where there is one alone from the images that lie on it."""
     published = params.preset == "published"
     if clean.shared is not None and len(clean.clean) > 1:
-        sample, middle = clean.clean[:BATCH], blur(clean.shared, published)
-        return resolved(params, middle, noise(np.stack([blurred_known(one, published) for one in sample]) - middle), clean.contrast)
+        middle = blur(clean.shared, published)
+        gaps = np.stack([blurred_known(one, published) for one in clean.clean[:BATCH]]) - middle
+        return resolved(params, middle, gaps, middle[None], clean.contrast)
     rows = [row for row, one in enumerate(placed) if one.verdict != "unlike"] or list(range(len(placed)))
     rows = rows[: _batch(images)] if clean.shared is not None else [rows[n] for n in references.spread(len(rows), 1, references.SAMPLE)]
-    gaps = []
+    values, pictures = [], []
     for row in rows:
-        picture = _held(params, clean.pictures(row, row + 1)[0], placed[row])
-        gaps.append(blur(grey(images.images[row : row + 1])[0], published) - blurred_known(picture, published))
+        values.append(blur(grey(images.images[row : row + 1])[0], published))
+        pictures.append(blurred_known(_held(params, clean.pictures(row, row + 1)[0], placed[row]), published))
     middle = blur(clean.shared if clean.shared is not None else clean.clean[0], published)
-    return resolved(params, middle, noise(np.stack(gaps)), clean.contrast)
+    return resolved(params, middle, np.stack(values) - np.stack(pictures), np.stack(pictures), clean.contrast)
 
 
 def _false(params: LabelImages, known: Truth, seen: Sequence[Found | None], clean: References, rule: Rule) -> float | None:
@@ -165,6 +166,7 @@ def _attributes(
         "min_circularity": rule.min_circularity,
         "sigma": rule.sigma,
         "contrast": rule.contrast,
+        **({"jitter": rule.jitter} if heights else {}),
         "defect_share": float(np.mean([one is not None and one.sure > 0 for one in seen])),
         "ambiguous_share": float(np.mean([one is None or (one.doubtful > 0 and not one.sure) for one in seen])),
         "components": {str(number): many for number, many in sorted(Counter(counts).items())},
