@@ -12,12 +12,15 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from fabloom.kinds import ImageSet, Report
+from fabloom.kinds.masks import UNKNOWN
 from fabloom.plugins.blocks.sheets import coloured, stretched, tiled
 
 Sheet = NDArray[np.uint8]
 Made = Mapping[str, Any]
 MARK = (235, 80, 60)
 """Colour of the outline of a mask."""
+DOUBT = (255, 200, 0)
+"""Colour of pixels of which nobody can tell."""
 
 
 def save(sheet: Sheet, path: Path) -> None:
@@ -111,14 +114,14 @@ def from_one_image(made: Made, method: str) -> Sheet:
 
 
 def differences(made: Made) -> Sheet:
-    """reference-difference: generated images, their absolute difference to the clean image, and the mask found."""
-    images, found = made["images"], made["sinsemi_labelled"]
-    clean = images.images[...][images.domain[...] == 0].astype(np.int16)[0]
-    pixels = found.images[:6]
-    gap = np.abs(pixels.astype(np.int16) - clean).mean(1)
-    bare = shown(pixels, 1, greys(images))
-    heat = np.stack([coloured(np.clip(g / 20, 0, 1)) for g in gap])
-    return doubled(grid([bare, heat, outlined(bare, found.masks[:6], 1)]))
+    """reference-difference: images, their absolute difference to the clean image as it lies, and what is labelled."""
+    sets = made["faint_labelled"], made["shifted_labelled"]
+    pixels, masks = (np.concatenate([getattr(one, name)[...] for one in sets]) for name in ("images", "masks"))
+    gap = np.abs(pixels.astype(np.int16) - made["clean"].images[...].astype(np.int16)).mean(1)
+    bare = shown(pixels, 1, greys(made["clean"]))
+    told = outlined(bare, np.where(masks == UNKNOWN, 0, masks), 1)
+    told[masks == UNKNOWN] = 0.5 * told[masks == UNKNOWN] + 0.5 * np.array(DOUBT)
+    return doubled(grid([bare, np.stack([coloured(np.clip(g / 20, 0, 1)) for g in gap]), told]))
 
 
 def heat(made: Made) -> Sheet:

@@ -48,7 +48,7 @@ PICTURES = {
     "unet": Picture("simulated", drawing.predictions),
     "sinsemi": Picture("one-image", lambda made: drawing.from_one_image(made, "sinsemi")),
     "sinddm": Picture("one-image", lambda made: drawing.from_one_image(made, "sinddm")),
-    "reference-difference": Picture("one-image", drawing.differences),
+    "reference-difference": Picture("labels", drawing.differences),
     "quality": Picture("one-image", drawing.heat),
     "leaderboard": Picture("one-image", drawing.board),
 }

@@ -56,8 +56,8 @@ def counting(rule: Rule, own: int) -> str:
     """By what rule defects are counted, and whether it finds that of the reference."""
     text = (
         f"defects: components in which an image differs from the clean one by more than {rule.threshold:.3g} grey levels after a blur, of "
-        f"{rule.min_area} pixels or more and a circularity above {rule.min_circularity:g}. The rule needs lines within a pixel of the "
-        "reference's (off_reference_share says how many images fail that): a shifted image counts as empty. lines: how many lines hold "
+        f"{rule.min_area} pixels or more and a circularity above {rule.min_circularity:g}. The rule needs the structure within a pixel of "
+        "the reference's (off_reference_share says how many images fail that): a shifted image counts as empty. lines: how many lines hold "
         "2 % of the defects or more."
     )
     return text if own == 1 else f"{text} It finds {own} in the reference itself instead of 1: choose other `labels`."
