@@ -174,7 +174,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "arguments",
     [
         ["--help"], ["run", "--help"], ["tasks"], ["tasks", "line-pair.simulate"], ["pipelines"], ["plugins"], ["plan", "fade"],
-        ["plan", "one-step", "--json"], ["artifacts"], ["verify"], ["ref", "list"], ["gc"],
+        ["plan", "one-step", "--json"], ["artifacts"], ["verify"], ["ref", "list"], ["gc"], ["runs"],
+        ["report"], ["compare", "1", "1"],
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -6,7 +6,7 @@ A report keeps arrays of its own for what it shows, so that its page can be draw
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .artifact import Reader, Staging
+    from .arrays import LazyArray
 
 MOST, SIDE = 200, 256
 """Images of a gallery, and the longest side of one."""
@@ -73,23 +73,22 @@ class Gallery:
         """Rows of the images of that outcome, worst first."""
         return [row for row, found in enumerate(self.outcomes) if found == outcome]
 
-    def write(self, staging: Staging) -> dict[str, Any]:
-        """Put the arrays, the masks as bits of one, and give what the attributes keep."""
+    @property
+    def arrays(self) -> dict[str, NDArray[np.uint8]]:
+        """What a report keeps as arrays, by name: the masks as bits of one."""
         marks = sum(getattr(self, name).astype("uint8") * bit for name, bit in BITS.items())
-        for name, array in zip(ARRAYS, (self.images, marks, self.scores), strict=True):
-            staging.put(name, array)  # type: ignore[arg-type]
-        return {
-            "names": list(self.names),
-            "outcomes": list(self.outcomes),
-            "values": [[name, list(column)] for name, column in self.values.items()],
-            "of": self.of,
-            "shrunk": self.shrunk,
-        }
+        return dict(zip(ARRAYS, (self.images, marks, self.scores), strict=True))  # type: ignore[arg-type]
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """And what as attributes."""
+        values = [[name, list(column)] for name, column in self.values.items()]
+        return {"names": list(self.names), "outcomes": list(self.outcomes), "values": values, "of": self.of, "shrunk": self.shrunk}
 
     @classmethod
-    def read(cls, kept: Mapping[str, Any], reader: Reader) -> Gallery:
-        """What `write` put."""
-        images, marks, scores = (reader.array(name)[...] for name in ARRAYS)  # type: ignore[index]
+    def read(cls, kept: Mapping[str, Any], array: Callable[[str], LazyArray]) -> Gallery:
+        """From attributes and arrays by name."""
+        images, marks, scores = (array(name)[...] for name in ARRAYS)
         masks = {name: (marks & bit) > 0 for name, bit in BITS.items()}
         values = dict(kept["values"])
         return cls(kept["names"], images, kept["outcomes"], scores=scores, values=values, of=kept["of"], shrunk=kept["shrunk"], **masks)

@@ -41,7 +41,8 @@ class Report(Artifact):
     @property
     def charts(self) -> dict[str, Chart]:
         """Title to chart."""
-        return {title: Chart(**chart) for title, chart in self.attrs.get("charts", [])}
+        kept = self.attrs.get("charts", [])
+        return {title: Chart(**{**chart, "series": dict(chart["series"])}) for title, chart in kept}
 
     @property
     def verdict(self) -> str:
@@ -52,7 +53,7 @@ class Report(Artifact):
     def gallery(self) -> Gallery | None:
         """The judged images by name; None where the report shows none."""
         kept = self.attrs.get("gallery")
-        return None if kept is None else Gallery.read(kept, self._reader)
+        return None if kept is None else Gallery.read(kept, self.array)
 
     @property
     def pictures(self) -> dict[str, NDArray[np.uint8]]:
@@ -92,6 +93,8 @@ class Report(Artifact):
                 raise DataError(f"picture '{title}' must be uint8 [H,W] or [H,W,C], not {pixels.dtype} {pixels.shape}")
             ctx.staging.put(f"picture_{index}", pixels if pixels.ndim == 3 else pixels[..., None])
             names[f"picture_{index}"] = title
+        for name, array in (gallery.arrays if gallery is not None else {}).items():
+            ctx.staging.put(name, array)
         ctx.staging.attrs.update({
             "metrics": plain(metrics),
             **({"described": said} if (said := facts(metrics)) else {}),
@@ -99,9 +102,9 @@ class Report(Artifact):
             "pictures": names,
             "notes": list(notes),
             **({"table_order": list(tables)} if tables and list(tables) != sorted(tables) else {}),
-            **({"charts": [[title, asdict(chart)] for title, chart in charts.items()]} if charts else {}),
+            **({"charts": [[title, {**asdict(c), "series": list(c.series.items())}] for title, c in charts.items()]} if charts else {}),
             **({"verdict": verdict} if verdict else {}),
-            **({"gallery": gallery.write(ctx.staging)} if gallery is not None else {}),
+            **({"gallery": gallery.attrs} if gallery is not None else {}),
         })  # fmt: skip
         return cls(ctx.staging.as_reader())
 
@@ -138,16 +141,16 @@ class Report(Artifact):
         return f"{told}, {pictures} picture{'s' * (pictures != 1)}" if pictures else told
 
     def exhibits(self) -> Iterator[Exhibit]:
-        """Judged images, metrics, pictures, charts, tables, and the notes that say how to read them."""
-        gallery = self.gallery
-        if gallery is not None:
-            yield Exhibit("Test images", gallery=gallery, section="result")
+        """Metrics, charts, pictures, tables, the notes that say how to read them, and the judged images."""
         yield Exhibit(metrics=self.described, verdict=self.verdict, section="result")
         for title, chart in self.charts.items():
             yield Exhibit(title, chart=chart, section="result")
         for title, pixels in self.pictures.items():
-            yield Exhibit(title, picture=pixels, section="result", folded=gallery is not None)
+            yield Exhibit(title, picture=pixels, section="result", folded="gallery" in self.attrs)
         for title, table in self.tables.items():
             yield Exhibit(title, table=table, section="result")
         if self.notes:
             yield Exhibit("To read this rightly", notes=self.notes, section="result")
+        gallery = self.gallery
+        if gallery is not None:
+            yield Exhibit("Test images", gallery=gallery, section="result")

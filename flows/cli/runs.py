@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fabloom.errors import EnvironmentProblem
+from fabloom.errors import EnvironmentProblem, UserError
 
 from .main import JsonOption, StoreOption, app, load_registry
 from .output import emit_json, say, table, tell
@@ -33,6 +33,17 @@ def _store(url: str | None) -> Store:
     from fabloom.flows.run import api
 
     return api.open_store(url, read_only=True)
+
+
+def _target(out: str) -> Path:
+    """Where a page is to be written. Raises UserError for a path that cannot be a file."""
+    path = Path(out).absolute()
+    if path.is_dir():
+        raise UserError(f"'{out}' is a folder; give the name of a file in it, as in {Path(out) / 'page.html'}")
+    above = next(parent for parent in path.parents if parent.exists())
+    if not above.is_dir():
+        raise UserError(f"'{out}' cannot be written: '{above}' is no folder. Give another path.")
+    return path
 
 
 def _known(opened: Store) -> list[RunRecord]:
@@ -118,7 +129,7 @@ def report(
 
     opened = _store(store)
     found = find(_known(opened), run)
-    page = render(found, load_registry(), opened, None if out is None else Path(out).absolute())
+    page = render(found, load_registry(), opened, None if out is None else _target(out))
     if json_:
         emit_json({"run": found.run, "page": str(page)})
     else:
@@ -167,7 +178,7 @@ def compare(
     opened, registry = _store(store), load_registry()
     known = _known(opened)
     a, b = (side(find(known, text), registry, opened) for text in (first, second))
-    page = Path(out).absolute() if out is not None else opened.pages / page_name(a.run, b.run)
+    page = _target(out) if out is not None else opened.pages / page_name(a.run, b.run)
     try:
         write_comparison(page, a, b)
     except OSError as error:

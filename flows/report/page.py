@@ -88,7 +88,7 @@ class Page:
                 self.damage[step.name] = f"{type(error).__name__}: {error}"
         self.shown = [self._shown(step) for step in self.done]
         self.grey = common_grey(self.shown)
-        self.views = views(self.shown, self.grey)
+        self.views, self.unseen = views(self.shown, self.grey)
 
     def render(self) -> str:
         """The whole document."""
@@ -209,10 +209,13 @@ class Page:
 
     def judged(self) -> str:
         """The images that reports judged one by one, the last report first."""
-        return "".join(
-            _titled(shown.step, guarded(lambda name=shown.step.name: rendered("gallery.html", v=self.views[name])), fold=place > 0)  # type: ignore[misc]
-            for place, shown in enumerate(one for one in reversed(self._of("result")) if one.step.name in self.views)
-        )
+        found = [shown.step for shown in reversed(self._of("result")) if shown.step.name in self.views | self.unseen]
+        return "".join(_titled(step, self._gallery(step.name), fold=place > 0) for place, step in enumerate(found))
+
+    def _gallery(self, name: str) -> str:
+        if name in self.unseen:
+            return problem(self.unseen[name])
+        return guarded(lambda: rendered("gallery.html", v=self.views[name]))
 
     def what_ran(self) -> str:
         """The DAG, and the steps with their times."""
@@ -322,15 +325,22 @@ def common_grey(shown: Sequence[Shown]) -> dict[str, tuple[int, int]]:
     return {name: (low, high) for name, (first, last) in ends.items() if 4 * (last - first) >= high - low}
 
 
-def views(shown: Sequence[Shown], grey: Mapping[str, tuple[int, int]]) -> dict[str, View]:
-    """How the galleries of all reports are shown: the last one whole, of others the first images, in the room that is left."""
+def views(shown: Sequence[Shown], grey: Mapping[str, tuple[int, int]]) -> tuple[dict[str, View], dict[str, str]]:
+    """How the galleries of all reports are shown: the last one whole, of others the first images, in the room that is left.
+
+    And what is wrong with those that cannot be drawn.
+    """
     found = [(one.step.name, exhibit.gallery) for one in shown for exhibit in one.exhibits if exhibit.gallery is not None]
     drawn: dict[str, View] = {}
+    problems: dict[str, str] = {}
     for index, (name, gallery) in enumerate(found):
         last = index == len(found) - 1
-        given = gallery if last else trimmed(gallery, OTHERS)
-        drawn[name] = view(name, given, ROOM if last else OTHERS_ROOM // (len(found) - 1), grey.get(name))
-    return drawn
+        try:
+            given = gallery if last else trimmed(gallery, OTHERS)
+            drawn[name] = view(name, given, ROOM if last else OTHERS_ROOM // (len(found) - 1), grey.get(name))
+        except Exception as error:
+            problems[name] = f"These images cannot be shown. {type(error).__name__}: {error}"
+    return drawn, problems
 
 
 def _titled(step: PlannedStep, body: str, name: str = "", *, fold: bool) -> str:

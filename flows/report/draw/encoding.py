@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,15 +44,11 @@ def data_uri(pixels: NDArray[np.uint8], room: int) -> str:
 
 def data_uris(pictures: Sequence[NDArray[np.uint8]], room: int) -> tuple[list[str], int]:
     """Pictures of one shape in about `room` characters together, and how many pixels a side became one."""
-    tried = pictures[:: -(-len(pictures) // TRIED)] if pictures else []
-
-    def fit(uris: Iterable[str]) -> bool:
-        return sum(map(len, uris)) * len(pictures) <= room * len(tried)
-
-    if fit(map(png_data_uri, tried)):
+    tried, count = _tried(pictures), len(pictures)
+    if _fit(list(map(png_data_uri, tried)), count, room):
         return [png_data_uri(one) for one in pictures], 1
     by = 1
-    while min(pictures[0].shape[:2]) // by > 32 and not fit([webp_data_uri(smaller(one, by)) for one in tried]):
+    while min(pictures[0].shape[:2]) // by > 32 and not _fit([webp_data_uri(smaller(one, by)) for one in tried], count, room):
         by *= 2
     return [webp_data_uri(smaller(one, by)) for one in pictures], by
 
@@ -66,11 +62,20 @@ def webp_data_uri(pixels: NDArray[np.uint8]) -> str:
 def score_uris(scores: Sequence[NDArray[np.uint8]], room: int) -> list[str]:
     """Maps of scores uint8 [H,W] in `SHADES` colours, in about `room` characters together."""
     by = 1
-    while True:
-        found = [_shaded(reduced(one, by, largest=True)) for one in scores]
-        if sum(map(len, found)) <= room or min(scores[0].shape) // by <= 32:
-            return found
+    while min(scores[0].shape) // by > 32 and not _fit(
+        [_shaded(reduced(one, by, largest=True)) for one in _tried(scores)], len(scores), room
+    ):
         by *= 2
+    return [_shaded(reduced(one, by, largest=True)) for one in scores]
+
+
+def _tried(pictures: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.uint8]]:
+    return pictures[:: -(-len(pictures) // TRIED)] if pictures else []
+
+
+def _fit(uris: Sequence[str], count: int, room: int) -> bool:
+    """Whether `count` pictures like these fit."""
+    return sum(map(len, uris)) * count <= room * len(uris)
 
 
 def _shaded(scores: NDArray[np.uint8]) -> str:
@@ -78,7 +83,7 @@ def _shaded(scores: NDArray[np.uint8]) -> str:
 
     image = Image.fromarray(scores // (256 // SHADES))
     image.putpalette(colours(np.arange(SHADES) / (SHADES - 1)).tobytes())
-    return _uri("png", lambda out: image.save(out, "PNG", bits=4, optimize=True))
+    return _uri("png", lambda out: image.save(out, "PNG", bits=4))
 
 
 def smaller(pixels: NDArray[np.uint8], by: int) -> NDArray[np.uint8]:

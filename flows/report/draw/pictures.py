@@ -108,10 +108,22 @@ def outlines(mask: NDArray[np.uint8]) -> str:
 
 def short_outlines(mask: NDArray[np.bool_], most: int) -> tuple[str, int]:
     """The outlines of a mask in about `most` characters, and the size of a pixel in them: coarser where the mask is ragged."""
-    by = 1
-    while len(path := outlines(reduced(mask, by, largest=True).astype(np.uint8))) > most and min(mask.shape) // by > 8:
+    by, drawn = 1, mask
+    while RUN * _pieces(drawn) > most and min(mask.shape) // by > 8:
         by *= 2
-    return path, by
+        drawn = reduced(mask, by, largest=True)
+    return outlines(drawn.astype(np.uint8)), by
+
+
+RUN = 8
+"""Characters that a straight piece of an outline takes, about."""
+
+
+def _pieces(mask: NDArray[np.bool_]) -> int:
+    """The number of straight pieces of the outlines of a mask."""
+    padded = np.pad(mask, 1)
+    across, down = padded[1:] != padded[:-1], (padded[:, 1:] != padded[:, :-1]).T
+    return sum(int((edges[:, 1:] & ~edges[:, :-1]).sum()) for edges in (across, down))
 
 
 def _runs(edges: NDArray[np.bool_]) -> list[tuple[int, int, int]]:

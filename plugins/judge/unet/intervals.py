@@ -97,11 +97,15 @@ def unanimous(found: Interval, ratio: Ratio, groups: NDArray[np.int64], confiden
 
     Of G independent sources that agree, another one disagrees with a chance of up to 1 - (alpha/2)^(1/G) (Clopper & Pearson 1934).
     """
-    if found.low is None or found.high is None or not (found.low == found.high == found.value):
+    if found.low is None or found.high is None:
         return found
     sources = len(np.unique(groups[np.atleast_2d(ratio.bottom)[0] > 0]))
     room = 1 - ((1 - confidence) / 2) ** (1 / max(sources, 1))
-    return Interval(found.value, found.value, room) if found.value == 0 else Interval(found.value, 1 - room, found.value)
+    if not ratio.top.any():
+        return Interval(0.0, 0.0, max(room, found.high))
+    if (ratio.top == ratio.bottom).all() and found.value == 1:
+        return Interval(1.0, min(1 - room, found.low), 1.0)
+    return found
 
 
 def difference(
