@@ -78,8 +78,9 @@ def export_artifact(
 ) -> list[str]:
     """Write the artifact `key` of a store to a new or empty `folder` and return the names of the files.
 
-    `format` is one of the kind's formats, by default its first; `options` are what its writer takes beside the artifact. Raises UserError for a format that the kind does not have and a
-    folder that is not free, before anything is written; whatever else goes wrong leaves no folder behind.
+    `format` is one of the kind's formats, by default its first; `options` are what its writer takes beside the artifact. Raises
+    UserError for a format that the kind does not have and a folder that is not free, before anything is written; whatever else goes
+    wrong leaves no folder behind.
     """
     manifest, artifact = store.manifest(key), store.get(key)
     formats = formats_of(artifact)

@@ -23,7 +23,7 @@ from torch import nn
 
 from fabloom.errors import DamagedArtifact, FabloomError, PluginError, UserError
 from fabloom.flows.cli.main import main
-from fabloom.flows.export.images import instances, run_lengths
+from fabloom.flows.export.images import components
 from fabloom.flows.export.job import export_artifact, formats_of
 from fabloom.flows.export.models import compare
 from fabloom.hooks import hookimpl
@@ -238,7 +238,8 @@ class Outside:
 
 @pytest.fixture(scope="module")
 def networks(world: World) -> dict[str, Mapping[str, Network]]:
-    return {name: METHODS[name].networks(world.artifacts[name]) for name in GRAPHS}  # type: ignore[arg-type]
+    made = {name: METHODS[name].networks(world.artifacts[name]) for name in GRAPHS}  # type: ignore[arg-type]
+    return {model: {name: network for name, network in found.items() if network.card is None} for model, found in made.items()}
 
 
 @pytest.fixture(scope="module")
@@ -651,10 +652,16 @@ def test_coco_decodes_to_the_exact_masks(name: str, world: World, tmp_path: Path
 def test_an_instance_is_an_eight_connected_component() -> None:
     mask = np.zeros((5, 6), np.uint8)
     mask[0, 0] = mask[1, 1] = mask[4, 4] = 1
-    found = list(instances(mask))
-    assert [one["area"] for one in found] == [2, 1] and [one["bbox"] for one in found] == [[0, 0, 2, 2], [4, 4, 1, 1]]
-    assert run_lengths(np.array([[0, 1], [1, 1]])) == [1, 3] and run_lengths(np.array([[1, 0], [0, 0]])) == [0, 1, 3]
-    assert run_lengths(np.array([[0, 1], [0, 0]])) == [2, 1, 1], "down the columns: along the rows it would be 1, 1, 2"
+    found = list(components(mask == 1))
+    assert [one.area for one in found] == [2, 1] and [one.bbox for one in found] == [[0, 0, 2, 2], [4, 4, 1, 1]]
+    for rows, counts in (
+        ([[0, 1], [1, 1]], [1, 3]),
+        ([[1, 0], [0, 0]], [0, 1, 3]),
+        ([[0, 1], [0, 0]], [2, 1, 1]),  # down the columns: along the rows it would be 1, 1, 2
+        ([[0, 0, 0], [0, 1, 1], [0, 1, 0], [0, 0, 0]], [5, 2, 2, 1, 2]),
+    ):
+        (one,) = components(np.array(rows, bool))
+        assert one.counts() == counts, rows
 
 
 def test_coco_needs_masks(world: World, tmp_path: Path) -> None:

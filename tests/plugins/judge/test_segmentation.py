@@ -14,6 +14,8 @@ from fabloom.method import Context, Method, task
 from fabloom.params import Params
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.judge.unet import networks
+from fabloom.plugins.judge.unet.cropping import Windows
+from fabloom.plugins.judge.unet.fitting import segmentation_loss
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.metrics import image_iou
 from fabloom.plugins.judge.unet.params import SegmentParams
@@ -117,6 +119,125 @@ def test_small_components_go_and_pixels_that_touch_at_corners_are_one() -> None:
     assert cleaned(mask, 1).sum() == 5
     assert cleaned(mask, 3).tolist() == (mask & (np.arange(8) < 4)[:, None]).astype(int).tolist()
     assert cleaned(mask, 4).sum() == 0 and cleaned(mask, 4).dtype == np.uint8
+
+
+class Shapes(Method):
+    """Two kinds of defects on noise: bright squares and dark bars; of nine images, three of each and three clean ones."""
+
+    name = "shapes"
+
+    @task(version=1)
+    def make(self, ctx: Context, params: Params) -> ImageSet:
+        """27 images with classes and references."""
+        draw = np.random.default_rng(ctx.seed)
+        grey, masks = draw.normal(120, 6, (27, 1, 40, 36)), np.zeros((27, 40, 36), np.uint8)
+        clean = grey.copy()
+        for row in range(27):
+            y, x = draw.integers(2, 24, 2)
+            box = (slice(y, y + 7), slice(x, x + 7)) if row % 3 == 1 else (slice(y, y + 4), slice(x, x + 10))
+            if row % 3:
+                masks[row][box] = row % 3
+                grey[row, 0][box] += 70 if row % 3 == 1 else -70
+        names = ["clean", "square", "bar"]
+        pixels, references = (values.clip(0, 255).astype(np.uint8) for values in (grey, clean))
+        return ImageSet.write(ctx, pixels, masks=masks, references=references, class_names=names)
+
+
+@pytest.fixture(scope="module")
+def told(store: LocalStore) -> tuple[ImageSet, Model]:
+    """New images of two kinds of defects, and a model of others; their odd size is padded."""
+    params = TINY | {"crop": 32, "validation": 0.4, "false_alarms": 0.4}
+    model = run(store, UNet, "train", params, inputs={"images": run(store, Shapes, "make", seed=1)})
+    return run(store, Shapes, "make", seed=2), model  # type: ignore[return-value]
+
+
+def test_classes_are_told_apart_and_named(told: Any, run_task: Any) -> None:
+    images, model = told
+    found = run_task(UNet, "segment", {}, images=images, model=model)
+    drawn, exact = np.asarray(found.masks), np.asarray(images.masks)
+    both = (drawn > 0) & (exact > 0)
+    assert found.class_names == found.mask_names == ["clean", "square", "bar"] and set(np.unique(drawn)) == {0, 1, 2}
+    assert image_iou(drawn > 0, exact).mean() > 0.8 > 0.6 > image_iou(drawn > 0, np.roll(exact, 3, 0)).mean()
+    right, swapped = (drawn == exact)[both].mean(), (drawn == 3 - exact.astype(int))[both].mean()
+    assert right > 0.95 and swapped < 0.05
+    np.testing.assert_array_equal(found.references[...], images.references[...])
+
+
+def test_one_class_is_learned_on_request_and_is_another_network(told: Any, store: LocalStore) -> None:
+    images, model = told
+    plain = run(store, UNet, "train", TINY | {"steps": 1, "classes": "one"}, inputs={"images": images})
+    heads = {m.state("net.0.")["segmentation_head.0.weight"].shape[0] for m in (plain, model)}  # type: ignore[attr-defined]
+    assert heads == {1, 3} and plain.config["class_names"] == ["clean", "defect"]  # type: ignore[attr-defined]
+
+
+def test_the_model_brings_its_threshold_and_another_one_overrides_it(told: Any, run_task: Any) -> None:
+    images, model = told
+    config = model.config
+    choice = config["threshold_choice"]
+    assert choice["chosen"] and choice["alarms"] <= 0.4 * choice["clean_images"] and choice["false_alarms"] == 0.4
+    assert choice["clean_images"] + choice["defect_images"] == config["images"]["validation"]
+    used = {given: run_task(UNet, "segment", {"threshold": given}, images=images, model=model) for given in (None, 0.9)}
+    assert used[None].attrs["threshold"] == config["threshold"] != used[0.9].attrs["threshold"] == 0.9
+    scores = np.asarray(used[None].scores, np.float32)
+    sure = np.abs(scores - config["threshold"]) > 1e-3
+    loose = run_task(UNet, "segment", {"min_area": 1}, images=images, model=model)
+    np.testing.assert_array_equal((np.asarray(loose.masks) > 0)[sure], (scores > config["threshold"])[sure])
+
+
+def test_a_model_from_before_thresholds_keeps_a_half(trained: Any, run_task: Any) -> None:
+    _, frames, model = trained
+
+    class Older(Method):
+        name = "older"
+
+        @task(version=1)
+        def copy(self, ctx: Context, params: Params, *, model: Model) -> Model:
+            """The same weights without what was not kept then."""
+            new = ("threshold", "threshold_choice", "class_names")
+            return Model.write(ctx, model.state(), {name: value for name, value in model.config.items() if name not in new})
+
+    older = run_task(Older, "copy", model=model)
+    found, asked = (run_task(UNet, "segment", given, images=frames, model=m) for given, m in (({}, older), ({"threshold": 0.5}, model)))
+    assert found.attrs["threshold"] == 0.5
+    np.testing.assert_array_equal(found.masks[...], asked.masks[...])
+
+
+def test_a_small_part_of_another_class_belongs_to_the_defect_around_it() -> None:
+    mask, values = np.zeros((8, 8), bool), np.ones((8, 8), int)
+    mask[1:4, 1:6] = True
+    values[1, 1], values[1:4, 4:6] = 2, 2
+    assert cleaned(mask, 4, values)[1:4, 1:6].tolist() == [[1, 1, 1, 2, 2]] * 3
+    assert cleaned(mask, 1, values)[1, 1] == 2 and not cleaned(mask, 20, values).any()
+
+
+def test_windows_hold_defects_half_of_the_time_and_small_images_stay_whole() -> None:
+    masks = torch.zeros(2, 96, 80, dtype=torch.uint8)
+    masks[0, 90:94, 3:6], masks[1, 50, 50] = 1, 255
+    images = torch.arange(2 * 96 * 80, dtype=torch.int32).reshape(2, 1, 96, 80)
+    windows, draw = Windows(images, masks, 32), torch.Generator().manual_seed(0)
+    pixels, taken = windows.take(torch.tensor([0] * 300 + [1] * 300), draw)
+    assert pixels.shape == (600, 1, 32, 32) and taken.shape == (600, 32, 32)
+    hits = (taken == 1).flatten(1).any(1).float()
+    blind = 32 / 65 * 6 / 49  # rows 59..64 of 0..64, columns 0..5 of 0..48 hold a pixel of it; about
+    assert 0.5 < hits[:300].mean() < 0.5 + 4 * blind and hits[300:].sum() == 0
+    first = int(pixels[0, 0, 0, 0])
+    assert torch.equal(pixels[0, 0], images[0, 0, first // 80 : first // 80 + 32, first % 80 : first % 80 + 32])
+    assert len(pixels[:300, 0, 0, 0].unique()) > 100, "windows differ"
+    state = draw.get_state()
+    assert torch.equal(Windows(images, masks, 96).take(torch.tensor([1]), draw)[0], images[1:]) and torch.equal(state, draw.get_state())
+
+
+def test_the_loss_of_classes_falls_from_wrong_to_right_and_leaves_unknown_pixels_out() -> None:
+    masks = torch.zeros(2, 8, 8, dtype=torch.uint8)
+    masks[0, :4], masks[1, 4:], masks[:, 0] = 1, 2, 255
+    right = torch.nn.functional.one_hot(masks.long().clamp(max=2), 3).permute(0, 3, 1, 2).float() * 20 - 10
+    for dice in (0.0, 0.5, 1.0):
+        losses = [float(segmentation_loss(out, masks, dice)) for out in (right, right[:, [0, 2, 1]], right[:, [1, 0, 2]])]
+        assert losses[0] < 0.01 < 0.2 < min(losses[1:])
+        changed = right.clone()
+        changed[:, :, 0] = 5 * torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
+        assert float(segmentation_loss(changed, masks, dice)) == pytest.approx(losses[0], abs=1e-6)
+    assert segmentation_loss(right, torch.full_like(masks, 255), 0.5) == 0
 
 
 def test_what_cannot_be_segmented_is_refused(trained: Any, run_task: Any) -> None:

@@ -1,0 +1,176 @@
+"""A shipped segmenter: one file from pixels to a mask, used without fabloom, as `unet.segment` would have done it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fabloom.errors import UserError
+from fabloom.flows.export.job import export_artifact
+from fabloom.flows.export.segmenter import EXAMPLE
+from fabloom.kinds import ImageSet, Model
+from fabloom.method import Context, Method, task
+from fabloom.params import Params
+from fabloom.plugins.data.line_pair.method import LinePair
+from fabloom.plugins.judge.unet import exporting, networks
+from fabloom.plugins.judge.unet.method import UNet
+from fabloom.registry import Registry
+from fabloom.storage.backends.local import LocalStore
+from fabloom.testing.running import run_task as run
+
+PARITY = 1e-4
+ODD = ((33, 47), (9, 70), (64, 31))
+
+
+class SizeParams(Params):
+    height: int = 32
+    width: int = 32
+
+
+class Squares(Method):
+    """Bright and dark squares on noise, as two classes."""
+
+    name = "squares"
+
+    @task(version=1)
+    def make(self, ctx: Context, params: SizeParams) -> ImageSet:
+        """Twelve images."""
+        draw = np.random.default_rng(ctx.seed)
+        pixels, masks = draw.normal(120, 9, (12, 1, params.height, params.width)), np.zeros((12, params.height, params.width), np.uint8)
+        for row in range(12):
+            y, x = draw.integers(0, params.height - 6), draw.integers(0, params.width - 6)
+            masks[row, y : y + 6, x : x + 6] = row % 3
+            pixels[row, 0, y : y + 6, x : x + 6] += (0, 70, -70)[row % 3]
+        return ImageSet.write(ctx, pixels.clip(0, 255).astype(np.uint8), masks=masks, class_names=["clean", "bright", "dark"])
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A model of two classes and two trainings, and the folder that it was exported to."""
+
+    store: LocalStore
+    model: Any
+    folder: Path
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What it says of itself."""
+        found: dict[str, Any] = json.loads((self.folder / "card.json").read_text())
+        return found
+
+    def images(self, size: tuple[int, int]) -> ImageSet:
+        """Images of another size than it was trained on."""
+        return run(self.store, Squares, "make", {"height": size[0], "width": size[1]}, seed=sum(size))  # type: ignore[return-value]
+
+    def probability(self, pixels: np.ndarray) -> np.ndarray:
+        """Of a defect, as `unet.segment` computes it before it rounds to float16."""
+        config = self.model.config
+        x = (torch.from_numpy(pixels).float() - config["grey"][0]) * (2 / (config["grey"][1] - config["grey"][0])) - 1
+        nets = networks.load(self.model, torch.device("cpu"))
+        each = torch.stack([networks.outputs(net, x, config["depth"]).softmax(1) for net in nets]).mean(0)
+        return (1 - each[:, 0]).numpy()
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
+    folder = tmp_path_factory.mktemp("shipped")
+    store = LocalStore(folder / "store")
+    params = {"decoder_channels": [16, 8, 8], "steps": 30, "batch": 6, "repeats": 2, "validation": 0.5, "false_alarms": 0.6}
+    model = run(store, UNet, "train", params, inputs={"images": run(store, Squares, "make")})
+    files = export_artifact(store, model.key, folder / "out", "segmenter", registry=Registry.load())
+    assert files == ["artifact.json", "card.json", "example.py", "segmenter.onnx", "segmenter.pt2"]
+    return Shipped(store, model, folder / "out")
+
+
+def agrees(shipped: Shipped, outputs: Any, images: ImageSet) -> None:
+    """Hold probability and mask against the model and against `unet.segment`."""
+    probability, mask = (np.asarray(value) for value in outputs)
+    wanted = shipped.probability(np.asarray(images.images))
+    assert probability.dtype == np.float32 and mask.dtype == np.uint8 and probability.shape == mask.shape == wanted.shape
+    assert np.abs(probability - wanted).max() < PARITY
+    assert np.abs(probability - wanted[::-1]).max() > 100 * PARITY, "images differ by far more"
+    found = run(shipped.store, UNet, "segment", {"min_area": 1, "precision": "fp32"}, inputs={"images": images, "model": shipped.model})
+    sure = np.abs(wanted - shipped.card["threshold"]) > PARITY
+    assert sure.mean() > 0.99 and mask.any()
+    np.testing.assert_array_equal(mask[sure], np.asarray(found.masks)[sure])  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("size", ODD)
+def test_onnx_gives_the_masks_of_predict(shipped: Shipped, size: tuple[int, int]) -> None:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(shipped.folder / "segmenter.onnx", providers=["CPUExecutionProvider"])
+    images = shipped.images(size)
+    agrees(shipped, session.run(None, {"image": np.asarray(images.images)}), images)
+
+
+@pytest.mark.parametrize("size", ODD[:1])
+def test_torch_export_gives_the_masks_of_predict(shipped: Shipped, size: tuple[int, int]) -> None:
+    images = shipped.images(size)
+    agrees(shipped, torch.export.load(shipped.folder / "segmenter.pt2").module()(torch.from_numpy(np.asarray(images.images))), images)
+
+
+def test_openvino_gives_the_masks_of_predict(shipped: Shipped) -> None:
+    openvino = pytest.importorskip("openvino", reason="openvino is no dependency; with its wheel installed it reads the ONNX file")
+    compiled = openvino.Core().compile_model(shipped.folder / "segmenter.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    images = shipped.images(ODD[0])
+    found = compiled({"image": np.asarray(images.images)})
+    agrees(shipped, [found[0], found[1]], images)
+
+
+def test_the_example_needs_onnxruntime_numpy_and_pillow_alone(shipped: Shipped, tmp_path: Path) -> None:
+    """Run where every other library refuses to be imported."""
+    images = shipped.images(ODD[0])
+    Image.fromarray(images.images[1][0]).save(tmp_path / "wafer 1.png")
+    for name in ("fabloom", "torch", "torchvision", "scipy", "skimage", "onnx", "pydantic", "zarr"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is not to be used')")
+    command = [sys.executable, str(shipped.folder / "example.py"), "wafer 1.png"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    mask = np.asarray(Image.open(tmp_path / "wafer 1.png.mask.png"))
+    assert mask.shape == ODD[0] and set(np.unique(mask)) <= {0, 1, 2}
+    assert f"{(mask > 0).sum()} defect pixels" in done.stdout
+    assert f"{shipped.probability(np.asarray(images.images[1:2])).max():.3f}"[:-1] in done.stdout
+    assert len([line for line in EXAMPLE.splitlines() if line.strip()]) <= 20
+
+
+def test_the_card_says_what_it_is(shipped: Shipped) -> None:
+    card, config = shipped.card, shipped.model.config
+    assert card["classes"] == ["clean", "bright", "dark"] and card["threshold"] == config["threshold"] and card["trainings"] == 2
+    assert card["threshold_choice"] == config["threshold_choice"] and card["model"]["key"] == shipped.model.key
+    assert card["training"]["task"] == "unet.train" and card["licence"] == "" and card["versions"]["torch"]
+    assert [entry["shape"] for entry in card["inputs"]] == [["batch", 1, "height", "width"]]
+    assert [entry["dtype"] for entry in card["inputs"]] == ["uint8"] and max(card["largest_difference"].values()) < PARITY
+    assert [entry["name"] for entry in card["outputs"]] == ["probability", "mask"]
+
+
+@pytest.mark.parametrize("encoder", [{"decoder_channels": [16, 8, 8]}, {"encoder": "milesial", "batch": 2}], ids=str)
+def test_a_complete_network_of_one_class_is_segment(shipped: Shipped, encoder: dict[str, Any]) -> None:
+    """Without the graph: scaling, padding and threshold, of the published network too."""
+    lines = run(shipped.store, LinePair, "simulate", {"count": 4, "size": 20})
+    model = run(shipped.store, UNet, "train", {"steps": 1, "batch": 4} | encoder, inputs={"images": lines})
+    assert isinstance(model, Model) and isinstance(lines, ImageSet)
+    probability, mask = exporting.networks(model)["segmenter"].module(torch.from_numpy(np.asarray(lines.images)))
+    found: Any = run(shipped.store, UNet, "segment", {"min_area": 1, "precision": "fp32"}, inputs={"images": lines, "model": model})
+    assert np.abs(probability.numpy() - np.asarray(found.scores, np.float32)).max() < 5e-4, "half of a step of float16"
+    sure = np.abs(probability.numpy() - 0.5) > PARITY
+    np.testing.assert_array_equal(mask.numpy()[sure], np.asarray(found.masks)[sure])
+
+
+def test_a_model_that_is_no_segmenter_is_refused(shipped: Shipped, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="segmenter"):
+        export_artifact(shipped.store, shipped.images(ODD[0]).key, tmp_path / "out", "segmenter")
+    assert not list(tmp_path.iterdir())
