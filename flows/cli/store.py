@@ -210,7 +210,8 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="ImageSet: png (default), coco, imagefolder, predictions. Model: safetensors (default), diffusers, onnx, torch-export. "
+            help="ImageSet: png (default), coco, imagefolder, predictions. Model: safetensors (default), diffusers, onnx, torch-export, "
+            "segmenter. "
             "Report: json (default). Every kind: zarr, a copy of what the store holds. A plugin's kind may bring its own.",
         ),
     ] = None,
@@ -223,7 +224,8 @@ def export(
     connected defect. **imagefolder**: train/ with metadata.jsonl for Hugging Face datasets. **predictions**: tables, masks and overlays,
     as `fabloom predict` writes. **safetensors**: tensors and config. **diffusers**: loads with from_pretrained. **onnx**,
     **torch-export**: a graph of each network for any number of images, compared with the model when it is written; networks.json says
-    what goes in and comes out. docs/interoperability.md shows how to load each.
+    what goes in and comes out. **segmenter**: a trained segmenter in one graph from pixels to a mask, with a card and a script.
+    docs/interoperability.md shows how to load each.
     """
     from fabloom.flows.export.job import export_artifact
     from fabloom.flows.run import api

@@ -85,7 +85,15 @@ class Shipped:
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
     folder = tmp_path_factory.mktemp("shipped")
     store = LocalStore(folder / "store")
-    params = {"decoder_channels": [16, 8, 8], "steps": 30, "batch": 6, "repeats": 2, "validation": 0.5, "false_alarms": 0.6}
+    params = {
+        "encoder": "tu-resnet10t",
+        "decoder_channels": [16, 8, 8],
+        "steps": 30,
+        "batch": 6,
+        "repeats": 2,
+        "validation": 0.5,
+        "false_alarms": 0.6,
+    }
     model = run(store, UNet, "train", params, inputs={"images": run(store, Squares, "make")})
     files = export_artifact(store, model.key, folder / "out", "segmenter", registry=Registry.load())
     assert files == ["artifact.json", "card.json", "example.py", "segmenter.onnx", "segmenter.pt2"]

@@ -57,6 +57,7 @@ class Complete(nn.Module):
         total = probabilities(self.nets[0](x))
         for net in self.nets[1:]:
             total = total + probabilities(net(x))
+        # a slice would tie the graph to sizes that need no padding
         each = (total / len(self.nets)).index_select(2, torch.arange(height)).index_select(3, torch.arange(width))
         if each.shape[1] == 1:
             probability = each[:, 0]

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fabloom.errors import EnvironmentProblem
 from fabloom.flows.export.images import Categories
 from fabloom.flows.export.predictions import described
+from fabloom.flows.export.tables import check
 from fabloom.kinds import Model
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.judge.unet.method import UNet
@@ -75,6 +77,40 @@ def test_a_folder_becomes_masks_overlays_and_tables(trained: Any, folder: Path, 
         assert overlay.shape == (*mask.shape, 3) and coloured == bool(own)
 
 
+def test_parquet_and_klarf_say_what_csv_says(trained: Any, folder: Path, cli: Cli, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    store, model, _ = trained
+    plain = cli("predict", model.key, folder, "-o", tmp_path / "csv", "--store", store)
+    more = ["--table", "parquet", "--klarf", "1.2", "--pixel-nm", 2.5, "--klarf-field", "lot=A17", "--min-area", 4]
+    done = cli("predict", model.key, folder, "-o", tmp_path / "parquet", "--store", store, *more)
+    assert plain.code == done.code == 0, done.err
+    assert not list((tmp_path / "parquet").glob("*.csv"))
+    for name in ("images", "defects"):
+        typed = parquet.read_table(tmp_path / "parquet" / f"{name}.parquet").to_pylist()
+        lines = table(tmp_path / "csv" / f"{name}.csv")
+        told = [{column: str(value) for column, value in row.items() if not column.startswith("die_")} for row in typed]
+        assert told == lines and len(lines) > 0
+        assert {row["class"] for row in typed if row.get("defects", 1)} == {"defect"}
+    text = (tmp_path / "parquet" / "defects.klarf").read_text()
+    assert text.startswith("FileVersion 1 2;") and 'LotID "A17";' in text
+    listed = [line.split() for line in text.partition("DefectList\n")[2].partition(";")[0].splitlines()]
+    dies = {row["file"]: (row["die_x"], row["die_y"]) for row in parquet.read_table(tmp_path / "parquet" / "images.parquet").to_pylist()}
+    found = parquet.read_table(tmp_path / "parquet" / "defects.parquet").to_pylist()
+    assert len(listed) == len(found) and len(set(dies.values())) == 4
+    for row, one in zip(listed, found, strict=True):
+        assert (int(row[3]), int(row[4])) == dies[one["file"]]
+        assert float(row[1]) == pytest.approx((one["x"] + one["width"] / 2) * 2.5e-3)
+        assert float(row[2]) == pytest.approx((32 - one["y"] - one["height"] / 2) * 2.5e-3)
+
+
+def test_parquet_without_its_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EnvironmentProblem, match=r"pip install 'fabloom\[parquet\]'"):
+        check("parquet")
+    check("csv")
+
+
 def test_a_higher_threshold_finds_no_more(trained: Any, folder: Path, cli: Cli, tmp_path: Path) -> None:
     store, model, _ = trained
     areas = {}
@@ -98,6 +134,12 @@ def test_what_cannot_be_predicted_gives_one_line_and_leaves_nothing(trained: Any
         "does not exist": [model.key, tmp_path / "nowhere", "-o", tmp_path / "out"],
         "no artifact or ref": ["0123456789", folder, "-o", tmp_path / "out"],
         "--threshold": [model.key, folder, "-o", tmp_path / "out", "--threshold", "1.5"],
+        "'xlsx' is not known": [model.key, folder, "-o", tmp_path / "out", "--table", "xlsx"],
+        "--pixel-nm": [model.key, folder, "-o", tmp_path / "out", "--klarf", "1.2"],
+        "'1.5' is not": [model.key, folder, "-o", tmp_path / "out", "--klarf", "1.5", "--pixel-nm", 2],
+        "--klarf-field": [model.key, folder, "-o", tmp_path / "out", "--klarf", "1.8", "--pixel-nm", 2, "--klarf-field", "slot=a"],
+        "say which": [model.key, folder, "-o", tmp_path / "out", "--pixel-nm", 2],
+        "--klarf-dies": [model.key, folder, "-o", tmp_path / "out", "--klarf", "1.8", "--pixel-nm", 2, "--klarf-dies", tmp_path / "no.csv"],
     }.items():
         done = cli("predict", *arguments, "--store", store)
         assert done.code == 2 and words in done.err and "Traceback" not in done.err, (words, done.err)
