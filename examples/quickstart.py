@@ -15,7 +15,6 @@ result = fabloom.run(
     },
     store="look-store",
 )
-store = fabloom.open_store("look-store")
-truth, labelled = (store.get(result.steps[i].key) for i in (0, 2))
+truth, labelled = result["images"], result["labelled"]
 agree = (truth.domain[:] == labelled.domain[:]).mean()
 print(f"{labelled.attrs['defect_share']:.0%} labelled defective; agrees with the truth in {agree:.0%} of images")

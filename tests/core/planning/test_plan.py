@@ -118,6 +118,7 @@ class Told:
     name: str
     status_: str = "ran"
     asked: list[str] = field(default_factory=list)
+    exit_code: int = 1
 
     @property
     def status(self) -> str:
