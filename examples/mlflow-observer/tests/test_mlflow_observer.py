@@ -7,11 +7,15 @@ import math
 from pathlib import Path
 from typing import Any
 
+import fabloom_mlflow
 import pytest
 from fabloom_mlflow.flat import leaves, numbers, texts
 from fabloom_mlflow.tracking import SETTINGS, portions
 
 import fabloom
+from fabloom import StepResult
+from fabloom.planning.plan import make_plan
+from fabloom.registry import Registry
 
 PIPELINE: dict[str, Any] = {
     "name": "tiny",
@@ -104,3 +108,23 @@ def test_flat_names_and_finite_numbers() -> None:
     assert numbers(nested) == {"a.b.0": 1.0, "a.b.1": 2.5, "g _": -1.0}
     assert texts({"a": {"b": None}, "c": "x", "d": False}) == {"a.b": "null", "c": "x", "d": "false"}
     assert [len(p) for p in portions(range(250), 100)] == [100, 100, 50] and not list(portions([], 3))
+
+
+def test_curves_come_while_a_step_runs_where_they_are_asked_for(tracked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fabloom.open_store(tmp_path / "store")
+    pipeline = fabloom.Pipeline.parse({"name": "tiny", "steps": {"images": PIPELINE["steps"]["images"]}})
+    (step,) = make_plan(pipeline, Registry.load(), store).steps
+    done = StepResult.of(step, "ran", digest="0" * 40, seconds=1.0)
+    curves = {"curves": {"main.loss": [[0, 4.0], [1, 3.0]]}}
+    fabloom_mlflow.fabloom_step_logged(step, "main", 0, {"loss": 4.0})
+    assert not tracked.exists(), "nobody asked"
+    monkeypatch.setenv(fabloom_mlflow.LIVE_VARIABLE, "1")
+    fabloom_mlflow.fabloom_step_started(step)
+    fabloom_mlflow.fabloom_step_logged(step, "main", 0, {"loss": 4.0, "bad": math.nan})
+    fabloom_mlflow.fabloom_step_logged(step, "main", 1, {"loss": 3.0})
+    (run_,) = logged(tracked)
+    assert run_.info.status == "RUNNING" and curve(tracked, run_, "main.loss") == [(0, 4.0), (1, 3.0)]
+    fabloom_mlflow.fabloom_step_finished(step, done, curves)
+    (run_,) = logged(tracked)
+    assert run_.info.status == "FINISHED" and curve(tracked, run_, "main.loss") == [(0, 4.0), (1, 3.0)]
+    assert run_.data.tags["fabloom.key"] == step.key and run_.data.params["seed"] == str(step.seed)

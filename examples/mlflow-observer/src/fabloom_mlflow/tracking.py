@@ -1,10 +1,14 @@
-"""One finished step, written to MLflow in one go: a killed pipeline leaves no run that seems to be going on."""
+"""A step, written to MLflow in one go when it has finished: a killed pipeline leaves no run that seems to be going on.
+
+Who wants curves while it trains asks for an open run, and has it closed when the step ends.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,24 +36,38 @@ SETTINGS = {
 """Set before MLflow is imported, where the environment does not say otherwise."""
 
 
-def log_step(step: PlannedStep, result: StepResult, curves: Curves, began: float, ended: float) -> None:
-    """Write one run: parameters, numbers, curves, tags and times. `began` and `ended` are Unix times in seconds.
+def log_step(step: PlannedStep, result: StepResult, curves: Curves, began: float, ended: float, open_run: str | None = None) -> None:
+    """Write one run, or the rest of an open one: parameters, numbers, curves, tags and times (Unix, in seconds).
 
     Its experiment is named after the pipeline, unless the environment names another. Raises what MLflow raises.
     """
     client = connect()
-    run = client.create_run(
-        experiment(client, os.environ.get(EXPERIMENT_VARIABLE) or step.pipeline),
-        start_time=milliseconds(began),
-        run_name=step.name,
-        tags=tags(step, result, ended - began),
-    )
+    run_id = open_run or begin(client, step, began)
     try:
-        log_values(client, run.info.run_id, step, result, curves, milliseconds(ended))
-        client.set_terminated(run.info.run_id, "FINISHED" if result.status == "ran" else "FAILED", milliseconds(ended))
+        for name, value in tags(step, result, ended - began).items():
+            client.set_tag(run_id, name, value)
+        log_values(client, run_id, step, result, curves, milliseconds(ended))
+        client.set_terminated(run_id, "FINISHED" if result.status == "ran" else "FAILED", milliseconds(ended))
     except BaseException:
-        client.set_terminated(run.info.run_id, "KILLED", milliseconds(ended))  # the step is in the store; only its log is not whole
+        client.set_terminated(run_id, "KILLED", milliseconds(ended))  # the step is in the store; only its log is not whole
         raise
+
+
+def log_points(open_run: str | None, step: PlannedStep, began: float, values: Mapping[str, float], at: int) -> str:
+    """Log numbers of turn `at` of a running step in its open run, which is made with the first; gives the run's id."""
+    from mlflow.entities import Metric
+
+    client = connect()
+    run_id = open_run or begin(client, step, began)
+    now = milliseconds(time.time())
+    client.log_batch(run_id, metrics=[Metric(flat(name), value, now, at) for name, value in values.items() if math.isfinite(value)])
+    return run_id
+
+
+def begin(client: MlflowClient, step: PlannedStep, began: float) -> str:
+    """A new run of the step's experiment."""
+    named = experiment(client, os.environ.get(EXPERIMENT_VARIABLE) or step.pipeline)
+    return str(client.create_run(named, start_time=milliseconds(began), run_name=step.name).info.run_id)
 
 
 def connect() -> MlflowClient:
