@@ -88,7 +88,7 @@ def _headline(run: RunRecord) -> str:
     from fabloom.flows.report.numbers import told, words
     from fabloom.kinds.metric import Metric, is_interval
 
-    failed = next((step for step in run.steps if step["status"] == "failed"), None)
+    failed = next((step for step in run.steps if step["status"] in ("failed", "stopped")), None)
     if failed is not None:
         return f"{failed['name']}: {' '.join(str(failed.get('error', '')).split())[:120]}"
     if not run.headline:

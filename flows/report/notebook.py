@@ -10,24 +10,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from fabloom.flows.report.draw.markup import code, duration, problem, table, text
-from fabloom.flows.report.draw.style import CSS
 from fabloom.flows.run.result import RunResult
 from fabloom.kinds import Artifact
 from fabloom.planning.plan import Plan
 
-from .exhibits import drawn
+from .exhibits import Room, drawn
+from .templating import css
 
-SAMPLES = (16, 4)
-"""Images of a set that are shown, and of one whose images are large."""
+SHEETS = (Room(16, 150_000), Room(4, 60_000))
+"""Images of a set that are shown and characters for them, and the same where that does not fit."""
 ROOM = 300_000
-"""Characters of exhibits; those that do not fit are named."""
+"""Characters of exhibits; those that do not fit are counted."""
 
-STYLE = (
-    f"<style>@scope (.fabloom-view) {{ {CSS.replace(':root', ':scope')} "
-    ":scope { color: var(--ink); background: var(--ground); font: 14px/1.5 system-ui, sans-serif; max-width: 1120px; padding: 4px 12px; } }"
-    "</style>"
-)
-"""The page's style within the cell; a browser that knows no @scope shows it plain."""
+OWN = ":scope { color: var(--ink); background: var(--ground); font: 14px/1.5 system-ui, sans-serif; max-width: 1120px; padding: 4px 12px; }"
+"""The cell itself."""
 
 _numbers = itertools.count()
 
@@ -44,7 +40,8 @@ def html(shown: object) -> str:
 
 
 def _framed(body: str) -> str:
-    return f'<div class="fabloom-view">{STYLE}{body}</div>'
+    style = f"<style>@scope (.fabloom-view) {{ {css().replace(':root', ':scope')} {OWN} }}</style>"
+    return f'<div class="fabloom-view">{style}{body}</div>'
 
 
 def _artifact(artifact: Artifact) -> str:
@@ -60,7 +57,7 @@ def exhibits_of(artifact: Artifact, room: int = ROOM) -> str:
     left = 0
     try:
         for exhibit in artifact.exhibits():
-            made = next((made for most in SAMPLES if len(made := drawn(name, exhibit, most)) <= room), None)
+            made = next((made for sheet in SHEETS if len(made := drawn(name, exhibit, sheet)) <= room), None)
             if made is None:
                 left += 1
                 continue

@@ -169,7 +169,7 @@ class Page:
     def header(self) -> str:
         """What failed, the headline in words, the images to look at first, and the headline numbers."""
         results = list(self.results.values())
-        counts = [(status, sum(r.status == status for r in results)) for status in ("ran", "reused", "failed", "skipped")]
+        counts = [(status, sum(r.outcome == status for r in results)) for status in ("ran", "reused", "failed", "stopped", "skipped")]
         found, verdict = self.main_result()
         cards = []
         for name, metric in found.entries[:4] if found else ():
@@ -179,7 +179,7 @@ class Page:
         return rendered(
             "header.html",
             pipeline=self.plan.pipeline,
-            failures=[f"Step '{r.name}' failed: {r.error}" for r in results if r.status == "failed"],
+            failures=[f"Step '{r.name}' failed: {r.error}" for r in results if r.outcome == "failed"],
             found=found,
             verdict=verdict or (found.verdict() if found else ""),
             leaning=found.leaning() if found else "",
@@ -231,7 +231,7 @@ class Page:
         rows = []
         for step in self.plan.steps:
             result = self.results.get(step.name)
-            status = result.status if result else "skipped"
+            status = result.outcome if result else "skipped"
             took = self._seconds(step.name) if status in DONE else 0.0
             state = {"ran": f"ran in {duration(took)}", "reused": f"reused, made in {duration(took)}"}.get(status, status)
             boxes[step.name] = ((step.name, step.task, state), status)
@@ -240,7 +240,11 @@ class Page:
             rows.append(
                 [text(step.name), code(step.task), text(step.spec.output.kind), shown, f"{text(duration(took))}{bar}" if took else ""]
             )
-        failures = "".join(problem(f"{r.name}: {r.error}") for r in self.results.values() if r.status in ("failed", "skipped"))
+        bad = [r for r in self.results.values() if r.status in ("failed", "skipped")]
+        failures = "".join(
+            f'<p class="soft">{text(f"{r.name}: {r.error}")}</p>' if r.outcome == "stopped" else problem(f"{r.name}: {r.error}")
+            for r in bad
+        )
         drawn, arrows, left_out = reduced(boxes, edges)
         note = f'<p class="soft">{text(left_out)}</p>' if left_out else ""
         return (

@@ -24,8 +24,14 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, finalize=_shown, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals["css"] = Markup((FOLDER / "page.css").read_text(encoding="utf-8"))  # noqa: S704  our own
+    environment.globals["css"] = Markup(css())  # noqa: S704  our own
     return environment
+
+
+@functools.cache
+def css() -> str:
+    """The style of the pages."""
+    return (FOLDER / "page.css").read_text(encoding="utf-8")
 
 
 def _shown(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from fabloom.errors import FabloomError, UserError
+from fabloom.errors import FabloomError, Interrupted, UserError
 from fabloom.method import PlannedStep, StepResult
 from fabloom.pipeline import Pipeline, Step, validation_error
 from fabloom.planning.plan import Plan
@@ -50,6 +50,8 @@ def _step(pipeline: Pipeline, kept: Any, registry: Registry, store: Store) -> tu
         return step, StepResult.committed(step, kept["status"], manifest, kept["seconds"])
     if done:
         return step, StepResult.of(step, "skipped", error=GONE)
+    if kept["status"] == "stopped":
+        return step, StepResult.of(step, "failed", error=kept["error"], exit_code=Interrupted.exit_code)
     return step, StepResult.of(step, kept["status"], error=kept["error"], exit_code=1 if kept["status"] == "failed" else 0)
 
 

@@ -72,7 +72,10 @@ class RunRecord:
 def record(name: str, plan: Plan, results: Sequence[StepResult], store: Store) -> None:
     """Note how a run ended. Where that cannot be written a line is logged: the run itself is in the store."""
     code = exit_code(results)
-    steps = [{field: getattr(result, field) for field in STEP} | {"error": result.error[:LONGEST]} for result in results]
+    steps = [
+        {field: getattr(result, field) for field in STEP} | {"status": result.outcome, "error": result.error[:LONGEST]}
+        for result in results
+    ]
     made = RunRecord(
         name,
         plan.pipeline.model_dump(mode="json"),

@@ -19,7 +19,7 @@ MOST_BOXES, MOST_PIECES = 60, 600
 """Boxes, and pieces of arrows from one layer to the next, up to which a picture can be read and laid out in 0.3 CPU s."""
 BANDS = 12
 """The last resort: 12 boxes have at most 286 pieces of arrows between them."""
-WORST = ("failed", "skipped", "ran", "reused", "stored")
+WORST = ("failed", "stopped", "skipped", "ran", "reused", "stored")
 
 
 def reduced(boxes: Boxes, edges: Edges) -> tuple[Boxes, Edges, str]:
