@@ -1,4 +1,4 @@
-"""How long a step will take and how much it will write, from what earlier artifacts of its task say of theirs.
+"""How long a step will take, how much it will write and hold in memory, from what earlier artifacts of its task say of theirs.
 
 A guess about circumstances, which are in no key. It is made where an earlier step of the same task and version had the same parameters,
 or others in nothing but how often its loop turns: the cost of a loop is proportional to its turns, that of a width or a size is not.
@@ -26,11 +26,12 @@ LOOKED_AT, READ, LATEST = 4096, 128, 5
 
 @dataclass(frozen=True)
 class Expectation:
-    """Seconds that a step is expected to run and bytes to write, None where nothing is known. `runs` is how many say so."""
+    """Seconds that a step is expected to run, bytes to write and to hold in memory; None where nothing is known. `runs` say so."""
 
     seconds: float | None = None
     size: int | None = None
     runs: int = 0
+    memory: int | None = None
 
 
 def expectations(steps: Sequence[PlannedStep], store: Store, threads: int) -> dict[str, Expectation]:
@@ -77,7 +78,7 @@ def _past(store: Store, tasks: set[str]) -> Iterable[dict[str, Any]]:
 
 def _expected(step: PlannedStep, past: Iterable[Mapping[str, Any]], threads: int) -> Expectation:
     here = f"{sys.platform}-{platform.machine()}"
-    seconds, sizes = [], []
+    seconds, sizes, memory = [], [], []
     for manifest in past:
         asked = manifest["preimage"]
         if (asked["task"], asked["version"]) != (step.task, step.spec.version):
@@ -91,8 +92,13 @@ def _expected(step: PlannedStep, past: Iterable[Mapping[str, Any]], threads: int
         same = manifest.get("made_with", {}).get("platform") == here and manifest.get("threads") == threads
         if same and manifest.get("seconds"):
             seconds.append(manifest["seconds"] * factor)
+        if manifest.get("memory"):  # turns of a loop follow one another: more of them hold no more
+            memory.append(int(manifest["memory"]))
     return Expectation(
-        median(seconds[:LATEST]) if seconds else None, round(median(sizes[:LATEST])) if sizes else None, len(seconds[:LATEST])
+        median(seconds[:LATEST]) if seconds else None,
+        round(median(sizes[:LATEST])) if sizes else None,
+        len(seconds[:LATEST]),
+        max(memory[:LATEST]) if memory else None,
     )
 
 

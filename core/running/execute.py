@@ -9,6 +9,7 @@ import contextlib
 import errno
 import functools
 import platform
+import resource
 import sys
 import time
 import traceback
@@ -166,6 +167,7 @@ def _run_locked(
 ) -> dict[str, Any]:
     import torch
 
+    before = peak_memory()
     source = source_of(step.spec.method)
     work = store.work(step.key)
     make_room(work)
@@ -220,11 +222,18 @@ def _run_locked(
         "precision": {choice.asked: {"used": choice.used, "why": choice.why} for choice in context.choices.values()},
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(time.monotonic() - began, 3),
+        "memory": after if (after := peak_memory()) > before else 0,
         "curves": context.curves(),
     }
     if step.name in options.redo:
         return store.commit(staging, facts, replace=True)
     return store.commit(staging, facts)  # a store older than `replace` need not know of it
+
+
+def peak_memory() -> int:
+    """Most bytes that this process has held in memory so far. What a device of its own holds is not in it."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10  # elsewhere in KiB
 
 
 def source_of(method: type[Method]) -> str:

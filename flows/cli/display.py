@@ -182,6 +182,11 @@ class LiveDisplay:
                 status = r.outcome
                 self._say(f"{r.name} {status}: {r.error}" if r.name not in r.error else r.error, "red" if status == "failed" else "yellow")
                 self._say(NEXT.get(r.exit_code, OTHERWISE))
+        waiting = [r for r in results if r.status == "skipped" and r.error.startswith("it needs")]  # with --keep-going
+        if waiting:
+            self._say("")
+        for r in waiting:
+            self._say(f"{r.name} was skipped: {r.error}", "dim")
         if report_path is not None:
             self._say("")
             self._say(f"Report: {report_path}", "bold")

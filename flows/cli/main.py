@@ -213,7 +213,8 @@ def plan(
                 note = "source changed, version not bumped"
         rows.append({"step": step.name, "task": step.task, "kind": step.spec.output.kind, "key": step.key, "state": state, "note": note})
         if step.name in expected:
-            rows[-1] |= {"seconds": expected[step.name].seconds, "bytes": expected[step.name].size}
+            found = expected[step.name]
+            rows[-1] |= {"seconds": found.seconds, "bytes": found.size, "memory": found.memory}
     if json_:
         emit_json({"pipeline": made.pipeline.name, "steps": {r.pop("step"): r for r in rows}})
         return
@@ -229,13 +230,14 @@ def plan(
 
 
 def _taking(row: dict[str, Any]) -> str:
-    """'40 s, 12 MB' of a step that would run, 'unknown' where nothing says it."""
+    """'40 s, 12 MB, 900 MB of memory' of a step that would run, 'unknown' where nothing says it."""
     from fabloom.planning.expectation import rough
 
     if row["state"] != "run":
         return ""
     known = [rough(row["seconds"])] if row["seconds"] is not None else []
     known += [f"{row['bytes'] / 1e6:.2g} MB"] if row["bytes"] is not None else []
+    known += [f"{row['memory'] / 1e6:,.0f} MB of memory"] if row["memory"] is not None else []
     return ", ".join(known) or "unknown"
 
 

@@ -51,6 +51,7 @@ class ManifestShape(Shape):
     metrics: dict[str, Any]
     created: str = ""
     seconds: float = 0.0
+    memory: int = 0
     device: str = ""
     threads: int = 1
     source: str = ""

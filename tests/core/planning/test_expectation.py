@@ -95,3 +95,17 @@ def test_the_total_says_what_it_leaves_out() -> None:
     assert told([Expectation(60.0), Expectation(30.0), Expectation()]) == "about 90 s for 2 steps, unknown for 1"
     assert told([Expectation()]) == "" and told([]) == ""
     assert [rough(s) for s in (0.02, 0.43, 8.4, 200, 9000)] == ["0.1 s", "0.4 s", "8 s", "3 min", "2.5 h"]
+
+
+def test_memory_is_the_most_that_equal_work_has_held_and_grows_with_no_turns() -> None:
+    known = [{**was(1.0), "memory": size} for size in (700, 900, 0)]
+    assert expected(*known).memory == 900 and expected(*known, count=40).memory == 900 and expected(*known, size=64).memory is None
+
+
+def test_a_step_notes_its_peak_where_it_has_raised_that_of_its_process() -> None:
+    from fabloom.running.execute import peak_memory
+
+    before = peak_memory()
+    held = bytearray(before + (64 << 20))  # more than ever
+    held[::4096] = b"x" * len(held[::4096])
+    assert peak_memory() >= before + (32 << 20)

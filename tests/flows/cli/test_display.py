@@ -176,6 +176,15 @@ def test_summary_of_a_failure_says_what_to_do(code: int, hint: str) -> None:
     assert "Report" not in shown.replace("report", "")
 
 
+def test_what_was_skipped_says_what_it_waits_for() -> None:
+    """With --keep-going each one has its own reason; without it there is one for all, which has just been told."""
+    console = recorded(terminal=False)
+    told = [("b", "it needs 'a', which failed"), ("c", "step 'a' failed")]
+    bad = result("a", "failed", error="step 'a' failed: no", exit_code=1)
+    LiveDisplay(console).summary([bad, *(result(name, "skipped", error=error) for name, error in told)], None)
+    assert "b was skipped: it needs 'a', which failed" in text(console) and "c was skipped" not in text(console)
+
+
 def test_a_stop_that_was_asked_for_is_no_red_failure() -> None:
     console = recorded(terminal=True)
     with LiveDisplay(console) as live:
