@@ -58,7 +58,7 @@ def board(seed: int) -> tuple[Pixels, Pixels]:
 
 
 def holes(seed: int) -> tuple[Pixels, Pixels]:
-    """(with a missing hole, clean), uint8 [H,W]: the first such image of contact-hole.simulate and its own reference, with noise of its own."""
+    """(with a missing hole, clean), uint8 [H,W]: the first such image of contact-hole.simulate, and its own reference."""
     from fabloom.plugins.data.contact_hole.method import ContactHole
 
     params = {"count": 8, "size": SIDE, "defects": ["missing"], "references": True}
