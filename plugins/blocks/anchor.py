@@ -178,5 +178,9 @@ def fitting(picture: Picture, max_pixels: int | None) -> tuple[Size, str]:
     """The size that a training image is learnt at, and a note for the log where it is shrunk."""
     height, width = picture.pixels.shape[1:]
     size = (height, width) if max_pixels is None else fitted((height, width), max_pixels)
-    note = "" if size == (height, width) else f"the image of {height} x {width} is shrunk to {size[0]} x {size[1]} (max_pixels); "
+    note = (
+        ""
+        if size == (height, width)
+        else f"the image of {height} x {width} is shrunk to {size[0]} x {size[1]} (max_pixels), and so are samples; "
+    )
     return size, note

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil, sqrt
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +14,12 @@ PROJECTIONS = 256
 QUANTILES = 512
 STEP = 3
 """Every third patch either way looks for its nearest: neighbours share most of their pixels."""
+ASKING = 50**2
+"""About so many patches look at most: in an image of more than 150 x 150 pixels they lie further apart."""
+SIDE = 256
+"""Side of a square image of which all patches are projected; of a larger one every second, third, ... either way."""
+PAIRS = 2**25
+"""Most pairs of patches that are held at once."""
 
 
 def projections(channels: int, seed: int = 99) -> Tensor:
@@ -22,7 +30,8 @@ def projections(channels: int, seed: int = 99) -> Tensor:
 
 def quantiles(images: Tensor) -> Tensor:
     """Quantiles [N,256,512] of the projected 7 x 7 patches of every image [N,C,H,W]; between two patches linear. No gradient."""
-    values = conv2d(images, projections(images.shape[1]).to(images)).flatten(2)
+    apart = ceil(sqrt(images.shape[2] * images.shape[3]) / SIDE)
+    values = conv2d(images, projections(images.shape[1]).to(images), stride=apart).flatten(2)
     # numpy sorts with vector instructions, six times as fast as torch on a CPU
     values = values.sort(2).values if values.is_cuda else torch.from_numpy(np.sort(values.detach().numpy(), 2))
     at = torch.linspace(0, values.shape[2] - 1, QUANTILES, device=images.device, dtype=torch.float64)
@@ -42,7 +51,7 @@ def nearest(images: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     """(coherence, completeness) [N] of images [N,C,H,W] against one reference [1,C,H,W], mean squared errors a pixel.
 
     Coherence: mean over patches of an image of the distance to the nearest patch of the reference. Completeness: the other
-    way. Every third patch either way asks, all patches answer.
+    way. Every third patch either way asks, fewer in large images; all patches answer.
     """
     own, sparse = _patches(reference)
     found = []
@@ -54,8 +63,9 @@ def nearest(images: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _patches(image: Tensor) -> tuple[Tensor, Tensor]:
-    """All patches [P,C*49] of an image [1,C,H,W], and every third either way."""
-    return unfold(image, PATCH)[0].T, unfold(image, PATCH, stride=STEP)[0].T
+    """All patches [P,C*49] of an image [1,C,H,W], and those that ask."""
+    apart = max(ceil(sqrt(image.shape[2] * image.shape[3] / ASKING)), STEP)
+    return unfold(image, PATCH)[0].T, unfold(image, PATCH, stride=apart)[0].T
 
 
 def _distance(asking: Tensor, answering: Tensor) -> Tensor:
@@ -63,5 +73,6 @@ def _distance(asking: Tensor, answering: Tensor) -> Tensor:
     # |a - b|^2 = |a|^2 - 2 a b + |b|^2; the mean, common to all, is taken off so that nothing cancels
     middle = answering.mean()
     asking, answering = asking - middle, answering - middle
-    cross = torch.addmm(answering.square().sum(1), asking, answering.T, alpha=-2)
-    return (cross.min(1).values + asking.square().sum(1)).clamp(min=0).mean() / asking.shape[1]
+    lengths, rows = answering.square().sum(1), max(PAIRS // len(answering), 1)
+    least = torch.cat([torch.addmm(lengths, some, answering.T, alpha=-2).min(1).values for some in asking.split(rows)])
+    return (least + asking.square().sum(1)).clamp(min=0).mean() / asking.shape[1]

@@ -14,12 +14,13 @@ from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet
 from fabloom.method import Context
 from fabloom.plugins.blocks.difference import Real
+from fabloom.plugins.blocks.one_shot import images_at_once
 from fabloom.plugins.blocks.perceptual import MIN_SIDE
 
 from .params import EvaluateParams
 
 BATCH = 16
-"""Images that a network sees at once."""
+"""Images that a network sees at once; fewer where they hold more than a million pixels together."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,12 @@ def unit(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 def batched(ctx: Context, name: str, pixels: NDArray[np.uint8], score: Callable[[NDArray[np.uint8]], Tensor]) -> Real:
     """`score` [n,..] of every batch of images, put together; with progress. Raises Interrupted on a stop."""
-    found = []
+    found, at_once = [], images_at_once(BATCH, (int(pixels.shape[-2]), int(pixels.shape[-1])))
     with torch.no_grad(), ctx.progress(len(pixels), unit="image", name=name) as bar:
-        for start in range(0, len(pixels), BATCH):
+        for start in range(0, len(pixels), at_once):
             if ctx.stop_requested():
                 raise Interrupted(f"stopped while scoring ({name}). Run the same command again to start over.")
-            part = pixels[start : start + BATCH]
+            part = pixels[start : start + at_once]
             found.append(score(part).double().cpu().numpy())
             bar.advance(len(part))
     return np.concatenate(found)

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import nn
 
 from fabloom.errors import EnvironmentProblem
-from fabloom.plugins.blocks import weights
+from fabloom.plugins.blocks import patches, weights
 from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import NoiseSchedule
@@ -235,3 +235,17 @@ def test_velocity_splits_into_image_and_noise() -> None:
     parts = schedule.split_velocity(schedule.add_noise(x0, noise, t), schedule.velocity(x0, noise, t), t)
     torch.testing.assert_close(parts[0], x0, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(parts[1], noise, rtol=1e-4, atol=1e-4)
+
+
+def test_patches_of_a_large_image_are_thinned_and_of_a_small_one_not() -> None:
+    """Distances to itself stay 0, and to noise what they are, though a few thousand patches ask; pairs are never held all at once."""
+    draw = torch.Generator().manual_seed(0)
+    for side, asking in ((96, 900), (300, 2401)):
+        image, other = torch.rand(2, 1, 1, side, side, generator=draw)
+        assert len(patches._patches(image)[1]) == asking
+        own, foreign = patches.nearest(image, image), patches.nearest(other, image)
+        assert max(float(value) for value in own) < 1e-6 < 0.02 < min(float(value) for value in foreign)
+        assert float(patches.sliced_wasserstein(image, image)) == 0
+        assert float(patches.sliced_wasserstein(image + 1, image)) == pytest.approx(
+            float(patches.projections(1).sum((1, 2, 3)).abs().mean()), rel=1e-4
+        )
