@@ -82,10 +82,10 @@ def _check_training(place: str, params: ScaleTraining, inputs: Mapping[str, Any]
 
 
 def _may_have_clean(images: PlannedStep) -> bool:
-    """Whether files that are loaded may hold a clean image: by what their layout says, and True where it says nothing."""
-    entries: list[object] = getattr(images.params, "entries", list)()
-    domains = {getattr(entry, "domain", None) for entry in entries}
-    return not entries or 0 in domains or any(getattr(entry, "reference", None) or getattr(entry, "mask", None) for entry in entries)
+    """Whether files that are loaded may hold a clean image: by their names and annotations, which masks say more than."""
+    scene = getattr(images.params, "scene", None)
+    entries: list[Any] = [] if scene is None else scene().entries
+    return not entries or any(entry.domain == 0 or entry.reference or entry.masks or entry.shapes == () for entry in entries)
 
 
 class ScaleTraining(Params):
