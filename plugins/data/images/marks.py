@@ -46,24 +46,23 @@ def read_marks(path: Path) -> Marks:
 def _of_array(path: Path) -> Marks:
     if path.suffix.lower() in TIFF:
         with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
-            photometric = int(page.photometric)
-            if photometric == 0:
-                raise DataError(f"{path}: has white at zero, so that it is unknown which pixels are marked; {GREY}")
-            if photometric == 3:
-                return Marks(_indexed(path, page.asarray(), np.asarray(page.colormap).T >> 8, None))
-            if page.dtype == bool:
-                return Marks(page.asarray().astype(np.int32), binary=True)
-    elif np.load(path, mmap_mode="r", allow_pickle=False).dtype == bool:
-        return Marks(_one_plane(path, np.load(path, allow_pickle=False)).astype(np.int32), binary=True)
+            photometric, dtype = int(file.pages[0].photometric), file.pages[0].dtype
+        if photometric == 0:
+            raise DataError(f"{path}: has white at zero, so that it is unknown which pixels are marked; {GREY}")
+        if photometric == 3:
+            with Image.open(path, formats=("TIFF",)) as picture:
+                picture.load()
+                return _of_palette(path, picture)
+    else:
+        dtype = np.load(path, mmap_mode="r", allow_pickle=False).dtype
+    if dtype.kind == "b":
+        return Marks((decode(path) != 0).any(2).astype(np.int32), binary=True)
     return _of_pixels(path, decode(path))
 
 
-def _one_plane(path: Path, values: NDArray[Any]) -> NDArray[Any]:
-    plane = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
-    if plane.ndim != 2:
-        raise DataError(f"{path}: holds {values.shape}; a mask is [H,W]")
-    return plane
+def _of_palette(path: Path, picture: Image.Image) -> Marks:
+    palette = np.asarray(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    return Marks(_indexed(path, np.asarray(picture), palette, picture.info.get("transparency")))
 
 
 def _of_picture(path: Path, picture: Image.Image) -> Marks:
@@ -72,8 +71,7 @@ def _of_picture(path: Path, picture: Image.Image) -> Marks:
     if picture.mode == "1":
         return Marks(np.asarray(picture).astype(np.int32), binary=True)
     if picture.mode == "P":
-        palette = np.asarray(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-        return Marks(_indexed(path, np.asarray(picture), palette, picture.info.get("transparency")))
+        return _of_palette(path, picture)
     if picture.mode in ("LA", "PA", "La", "RGBA", "RGBa"):
         return _of_pixels(path, np.asarray(picture.convert("RGBA")))
     if "transparency" in picture.info and np.any(picture.info["transparency"]):

@@ -27,6 +27,9 @@ CHANNELS = (1, 3, 4)
 ORIENTATION = 0x0112
 """The tag of EXIF and TIFF that says how the pixels are to be turned: 1 not at all, up to 8."""
 
+EXIF = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
+"""Where Pillow keeps what may hold the tag; without one of them it would decode a PNG to look for more."""
+
 
 @dataclass(frozen=True)
 class Header:
@@ -89,7 +92,7 @@ def _picture_header(path: Path) -> Header:
 
 def oriented(picture: Image.Image) -> int:
     """The tag of a picture, 1 where it has none or a meaningless one."""
-    if not {"exif", "Raw profile type exif"} & picture.info.keys():
+    if not EXIF & picture.info.keys():
         return 1
     found = picture.getexif().get(ORIENTATION, 1)
     return found if isinstance(found, int) and 1 <= found <= 8 else 1

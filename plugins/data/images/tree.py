@@ -20,6 +20,8 @@ SUFFIXES = frozenset({
 """Of files that are images."""
 DEEPEST = 12
 """Folders within folders."""
+MOST = 2_000_000
+"""Files of a tree."""
 
 
 def is_image(name: str) -> bool:
@@ -43,6 +45,7 @@ class Tree:
         self.root = root.parent if self.single else root
         self.folders: dict[str, list[str]] = {}
         self._documents: dict[str, Any] = {}
+        self._count = 0
         if self.single:
             self.folders[""] = [root.name]
         elif root.is_dir():
@@ -58,6 +61,9 @@ class Tree:
                 (entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".") and (entry.is_dir() or entry.is_file())
             ]
         self.folders[folder] = sorted(name for name, inside in seen if not inside)
+        self._count += len(seen)
+        if self._count > MOST:
+            raise DataError(f"{self.root}: holds more than {MOST:,} files; give a folder nearer to the images")
         for name in sorted(name for name, inside in seen if inside):
             self._walk(f"{folder}/{name}" if folder else name, depth + 1)
 

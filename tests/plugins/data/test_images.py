@@ -115,6 +115,9 @@ def test_patterns_give_the_domain(load: Any, folder: Path) -> None:
     refused(load, folder, "no_defect.png", "both clean and defect", clean=["no_*"], defect=["*defect*"])
     refused(load, folder, "pattern 'nodefect*' matches no file", clean=["nodefect*"])
     refused(load, folder, "bridge_defect.png", "neither", clean=["no_*"])
+    png(folder / "wafer[2]_1.png", RAMP)
+    patterns = {"clean": ["no_*", "wafer[2]_*"], "defect": ["[b]ridge*"]}  # brackets stand for themselves, and for what globs mean
+    assert load(folder, **patterns).domain[:].tolist() == [1, 0, 0]
 
 
 def test_folders_give_the_domain_and_masks(load: Any, folder: Path) -> None:
