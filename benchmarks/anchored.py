@@ -135,7 +135,11 @@ def pipeline(folder: Path, arm: Mapping[str, Any], given: argparse.Namespace) ->
     steps = {
         "images": {"task": "images.load", "params": {"path": str(folder), "clean": ["clean*"], "defect": ["defect*"]}},
         "real": {**label, "inputs": {"images": "images", "reference": "images"}},
-        "model": {"task": f"{given.method}.train", "inputs": {"images": "images"}, "params": {**arm, "steps": given.steps, "width": given.width}},
+        "model": {
+            "task": f"{given.method}.train",
+            "inputs": {"images": "images"},
+            "params": {**arm, "steps": given.steps, "width": given.width},
+        },
         "samples": {"task": f"{given.method}.sample", "inputs": {"model": "model"}, "params": {"count": given.count}},
         "labelled": {**label, "inputs": {"images": "samples", "reference": "images"}},
     }

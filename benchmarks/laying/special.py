@@ -132,13 +132,13 @@ def data_bar(values: np.ndarray) -> None:
     values[-4:] = 65535
 
 
-def turned(tag: int, params: dict[str, Any], of_mask: bool) -> Callable[[Path], GIVEN]:
+def turned(tag: int, params: dict[str, Any], of_mask: bool, of_image: bool = True) -> Callable[[Path], GIVEN]:
     def write(root: Path) -> GIVEN:
         tags = Image.Exif()
         tags[0x0112] = tag
         picture, mask = Image.fromarray(greys(1)[0]), Image.fromarray(blob(2).astype(np.uint8) * 255)
         (root / "masks").mkdir()
-        picture.save(root / "t.png", exif=tags)
+        picture.save(root / "t.png", **({"exif": tags} if of_image else {}))
         mask.save(root / "masks" / "t.png", **({"exif": tags} if of_mask else {}))
         if params.get("orientation") == "ignore":
             return params, Truth(greys(1)[0][None, None], (np.asarray(mask) > 0)[None].astype(np.uint8))
@@ -234,6 +234,9 @@ CASES = [
     *[Case(f"turned by {tag}, image and mask", turned(tag, {}, True)) for tag in range(1, 9)],
     *[Case(f"turned by {tag}, the image alone", turned(tag, {}, False), "refused") for tag in range(2, 9)],
     *[Case(f"turned by {tag}, ignored", turned(tag, {"orientation": "ignore"}, False)) for tag in (2, 3, 6)],
+    *[Case(f"turned by {tag}, the image alone, applied", turned(tag, {"orientation": "apply"}, False)) for tag in (2, 3, 4)],
+    *[Case(f"turned by {tag}, the mask alone, applied", turned(tag, {"orientation": "apply"}, True, False)) for tag in (2, 3, 4)],
+    *[Case(f"turned by {tag}, the mask alone", turned(tag, {}, True, False), "refused") for tag in (2, 6)],
     Case("other files are told", seen({}, lambda r: (r / "raw.heic").write_bytes(b"x")), told="raw.heic"),
     Case("other files, strict", seen({"strict": True}, lambda r: (r / "raw.heic").write_bytes(b"x")), "refused"),
     Case(

@@ -216,7 +216,7 @@ def with_masks(
         entries.append(Entry(name, tree.path(name), domain[key], (labels or {}).get(key), found.get(key, ())))
     if masks is not None and masks.classes and values:
         raise DataError(f"{masks.tree.root}: its folders name classes, and classes names values; leave out `classes` or classes.txt")
-    drawn = [label for label in (masks.classes if masks is not None else ()) if label is not None]
+    drawn = [] if masks is None else masks.classes
     clean = CLEAN if drawn or values else None
     names = ordered(drawn, CLEAN) if drawn else tuple([CLEAN, *(name for _, name in sorted(values.items()))] if values else ())
     inside = set() if masks is None or masks.inside is None else {f"{masks.inside}/{name}" for name in masks.names}

@@ -19,8 +19,9 @@ from .entries import Entry, Scene
 from .grey import one_colour, one_range, opaque
 from .masking import Masking
 from .params import LoadParams
-from .reading import Header, decode, header, turn
+from .reading import decode, header, turn
 from .tiling import cut, origins, stacked
+from .turning import orientation_of, size_of, turn_of
 
 MOST_NAMED = 8
 """Files that the log names of many."""
@@ -48,7 +49,10 @@ def run(ctx: Context, params: LoadParams) -> ImageSet:
             if ctx.stop_requested():
                 raise Interrupted(f"stopped after {len(loaded)} of {len(turns)} files. Run the same command again to start over.")
             pixels = _upright(ctx, entry.path, entry.name, turned, params, entry.page)
-            reference = None if entry.reference is None else _upright(ctx, entry.reference, str(entry.reference), turned, params)
+            reference = None
+            if entry.reference is not None:
+                own = orientation_of(entry.reference, turned, params, params.channels)
+                reference = _upright(ctx, entry.reference, str(entry.reference), own, params)
             loaded.append(Loaded(entry, pixels, masking.of(entry, pixels.shape[:2], turned), reference))
             bar.advance()
     for note in masking.notes():
@@ -78,32 +82,14 @@ def _check_headers(entries: Sequence[Entry], params: LoadParams) -> list[int]:
         others = [(path, header(path, params.max_pixels)) for _, path in entry.masks]
         if entry.reference is not None:
             others.append((entry.reference, header(entry.reference, params.max_pixels, channels=params.channels)))
-        turns.append(_turn(entry, found, others, params))
-        sizes.append(_size(found, params))
+        turns.append(turn_of(entry, found, others, params))
+        sizes.append(size_of(found, params))
         _check_size(entry, sizes[-1], (sizes[0], entries[0].name), params)
         for path, other in others:
-            if _size(other, params) != sizes[-1]:
-                told = _size(other, params)
+            if size_of(other, params) != sizes[-1]:
+                told = size_of(other, params)
                 raise DataError(f"{path}: {told[0]} x {told[1]}, but its image is {sizes[-1][0]} x {sizes[-1][1]}")
     return turns
-
-
-def _size(found: Header, params: LoadParams) -> tuple[int, int]:
-    return (found.height, found.width) if params.orientation == "ignore" else found.turned()
-
-
-def _turn(entry: Entry, found: Header, others: Sequence[tuple[Path, Header]], params: LoadParams) -> int:
-    if params.orientation == "ignore":
-        return 1
-    if params.orientation == "auto":
-        odd = next((path for path, other in others if other.orientation != found.orientation), None)
-        if odd is not None or (found.orientation != 1 and entry.shapes):
-            what = f"'{odd}' does not" if odd is not None else "its annotation may be drawn on it turned or not"
-            raise DataError(
-                f"{entry.path}: is to be turned by its EXIF tag ({found.orientation}), and {what}; say orientation: apply (each as its tag "
-                "says) or ignore (pixels as stored), whichever puts them on each other"
-            )
-    return found.orientation
 
 
 def _check_size(entry: Entry, size: tuple[int, int], first: tuple[tuple[int, int], str], params: LoadParams) -> None:
@@ -147,12 +133,12 @@ def _write(ctx: Context, params: LoadParams, scene: Scene, loaded: list[Loaded])
     if any(item.mask is not None for item in loaded):  # a file without a mask is clean here: any other was refused
         masks = [np.zeros(item.pixels.shape[:2], np.uint8) if item.mask is None else item.mask for item in loaded]
     rows = stacked(scene, [item.entry for item in loaded], masks, [len(tiles) for tiles in images], params)
-    references = {"references": _joined(cut(grey[len(loaded) :], params))} if len(grey) > len(loaded) else {}
+    references = _joined(cut(grey[len(loaded) :], params)) if len(grey) > len(loaded) else None
     given = {"grey_given": True} if params.grey_range is not None else {}
     attrs = {"grey_low": low, "grey_high": high, "files": len(loaded), "layout": scene.layout, **given}
     made = _joined(images)
     names = [printable(item.entry.name) for item in loaded]
-    return ImageSet.write(ctx, made, **rows, **references, **origins(names, images), channels=made.shape[1], attrs=attrs)
+    return ImageSet.write(ctx, made, references=references, **rows, **origins(names, images), channels=made.shape[1], attrs=attrs)
 
 
 def _joined(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

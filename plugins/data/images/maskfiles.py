@@ -30,7 +30,7 @@ class MaskFolder:
     domains: bool
 
     @property
-    def classes(self) -> list[str | None]:
+    def classes(self) -> list[str]:
         """The classes that its folders name."""
         return [] if self.domains else sorted({name.partition("/")[0] for name in self.names if "/" in name} - {CLEAN})
 
@@ -46,7 +46,7 @@ class MaskFolder:
                 raise DataError(f"{self.tree.root}: '{by_stem[stem(name)]}' and '{name}' are two files of one name; remove or rename one")
             by_stem[stem(name)] = name
         last = Counter(key.rpartition("/")[2] for key in domain)
-        folders = [None, *self.classes]
+        folders: list[str | None] = [None, *self.classes]
         paired: dict[str, Masks] = {}
         used: set[str] = set()
         for key, known in domain.items():

@@ -14,7 +14,8 @@ from .annotations.shapes import draw
 from .entries import Entry, Scene
 from .marks import Marks, read_marks
 from .params import LoadParams
-from .reading import header, turn
+from .reading import turn
+from .turning import orientation_of
 
 HALF = 0.5
 """Share of an image above which a mask is told: it may be inverted."""
@@ -60,11 +61,11 @@ class Masking:
         mask: NDArray[np.uint8] | None = None
         disputed = 0
         for label, path in entry.masks:
-            own = header(path, self.params.max_pixels).orientation if turned != 1 else 1
+            own = orientation_of(path, turned, self.params)
             marks = read_marks(path)
             said = label if label is not None else entry.label
-            found = self._classed(path, marks, said if self.index.get(said) else None)
-            found = turn(found, own if self.params.orientation != "ignore" else 1)
+            found = self._classed(path, marks, said if said is not None and self.index.get(said) else None)
+            found = turn(found, own)
             if mask is not None:
                 disputed += int(((mask != 0) & (found != 0) & (mask != found)).sum())
                 found = np.where(found != 0, found, mask)
@@ -89,7 +90,8 @@ class Masking:
                 (one, there), (other, here) = list(self.seen.items())[:2]
                 raise DataError(f"{here}: marks by {other}, but '{there.name}' by {one}; are these classes? Then name them by `classes`")
         drawn = (values == 0) if self.params.invert_masks else (values != 0)
-        return drawn.astype(np.uint8) * np.uint8(1 if label is None else self.index[label])
+        mask: NDArray[np.uint8] = drawn.astype(np.uint8) * np.uint8(1 if label is None else self.index[label])
+        return mask
 
     def _by_value(self, path: Path, marks: Marks) -> NDArray[np.uint8]:
         mask = np.zeros(marks.values.shape, np.uint8)
@@ -100,7 +102,8 @@ class Masking:
                     f"{path}: can only say marked or not, but `classes` names {len(self.values)} values; save it as grey or palette"
                 )
             self.named = True
-            return (marks.values != 0).astype(np.uint8)
+            mask[marks.values != 0] = 1
+            return mask
         for value in held:
             if value not in self.values and value != UNKNOWN:
                 names = ", ".join(f"{v} {self.scene.classes[k]}" for v, k in sorted(self.values.items())[:6])

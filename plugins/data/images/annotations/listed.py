@@ -52,13 +52,10 @@ def klarf(tree: Tree, params: LoadParams, documents: list[str]) -> Scene:
     if clean is not None and clean not in labels.values():
         raise DataError(f"{where}: clean_class '{clean}' is none of its classes: {', '.join(sorted(set(labels.values())))}")
     entries = []
-    for (name, number), label in sorted(labels.items(), key=lambda item: (item[0][0], item[0][1] or 0)):
-        page = (
-            number - 1
-            if number is not None and (shared[name] > 1 or views > 1) and name.lower().endswith((".tif", ".tiff", ".i01"))
-            else None
-        )
-        said = name if shared[name] == 1 else f"{name}#{number}"
+    for (name, place), label in sorted(labels.items(), key=lambda item: (item[0][0], item[0][1] or 0)):
+        stacked = place is not None and (shared[name] > 1 or views > 1) and name.lower().endswith((".tif", ".tiff", ".i01"))
+        page = place - 1 if stacked and place is not None else None
+        said = name if shared[name] == 1 else f"{name}#{place}"
         domain = None if clean is None else int(label != clean)
         entries.append(Entry(said, tree.path(name), domain, CLEAN if label == clean else label, page=page))
     notes = [f"{bare} of {len(content.defects)} defects have no image {params.view}"] if bare else []
