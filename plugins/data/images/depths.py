@@ -19,13 +19,18 @@ def lossy(path: Path, picture: Image.Image) -> str | None:
         return "colour with 16 bits a channel would lose half of them; save it as TIFF or NPY"
     if picture.format == "BMP" and picture.mode == "1" and _start(path, 30)[28:30] != b"\x01\x00":
         return "is a BMP of two colours and more than 1 bit a pixel, which would be read as black; save it as PNG"
-    if picture.format == "SGI" and any("16" in str(part[-1]) for part in picture.tile):
+    if picture.format == "SGI" and any("16" in str(part[-1]) for part in _parts(picture)):
         return "16 bits a channel would lose half of them; save it as TIFF or NPY"
     return None
 
 
+def _parts(picture: Image.Image) -> list[Any]:
+    """How Pillow would decode an opened file: tuples that end with the decoder's arguments."""
+    return list(getattr(picture, "tile", ()))
+
+
 def _told_wide(picture: Image.Image) -> bool:
-    for part in picture.tile:
+    for part in _parts(picture):
         args: Any = part[-1]
         if isinstance(args, tuple):
             if picture.format == "PPM" and len(args) > 1 and isinstance(args[1], int) and args[1] > 255:
@@ -51,7 +56,7 @@ def _start(path: Path, count: int) -> bytes:
 
 def scale(picture: Image.Image) -> int:
     """By what Pillow multiplied the stored values: 85 in a PNG of 2 bits, 17 of 4, 255/maxval in a PGM, else 1. 0: no whole number."""
-    args: Any = picture.tile[0][-1] if picture.tile else ""
+    args: Any = next((part[-1] for part in _parts(picture)), "")
     if picture.format == "PNG":
         return {"L;2": 85, "L;4": 17}.get(str(args), 1)
     if picture.format == "PPM" and isinstance(args, tuple) and len(args) > 1 and isinstance(args[1], int):

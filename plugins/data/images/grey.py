@@ -83,7 +83,7 @@ def one_range(
     # both ends are halved first, so that the span of the widest float range is finite
     half = high / 2 - low / 2
     scaled = [np.rint(((pixels.astype(np.float64) / 2 - low / 2) / half).clip(0, 1) * 255).astype(np.uint8) for pixels in arrays]
-    levels = int((sum(np.bincount(one.ravel(), minlength=256) for one in scaled) > 0).sum())
+    levels = int(np.count_nonzero(np.sum([np.bincount(one.ravel(), minlength=256) for one in scaled], axis=0)))
     if levels < FEW:
         log(
             f"the set uses {levels} of 256 grey levels: its values run from {lowest:g} to {highest:g}, and {low:g} to {high:g} became 0 to "
