@@ -48,7 +48,11 @@ class Rule:
     @cached_property
     def strayed(self) -> Real:
         """Differences [H,W] that edges make which lie elsewhere by what is usual."""
-        return STRAY * self.jitter * steepness(np.nan_to_num(self.reference, nan=float(np.nanmean(self.reference))))
+        whole = np.nan_to_num(self.reference, nan=float(np.nanmean(self.reference)))
+        strayed = STRAY * self.jitter * steepness(whole)
+        reach = 2 * round(STRAY * self.jitter) + 1  # beyond a pixel the slope says too little: what the neighbourhood shows
+        around = np.maximum(ndimage.maximum_filter(whole, reach) - whole, whole - ndimage.minimum_filter(whole, reach))
+        return np.maximum(strayed, around)
 
     def against(self, reference: Real) -> Rule:
         """The same rule for another clean picture [H,W], not blurred; NaN where it shows nothing of the image's place."""

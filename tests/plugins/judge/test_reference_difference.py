@@ -325,6 +325,23 @@ def test_each_image_against_its_own_reference(run_task: Any, store: LocalStore) 
         label(run_task, held(store, tested), None)
 
 
+def test_edges_that_lie_elsewhere_by_what_is_usual_are_no_defects(run_task: Any, store: LocalStore) -> None:
+    def pads(seed: int) -> np.ndarray:
+        """Binary pads whose edges lie where they should (seed 0) or a pixel beside it."""
+        stray = np.random.default_rng(seed).integers(-1, 2, (9, 4)) * bool(seed)
+        drawn = np.full((SIDE, SIDE), 40, np.uint8)
+        for (top, bottom, left, right), (row, column) in zip(stray, np.ndindex(3, 3), strict=True):
+            drawn[4 + 20 * row + top : 16 + 20 * row + bottom, 4 + 20 * column + left : 16 + 20 * column + right] = 210
+        return drawn
+
+    spoilt = pads(3)
+    spoilt[26:34, 26:34] = 40  # a hole in the pad of the middle
+    images, reference = held(store, [pads(1), pads(2), spoilt, pads(4)]), held(store, [pads(0)])
+    made = label(run_task, images, reference)
+    assert made.domain[:].tolist() == [0, 0, 1, 0] and made.attrs["jitter"] > 0.3
+    assert label(run_task, images, reference, jitter=0.0).domain[:].tolist() == [1, 1, 1, 1], "edges alone"
+
+
 def test_faint_defects_are_not_labelled_clean(run_task: Any) -> None:
     settings = {"size": 32, "count": 60, "ler_nm": 2.0, "noise_std": 2.5, "defects": ["bridge"], "defect_high": 0.3, "mask_share": 0.12}
     faint, clean = (run_task(LinePair, "simulate", {**settings, "defect_share": share, "defect_low": 0.05}, seed=3) for share in (1, 0))
