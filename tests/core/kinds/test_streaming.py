@@ -61,6 +61,54 @@ def test_batches_give_the_bytes_of_one_array(store: LocalStore, monkeypatch: Any
     assert files(one) == files(many) and len(made) == 50
 
 
+@pytest.mark.parametrize("sizes", [[50], [7] * 7 + [1], [16, 16, 16, 2]])
+def test_masks_and_scores_may_come_with_the_images(store: LocalStore, monkeypatch: Any, sizes: list[int]) -> None:
+    monkeypatch.setattr(ImageSet, "BLOCK", 16)
+    pixels, labels = images(50), (np.arange(50) % 3).astype(np.int16)
+    masks = (pixels[:, 0] > 200).astype(np.uint8) * labels[:, None, None].astype(np.uint8)
+    scores = (pixels[:, 0] / 256).astype(np.float16)
+    columns = {"images": pixels, "masks": masks, "scores": scores, "references": pixels[::-1]}
+    named = {"class_names": ["clean", "a", "b"], "labels": labels}
+    one, many = context(store, "one"), context(store, "many")
+    ImageSet.write(one, **columns, **named)
+    cuts = np.cumsum(sizes)[:-1]
+    parts = (
+        {name: part for name, part in zip(columns, group, strict=True)}
+        for group in zip(*(np.split(a, cuts) for a in columns.values()), strict=True)
+    )
+    made = ImageSet.write(many, parts, count=50, **named)
+    assert files(one) == files(many) and made.mask_names == ["clean", "a", "b"] and made.attrs["mask_classes"]
+
+
+def test_wrong_columns_of_a_batch_are_told(store: LocalStore, monkeypatch: Any) -> None:
+    monkeypatch.setattr(ImageSet, "BLOCK", 16)
+    pixels = images(32)
+    good = {"images": pixels[:16], "masks": (pixels[:16, 0] > 99).astype(np.uint8)}
+    for number, (odd, word) in enumerate((
+        ({"images": pixels[16:]}, "all have the columns"),
+        ({**good, "masks": good["masks"][:9]}, "each as many rows"),
+        ({**good, "masks": good["masks"] * 2}, "without class names"),
+        ({**good, "masks": good["masks"].astype(np.int8)}, "must be uint8"),
+        ({"masks": good["masks"]}, "without 'images'"),
+    )):  # fmt: skip
+        with pytest.raises(DataError, match=word):
+            ImageSet.write(context(store, f"odd {number}"), iter([good, odd]), count=32)
+    with pytest.raises(DataError, match="a column 'depth'"):
+        ImageSet.write(context(store, "depth"), iter([{**good, "depth": pixels[:16]}]), count=16)
+    with pytest.raises(DataError, match="give them once"):
+        ImageSet.write(context(store, "twice"), iter([good]), count=16, masks=good["masks"])
+
+
+def test_large_images_make_short_blocks(store: LocalStore, monkeypatch: Any) -> None:
+    monkeypatch.setattr("fabloom.kinds.streaming.BLOCK_BYTES", 5 * 24)
+    pixels, whole, parts = images(12), context(store, "whole"), context(store, "parts")
+    ImageSet.write(whole, pixels)
+    made = ImageSet.write(parts, iter(np.split(pixels, 4)), count=12)
+    assert files(whole) == files(parts) and (made.images[...] == pixels).all()
+    shards = [name for name in files(whole) if name.startswith("images/c/")]
+    assert len(shards) == 3, "five, five and two images"
+
+
 @pytest.mark.parametrize("count", [0, 1, 31, 49, 51, 64, 1000])
 @pytest.mark.parametrize("batch", [7, 50])
 def test_a_wrong_count_is_told(store: LocalStore, monkeypatch: Any, count: int, batch: int) -> None:
