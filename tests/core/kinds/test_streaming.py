@@ -72,10 +72,7 @@ def test_masks_and_scores_may_come_with_the_images(store: LocalStore, monkeypatc
     one, many = context(store, "one"), context(store, "many")
     ImageSet.write(one, **columns, **named)
     cuts = np.cumsum(sizes)[:-1]
-    parts = (
-        {name: part for name, part in zip(columns, group, strict=True)}
-        for group in zip(*(np.split(a, cuts) for a in columns.values()), strict=True)
-    )
+    parts = (dict(zip(columns, group, strict=True)) for group in zip(*(np.split(a, cuts) for a in columns.values()), strict=True))
     made = ImageSet.write(many, parts, count=50, **named)
     assert files(one) == files(many) and made.mask_names == ["clean", "a", "b"] and made.attrs["mask_classes"]
 
