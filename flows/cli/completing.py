@@ -7,13 +7,11 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
 from fabloom.errors import FabloomError
-
-from .output import put
 
 if TYPE_CHECKING:
     from fabloom.kinds.store import Store
@@ -35,19 +33,6 @@ def ready() -> None:
         from typer.completion import completion_init  # type: ignore[attr-defined]  # typer does not list what it lends
 
         completion_init()
-
-
-def completion(
-    shell: Annotated[Literal["bash", "zsh", "fish"], typer.Argument(metavar="SHELL", help="bash, zsh or fish.")],
-) -> None:
-    """Print what makes a shell complete commands, options, pipelines, steps, tasks, refs and keys.
-
-    bash: `eval "$(fabloom completion bash)"` in ~/.bashrc. zsh: the same in ~/.zshrc, after compinit. fish: `fabloom completion fish
-    > ~/.config/fish/completions/fabloom.fish`.
-    """
-    from typer.completion import get_completion_script  # type: ignore[attr-defined]
-
-    put(get_completion_script(prog_name="fabloom", complete_var=VARIABLE, shell=shell))
 
 
 def _completer(find: Callable[[typer.Context, str], Names]) -> Callable[[typer.Context, str], list[str]]:

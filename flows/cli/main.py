@@ -44,7 +44,6 @@ app = typer.Typer(
 )
 refs = typer.Typer(no_args_is_help=True, help="Mutable names for artifacts, such as line-pair/champion.")
 app.add_typer(refs, name="ref")
-app.command()(completing.completion)
 
 StoreOption = Annotated[
     str | None, typer.Option("--store", metavar="URL", envvar="FABLOOM_STORE", help="Folder of artifacts. Default: ./.fabloom")
@@ -348,9 +347,9 @@ def doctor(
 
 def whole() -> typer.Typer:
     """The command with what the other rooms add to it; they are imported when it is asked for, since they import this one."""
-    from . import init, new, predict, runs, store
+    from . import init, new, predict, runs, shell, store
 
-    assert init and new and predict and runs and store
+    assert init and new and predict and runs and shell and store
     return app
 
 

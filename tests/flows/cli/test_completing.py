@@ -63,8 +63,11 @@ def test_a_shell_is_told_what_may_come_next(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_asks_by_the_variable_that_is_answered(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from fabloom.flows.cli.completing import VARIABLE, completion
+    from fabloom.flows.cli.completing import VARIABLE
+    from fabloom.flows.cli.shell import completion
 
     completion(shell)  # type: ignore[arg-type]
     told = capsys.readouterr().out
     assert f"{VARIABLE}=complete_{shell}" in told and "fabloom" in told
+    completion(shell, json_=True)  # type: ignore[arg-type]
+    assert json.loads(capsys.readouterr().out)["script"] == told.rstrip("\n")
