@@ -79,8 +79,8 @@ def run(
 ) -> RunResult:
     """Run a pipeline: reuse what is committed, make the rest, render the report page. `result["step"]` is a step's artifact.
 
-    * `pipeline`: a registered name, the path of a YAML file, a `Pipeline`, or its plain data, in which the inputs of a step may also be
-      artifacts and arrays.
+    * `pipeline`: a registered name, the path of a YAML file, a `Pipeline`, or its plain data, in which inputs of a step may also be
+      artifacts, arrays, and folders of images as a `Path`.
     * `inputs`: what stands in for steps of these names: an artifact (in memory or of any store), an array uint8 [N,C,H,W] of images, a
       folder of images, `ref:NAME` or `key:HEX`. Steps that only a replaced one needed are left out.
     * `store`: its place, or an open one; by default FABLOOM_STORE, else `./.fabloom`.

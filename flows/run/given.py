@@ -37,20 +37,27 @@ def key_of(place: str, given: Given, store: Store) -> str | None:
 
 
 def stored_inputs(content: Mapping[str, Any], store: Store) -> dict[str, Any]:
-    """A pipeline as plain data, with artifacts and arrays among the inputs of its steps kept in the store and named by their keys."""
+    """A pipeline as plain data, with artifacts and arrays among the inputs of its steps kept in the store and named by their keys.
 
-    def named(place: str, source: Any) -> Any:
+    A `Path` there is a folder, which gets a step of its own that reads it, named after step and port.
+    """
+    made: dict[str, Any] = {}
+
+    def named(step: str, port: str, source: Any, place: str = "") -> Any:
         if isinstance(source, list):
-            return [named(f"{place}[{index}]", one) for index, one in enumerate(source)]
-        return source if isinstance(source, str) else f"key:{key_of(place, source, store)}"
+            return [named(step, port, one, f"-{index}") for index, one in enumerate(source)]
+        if isinstance(source, Path):
+            reading = f"{step}-{port}{place}"
+            made[reading] = {"task": LOAD, "params": {"path": str(source)}}
+            return reading
+        return source if isinstance(source, str) else f"key:{key_of(f'steps.{step}.inputs.{port}', source, store)}"
 
     steps = content.get("steps")
     if not isinstance(steps, Mapping):
         return dict(content)
-    made = {}
     for name, step in steps.items():
-        inputs = step.get("inputs") if isinstance(step, Mapping) and isinstance(step.get("inputs"), Mapping) else None
-        stored = {port: named(f"steps.{name}.inputs.{port}", source) for port, source in inputs.items()} if inputs else {}
+        inputs = step.get("inputs") if isinstance(step, Mapping) and isinstance(step.get("inputs"), Mapping) else {}
+        stored = {port: named(name, port, source) for port, source in inputs.items()}
         made[name] = {**step, "inputs": stored} if stored else step
     return {**content, "steps": made}
 

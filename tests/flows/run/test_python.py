@@ -195,6 +195,9 @@ def test_a_folder_stands_in_for_a_step(registry: Registry, store: LocalStore, pi
     assert done.plan.step("images").task == "images.load" and (done["images"].images[:] == pixels).all()  # type: ignore[attr-defined]
     model = fabloom.method("mean", store=store, registry=registry, device="cpu").train(folder, steps=5)
     assert model.key == done["model"].key
+    step = {"task": "mean.train", "inputs": {"images": folder}, "params": {"steps": 5}}
+    as_input = fabloom.run({"name": "p", "steps": {"model": step}}, store=store, registry=registry, device="cpu")
+    assert list(as_input) == ["model-images", "model"] and as_input["model"].key == model.key
 
 
 def test_a_method_gives_the_keys_of_the_pipeline(registry: Registry, store: LocalStore, pixels: np.ndarray) -> None:
