@@ -100,7 +100,7 @@ class TestSramCell(MethodConformance):
 
 class TestImages(MethodConformance):
     method = Images
-    params = {"augment": {"count": 5, "flip_x": True, "noise": 2.0}}
+    params = {"augment": {"count": 5, "flip_x": True, "noise": 2.0}, "split": {"part": "train"}, "tile": {"size": 8}}
 
     def task_params(self, task: str, folder: Path) -> Mapping[str, Any]:
         if task != "load":
