@@ -52,7 +52,8 @@ class Rule:
         strayed = STRAY * self.jitter * steepness(whole)
         reach = 2 * round(STRAY * self.jitter) + 1  # beyond a pixel the slope says too little: what the neighbourhood shows
         around = np.maximum(ndimage.maximum_filter(whole, reach) - whole, whole - ndimage.minimum_filter(whole, reach))
-        return np.maximum(strayed, around)
+        usual: Real = np.maximum(strayed, around)
+        return usual
 
     def against(self, reference: Real) -> Rule:
         """The same rule for another clean picture [H,W], not blurred; NaN where it shows nothing of the image's place."""

@@ -15,6 +15,8 @@ from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
 from fabloom.kinds.origin import row_origins
 from fabloom.method import Context
+from fabloom.plugins.blocks.difference import blur
+from fabloom.plugins.blocks.registration import Register
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +30,12 @@ def augment(ctx: Context, params: AugmentParams, images: ImageSet) -> ImageSet:
     height, width = pixels.shape[2:]
     if params.shift_x_step > width // 2 or params.shift_y_step > height // 2:
         raise DataError(f"shift steps ({params.shift_x_step}, {params.shift_y_step}) must be at most half of the {width}x{height} image")
+    moving = moves(params, pixels[0]) if images.references is None else []
+    for field in moving:
+        ctx.log(
+            f"{field} moves the structure, which does not repeat after so many pixels: masks move along, but labels against one reference "
+            f"hold only where images are laid on it (align). Set {field} to the period in pixels, or to 0, to keep images registered"
+        )
     sources = np.arange(params.count) % len(pixels)
     out = np.empty((params.count, *pixels.shape[1:]), np.uint8)
     pictured: dict[str, Any] = {
@@ -53,8 +61,22 @@ def augment(ctx: Context, params: AugmentParams, images: ImageSet) -> ImageSet:
         class_names=images.class_names or None,
         **(images.origins(sources) or row_origins(sources)),
         channels=pixels.shape[1],
-        attrs={"augmented_from": images.key, "source_images": len(pixels), "distinct_images": len({image.tobytes() for image in out})},
+        attrs={
+            "augmented_from": images.key,
+            "source_images": len(pixels),
+            "distinct_images": len({image.tobytes() for image in out}),
+            **({"moved_by": moving} if moving else {}),
+        },
     )
+
+
+def moves(params: AugmentParams, image: NDArray[np.uint8]) -> list[str]:
+    """The parameters whose shift lays the structure of an image [C,H,W] beside itself."""
+    grey = image.mean(0)
+    blurred = blur(grey)
+    register = Register.of(blurred, grey)
+    steps = {"shift_y_step": (params.shift_y_step, 0), "shift_x_step": (params.shift_x_step, 1)}
+    return [field for field, (step, axis) in steps.items() if step and register.place(np.roll(blurred, step, axis)).verdict != "in place"]
 
 
 def turned(picture: NDArray[Any], flips: tuple[int, ...], shift: tuple[int, int]) -> NDArray[Any]:

@@ -17,7 +17,7 @@ class ReferenceDifference(Method):
     """
 
     name = "reference-difference"
-    preload = ("numpy", "scipy.ndimage")
+    preload = ("numpy", "scipy.ndimage", "skimage.feature")
 
     @task(version=2)
     def label(self, ctx: Context, params: LabelImages, *, images: ImageSet, reference: ImageSet | None = None) -> ImageSet:

@@ -44,6 +44,25 @@ def test_other_seeds_share_no_noisy_image(run_task) -> None:
     assert not {a.tobytes() for a in one} & {b.tobytes() for b in two}
 
 
+def test_a_shift_that_moves_the_structure_is_told(run_task) -> None:
+    class Holes(Method):
+        name = "holes"
+
+        @task(version=1)
+        def make(self, ctx: Context, params: Params) -> ImageSet:
+            y, x = np.mgrid[:32, :48]
+            pixels = np.rint(120 + 60 * np.cos(2 * np.pi * x / 8) * np.cos(2 * np.pi * y / 8)).astype(np.uint8)
+            return ImageSet.write(ctx, pixels[None, None])
+
+    holes, pair = run_task(Holes, "make"), run_task(Pair, "make")
+    moved = {
+        step: run_task(Images, "augment", {"count": 2, "shift_y_step": step}, images=holes).attrs.get("moved_by") for step in (0, 1, 8)
+    }
+    assert moved == {0: None, 1: ["shift_y_step"], 8: None}
+    both = run_task(Images, "augment", {"count": 2, "shift_y_step": 1, "shift_x_step": 2}, images=pair)
+    assert both.attrs["moved_by"] == ["shift_x_step"], "lines along y, every 4 pixels"
+
+
 def test_a_shift_beyond_half_the_image_is_refused(run_task) -> None:
     with pytest.raises(DataError, match="at most half"):
         run_task(Images, "augment", {"shift_x_step": 9}, images=run_task(Pair, "make"))
