@@ -321,6 +321,9 @@ def test_each_image_against_its_own_reference(run_task: Any, store: LocalStore) 
     np.testing.assert_array_equal(made.references[:], twins)
     with pytest.raises(DataError, match=r"6 of 6 images do not lie where the reference does.*shows something else"):
         label(run_task, held(store, tested, references=np.roll(twins, 1, 0)), None)
+    twin = held(store, [tested[0]], domain=domain(1), references=twins[:1])  # no clean image, but a clean picture of the place
+    again = label(run_task, held(store, [places[0], tested[0]]), twin)
+    assert again.domain[:].tolist() == [0, 1]
     with pytest.raises(DataError, match="have no references of their own; give the input `reference`"):
         label(run_task, held(store, tested), None)
 
