@@ -21,14 +21,14 @@ import fabloom
 
 HOLES = {"train": {"defect_low": 0.4, "defect_high": 0.55}, "test": {"defect_low": 0.55, "defect_high": 0.8}}
 STRUCTURES: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
-    "holes, square": ("contact-hole.simulate", {"size": 48}, HOLES),
-    "holes, hexagonal": ("contact-hole.simulate", {"size": 48, "array": "hexagonal"}, HOLES),
+    "holes, square": ("contact-hole.simulate", {"size": 40}, HOLES),
+    "holes, hexagonal": ("contact-hole.simulate", {"size": 40, "array": "hexagonal"}, HOLES),
     "SRAM cells": (
-        "sram-cell.simulate", {"size": 56, "pitch_nm": 330.0},
+        "sram-cell.simulate", {"size": 48, "pitch_nm": 288.0},
         {"train": {"defect_low": 0.4, "defect_high": 0.6}, "test": {"defect_low": 0.6, "defect_high": 0.9}},
     ),
     "lines": (
-        "line-pair.simulate", {"size": 48},
+        "line-pair.simulate", {"size": 32},
         {"train": {"defect_low": 0.35, "defect_high": 0.6}, "test": {"defect_low": 0.6, "defect_high": 1.0}},
     ),
 }  # fmt: skip
