@@ -59,9 +59,10 @@ class Gallery:
             given, wanted = getattr(self, name), "uint8" if name == "scores" else "bool"
             if given.shape != plane or str(given.dtype) != wanted:
                 raise DataError(f"gallery {name} must be {wanted} {plane}, not {given.dtype} {given.shape}")
-        for name, column in (("images", self.images), ("outcomes", self.outcomes), *self.values.items()):
-            if len(column) != count:
-                raise DataError(f"a gallery of {count} names has {len(column)} {name}")
+        lengths = {"images": len(self.images), "outcomes": len(self.outcomes)} | {name: len(column) for name, column in self.values.items()}
+        for name, length in lengths.items():
+            if length != count:
+                raise DataError(f"a gallery of {count} names has {length} {name}")
         strange = sorted(set(self.outcomes) - set(get_args(Outcome)))
         if strange:
             raise DataError(f"the outcome of an image is {', '.join(get_args(Outcome))}, not {strange[0]!r}")
@@ -76,8 +77,8 @@ class Gallery:
     @property
     def arrays(self) -> dict[str, NDArray[np.uint8]]:
         """What a report keeps as arrays, by name: the masks as bits of one."""
-        marks = sum(getattr(self, name).astype("uint8") * bit for name, bit in BITS.items())
-        return dict(zip(ARRAYS, (self.images, marks, self.scores), strict=True))  # type: ignore[arg-type]
+        marks: Any = sum(getattr(self, name).astype("uint8") * bit for name, bit in BITS.items())
+        return dict(zip(ARRAYS, (self.images, marks, self.scores), strict=True))
 
     @property
     def attrs(self) -> dict[str, Any]:

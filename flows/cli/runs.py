@@ -94,7 +94,7 @@ def _headline(run: RunRecord) -> str:
     if not run.headline:
         return ""
     interval = run.headline.get("interval")
-    metric = Metric(run.headline.get("value"), tuple(interval) if is_interval(interval) else None)
+    metric = Metric(run.headline.get("value"), (interval[0], interval[1]) if interval and is_interval(interval) else None)
     unit, name = (str(run.headline.get(field) or "") for field in ("unit", "name"))
     return f"{words(run.headline.get('metric', ''))} {told(metric)}{f' {unit}' if unit else ''}{f' for {words(name)}' if name else ''}"
 

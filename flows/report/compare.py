@@ -210,6 +210,6 @@ def _pairs(first: Side, second: Side) -> tuple[list[tuple[Any, Any]], Any, int]:
 def chosen(gallery: Gallery, some: Sequence[int]) -> Gallery:
     """Some rows of a gallery, in that order."""
     rows = list(some)
-    arrays = {name: getattr(gallery, name)[rows] for name in ("images", "truth", "found", "unknown", "scores")}
-    lists = {name: [getattr(gallery, name)[row] for row in rows] for name in ("names", "outcomes")}
-    return replace(gallery, **arrays, **lists, values={name: [column[row] for row in rows] for name, column in gallery.values.items()})
+    picked: dict[str, Any] = {name: getattr(gallery, name)[rows] for name in ("images", "truth", "found", "unknown", "scores")}
+    picked |= {name: [getattr(gallery, name)[row] for row in rows] for name in ("names", "outcomes")}
+    return replace(gallery, **picked, values={name: [column[row] for row in rows] for name, column in gallery.values.items()})

@@ -49,6 +49,8 @@ def drawn(name: str, exhibit: Exhibit, room: Room = USUAL) -> str:
         parts.append(samples(name, exhibit, room))
     if exhibit.heat is not None:
         parts.append(heat(name, exhibit))
+    if exhibit.gallery is not None:
+        parts.append(f'<p class="soft">{len(exhibit.gallery)} test images by name: the page of the run shows them.</p>')
     parts.append(metrics(exhibit.metrics) if exhibit.metrics else "")
     if exhibit.chart is not None and (plot := lines(exhibit.chart)):
         parts.append(f'<figure class="plot"><figcaption>{text(words(exhibit.title))}</figcaption>{plot}</figure>')

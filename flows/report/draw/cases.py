@@ -99,7 +99,7 @@ def view(name: str, gallery: Gallery, room: int = ROOM, grey: tuple[int, int] | 
             )
         )  # fmt: skip
     seen = [outcome for outcome in ("missed", "false alarm", "found", "clean") if outcome in gallery.outcomes]
-    picked = [Choice(f"pick-{name}-o{i}", f"{o} {gallery.outcomes.count(o)}", o.replace(" ", "-")) for i, o in enumerate(seen)]  # type: ignore[attr-defined]
+    picked = [Choice(f"pick-{name}-o{i}", f"{o} {gallery.outcomes.count(o)}", o.replace(" ", "-")) for i, o in enumerate(seen)]
     sorts = [Choice(f"pick-{name}-k{i}", str(kind), f"k{i}") for i, kind in enumerate(kinds)]
     listed = [Choice(f"pick-{name}-s{i}", label) for i, (label, _) in enumerate(orders)]
     modes = [Choice(f"pick-{name}-m{i}", label) for i, label in enumerate(("outlines", "images", "score maps"))]
@@ -129,7 +129,8 @@ def grey_range(*galleries: Gallery) -> tuple[int, int]:
 def stretched(gallery: Gallery, low: int, high: int) -> NDArray[np.uint8]:
     """Images [N,H,W,C] with `low` black and `high` white."""
     scale = 255.0 / max(high - low, 1)
-    return np.clip((gallery.images.transpose(0, 2, 3, 1) - float(low)) * scale, 0, 255).round().astype(np.uint8)
+    made: NDArray[np.uint8] = np.clip((gallery.images.transpose(0, 2, 3, 1) - float(low)) * scale, 0, 255).round().astype(np.uint8)
+    return made
 
 
 def _orders(gallery: Gallery) -> list[tuple[str, Sequence[Any]]]:

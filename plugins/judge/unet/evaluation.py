@@ -186,7 +186,8 @@ def look(ctx: Context, params: EvaluateParams, model: Model, test: HeldOut, adva
 
 def levels_of_grey(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Probabilities of logits as uint8, 255 for 1."""
-    return (255 / (1 + np.exp(-maps.clip(-30, 30)))).round().astype(np.uint8)
+    sure: NDArray[np.uint8] = (255 / (1 + np.exp(-maps.clip(-30, 30)))).round().astype(np.uint8)
+    return sure
 
 
 def blind(params: EvaluateParams, test: HeldOut) -> Seen:

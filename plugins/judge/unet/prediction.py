@@ -16,14 +16,15 @@ from fabloom.plugins.blocks.grey import GreyMap
 from .networks import logits
 
 
-@torch.no_grad()
 def logit_maps(
     net: nn.Module, images: NDArray[np.uint8] | LazyArray, grey: GreyMap, depth: int, device: torch.device, *, batch: int
 ) -> Iterator[NDArray[np.float32]]:
     """Logits [B,H,W] of uint8 images [N,C,H,W], `batch` images at once. `net` is in evaluation mode."""
     for start in range(0, len(images), batch):
-        x = grey.forward(np.asarray(images[start : start + batch])).to(device)
-        yield logits(net, x, depth).cpu().numpy()
+        with torch.inference_mode():
+            x = grey.forward(np.asarray(images[start : start + batch])).to(device)
+            found: NDArray[np.float32] = logits(net, x, depth).cpu().numpy()
+        yield found
 
 
 def predict(
