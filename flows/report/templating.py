@@ -10,7 +10,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from fabloom.flows.report.draw.markup import plain
-from fabloom.flows.report.draw.style import CSS
 
 FOLDER = Path(__file__).parent / "templates"
 

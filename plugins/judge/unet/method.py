@@ -66,6 +66,9 @@ class UNet(Method):
         The honest one: defect images alone (`iou_defect`, `detection_rate`), alarms on clean images (`false_alarm_rate`), pooled
         IoU, and the same over flips and shifts of the test images (`iou_defect_moved` and so on; a table has them one by one).
 
+        Single defects beside images: `defect_sensitivity` and `false_alarms_per_image` at the threshold, and both over all thresholds
+        (free-response ROC), with precision and recall, and by size and class of the defects. Up to 200 test images are kept by name.
+
         Scores are means over the trainings of a model. Intervals are percentiles over resamples of the sources of the test images
         (of the distinct images where a set knows no sources); where a model holds several trainings they also contain the choice
         of training (Student's t, wide for three). The paired difference says whether the model helped; fewer than six sources give
