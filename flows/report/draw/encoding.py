@@ -19,7 +19,8 @@ HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 """Anchors of the 'inferno' colour map."""
 SHADES = 16
 """Colours of a map of scores."""
-QUALITY = 80
+QUALITIES = (85, 60, 35)
+"""Of WebP, tried in this order before pixels are given up."""
 TRIED = 8
 """Pictures, evenly spread, by which is judged how much all of them take."""
 
@@ -48,15 +49,18 @@ def data_uris(pictures: Sequence[NDArray[np.uint8]], room: int) -> tuple[list[st
     if _fit(list(map(png_data_uri, tried)), count, room):
         return [png_data_uri(one) for one in pictures], 1
     by = 1
-    while min(pictures[0].shape[:2]) // by > 32 and not _fit([webp_data_uri(smaller(one, by)) for one in tried], count, room):
+    while True:
+        small = [smaller(one, by) for one in tried]
+        fitting = next((quality for quality in QUALITIES if _fit([webp_data_uri(one, quality) for one in small], count, room)), None)
+        if fitting is not None or min(pictures[0].shape[:2]) // by <= 32:
+            return [webp_data_uri(smaller(one, by), fitting or QUALITIES[-1]) for one in pictures], by
         by *= 2
-    return [webp_data_uri(smaller(one, by)) for one in pictures], by
 
 
-def webp_data_uri(pixels: NDArray[np.uint8]) -> str:
+def webp_data_uri(pixels: NDArray[np.uint8], quality: int) -> str:
     """Lossy, `data:image/webp;base64,…`."""
     image = _image(pixels)
-    return _uri("webp", lambda out: image.convert("RGBA" if image.mode == "LA" else "RGB").save(out, "WEBP", quality=QUALITY))
+    return _uri("webp", lambda out: image.convert("RGBA" if image.mode == "LA" else "RGB").save(out, "WEBP", quality=quality))
 
 
 def score_uris(scores: Sequence[NDArray[np.uint8]], room: int) -> list[str]:

@@ -186,6 +186,7 @@ def test_no_rule_of_the_page_makes_it_wider_than_the_window(page: str) -> None:
     for tag in re.findall(r"<svg [^>]*>", page):
         assert "viewBox" in tag and re.search(r'class="(pixels|chart|graph)', tag), tag
     css = page[page.index("<style>") : page.index("</style>")]
+    assert re.search(r"body \{[^}]*overflow-wrap: break-word", css) and re.search(r"\.lead, h1[^{]*\{ overflow-wrap: anywhere", css)
     assert "pre { " in css and "overflow-x: auto" in css and "text-overflow" not in css
     assert re.search(r"\.thumb \.name \{[^}]*overflow-wrap: anywhere", css) and re.search(
         r"\.zoom \.title \{[^}]*overflow-wrap: anywhere", css
