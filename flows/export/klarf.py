@@ -51,7 +51,7 @@ class Sheet:
 
     def with_fields(self, given: Sequence[str]) -> Sheet:
         """With values of the form NAME=VALUE. Raises UserError for a name that there is not and a value that does not fit."""
-        known = {one.name: one.default for one in fields(self) if one.name not in ("version", "pixel_nm", "dies")}
+        known = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("version", "pixel_nm", "dies")}
         changes: dict[str, Any] = {}
         for text in given:
             name, mark, value = text.partition("=")

@@ -12,6 +12,7 @@ import pytest
 
 from fabloom.errors import UserError
 from fabloom.flows.export.klarf import Die, Klarf, Sheet, plain, read_dies
+from fabloom.plugins.data.images.klarf import read_klarf
 
 READ = """
 import json, sys
@@ -80,6 +81,19 @@ def test_another_library_reads_the_head(read: dict[str, Any]) -> None:
     summary = nested["WaferRecord_W3"]["SummaryRecord"]["TestSummaryList"]["Data"][0]
     square_cm = 3 * SHAPE[0] * SHAPE[1] * (PIXEL * 1e-7) ** 2
     assert summary == [1, 3, pytest.approx(3 / square_cm), 3, 2]
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.8"])
+def test_what_is_written_is_what_images_load_reads(version: str, tmp_path: Path) -> None:
+    klarf = made(Sheet(version, PIXEL))
+    klarf.write(tmp_path / "list")
+    found = read_klarf(tmp_path / "list")
+    nm = 1e3 if version == "1.2" else 1
+    assert found.version == version and found.classes == {0: "Unclassified", 1: "bridge", 2: "open"}
+    assert len(found.defects) == len(klarf.rows) == 3
+    for one, row in zip(found.defects, klarf.rows, strict=True):
+        told = [float(one.values[name]) * nm for name in ("XREL", "YREL", "XSIZE")]
+        assert told == pytest.approx([row[1], row[2], row[5]], abs=0.51) and int(one.values["CLASSNUMBER"]) == row[9]
 
 
 def test_dies_come_from_a_table(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from fabloom.plugins.judge.unet.cropping import Windows
 from fabloom.plugins.judge.unet.fitting import segmentation_loss
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.metrics import image_iou
-from fabloom.plugins.judge.unet.params import SegmentParams
+from fabloom.plugins.judge.unet.params import SegmentParams, TrainParams
 from fabloom.plugins.judge.unet.segmentation import cleaned
 from fabloom.plugins.judge.unet.tiling import places, tiled
 from fabloom.storage.backends.local import LocalStore
@@ -161,6 +161,18 @@ def test_classes_are_told_apart_and_named(told: Any, run_task: Any) -> None:
     right, swapped = (drawn == exact)[both].mean(), (drawn == 3 - exact.astype(int))[both].mean()
     assert right > 0.95 and swapped < 0.05
     np.testing.assert_array_equal(found.references[...], images.references[...])
+
+
+def test_a_model_of_classes_is_evaluated_and_computes_in_the_precision_that_is_asked_for(told: Any, store: LocalStore) -> None:
+    images, model = told
+    given = {"images": images, "model": model}
+    report: Any = run(store, UNet, "evaluate", {"resamples": 100, "shifts": []}, inputs=given)
+    assert report.metrics["model"]["iou_defect"] > 0.7 > report.metrics["nothing"]["iou_defect"] == 0
+    exact, rough = (np.asarray(run(store, UNet, "segment", {"precision": p}, inputs=given).scores, np.float32) for p in ("fp32", "bf16"))  # type: ignore[attr-defined]
+    assert 0 < np.abs(exact - rough).mean() < 0.02
+    short = TINY | {"steps": 1}
+    digests = {run(store, UNet, "train", short | {"precision": p}, inputs={"images": images}).digest for p in ("fp32", "bf16")}
+    assert len(digests) == 2 and TrainParams(preset="published").precision == "fp32" and TrainParams().precision == "auto"
 
 
 def test_one_class_is_learned_on_request_and_is_another_network(told: Any, store: LocalStore) -> None:
