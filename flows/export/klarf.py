@@ -51,7 +51,8 @@ class Sheet:
 
     def with_fields(self, given: Sequence[str]) -> Sheet:
         """With values of the form NAME=VALUE. Raises UserError for a name that there is not and a value that does not fit."""
-        known = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("version", "pixel_nm", "dies")}
+        own = [one.name for one in fields(self) if one.name not in ("version", "pixel_nm", "dies")]
+        known: dict[str, Any] = {name: getattr(self, name) for name in own}
         changes: dict[str, Any] = {}
         for text in given:
             name, mark, value = text.partition("=")
@@ -59,8 +60,10 @@ class Sheet:
                 raise UserError(f"--klarf-field: '{text}' is not NAME=VALUE with a NAME of {', '.join(known)}")
             try:
                 changes[name] = type(known[name])(value)
+                if not isinstance(changes[name], str) and not 0 < changes[name] < math.inf:
+                    raise ValueError
             except ValueError:
-                raise UserError(f"--klarf-field: '{value}' is no {'whole number' if name == 'slot' else 'number'} for {name}") from None
+                raise UserError(f"--klarf-field: '{value}' is no positive {'whole number' if name == 'slot' else 'number'} for {name}") from None
         return replace(self, **changes)
 
 

@@ -111,7 +111,7 @@ def test_dies_come_from_a_table(tmp_path: Path) -> None:
 
 
 def test_fields_that_there_are_not_are_refused() -> None:
-    for given in ("lot", "lott=1", "version=1.2", "slot=one", "pitch_x_nm=wide"):
+    for given in ("lot", "lott=1", "version=1.2", "slot=one", "slot=-1", "pitch_x_nm=wide", "pitch_x_nm=nan"):
         with pytest.raises(UserError, match="--klarf-field"):
             Sheet("1.2", PIXEL).with_fields([given])
 

@@ -67,7 +67,7 @@ class HeldOut:
             return Choice(PLAIN, False, f"{why}. Give more images, a larger `validation`, or a larger `false_alarms`.", facts)
         if not defects:
             return Choice(PLAIN, False, f"{PLAIN} kept: no validation image has a defect, so nothing says what a threshold finds.", facts)
-        each = {row: self.sums[row] / self.counts[row] for row in rows}
+        each = {row: (self.sums[row] / self.counts[row]).astype(np.float32) for row in rows}
         alarms = np.sum([reach(each[row], masks[row], 0) > STEPS for row in clean], 0)
         hits = np.sum([reach(each[row], masks[row], 1) > STEPS for row in defects], 0)
         fits = np.mean([overlaps(each[row], masks[row]) for row in defects], 0)

@@ -96,7 +96,8 @@ def padded(net: nn.Module) -> nn.Module:
     for part in net.modules():
         if isinstance(part, Up):
             part.exact = True
-    return traceable(net.to(memory_format=torch.contiguous_format))  # type: ignore[call-overload]
+    plain: nn.Module = net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return traceable(plain)
 
 
 def card(model: Model) -> dict[str, Any]:

@@ -34,10 +34,10 @@ def segment(ctx: Context, params: SegmentParams, images: ImageSet, model: Model)
     names = class_names(config)
     threshold = config.get("threshold", PLAIN) if params.threshold is None else params.threshold
     attrs = {"segmenter": model.key, "trainings": config["repeats"], "threshold": threshold, "min_area": params.min_area}
-    named = {"class_names": names} if names != ["clean", "defect"] else {}
+    named = names if names != ["clean", "defect"] else None
     batches = found(ctx, params, images, model, threshold)
     channels = images.images.shape[1]
-    return ImageSet.write(ctx, batches, count=len(images), channels=channels, attrs=attrs, **named, **images.origins())
+    return ImageSet.write(ctx, batches, count=len(images), channels=channels, class_names=named, attrs=attrs, **images.origins())
 
 
 def found(ctx: Context, params: SegmentParams, images: ImageSet, model: Model, threshold: float) -> Iterator[dict[str, NDArray[Any]]]:
@@ -47,9 +47,9 @@ def found(ctx: Context, params: SegmentParams, images: ImageSet, model: Model, t
     height, width = images.images.shape[2:]
     batch = max(1, min(params.batch, PIXELS // (height * width)))
 
-    @ctx.autocast(params.precision)
     def predict(x: Tensor) -> Tensor:
-        return torch.stack([probabilities(outputs(net, x, config["depth"])) for net in nets]).mean(0)
+        with ctx.autocast(params.precision):
+            return torch.stack([probabilities(outputs(net, x, config["depth"])) for net in nets]).mean(0)
 
     with ctx.progress(len(images), unit="image", name="segment") as bar:
         for start in range(0, len(images), batch):
