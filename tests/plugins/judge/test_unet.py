@@ -513,6 +513,10 @@ def test_validation_leaves_the_batch_statistics_alone(run_task: Any) -> None:
     class Where:
         device = torch.device("cpu")
 
+        def autocast(self, asked: str) -> torch.autocast:
+            """As asked of no context."""
+            return torch.autocast("cpu", torch.bfloat16, enabled=asked == "bf16")
+
     loss, iou = fitting.watch(Where(), fitting.Recipe.of(TrainParams()), net, split, GreyMap(0, 255))  # type: ignore[arg-type]
     assert loss > 0 and 0 <= iou <= 1 and net.training
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
