@@ -1,7 +1,7 @@
 """Events: what a running step tells the outside, as plain JSON objects so that they cross a process boundary.
 
 {"event": "progress", "step", "name", "done", "total", "unit", "rate", "eta"}     rate in units/s, eta in seconds or None
-{"event": "log", "step", "message"}        {"event": "scalars", "step", "name", "at", "values"}    of the loop `name`, at its turn `at`
+{"event": "log", "step", "message"}        {"event": "scalars", "step", "loop", "at", "values"}    of a loop at its turn `at`
 {"event": "started"|"finished", "step", ...}                                      sent by the engine itself
 """
 
@@ -74,14 +74,14 @@ class Scalars:
 
     PERIOD = 0.2
 
-    def __init__(self, emit: Emit, name: str) -> None:
-        self._emit, self._name = emit, name
+    def __init__(self, emit: Emit, loop: str) -> None:
+        self._emit, self._loop = emit, loop
         self._sent = 0.0
         self._waiting: Event | None = None
 
     def add(self, at: int, values: dict[str, float]) -> None:
         """Numbers of turn `at`, sent now or replaced by later ones."""
-        self._waiting = {"event": "scalars", "name": self._name, "at": at, "values": values}
+        self._waiting = {"event": "scalars", "loop": self._loop, "at": at, "values": values}
         if time.monotonic() - self._sent >= self.PERIOD:
             self.flush()
 

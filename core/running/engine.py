@@ -48,7 +48,7 @@ class Engine:
         def send(event: Event) -> None:
             self.emit({"step": step.name, **event})
             if event["event"] == "scalars":
-                self._observe("fabloom_step_logged", step=step, loop=event["name"], at=event["at"], values=event["values"])
+                self._observe("fabloom_step_logged", step=step, loop=event["loop"], at=event["at"], values=event["values"])
 
         return send
 

@@ -52,7 +52,7 @@ class TensorBoard:
             if step not in self._writers:
                 self._writers[step] = self._make(str(self.folder / step), flush_secs=FLUSH_SECONDS)
             for name, value in event["values"].items():
-                self._writers[step].add_scalar(f"{event['name']}/{name}", value, event["at"])
+                self._writers[step].add_scalar(f"{event['loop']}/{name}", value, event["at"])
 
     def _end(self, step: str) -> None:
         with self._guard:

@@ -69,7 +69,7 @@ def test_numbers_are_sent_as_they_come_but_not_all_of_them(monkeypatch: pytest.M
             watched.add(at, {"loss": float(at)})
             clock[0] += 0.06
     assert [event["at"] for event in sent] == [0, 4, 8, 9], "every 0.2 s, and the last"
-    assert sent[-1] == {"event": "scalars", "name": "main", "at": 9, "values": {"loss": 9.0}}
+    assert sent[-1] == {"event": "scalars", "loop": "main", "at": 9, "values": {"loss": 9.0}}
 
 
 def test_curves_reach_tensorboard_and_observers_and_change_nothing(registry: Registry, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_curves_reach_tensorboard_and_observers_and_change_nothing(registry: Reg
         done = fabloom.run(PIPELINE, store=store, registry=registry, device="cpu", emit=board.watching(events.append))
     scalars = [event for event in events if event["event"] == "scalars"]
     assert scalars[0]["at"] == 0 and scalars[-1] == {
-        "event": "scalars", "step": "model", "name": "main", "at": 49, "values": {"loss": pytest.approx(0.02), "rate": 0.5},
+        "event": "scalars", "step": "model", "loop": "main", "at": 49, "values": {"loss": pytest.approx(0.02), "rate": 0.5},
     }  # fmt: skip
     read = EventAccumulator(str(board.folder / "model"))
     read.Reload()
