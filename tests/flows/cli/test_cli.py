@@ -499,13 +499,13 @@ def test_verify_finds_damage_redo_heals_and_gc_sweeps(cli: Cli, pipeline: Callab
     )
     assert cli("run", pipeline(), "--engine", "inline", "--store", store, "--redo", "images").code == 0
     assert cli("verify", "--store", store).code == 0
-    text = "{name: p, steps: {i: {task: fade.make}, m: {task: fade.train, inputs: {images: i}, params: {steps: 1}}, o: {task: unet.train, inputs: {images: i}}}}"
+    text = "{name: p, steps: {i: {task: fade.make, params: {count: 7}}, o: {task: sinsemi.train, inputs: {images: i}}}}"
     assert cli("run", pipeline(text), "--engine", "inline", "--store", store).code in (1, 2)
     left = cli("verify", "--store", store)
     line = next(line for line in left.out.splitlines() if line.startswith("leftover"))
     assert (
         left.code == 0
-        and "step 'o' of pipeline 'p' (unet.train) failed: " in line
+        and "step 'o' of pipeline 'p' (sinsemi.train) failed: " in line
         and "fabloom gc" in line
         and "did not end" not in left.out
     )
