@@ -77,7 +77,7 @@ CASES: Mapping[str, tuple[Callable[[int], tuple[Pixels, Pixels]], tuple[str, ...
 def shifted(sample: Pixels, clean: Pixels, label: Pixels) -> bool:
     """Whether a tile of the sample [H,W] fits the clean image better when it is moved by more than a pixel."""
     soft, goal = (ndimage.gaussian_filter(image.astype(float), 1) for image in (sample, clean))
-    use = ~ndimage.binary_dilation(label > 0, iterations=3)
+    use = ~ndimage.binary_dilation(label == 1, iterations=3)
     height, width = goal.shape
     moves = [(dy, dx) for dy in range(-REACH, REACH + 1) for dx in range(-REACH, REACH + 1)]
     for top in range(REACH, height - TILE - REACH + 1, TILE // 2):
@@ -123,7 +123,7 @@ def scored(samples: Pixels, masks: Pixels, clean: Pixels, truth: Pixels, seconds
         centres = np.array(ndimage.center_of_mass(mask == 1, parts, range(1, count + 1))).reshape(-1, 2)
         away = count > 0 and bool((np.hypot(*(centres - home).T) > NEAR).all())
         both, either = ((mask == 1) & (truth == 1)).sum(), ((mask == 1) | (truth == 1)).sum()
-        found.append((shifted(image, clean, mask), count, away, bool(either and both / either > 0.5)))
+        found.append((shifted(image, clean, mask == 1), count, away, bool(either and both / either > 0.5)))
     moved, counts, away_, copies = (np.array(column) for column in zip(*found, strict=True))
     some = counts > 0
     share = float(away_[some].mean()) if some.any() else float("nan")
@@ -141,7 +141,8 @@ def pipeline(folder: Path, arm: Mapping[str, Any], given: argparse.Namespace) ->
             "params": {**arm, "steps": given.steps, "width": given.width},
         },
         "samples": {"task": f"{given.method}.sample", "inputs": {"model": "model"}, "params": {"count": given.count}},
-        "labelled": {**label, "inputs": {"images": "samples", "reference": "images"}},
+        # a control may be off everywhere, and is to be counted all the same
+        "labelled": {**label, "inputs": {"images": "samples", "reference": "images"}, "params": {"max_off_share": 1.0}},
     }
     return fabloom.Pipeline.model_validate({"name": "anchored", "seed": given.seed, "steps": steps})
 

@@ -115,6 +115,12 @@ class ScaleTraining(Params):
         description="with a reference: copies of the image to train on beside it, in which its defect lies elsewhere; 0: none, and the "
         "defect's place is learnt by heart; null: 64, fewer where they hold more than 4 million pixels, 8 at least",
     )
+    defects: float = Field(
+        2.0,
+        gt=0,
+        description="with a reference: defects on each copy of 96 x 96 pixels, on larger ones in proportion to the side; samples of a short "
+        "training have fewer than it was shown",
+    )
     window: int | None = Field(
         44, ge=33, description="train the finer scales on random windows of this many pixels: cheaper; null: whole scales, as published"
     )  # fmt: skip

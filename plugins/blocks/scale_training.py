@@ -19,7 +19,7 @@ from .ema import ema
 from .one_shot import Picture, numpy_stream
 from .registered import defect_mask
 from .scale_params import ScaleTraining
-from .transplants import copies_of, transplanted
+from .transplants import copies_of, number_of, transplanted
 
 HALVINGS = (1 / 6, 1 / 3, 7 / 12, 2 / 3, 3 / 4, 11 / 12)
 """20k, 40k, 70k, 80k, 90k and 110k of 120k iterations."""
@@ -33,8 +33,9 @@ def pictures(params: ScaleTraining, picture: Picture, anchor: Anchor, images: Im
     mask = defect_mask(picture, images, clean)
     if not mask.any() or mask.all():
         return [picture.pixels]
-    count = copies_of((mask.shape[0], mask.shape[1])) if params.copies is None else params.copies
-    return [picture.pixels, *transplanted(picture.pixels, clean, mask, count, numpy_stream(seed, "transplants"))]
+    size = mask.shape[0], mask.shape[1]
+    counts = copies_of(size) if params.copies is None else params.copies, number_of(params.defects, size)
+    return [picture.pixels, *transplanted(picture.pixels, clean, mask, counts, numpy_stream(seed, "transplants"))]
 
 
 def counted(shown: Sequence[NDArray[np.uint8]]) -> str:

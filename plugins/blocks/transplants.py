@@ -6,6 +6,7 @@ A network that is shown the clean image would otherwise learn by heart where the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,8 @@ VISIBLE = 0.5
 """Share of a defect's difference that must be left after it is cut to the image's grey range."""
 TOLD_BY = 256
 """Most pixels of a defect that its visibility is judged by."""
-AREA_PER_DEFECT = 192**2
-"""Pixels of an image for each defect that is put on it; one at least, and as many as the image has."""
+SIDE = 96
+"""Side of a square image that is given so many defects as are asked for."""
 MOST, FEWEST, PIXELS = 64, 8, 2**22
 """Copies: so many, fewer where they would hold more than this many pixels, but not below the second."""
 
@@ -46,13 +47,20 @@ def copies_of(size: tuple[int, int]) -> int:
     return max(min(MOST, PIXELS // (size[0] * size[1])), FEWEST)
 
 
-def transplanted(image: Pixels, clean: Pixels, mask: Mask, count: int, draw: np.random.Generator) -> Pixels:
-    """`count` images uint8 [count,C,H,W]: the image [C,H,W] without the defects of its `mask` [H,W], with such defects elsewhere.
+def number_of(defects: float, size: tuple[int, int]) -> int:
+    """How many defects to put on a copy of this size: so many at 96 x 96 pixels, in proportion to the side otherwise; one at least."""
+    return max(round(defects * sqrt(size[0] * size[1]) / SIDE), 1)
+
+
+def transplanted(image: Pixels, clean: Pixels, mask: Mask, counts: tuple[int, int], draw: np.random.Generator) -> Pixels:
+    """Images uint8 [copies,C,H,W], `counts` of them and of the defects on each: the image [C,H,W] without the defects of its mask [H,W],
+    with such defects elsewhere.
 
     A defect goes where the clean image looks as it does at the defect's own place, as another hole or the next line does; where
-    there are too few such places, wherever half of it shows. Values are cut to the range of the image. The image itself,
-    `count` times, where the mask is empty or covers it all.
+    there are too few such places, wherever half of it shows. Values are cut to the range of the image. The image itself, over and
+    over, where the mask is empty.
     """
+    count, number = counts
     wide = ndimage.binary_dilation(mask, iterations=SKIRT)
     found = defects_of(image, clean, wide)
     healed = np.where(wide, clean, image).astype(np.float64)
@@ -60,7 +68,6 @@ def transplanted(image: Pixels, clean: Pixels, mask: Mask, count: int, draw: np.
     if not found:
         return np.repeat(image[None], count, 0)
     low, high = float(image.min()), float(image.max())
-    number = max(len(found), round(mask.size / AREA_PER_DEFECT))
     made = np.repeat(healed[None], count, 0)
     for copy in made:
         for index in draw.integers(len(found), size=number):

@@ -128,7 +128,7 @@ def test_a_missing_hole_goes_where_other_holes_are() -> None:
     image, clean = ((holes(gone) + draw.normal(0, 2, (96, 96))).round().astype(np.uint8)[None] for gone in ((2, 3), None))
     mask = differing(image[0].astype(float), clean[0].astype(float))
     assert {(int(y) // 16, int(x) // 16) for y, x in np.argwhere(mask)} == {(2, 3)}
-    made = transplanted(image, clean, mask, 40, draw)
+    made = transplanted(image, clean, mask, (40, 1), draw)
     missing = []
     for copy in made[:, 0].astype(float):
         assert copy.min() >= image.min() and copy.max() <= image.max()
