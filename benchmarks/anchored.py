@@ -1,6 +1,6 @@
 """Anchored to the clean image: does the structure stay, do defects move, and what does an anchor that has no copies learn by heart?
 
-    FABLOOM_DATA_DIR=... python benchmarks/anchored.py board --store STORE [--seed 7] [--steps 600] [--width 64] [--count 50] [--method sinsemi]
+    FABLOOM_DATA_DIR=... python benchmarks/anchored.py board --store STORE [--seed 7] [--steps 600] [--width 64]
     python benchmarks/anchored.py holes --store STORE
 
 `board` is a 96 x 96 cut of a template and test pair of DeepPCB around a spur; `holes` are simulated: pitch 16, one missing. Arms:
@@ -132,13 +132,16 @@ def scored(samples: Pixels, masks: Pixels, clean: Pixels, truth: Pixels, seconds
 
 def pipeline(folder: Path, arm: Mapping[str, Any], given: argparse.Namespace) -> fabloom.Pipeline:
     label = {"task": "reference-difference.label", "inputs": {"reference": "images"}}
+    training = {**arm, "steps": given.steps, "width": given.width}
+    if arm["anchor"] == "reference":
+        training |= {"defects": given.defects}
     steps = {
         "images": {"task": "images.load", "params": {"path": str(folder), "clean": ["clean*"], "defect": ["defect*"]}},
         "real": {**label, "inputs": {"images": "images", "reference": "images"}},
         "model": {
             "task": f"{given.method}.train",
             "inputs": {"images": "images"},
-            "params": {**arm, "steps": given.steps, "width": given.width},
+            "params": training,
         },
         "samples": {"task": f"{given.method}.sample", "inputs": {"model": "model"}, "params": {"count": given.count}},
         # a control may be off everywhere, and is to be counted all the same
@@ -170,6 +173,7 @@ def main() -> None:
     parser.add_argument("--method", default="sinsemi", choices=["sinsemi", "sinddm"])
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--defects", type=float, default=2, help="on each copy; more for a short training")
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--arms", nargs="*", choices=ARMS)
@@ -178,7 +182,9 @@ def main() -> None:
     make, arms = CASES[given.case]
     test, clean = make(given.seed)
     store, rows = fabloom.open_store(given.store), {}
-    print(f"{given.case}, {given.method}, {given.steps} steps of width {given.width}, {given.count} samples, seed {given.seed}")
+    print(
+        f"{given.case}, {given.method}, {given.steps} steps of width {given.width}, {given.defects:g} defects a copy, {given.count} samples, seed {given.seed}"
+    )
     print("| arm | shifted | labelled | of these elsewhere | copies | components | CPU s |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)

@@ -118,8 +118,8 @@ class ScaleTraining(Params):
     defects: float = Field(
         2.0,
         gt=0,
-        description="with a reference: defects on each copy of 96 x 96 pixels, on larger ones in proportion to the side; samples of a short "
-        "training have fewer than it was shown",
+        description="with a reference: defects on each copy of 96 x 96 pixels, on larger ones in proportion to the side; samples of a "
+        "short training have fewer than it was shown",
     )
     window: int | None = Field(
         44, ge=33, description="train the finer scales on random windows of this many pixels: cheaper; null: whole scales, as published"
