@@ -182,9 +182,8 @@ def main() -> None:
     make, arms = CASES[given.case]
     test, clean = make(given.seed)
     store, rows = fabloom.open_store(given.store), {}
-    print(
-        f"{given.case}, {given.method}, {given.steps} steps of width {given.width}, {given.defects:g} defects a copy, {given.count} samples, seed {given.seed}"
-    )
+    budget = f"{given.steps} steps of width {given.width}, {given.defects:g} defects a copy"
+    print(f"{given.case}, {given.method}, {budget}, {given.count} samples, seed {given.seed}")
     print("| arm | shifted | labelled | of these elsewhere | copies | components | CPU s |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
