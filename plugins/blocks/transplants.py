@@ -19,9 +19,10 @@ SKIRT = 3
 """Pixels by which a defect's mask is widened, so that its soft edge moves along."""
 AROUND = 4
 """Pixels around a defect's box in which the structure shall be alike where it is put."""
-ALIKE = 0.15
-"""Largest root mean square, in contrasts of the clean image, by which the structure differs at a place that is alike."""
-SPREAD = 6
+ALIKE, SLACK = 0.2, 0.03
+"""Largest root mean square, in contrasts of the clean image, by which the structure differs at a place that is alike, and by how much
+less it may differ a pixel beside: an edge is alike all along, a hole at its middle alone."""
+SPREAD = 3
 """Places that are alike must lie in so many boxes of the defect's size, or all places count on which it shows."""
 VISIBLE = 0.5
 """Share of a defect's difference that must be left after it is cut to the image's grey range."""
@@ -114,7 +115,7 @@ def like(grey: Real, defect: Defect) -> Mask:
     low, high = np.percentile(grey, (1, 99))
     alike = np.zeros((grey.shape[0] - height + 1, grey.shape[1] - width + 1), bool)
     down, across = defect.top - first[0], defect.left - first[1]
-    best = (distance <= ALIKE * (high - low)) & (distance <= ndimage.minimum_filter(distance, 3))
+    best = (distance <= ALIKE * (high - low)) & (distance <= ndimage.minimum_filter(distance, 3) + SLACK * (high - low))
     alike[down : down + distance.shape[0], across : across + distance.shape[1]] = best
     return alike
 
