@@ -88,7 +88,7 @@ def truth(draft: Draft) -> str:
         check_alike(draft)
         draft.say("truth: where an image differs from its own reference. The score says how well the network repeats this rule")
         comment = "masks: where an image differs from its own reference; look at some of them in the report"
-        return draft.add("labelled", "reference-difference.label", comment, {"images": "images"})
+        return draft.add("labelled", "reference-difference.label", comment, {"images": "images"}, **rule(draft))
     if not found.clean and not found.defect:
         raise UserError(
             f"nothing says which of the {found.images} images are clean: give --masks FOLDER, --clean PATTERN and --defect PATTERN, "
@@ -136,6 +136,12 @@ def check_alike(draft: Draft) -> None:
     )
 
 
+def rule(draft: Draft) -> dict[str, int]:
+    """Parameters of labelling where edges lie elsewhere than in the references; what is left then may be thin."""
+    edge = draft.survey.structure.edge if draft.survey.structure is not None else 0
+    return {"edge": edge, "min_circularity": 0} if edge else {}
+
+
 def parted(draft: Draft, own: str) -> tuple[str, str]:
     """The steps to learn from and to score on. Raises UserError where nothing can be held out."""
     found, answer = draft.survey, draft.answers.test
@@ -147,7 +153,7 @@ def parted(draft: Draft, own: str) -> tuple[str, str]:
         test = draft.add("others", found.task, "images that nothing is learned from", **read)
         if own != "images":
             reference = {} if found.references else {"reference": "images"}
-            test = draft.add("others_labelled", "reference-difference.label", "", {"images": test, **reference})
+            test = draft.add("others_labelled", "reference-difference.label", "", {"images": test, **reference}, **rule(draft))
         draft.say(f"score: on the images of {answer}")
         return own, test
     sources = found.defect or found.images
@@ -156,9 +162,9 @@ def parted(draft: Draft, own: str) -> tuple[str, str]:
             "one image with a defect cannot be learned from and held out too: give --test FOLDER with other images, or --test same for "
             "a score that describes these images and no others"
         )
-    held = max(1, round(0.3 * sources))
+    held, what = max(1, round(0.3 * sources)), " with a defect" if found.defect else ""
     few = f"; fewer than {VERDICT} say little, and the report gives no verdict" if held < VERDICT else ""
-    draft.say(f"score: on three of ten files that nothing is learned from ({held} of {sources} with a defect){few}")
+    draft.say(f"score: on three of ten files that nothing is learned from ({held} of {sources}{what}){few}")
     train = draft.add("train", "images.split", "seven of ten files, clean and defect alike", {"images": own}, part="train")
     return train, draft.add("test", "images.split", "the others: no file, and no copy of one, is in both", {"images": own}, part="test")
 

@@ -22,7 +22,7 @@ class SplitParams(Params):
 class TileParams(Params):
     """Squares cut out of larger images, masks and references with them."""
 
-    size: int = Field(128, ge=8, description="side of a tile in pixels; both sides of the images must be as long")
+    size: int = Field(128, ge=8, description="side of a tile in pixels; images that fit into one are left whole")
     stride: int | None = Field(None, ge=1, description="distance of tiles, the last of a row moved to the edge; default: size, no overlap")
     clean: float | None = Field(
         None,

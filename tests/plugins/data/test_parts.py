@@ -107,6 +107,12 @@ def test_tiles_cover_every_pixel_with_masks_and_references(run_task: Any) -> Non
     assert tiled.source[...].tolist() == np.repeat(np.arange(3), 6).tolist() and tiled.source_names == given.source_names
 
 
+def test_images_that_fit_into_a_tile_are_left_whole(run_task: Any) -> None:
+    given = run_task(Drawn, "make")
+    whole = run_task(Images, "tile", {"size": 28}, images=given)
+    assert (whole.images[...] == given.images[...]).all() and (whole.masks[...] == given.masks[...]).all()
+
+
 def test_few_clean_tiles_are_kept_for_training(run_task: Any) -> None:
     given = run_task(Drawn, "make", {"files": 6, "each": 2, "defects": 3})
     every = run_task(Images, "tile", {"size": 10, "stride": 6}, images=given)
