@@ -149,7 +149,7 @@ def parted(draft: Draft, own: str) -> tuple[str, str]:
         draft.say("score: on variations of the images that are learned from, so it describes these images and no others")
         return own, own
     if answer is not None:
-        read = {**found.params, "path": answer}
+        read = {**{name: value for name, value in found.params.items() if name != "masks"}, "path": answer}
         test = draft.add("others", found.task, "images that nothing is learned from", **read)
         if own != "images":
             reference = {} if found.references else {"reference": "images"}

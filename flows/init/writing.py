@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import textwrap
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from fabloom import plain_yaml
 from fabloom.errors import EnvironmentProblem, UserError
 from fabloom.pipeline import Pipeline
 
@@ -59,27 +59,28 @@ def flow(value: Any) -> str:
 
 
 def write(path: Path, draft: Draft, folder: Path) -> None:
-    """Write the file, which must not be there. Raises UserError where it is, EnvironmentProblem where it cannot be written."""
+    """Write the file whole or not at all. Raises UserError where one is there already, EnvironmentProblem where it cannot be written."""
     written = text(draft, folder)
+    Pipeline.parse(plain_yaml.load(written))
     check_free(path)
+    made = False
     try:
         with path.open("x", encoding="utf-8") as file:
+            made = True
             file.write(written)
             file.flush()
             os.fsync(file.fileno())
     except FileExistsError:
         check_free(path)
     except OSError as error:
+        if made:
+            path.unlink(missing_ok=True)
         raise EnvironmentProblem(f"cannot write '{path}': {error.strerror}. Give another place with --out.") from error
-    assert Pipeline.load(path).model_dump(exclude_defaults=True)["steps"] == plain(draft.steps)
 
 
 def check_free(path: Path) -> None:
-    """Raise UserError where something is at the path already."""
+    """Raise UserError where something is at the path already, or its folder is not there."""
     if path.exists() or path.is_symlink():
         raise UserError(f"'{path}' is there already and is not overwritten. Give another name with --out, or move it away.")
-
-
-def plain(steps: Mapping[str, Any]) -> dict[str, Any]:
-    """Steps as a file gives them back."""
-    return {name: dict(step) for name, step in steps.items()}
+    if not path.parent.is_dir():
+        raise UserError(f"'{path.parent}' is no folder. Give a place that is there with --out.")

@@ -129,6 +129,36 @@ def test_one_pair_is_scored_on_its_variations_where_that_is_asked_and_a_generato
     assert cli("plan", "pipeline.yaml").code == 0
 
 
+def test_pairs_are_asked_for_and_held_against_their_own_references(cli: Cli, tmp_path: Path) -> None:
+    for number in range(4):
+        put(tmp_path / "boards" / f"b{number}_temp.png", picture(number, False, seen="spots")[0])
+        put(tmp_path / "boards" / f"b{number}_test.png", picture(number, number > 0, seen="spots")[0])
+    done = cli("init", tmp_path / "boards")
+    assert done.code == 2 and "--layout flat" in done.err and "--layout pairs" in done.err
+    done = cli("init", tmp_path / "boards", "--layout", "pairs", "--json")
+    assert done.code == 0, done.err
+    assert done.json["found"]["references"] == 4 and done.json["found"]["structure"]["edge"] == 0
+    assert done.json["pipeline"]["steps"]["labelled"] == {"task": "reference-difference.label", "inputs": {"images": "images"}}
+    assert "generated images are labelled by their difference to clean ones" in " ".join(done.json["chosen"])
+
+
+def test_the_data_bar_is_cut_off_and_a_folder_of_others_is_scored_on(cli: Cli, tmp_path: Path) -> None:
+    for folder in ("one", "other"):
+        for number in range(4):
+            pixels, mask = picture(number + len(folder), number % 2 == 1, seen="spots")
+            put(tmp_path / folder / f"{number}.png", np.concatenate([pixels, np.full((8, 48), 255, np.uint8)]))
+            put(tmp_path / folder / "masks" / f"{number}.png", np.pad(mask, ((0, 8), (0, 0))).astype(np.uint8) * 255)
+    done = cli("init", tmp_path / "one", "--load", "crop_bottom=8", "--test", tmp_path / "other", "--json")
+    assert done.code == 0, done.err
+    steps = done.json["pipeline"]["steps"]
+    assert done.json["found"]["sizes"][0]["height"] == 48 and steps["images"]["params"]["crop_bottom"] == 8
+    assert steps["others"]["params"] == {**steps["images"]["params"], "path": str(tmp_path / "other")}
+    assert steps["segmenter"]["inputs"]["images"] == "images" and steps["report"]["inputs"]["images"] == "others"
+    done = cli("init", tmp_path / "one", "-o", "p.yaml", "--load", "crop_botom=8")
+    assert done.code == 2 and "crop_botom" in done.err
+    assert cli("init", tmp_path / "one", "-o", tmp_path / "nowhere" / "p.yaml").code == 2
+
+
 def test_large_frames_are_cut_to_learn_from(cli: Cli, tmp_path: Path) -> None:
     for number in range(4):
         pixels, mask = picture(number, True, seen="spots")
