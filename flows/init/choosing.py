@@ -37,7 +37,8 @@ def choose(survey: Survey, answers: Answers, registry: Registry) -> Draft:
     varied = variations(draft, train, flips, shift)
     test = "test" if answers.test == "same" else test
     batch = max(4, min(32, PIXELS // (side[0] * side[1])))
-    network = {"steps": STEPS, "batch": batch, "augment": {**flips, "shift": max(2, min(side) // 16)}}
+    crop = {"crop": side[0]} if len(survey.sizes) == 1 and side != draft.side else {}
+    network = {"steps": STEPS, "batch": batch, **crop, "augment": {**flips, "shift": max(2, min(side) // 16)}}
     learned = generate(draft, registry, train, varied)
     seconds = STEPS * batch * side[0] * side[1] * 1e-6 * MEGAPIXEL_SECONDS
     if learned is not None:
@@ -197,12 +198,10 @@ def cropped(draft: Draft, train: str, test: str) -> tuple[str, str, tuple[int, i
     if not tile:
         draft.say(f"crops: none, images of {height} x {width} are learned from whole")
         return train, test, (height, width)
-    draft.say(f"crops: squares of {tile} px to learn from, at most two clean ones for each with a defect; the network takes any size")
-    comment = "squares to learn from; clean ones outnumber those with a defect by two at most"
-    train = draft.add("squares", "images.tile", comment, {"images": train}, size=tile, clean=2.0)
+    draft.say(f"crops: windows of {tile} px to learn from, half of them on a defect; the network takes any size")
     if max(height, width) > LARGEST_TEST:
         size = min(LARGEST_TEST // 2, smallest)
-        test = draft.add("test_squares", "images.tile", "larger squares to score on", {"images": test}, size=size)
+        test = draft.add("test_squares", "images.tile", "squares to score on", {"images": test}, size=size)
     return train, test, (tile, tile)
 
 

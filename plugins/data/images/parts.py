@@ -24,11 +24,6 @@ class TileParams(Params):
 
     size: int = Field(128, ge=8, description="side of a tile in pixels; images that fit into one are left whole")
     stride: int | None = Field(None, ge=1, description="distance of tiles, the last of a row moved to the edge; default: size, no overlap")
-    clean: float | None = Field(
-        None,
-        ge=0,
-        description="keep at most this many clean tiles for each with a defect, drawn at random; default: all",
-    )
 
     @model_validator(mode="after")
     def _covers(self) -> Self:

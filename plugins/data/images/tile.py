@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
-from fabloom.kinds.masks import drawn_domain
 from fabloom.kinds.origin import row_origins
 from fabloom.method import Context
 
@@ -31,10 +30,9 @@ def tile(ctx: Context, params: TileParams, images: ImageSet) -> ImageSet:
     side = (height, width) if whole else (params.size, params.size)
     corners = places((height, width), side, params.stride or params.size)
     arrays = {name: array for name in PIXELWISE if (array := getattr(images, name)) is not None}
-    kept = chosen(ctx, params, images, corners, side)
-    pixels = cut(images.images, kept, corners, side)
-    rows = kept // len(corners)
-    written: dict[str, Any] = {name: cut(array, kept, corners, side) for name, array in arrays.items()}
+    pixels = cut(images.images, corners, side)
+    rows = np.repeat(np.arange(len(images)), len(corners))
+    written: dict[str, Any] = {name: cut(array, corners, side) for name, array in arrays.items()}
     if images.masks is None and domain is not None:
         written["domain"] = domain[rows]
     if images.class_names and images.mask_names == images.class_names:
@@ -50,28 +48,11 @@ def places(size: tuple[int, int], side: tuple[int, int], stride: int) -> list[tu
     return [(top, left) for top in starts[0] for left in starts[1]]
 
 
-def chosen(ctx: Context, params: TileParams, images: ImageSet, corners: list[tuple[int, int]], side: tuple[int, int]) -> NDArray[np.int64]:
-    """Numbers of the tiles to keep, counted through all images: all of them, or of the clean ones so many that they outnumber few."""
-    every = np.arange(len(images) * len(corners))
-    if params.clean is None or images.masks is None:
-        return every
-    defective = drawn_domain(cut(images.masks, every, corners, side)) > 0
-    clean = np.flatnonzero(~defective)
-    if not defective.any():
-        raise DataError(f"no tile of set {images.key[:12]} has a defect, so that `clean` keeps none; leave it out")
-    wanted = min(len(clean), round(params.clean * int(defective.sum())))
-    draw = np.random.default_rng([ctx.seed & 0xFFFFFFFF, ctx.seed >> 32])
-    return np.sort(np.concatenate([np.flatnonzero(defective), draw.permutation(clean)[:wanted]]))
-
-
-def cut(array: Any, kept: NDArray[np.int64], corners: list[tuple[int, int]], side: tuple[int, int]) -> NDArray[Any]:
-    """Tiles [M,...,*side] of an array [N,...,H,W]; a tile's number is image * corners + corner. One image is held at a time."""
-    shape = (len(kept), *array.shape[1:-2], *side)
-    found: NDArray[Any] = np.empty(shape, array.dtype)
-    rows, spots = np.divmod(kept, len(corners))
-    for row in np.unique(rows).tolist():
+def cut(array: Any, corners: list[tuple[int, int]], side: tuple[int, int]) -> NDArray[Any]:
+    """Tiles [N * corners,...,*side] of an array [N,...,H,W]. One image is held at a time."""
+    found: NDArray[Any] = np.empty((array.shape[0] * len(corners), *array.shape[1:-2], *side), array.dtype)
+    for row in range(array.shape[0]):
         image = np.asarray(array[row : row + 1])[0]
-        for at in np.flatnonzero(rows == row).tolist():
-            top, left = corners[spots[at]]
+        for at, (top, left) in enumerate(corners, start=row * len(corners)):
             found[at] = image[..., top : top + side[0], left : left + side[1]]
     return found

@@ -167,7 +167,7 @@ def test_large_frames_are_cut_to_learn_from(cli: Cli, tmp_path: Path) -> None:
     done = cli("init", tmp_path / "big", "--json")
     assert done.code == 0, done.err
     steps = done.json["pipeline"]["steps"]
-    assert steps["squares"]["params"] == {"size": 128, "clean": 2.0} and steps["segmenter"]["inputs"] == {"images": "squares"}
+    assert steps["segmenter"]["params"]["crop"] == 128 and steps["segmenter"]["inputs"] == {"images": "train"}
     assert steps["test_squares"]["params"] == {"size": 512} and steps["report"]["inputs"]["images"] == "test_squares"
     assert cli("plan", "pipeline.yaml").code == 0
     assert json.dumps(done.json["found"]["sizes"]) == '[{"height": 1152, "width": 1152, "images": 4}]'

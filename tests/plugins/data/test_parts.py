@@ -113,15 +113,6 @@ def test_images_that_fit_into_a_tile_are_left_whole(run_task: Any) -> None:
     assert (whole.images[...] == given.images[...]).all() and (whole.masks[...] == given.masks[...]).all()
 
 
-def test_few_clean_tiles_are_kept_for_training(run_task: Any) -> None:
-    given = run_task(Drawn, "make", {"files": 6, "each": 2, "defects": 3})
-    every = run_task(Images, "tile", {"size": 10, "stride": 6}, images=given)
-    few = run_task(Images, "tile", {"size": 10, "stride": 6, "clean": 0.5}, images=given)
-    defects = int(every.domain[...].sum())
-    assert 0 < defects < len(every) / 2
-    assert int(few.domain[...].sum()) == defects and len(few) == defects + round(0.5 * defects)
-
-
 @pytest.mark.parametrize(
     ("params", "given", "words"),
     [
