@@ -117,7 +117,6 @@ def test_images_that_fit_into_a_tile_are_left_whole(run_task: Any) -> None:
     ("params", "given", "words"),
     [
         ({"size": 24}, {}, "do not fit"),
-        ({"size": 10, "clean": 1.0}, {"defects": 0}, "no tile"),
         ({"size": 8, "stride": 9}, {}, "pixels out"),
     ],
 )
