@@ -121,8 +121,8 @@ def wafers(folder: Path, count: int = 60) -> Truth:
                 pattern = (np.hypot(y, x) > side / 2 - 4) & (np.cos(turn - start) > np.cos(draw.uniform(0.5, 1)))
             pattern &= inside & (draw.random((side, side)) < 0.95)
         colours = np.zeros((side, side, 3))
-        colours[inside] = (40, 160, 60)
-        colours[fails | pattern] = (220, 30, 30)
+        colours[inside] = (110, 200, 120)
+        colours[fails | pattern] = (150, 20, 30)
         name = f"{'defect' if row % 2 else 'clean'}/wafer_{row:03}.png"
         save(folder / name, colours.repeat(3, 0).repeat(3, 1))
         truth[name] = pattern.repeat(3, 0).repeat(3, 1)

@@ -5,6 +5,8 @@ What is not clear is refused with the option that decides; nothing is guessed.
 
 from __future__ import annotations
 
+from typing import Any
+
 from fabloom.errors import UserError
 from fabloom.method import Survey
 from fabloom.registry import Registry
@@ -19,6 +21,8 @@ FEW = 100
 """Images to learn from that are varied beforehand where the structure says how."""
 VERDICT = 6
 """Held-out sources below which unet.evaluate gives no verdict."""
+HIDDEN = 0.3
+"""Largest share of what differs that grey may hide."""
 STEPS = 300
 PIXELS = 1 << 17
 """Of a training batch."""
@@ -38,7 +42,7 @@ def choose(survey: Survey, answers: Answers, registry: Registry) -> Draft:
     test = "test" if answers.test == "same" else test
     batch = max(4, min(32, PIXELS // (side[0] * side[1])))
     crop = {"crop": side[0]} if len(survey.sizes) == 1 and side != draft.side else {}
-    network = {"steps": STEPS, "batch": batch, **crop, "augment": {**flips, "shift": max(2, min(side) // 16)}}
+    network: dict[str, Any] = {"steps": STEPS, "batch": batch, **crop, "augment": {**flips, "shift": max(2, min(side) // 16)}}
     learned = generate(draft, registry, train, varied)
     seconds = STEPS * batch * side[0] * side[1] * 1e-6 * MEGAPIXEL_SECONDS
     if learned is not None:
@@ -81,6 +85,11 @@ def truth(draft: Draft) -> str:
             raise UserError("every mask is empty: there is no defect to learn from. Add images with defects")
         draft.say("truth: your own masks; nothing is labelled anew")
         return "images"
+    if found.hidden > HIDDEN:
+        raise UserError(
+            f"{found.hidden:.0%} of what differs between the images does so in colour alone, and labels by difference see the mean of the "
+            "colours: give --masks FOLDER, or images in which defects are lighter or darker"
+        )
     if found.references:
         if found.references < found.images:
             raise UserError(

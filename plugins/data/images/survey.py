@@ -15,7 +15,7 @@ from scipy import ndimage
 from fabloom.errors import DataError, UserError
 from fabloom.kinds.masks import is_defect
 from fabloom.method.survey import Structure, Survey
-from fabloom.plugins.blocks.structure import look
+from fabloom.plugins.blocks.structure import CONTRAST, look
 
 from .entries import Entry, Scene
 from .layout import find
@@ -59,6 +59,7 @@ def survey(folder: Path, options: Mapping[str, Any]) -> Survey:
         references=sum(entry.reference is not None for entry in scene.entries),
         classes=scene.classes,
         extent=int(np.ceil(np.quantile(extents, 0.9))) if extents else None,
+        hidden=hidden(pixels),
         structure=structure([grey(one) for one in pixels], references if len(references) == len(pixels) else None),
         notes=(*scene.notes, *left_out(scene), *files.masking.notes()),
     )
@@ -158,6 +159,17 @@ def sides(mask: NDArray[np.bool_]) -> list[int]:
 def colours(pixels: NDArray[Any]) -> int:
     """1 where all channels are equal, else 3."""
     return 1 if (pixels[..., :3] == pixels[..., :1]).all() else 3
+
+
+def hidden(images: Sequence[NDArray[Any]]) -> float:
+    """Of the pixels whose colour differs from the median image's by a third of its contrast, the share whose mean of colours does not."""
+    if colours(images[0]) == 1 or min(one.shape[2] for one in images) < 3:
+        return 0.0
+    stack = np.stack([one[..., :3].astype(np.float64) for one in images])
+    usual = np.median(stack, axis=0)
+    moved = np.abs(stack - usual).max(-1) > CONTRAST * np.subtract(*np.percentile(usual, (99, 1)))
+    seen = np.abs((stack - usual).mean(-1)) > CONTRAST * np.subtract(*np.percentile(usual.mean(-1), (99, 1)))
+    return float((moved & ~seen).sum() / moved.sum()) if moved.any() else 0.0
 
 
 def grey(pixels: NDArray[Any]) -> NDArray[np.float64]:

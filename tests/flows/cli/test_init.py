@@ -83,6 +83,16 @@ def test_own_masks_win_and_json_tells_what_was_found(cli: Cli, tmp_path: Path) -
     assert yaml.safe_load(Path("spots.yaml").read_text())["steps"] == done.json["pipeline"]["steps"]
 
 
+def in_colour(folder: Path) -> None:
+    """Green maps with red defects of the same mean."""
+    for number in range(6):
+        pixels = np.full((48, 48, 3), (0, 150, 30), np.uint8)
+        pixels[:4] = 0
+        if number > 2:
+            pixels[number * 5 : number * 5 + 6, 8:20] = (150, 0, 30)
+        put(folder / ("defect" if number > 2 else "clean") / f"{number}.png", pixels)
+
+
 @pytest.mark.parametrize(
     ("draw", "options", "words"),
     [
@@ -90,6 +100,7 @@ def test_own_masks_win_and_json_tells_what_was_found(cli: Cli, tmp_path: Path) -
         (lambda f: clean_and_defect(f, defect=0), [], "no defect to learn from"),
         (lambda f: clean_and_defect(f, clean=0), [], "--masks FOLDER, or clean images"),
         (lambda f: clean_and_defect(f, defect=1), [], "--test FOLDER"),
+        (in_colour, [], "in colour alone"),
         (clean_and_defect, ["--structure", "free"], "--structure registered"),
         (clean_and_defect, ["--generator", "singan-x"], "--generator singan-x: is no one-shot method"),
         (clean_and_defect, ["--tile", "64"], "--tile 64 does not fit"),
@@ -98,7 +109,20 @@ def test_own_masks_win_and_json_tells_what_was_found(cli: Cli, tmp_path: Path) -
         (lambda f: f.mkdir(), [], "no images"),
         (lambda f: None, [], "does not exist"),
     ],
-    ids=["unregistered", "all clean", "all defect", "one defect", "free", "method", "tile", "generator", "unsorted", "empty", "missing"],
+    ids=[
+        "unregistered",
+        "all clean",
+        "all defect",
+        "one defect",
+        "colour",
+        "free",
+        "method",
+        "tile",
+        "generator",
+        "unsorted",
+        "empty",
+        "missing",
+    ],
 )
 def test_what_is_unsure_is_refused_with_the_option_that_decides(
     cli: Cli, tmp_path: Path, draw: Callable[[Path], Any], options: list[str], words: str
