@@ -98,7 +98,7 @@ def truth(draft: Draft) -> str:
         check_alike(draft)
         draft.say("truth: where an image differs from its own reference. The score says how well the network repeats this rule")
         comment = "masks: where an image differs from its own reference; look at some of them in the report"
-        return draft.add("labelled", "reference-difference.label", comment, {"images": "images"}, **rule(draft))
+        return draft.add("labelled", "reference-difference.label", comment, {"images": "images"})
     if not found.clean and not found.defect:
         raise UserError(
             f"nothing says which of the {found.images} images are clean: give --masks FOLDER, --clean PATTERN and --defect PATTERN, "
@@ -146,12 +146,6 @@ def check_alike(draft: Draft) -> None:
     )
 
 
-def rule(draft: Draft) -> dict[str, int]:
-    """Parameters of labelling where edges lie elsewhere than in the references; what is left then may be thin."""
-    edge = draft.survey.structure.edge if draft.survey.structure is not None else 0
-    return {"edge": edge, "min_circularity": 0} if edge else {}
-
-
 def parted(draft: Draft, own: str) -> tuple[str, str]:
     """The steps to learn from and to score on. Raises UserError where nothing can be held out."""
     found, answer = draft.survey, draft.answers.test
@@ -163,7 +157,7 @@ def parted(draft: Draft, own: str) -> tuple[str, str]:
         test = draft.add("others", found.task, "images that nothing is learned from", **read)
         if own != "images":
             reference = {} if found.references else {"reference": "images"}
-            test = draft.add("others_labelled", "reference-difference.label", "", {"images": test, **reference}, **rule(draft))
+            test = draft.add("others_labelled", "reference-difference.label", "", {"images": test, **reference})
         draft.say(f"score: on the images of {answer}")
         return own, test
     sources = found.defect or found.images

@@ -12,7 +12,6 @@ from skimage.registration import phase_cross_correlation
 
 from fabloom.method.survey import ALIKE, REGISTERED, Structure
 
-from .difference import beyond, blur
 from .lattice import Lattice
 
 Real = NDArray[np.float64]
@@ -26,10 +25,6 @@ REPEATS = 0.95
 """Least correlation of an image with itself after a cyclic shift under which it looks the same."""
 CONTRAST = 0.3
 """Share of a reference's contrast by which a pixel differs; the rule that labels begins there too."""
-JITTER = 0.05
-"""Least share of edge pixels that differ where edges lie elsewhere all over."""
-TOLERANCE = 3
-"""Largest shift of edges that is looked for."""
 ROUND = 512
 """Longest side of images of which cyclic shifts are tried."""
 
@@ -47,8 +42,7 @@ def look(images: Sequence[Real], references: Sequence[Real] | None = None) -> St
     lattice = Lattice.fit(middle(np.median(images, axis=0) if still else images[0]))
     flips = [symmetry(near, typical if still else None, likeness if references is None else None, axis) for axis in (1, 0)]
     repeats = [repeat(np.median(images, axis=0), axis) if still else 0 for axis in (1, 0)]
-    edge = jitter(images, references) if references is not None and likeness is not None and likeness >= ALIKE else 0
-    return Structure(lattice.period, len(lattice.frequencies), likeness, shift, *flips, *repeats, edge)
+    return Structure(lattice.period, len(lattice.frequencies), likeness, shift, *flips, *repeats)
 
 
 def middle(image: Real) -> Real:
@@ -141,22 +135,3 @@ def repeat(image: Real, axis: int) -> int:
     if alike[0] < 0.5:
         return 0
     return next((step for step in range(1, side // 2 + 1) if alike[step::step].min() >= REPEATS), 0)
-
-
-def jitter(images: Sequence[Real], references: Sequence[Real]) -> int:
-    """Pixels, 3 at most, by which edges lie elsewhere than in each image's reference, where they do all over: on one edge pixel of twenty
-    in the median image. It is the least tolerance beyond which one more pixel takes off little: what is left are defects.
-    """
-    moved: list[float] = []
-    left: list[list[float]] = []
-    for image, reference in zip(images, references, strict=True):
-        one, other = blur(middle(image)), blur(middle(reference))
-        threshold = CONTRAST * float(np.subtract(*np.percentile(other, (99, 1))))
-        edges = ndimage.grey_dilation(other, (3, 3)) - ndimage.grey_erosion(other, (3, 3)) > threshold
-        gaps = [np.abs(beyond(one, other, edge)) > threshold for edge in range(TOLERANCE + 2)]
-        moved.append(float(gaps[0][edges].mean()) if edges.any() else 0.0)
-        left.append([float(gap.mean()) for gap in gaps])
-    if np.median(moved) < JITTER:
-        return 0
-    shares = np.mean(left, axis=0)
-    return next((edge for edge in range(TOLERANCE) if shares[edge] <= 1.3 * shares[edge + 1]), TOLERANCE)
