@@ -240,7 +240,8 @@ def sheet(path: Path, store: Any, test: str, model: str, truth: Truth, side: int
             overlaid(plain, found.masks[row : row + 1][0][window] > 0, (255, 40, 40)),
         ]
         rows.append(np.concatenate([np.pad(part, ((2, 2), (2, 2), (0, 0)), constant_values=255) for part in parts], 1))
-    Image.fromarray(np.concatenate(rows)).quantize(64).save(path, optimize=True)
+    # an octree keeps rare colours, which the outlines are
+    Image.fromarray(np.concatenate(rows)).quantize(96, method=Image.Quantize.FASTOCTREE).save(path, optimize=True)
 
 
 def overlaid(plain: NDArray[np.uint8], mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> NDArray[np.uint8]:

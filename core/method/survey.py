@@ -62,6 +62,7 @@ class Survey:
     `sizes` counts images by (height, width), the most frequent first. `clean` and `defect` count images of which that is known; `masks`
     those of which somebody drew where the defects are, and in a set with masks the clean ones; `references` those with a clean picture
     of the same place. `hidden` is the share of the pixels that differ in colour from what is usual there whose grey does not.
+    `spots` is the area in pixels of the largest place in which a clean image differs from the others, 0 where there is none.
     `extent` is the side in pixels that nine of ten drawn defects stay below. `notes` are what a reader must know of the files:
     skipped ones, odd ones.
     """
@@ -80,6 +81,7 @@ class Survey:
     classes: tuple[str, ...] = ()
     extent: int | None = None
     hidden: float = 0.0
+    spots: int = 0
     structure: Structure | None = None
     notes: tuple[str, ...] = ()
 

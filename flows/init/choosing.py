@@ -5,6 +5,7 @@ What is not clear is refused with the option that decides; nothing is guessed.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from fabloom.errors import UserError
@@ -21,6 +22,10 @@ FEW = 100
 """Images to learn from that are varied beforehand where the structure says how."""
 VERDICT = 6
 """Held-out sources below which unet.evaluate gives no verdict."""
+SPOT = 1.5
+"""A defect is so many times larger than the largest place in which clean images differ."""
+SMALL = 6
+"""Pixels of such a place below which the rule that labels leaves it out anyway."""
 HIDDEN = 0.3
 """Largest share of what differs that grey may hide."""
 STEPS = 300
@@ -115,9 +120,13 @@ def truth(draft: Draft) -> str:
             f"all {found.images} images have a defect and none has a mask: give --masks FOLDER, or clean images of the same place"
         )
     check_registered(draft)
-    draft.say("truth: where an image differs from the median of the clean ones. The score says how well the network repeats this rule")
+    rule = {"min_area": math.ceil(SPOT * found.spots), "min_circularity": 0} if found.spots >= SMALL else {}
+    larger = f", in more than {rule['min_area']} px, since clean ones differ in up to {found.spots}" if rule else ""
+    draft.say(
+        f"truth: where an image differs from the median of the clean ones{larger}. The score says how well the network repeats this rule"
+    )
     comment = "masks: where an image differs from the median of the clean ones; look at some of them in the report"
-    return draft.add("labelled", "reference-difference.label", comment, {"images": "images", "reference": "images"})
+    return draft.add("labelled", "reference-difference.label", comment, {"images": "images", "reference": "images"}, **rule)
 
 
 def check_registered(draft: Draft) -> None:

@@ -13,6 +13,8 @@ def found_in_words(found: Survey) -> list[str]:
     lines.append(f"masks: {masks(found)}")
     lines += [f"references: {found.references} images have a clean picture of the same place"] if found.references else []
     lines += structure(found.structure, bool(found.references)) if found.structure else []
+    if found.spots:
+        lines.append(f"clean images differ from each other in places of up to {found.spots} px")
     if found.bits > 8 and "grey_range" not in found.params:
         lines.append("note: grey levels are mapped by percentiles of this set; --load grey_range=[LOW,HIGH] maps later images alike")
     return lines + [f"note: {note}" for note in found.notes]

@@ -12,6 +12,7 @@ from skimage.registration import phase_cross_correlation
 
 from fabloom.method.survey import ALIKE, REGISTERED, Structure
 
+from .difference import blur
 from .lattice import Lattice
 
 Real = NDArray[np.float64]
@@ -25,6 +26,9 @@ REPEATS = 0.95
 """Least correlation of an image with itself after a cyclic shift under which it looks the same."""
 CONTRAST = 0.3
 """Share of a reference's contrast by which a pixel differs; the rule that labels begins there too."""
+PLANE = np.zeros((3, 3, 3), int)
+PLANE[1] = 1
+"""Eight neighbours in the same image of a stack [N,H,W]."""
 ROUND = 512
 """Longest side of images of which cyclic shifts are tried."""
 
@@ -135,3 +139,14 @@ def repeat(image: Real, axis: int) -> int:
     if alike[0] < 0.5:
         return 0
     return next((step for step in range(1, side // 2 + 1) if alike[step::step].min() >= REPEATS), 0)
+
+
+def spots(images: Sequence[Real]) -> int:
+    """Area in pixels of the largest place in which one of some registered clean images differs from their median; 0 for few images."""
+    if len(images) < 3:
+        return 0
+    near = blur(np.stack([middle(image) for image in images]))
+    usual = np.median(near, axis=0)
+    threshold = CONTRAST * float(np.subtract(*np.percentile(usual, (99, 1))))
+    parts, count = ndimage.label(np.abs(near - usual) > threshold, PLANE)
+    return int(np.bincount(parts.ravel(), minlength=count + 1)[1:].max(initial=0))

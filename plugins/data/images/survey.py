@@ -15,7 +15,7 @@ from scipy import ndimage
 from fabloom.errors import DataError, UserError
 from fabloom.kinds.masks import is_defect
 from fabloom.method.survey import Structure, Survey
-from fabloom.plugins.blocks.structure import CONTRAST, look
+from fabloom.plugins.blocks.structure import CONTRAST, look, spots
 
 from .entries import Entry, Scene
 from .layout import find
@@ -25,6 +25,8 @@ from .reading import Header, decode, header, turn
 
 SAMPLE = 16
 """Images whose pixels are looked at, spread over the folder."""
+CLEAN = 48
+"""Clean images that are held against each other."""
 DRAWN = 2000
 """Masks that are looked at."""
 EIGHT = np.ones((3, 3), int)
@@ -45,6 +47,9 @@ def survey(folder: Path, options: Mapping[str, Any]) -> Survey:
     extents = [side for mask in masks.values() for side in sides(mask)]
     domains = [domain(entry, scene, masks.get(row)) for row, entry in enumerate(scene.entries)]
     known = Counter(domains)
+    found = structure([grey(one) for one in pixels], references if len(references) == len(pixels) else None)
+    calm = [row for row, said in enumerate(domains) if said == 0 and files.sizes[row] == common]
+    clean = [grey(files.pixels(calm[at])) for at in spread(len(calm), CLEAN)] if found.registered and not references and not drawn else []
     return Survey(
         task="images.load",
         params={"path": str(folder.absolute()), **settled},
@@ -60,7 +65,8 @@ def survey(folder: Path, options: Mapping[str, Any]) -> Survey:
         classes=scene.classes,
         extent=int(np.ceil(np.quantile(extents, 0.9))) if extents else None,
         hidden=hidden(pixels),
-        structure=structure([grey(one) for one in pixels], references if len(references) == len(pixels) else None),
+        spots=spots(clean),
+        structure=found,
         notes=(*scene.notes, *left_out(scene), *files.masking.notes()),
     )
 

@@ -183,6 +183,20 @@ def test_the_data_bar_is_cut_off_and_a_folder_of_others_is_scored_on(cli: Cli, t
     assert cli("init", tmp_path / "one", "-o", tmp_path / "nowhere" / "p.yaml").code == 2
 
 
+def test_what_clean_images_hold_too_is_no_defect(cli: Cli, tmp_path: Path) -> None:
+    for number in range(12):
+        draw = np.random.default_rng(number)
+        dies = np.where(np.hypot(*(np.mgrid[:16, :16] - 7.5)) < 7.5, 200, 0)
+        dies[tuple(draw.integers(5, 11, (2, 2)))] = 60
+        if number > 5:
+            dies[3:8, 9:13] = 60
+        put(tmp_path / "maps" / ("defect" if number > 5 else "clean") / f"{number}.png", dies.repeat(3, 0).repeat(3, 1).astype(np.uint8))
+    done = cli("init", tmp_path / "maps", "--json")
+    assert done.code == 0, done.err
+    spots, rule = done.json["found"]["spots"], done.json["pipeline"]["steps"]["labelled"]["params"]
+    assert 9 <= spots <= 36 and rule["min_circularity"] == 0 and spots < rule["min_area"] < 180
+
+
 def test_large_frames_are_cut_to_learn_from(cli: Cli, tmp_path: Path) -> None:
     for number in range(4):
         pixels, mask = picture(number, True, seen="spots")
