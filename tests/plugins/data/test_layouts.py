@@ -312,13 +312,14 @@ def test_a_klarf_with_a_stack_of_images(folder: Path, load: Any) -> None:
     [
         ("FileVersion 1 2;\nDefectList\n 1 2;\nEndOfFile;", "before any DefectRecordSpec"),
         ("FileVersion 1 2;\nDefectRecordSpec 2 DEFECTID XREL;\nDefectList\n 1;\nEndOfFile;", "1 values where DefectRecordSpec names 2"),
-        ("FileVersion 1 2;\nDefectRecordSpec 3 DEFECTID IMAGECOUNT IMAGELIST;\nDefectList\n 1 2 5 0;", "fewer than its 2 images"),
+        ("FileVersion 1 2;\nDefectRecordSpec 3 DEFECTID IMAGECOUNT IMAGELIST;\nDefectList\n 1 2 5;EndOfFile;", "fewer than its 2 images"),
         (
             'Record FileRecord "1.8" { List DefectList { Columns 1 { int32 DEFECTID } Data 1 { 1 2; } } }',
             "2 values where its Columns name 1",
         ),
-        ('Record FileRecord "1.8" { Record LotRecord "x" {', "does not hold together"),
-        ('Record FileRecord "1.8" ' + '{ Record A "x" ' * 500, "does not hold together"),
+        ('Record FileRecord "1.8" { Record LotRecord "x" { EndOfFile;', "does not hold together"),
+        ("FileVersion 1 2;\nDefectRecordSpec 1 DEFECTID;\nDefectList\n 1\n 2", "cut off"),
+        ('Record FileRecord "1.8" ' + '{ Record A "x" ' * 500 + "EndOfFile;", "does not hold together"),
         ("FileVersion 3 0;", "no KLARF"),
     ],
 )
@@ -327,3 +328,35 @@ def test_a_klarf_that_does_not_hold_together(folder: Path, content: str, word: s
     with pytest.raises(DataError, match=r"a\.001") as caught:
         read_klarf(folder / "a.001")
     assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "row", ["{i} 2.5 1 {i} 0", "{i} 2.5 1 {i}", "{i} 2.5 1\n {i} 0", "{i} 2.5 2 {i} 0 9 0", "{i} 2.5 2 {i} 9", "{i} 2.5 2\n {i} 0\n 9 0"]
+)
+def test_image_lists_of_klarf_with_and_without_types(folder: Path, row: str) -> None:
+    rows = "\n".join(" " + row.format(i=i) for i in range(3))
+    (folder / "a.001").write_text(
+        f"FileVersion 1 2;\nDefectRecordSpec 4 DEFECTID XREL IMAGECOUNT IMAGELIST;\nTiffFileName a.tif;\nDefectList\n{rows};\nEndOfFile;"
+    )
+    found = read_klarf(folder / "a.001")
+    assert [(d.values["DEFECTID"], d.pictures[0].number, d.pictures[-1].number) for d in found.defects] == [
+        (f"{i}", i, 9 if len(d.pictures) == 2 else i) for i, d in enumerate(found.defects)
+    ]
+    assert len(found.defects) == 3 and {picture.file for d in found.defects for picture in d.pictures} == {"a.tif"}
+    (folder / "b.001").write_text(f"FileVersion 1 2;\nDefectRecordSpec 3 DEFECTID XREL TEST;\nDefectList\n{rows};\nEndOfFile;")
+    if "\n" not in row:
+        with pytest.raises(DataError, match="longer than DefectRecordSpec says"):
+            read_klarf(folder / "b.001")
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.8"])
+def test_what_predict_writes_as_klarf_is_read(folder: Path, version: str) -> None:
+    from fabloom.flows.export.klarf import Klarf, Sheet
+
+    written = Klarf(Sheet(version, 12.5, lot="L 7"), ["bridge", "open"], 1, (40, 60), "2026-03-09T04:05:06Z")
+    written.image("a.png")
+    written.defect([10, 0, 4, 6], 20, 2)
+    written.write(folder / "a.001")
+    found = read_klarf(folder / "a.001")
+    assert (found.version, len(found.defects), found.defects[0].values["CLASSNUMBER"]) == (version, 1, "2")
+    assert found.classes[1] == "bridge" and found.classes[2] == "open" and found.defects[0].pictures == ()

@@ -21,6 +21,12 @@ FILES = {"tifffilename", "filename", "imagefilename"}
 HEAD = re.compile(rb'\s*(?:FileVersion\s+1\s+[12]\s*;|Record\s+FileRecord\s+"1\.8")', re.IGNORECASE)
 
 
+class _First(str):
+    """The first part of a line."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """An image of a defect: the file, where one is named, the number of the image in it, from 1, and its type."""
@@ -57,7 +63,10 @@ def read_klarf(path: Path) -> Klarf:
     content = read_bounded(path)
     if not is_klarf(content[:200]):
         raise DataError(f"{path}: is no KLARF of version 1.1, 1.2 or 1.8")
-    parts = TOKEN.findall(content.decode("utf-8-sig", "replace"))
+    lines = [TOKEN.findall(line) for line in content.decode("utf-8-sig", "replace").splitlines()]
+    parts = [_First(part) if place == 0 else part for line in lines for place, part in enumerate(line)]
+    if "EndOfFile" not in parts[-2:]:
+        raise DataError(f"{path}: is a KLARF that does not end with EndOfFile; was it cut off? Copy it anew")
     try:
         return _Records(parts).read() if parts[0].casefold() == "record" else _statements(parts)
     except (ValueError, IndexError, StopIteration, RuntimeError) as error:
@@ -102,12 +111,13 @@ def _split(parts: list[str]) -> Iterator[list[str]]:
 
 
 def _rows(klarf: Klarf, columns: list[str], parts: list[str], file: str | None) -> str | None:
-    """The defects of a statement, one after the other; lines are not needed, since IMAGECOUNT says how long an image list is."""
+    """The defects of a statement: each begins a line, unless all stand in one, and IMAGECOUNT says how long its image list is."""
     if not columns:
         raise ValueError("a DefectList before any DefectRecordSpec")
     place = 0
     listed = columns[-1] == "IMAGELIST"
     fixed = columns[:-1] if listed else columns
+    lines = [part for part in parts if isinstance(part, _First)]
     while place < len(parts):
         if parts[place].casefold() in FILES:
             file, place = plain(parts[place + 1]), place + 2
@@ -117,17 +127,26 @@ def _rows(klarf: Klarf, columns: list[str], parts: list[str], file: str | None) 
             raise ValueError(f"a defect of {len(values)} values where DefectRecordSpec names {len(fixed)}, at '{parts[place][:40]}'")
         place += len(fixed)
         count = int(float(values.get("IMAGECOUNT", "0"))) if listed else 0
-        numbers = parts[place : place + 2 * count]
-        if len(numbers) < 2 * count or count < 0:
+        width = 1 if _ends(parts, place + count) and not _ends(parts, place + 2 * count) else 2  # some write no type beside a number
+        numbers = parts[place : place + width * count]
+        if len(numbers) < width * count or count < 0:
             raise ValueError(f"defect {values.get('DEFECTID')} has fewer than its {count} images listed")
-        place += 2 * count
+        place += width * count
         if listed and count == 0 and parts[place : place + 1] == ["N"]:
             place += 1
-        pictures = [Picture(file, int(float(plain(n))), plain(kind)) for n, kind in zip(numbers[::2], numbers[1::2], strict=True)]
+        if len(lines) > 1 and not _ends(parts, place):
+            raise ValueError(f"defect {values.get('DEFECTID')} is longer than DefectRecordSpec says, at '{parts[place][:40]}'")
+        kinds = numbers[1::2] if width == 2 else [""] * count
+        pictures = [Picture(file, int(float(plain(n))), plain(kind)) for n, kind in zip(numbers[::width], kinds, strict=True)]
         if not pictures and not listed and file is not None:
             pictures = [Picture(file, None)]
         klarf.defects.append(Defect(values, tuple(pictures)))
     return file
+
+
+def _ends(parts: list[str], place: int) -> bool:
+    """Whether a line begins there, or nothing is left."""
+    return place == len(parts) or (place < len(parts) and isinstance(parts[place], _First))
 
 
 def _lookup(klarf: Klarf, parts: list[str]) -> None:
@@ -244,7 +263,9 @@ class _Records:
             pictures = [self.picture(entry, file) for value in row if isinstance(value, list) for entry in value]
             self.klarf.defects.append(Defect(values, tuple(pictures)))
         elif name in ("classlookuplist", "classlookup") and {"CLASSNUMBER", "CLASSNAME"} <= set(columns):
-            said = dict(zip(columns, row, strict=False))
+            if len(row) != len(columns):
+                raise ValueError(f"a class of {len(row)} values where its Columns name {len(columns)}")
+            said = dict(zip(columns, row, strict=True))
             self.klarf.classes[int(float(plain(str(said["CLASSNUMBER"]))))] = plain(str(said["CLASSNAME"]))
 
     @staticmethod
