@@ -314,7 +314,7 @@ def test_a_klarf_with_a_stack_of_images(folder: Path, load: Any) -> None:
         ("FileVersion 1 2;\nDefectRecordSpec 2 DEFECTID XREL;\nDefectList\n 1;\nEndOfFile;", "1 values where DefectRecordSpec names 2"),
         ("FileVersion 1 2;\nDefectRecordSpec 3 DEFECTID IMAGECOUNT IMAGELIST;\nDefectList\n 1 2 5;EndOfFile;", "fewer than its 2 images"),
         (
-            'Record FileRecord "1.8" { List DefectList { Columns 1 { int32 DEFECTID } Data 1 { 1 2; } } }',
+            'Record FileRecord "1.8" { List DefectList { Columns 1 { int32 DEFECTID } Data 1 { 1 2; } } } EndOfFile;',
             "2 values where its Columns name 1",
         ),
         ('Record FileRecord "1.8" { Record LotRecord "x" { EndOfFile;', "does not hold together"),
