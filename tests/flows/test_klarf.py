@@ -12,7 +12,7 @@ import pytest
 
 from fabloom.errors import UserError
 from fabloom.flows.export.klarf import Die, Klarf, Sheet, plain, read_dies
-from fabloom.plugins.data.images.klarf import read_klarf
+from fabloom.plugins.data.images.annotations.klarf import read_klarf
 
 READ = """
 import json, sys
