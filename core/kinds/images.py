@@ -303,9 +303,12 @@ class ImageSet(Artifact):
         from .portrait import places, statistics
 
         yield Exhibit(samples=self.images, masks=self.masks, section="images")
-        attrs = {name: value for name, value in self.attrs.items() if name != "class_names"}
+        attrs = {name: value for name, value in self.attrs.items() if name not in ("class_names", "source_names")}
         flat = {name: value for name, value in attrs.items() if not isinstance(value, Mapping)}
         told = statistics(self.images, self.masks, self.domain, self.labels, self.class_names)
+        names = self.source_names
+        if names:
+            told["from"] = f"{len(names):,} file{'s' * (len(names) > 1)} or row{'s' * (len(names) > 1)}, as {names[0]}"
         yield Exhibit(facts=told | flat, section="images")
         for name, value in attrs.items():
             if isinstance(value, Mapping):
