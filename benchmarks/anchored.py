@@ -1,10 +1,10 @@
-"""Anchored to the clean image: does the structure stay, do defects move, and what does an anchor that has no copies learn by heart?
+"""Anchored to the clean image: does the structure stay, do defects move, and what do copies add whose defect lies elsewhere?
 
     FABLOOM_DATA_DIR=... python benchmarks/anchored.py board --store STORE [--seed 7] [--steps 600] [--width 64]
     python benchmarks/anchored.py holes --store STORE
 
 `board` is a 96 x 96 cut of a template and test pair of DeepPCB around a spur; `holes` are simulated: pitch 16, one missing. Arms:
-`reference` (the default with `anchor: reference`), `by heart` (the same without copies whose defect lies elsewhere), and the
+`reference` (the default with `anchor: reference`), `no copies` (the same without copies whose defect lies elsewhere), and the
 controls `lattice` (holes) and `none`. A sample counts as
 
 * shifted where a tile of 32 x 32, pixels that are labelled left out, fits the clean image better when it is moved by more than a
@@ -42,7 +42,7 @@ FLAT = 0.005
 """Share of the clean image's variance below which a tile shows nothing that could move."""
 ARMS: Mapping[str, Mapping[str, Any]] = {
     "reference": {"anchor": "reference"},
-    "by heart": {"anchor": "reference", "copies": 0},
+    "no copies": {"anchor": "reference", "copies": 0},
     "lattice": {"anchor": "lattice"},
     "none": {"anchor": "none"},
 }
@@ -69,8 +69,8 @@ def holes(seed: int) -> tuple[Pixels, Pixels]:
 
 
 CASES: Mapping[str, tuple[Callable[[int], tuple[Pixels, Pixels]], tuple[str, ...]]] = {
-    "board": (board, ("reference", "by heart", "none")),
-    "holes": (holes, ("reference", "by heart", "lattice", "none")),
+    "board": (board, ("reference", "no copies", "none")),
+    "holes": (holes, ("reference", "no copies", "lattice", "none")),
 }
 
 

@@ -1,6 +1,6 @@
 """Training images whose defect lies elsewhere: what the one image differs by from its clean one, put on other places of it.
 
-A network that is shown the clean image would otherwise learn by heart where the one image has its defect.
+A network that is shown the clean image can otherwise learn by heart where the one image has its defect.
 """
 
 from __future__ import annotations
