@@ -63,7 +63,8 @@ class Sheet:
                 if not isinstance(changes[name], str) and not 0 < changes[name] < math.inf:
                     raise ValueError
             except ValueError:
-                raise UserError(f"--klarf-field: '{value}' is no positive {'whole number' if name == 'slot' else 'number'} for {name}") from None
+                kind = "whole number" if name == "slot" else "number"
+                raise UserError(f"--klarf-field: '{value}' is no positive {kind} for {name}") from None
         return replace(self, **changes)
 
 
