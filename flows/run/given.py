@@ -56,8 +56,8 @@ def stored_inputs(content: Mapping[str, Any], store: Store) -> dict[str, Any]:
     if not isinstance(steps, Mapping):
         return dict(content)
     for name, step in steps.items():
-        inputs = step.get("inputs") if isinstance(step, Mapping) and isinstance(step.get("inputs"), Mapping) else {}
-        stored = {port: named(name, port, source) for port, source in inputs.items()}
+        asked = step.get("inputs") if isinstance(step, Mapping) else None
+        stored = {port: named(name, port, source) for port, source in asked.items()} if isinstance(asked, Mapping) else {}
         made[name] = {**step, "inputs": stored} if stored else step
     return {**content, "steps": made}
 
