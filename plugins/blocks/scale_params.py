@@ -112,8 +112,8 @@ class ScaleTraining(Params):
     copies: int | None = Field(
         None,
         ge=0,
-        description="with a reference: copies of the image to train on beside it, in which its defect lies elsewhere; 0: none, and the "
-        "defect stays near its place more often; null: 64, fewer where they hold more than 4 million pixels, 8 at least",
+        description="with a reference: copies of the image to train on beside it, in which its defect lies elsewhere; 0: none; "
+        "null: 64, fewer where they hold more than 4 million pixels, 8 at least",
     )
     defects: float = Field(
         2.0,
