@@ -44,9 +44,9 @@ def look(images: Sequence[Real], references: Sequence[Real] | None = None) -> St
     still = likeness is not None and likeness >= ALIKE and shift is not None and shift <= REGISTERED and references is None
     typical = np.median(near, axis=0) if still else near[0]
     lattice = Lattice.fit(middle(np.median(images, axis=0) if still else images[0]))
-    mirror_x, mirror_y = (symmetry(near, typical if still else None, likeness if references is None else None, axis) for axis in (1, 0))
-    repeat_x, repeat_y = (repeat(np.median(images, axis=0), axis) if still else 0 for axis in (1, 0))
-    return Structure(lattice.period, len(lattice.frequencies), likeness, shift, mirror_x, mirror_y, repeat_x, repeat_y)
+    across, down = (symmetry(near, typical if still else None, likeness if references is None else None, axis) for axis in (1, 0))
+    step_x, step_y = (repeat(np.median(images, axis=0), axis) if still else 0 for axis in (1, 0))
+    return Structure(lattice.period, len(lattice.frequencies), likeness, shift, across, down, step_x, step_y)
 
 
 def middle(image: Real) -> Real:
