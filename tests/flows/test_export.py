@@ -505,7 +505,7 @@ def test_the_names_of_a_methods_networks_stay_in_the_folder(
 @pytest.mark.parametrize(
     ("name", "fits", "wrong"),
     [
-        ("images", "png, coco, imagefolder, predictions, zarr", "onnx"), ("ddpm", "safetensors, diffusers, onnx, torch-export, zarr", "png"),
+        ("images", "png, coco, imagefolder, predictions, zarr", "onnx"), ("ddpm", "safetensors, diffusers, onnx, torch-export, segmenter, zarr", "png"),
         ("report", "json, zarr", "coco"), ("offline", "zarr", "png"),
     ],
 )  # fmt: skip
