@@ -22,7 +22,8 @@ class Structure:
     two images after the shift that aligns them best, `shift` the median of that shift in pixels; for images with a reference of their
     own both are to that reference. None where there is nothing to compare. `flip_x` and `flip_y` are what is left of the likeness when
     one is mirrored left-right or top-bottom (1: looks the same). `repeat_x` and `repeat_y` are the smallest cyclic shifts in pixels
-    under which registered images look the same, 0 for none.
+    under which registered images look the same, 0 for none. `edge` is by how many pixels edges lie elsewhere than in the images' own
+    references all over, 0 where they do not.
     """
 
     period: float | None
@@ -33,6 +34,7 @@ class Structure:
     flip_y: float
     repeat_x: int = 0
     repeat_y: int = 0
+    edge: int = 0
 
     @property
     def registered(self) -> bool:

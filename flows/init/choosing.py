@@ -103,7 +103,7 @@ def truth(draft: Draft) -> str:
         check_alike(draft)
         draft.say("truth: where an image differs from its own reference. The score says how well the network repeats this rule")
         comment = "masks: where an image differs from its own reference; look at some of them in the report"
-        return draft.add("labelled", "reference-difference.label", comment, {"images": "images"})
+        return draft.add("labelled", "reference-difference.label", comment, {"images": "images"}, **wandering(draft))
     if not found.clean and not found.defect:
         raise UserError(
             f"nothing says which of the {found.images} images are clean: give --masks FOLDER, --clean PATTERN and --defect PATTERN, "
@@ -120,7 +120,7 @@ def truth(draft: Draft) -> str:
             f"all {found.images} images have a defect and none has a mask: give --masks FOLDER, or clean images of the same place"
         )
     check_registered(draft)
-    rule = {"min_area": math.ceil(SPOT * found.spots), "min_circularity": 0} if found.spots >= SMALL else {}
+    rule: dict[str, Any] = {"min_area": math.ceil(SPOT * found.spots), "min_circularity": 0} if found.spots >= SMALL else {}
     larger = f", in more than {rule['min_area']} px, since clean ones differ in up to {found.spots}" if rule else ""
     draft.say(
         f"truth: where an image differs from the median of the clean ones{larger}. The score says how well the network repeats this rule"
@@ -155,6 +155,12 @@ def check_alike(draft: Draft) -> None:
     )
 
 
+def wandering(draft: Draft) -> dict[str, Any]:
+    """Parameters of labelling where edges lie elsewhere than in the references all over: three deviations reach as far as they do."""
+    edge = draft.survey.structure.edge if draft.survey.structure is not None else 0
+    return {"jitter": round(edge / 3, 2), "min_circularity": 0} if edge else {}
+
+
 def parted(draft: Draft, own: str) -> tuple[str, str]:
     """The steps to learn from and to score on. Raises UserError where nothing can be held out."""
     found, answer = draft.survey, draft.answers.test
@@ -166,7 +172,9 @@ def parted(draft: Draft, own: str) -> tuple[str, str]:
         test = draft.add("others", found.task, "images that nothing is learned from", **read)
         if own != "images":
             reference = {} if found.references else {"reference": "images"}
-            test = draft.add("others_labelled", "reference-difference.label", "", {"images": test, **reference})
+            test = draft.add(
+                "others_labelled", "reference-difference.label", "", {"images": test, **reference}, **draft.steps[own].get("params", {})
+            )
         draft.say(f"score: on the images of {answer}")
         return own, test
     sources = found.defect or found.images

@@ -59,6 +59,8 @@ def structure(seen: Structure, references: bool) -> list[str]:
         lines.append(f"registered: no, the same structure shifted by {seen.shift:.0f} px (correlation {seen.likeness:.2f} once aligned)")
     else:
         lines.append(f"registered: no, the images show other places than {other} (correlation {seen.likeness:.2f})")
+    if seen.edge:
+        lines.append(f"edges: lie up to {seen.edge} px elsewhere than in the references all over, which is no defect")
     same = [name for name, may in (("left-right", seen.mirrors_x), ("top-bottom", seen.mirrors_y)) if may]
     lines.append(f"symmetry: looks the same mirrored {' and '.join(same)}" if same else "symmetry: looks otherwise when mirrored")
     return lines

@@ -26,6 +26,10 @@ REPEATS = 0.95
 """Least correlation of an image with itself after a cyclic shift under which it looks the same."""
 CONTRAST = 0.3
 """Share of a reference's contrast by which a pixel differs; the rule that labels begins there too."""
+WANDERING = 0.05
+"""Least share of edge pixels that differ where edges lie elsewhere all over."""
+REACH = 3
+"""Largest way of edges that is looked for."""
 PLANE = np.zeros((3, 3, 3), int)
 PLANE[1] = 1
 """Eight neighbours in the same image of a stack [N,H,W]."""
@@ -46,7 +50,8 @@ def look(images: Sequence[Real], references: Sequence[Real] | None = None) -> St
     lattice = Lattice.fit(middle(np.median(images, axis=0) if still else images[0]))
     across, down = (symmetry(near, typical if still else None, likeness if references is None else None, axis) for axis in (1, 0))
     step_x, step_y = (repeat(np.median(images, axis=0), axis) if still else 0 for axis in (1, 0))
-    return Structure(lattice.period, len(lattice.frequencies), likeness, shift, across, down, step_x, step_y)
+    edge = wander(images, references) if references is not None and likeness is not None and likeness >= ALIKE else 0
+    return Structure(lattice.period, len(lattice.frequencies), likeness, shift, across, down, step_x, step_y, edge)
 
 
 def middle(image: Real) -> Real:
@@ -150,3 +155,23 @@ def spots(images: Sequence[Real]) -> int:
     threshold = CONTRAST * float(np.subtract(*np.percentile(usual, (99, 1))))
     parts, count = ndimage.label(np.abs(near - usual) > threshold, PLANE)
     return int(np.bincount(parts.ravel(), minlength=count + 1)[1:].max(initial=0))
+
+
+def wander(images: Sequence[Real], references: Sequence[Real]) -> int:
+    """Pixels, 3 at most, by which edges lie elsewhere than in the references, where one edge pixel of twenty does in the median image.
+
+    It is the least reach beyond which one more pixel takes off little: what is left are defects.
+    """
+    moved, left = [], []
+    for image, reference in zip(images, references, strict=True):
+        one, other = blur(middle(image)), blur(middle(reference))
+        threshold = CONTRAST * float(np.subtract(*np.percentile(other, (99, 1))))
+        around = [(ndimage.grey_erosion(other, (n, n)), ndimage.grey_dilation(other, (n, n))) for n in range(1, 2 * REACH + 4, 2)]
+        gaps = [np.abs(one - np.clip(one, low, high)) > threshold for low, high in around]
+        edges = around[1][1] - around[1][0] > threshold
+        moved.append(float(gaps[0][edges].mean()) if edges.any() else 0.0)
+        left.append([float(gap.mean()) for gap in gaps])
+    shares = np.mean(left, axis=0)
+    if np.median(moved) < WANDERING:
+        return 0
+    return next((edge for edge in range(REACH) if shares[edge] <= 1.3 * shares[edge + 1]), REACH)

@@ -84,3 +84,23 @@ def test_images_are_held_against_their_own_references() -> None:
 def test_one_image_is_compared_with_nothing() -> None:
     found = look(noisy(HOLES, count=1))
     assert found.likeness is None and not found.registered and found.directions == 2
+
+
+def board(seed: int, wander: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(image, reference): bars whose edges lie up to `wander` px elsewhere in the image, which has bright spots besides."""
+    draw, reference = np.random.default_rng(seed), np.zeros((96, 96))
+    image = reference.copy()
+    for left in (10, 40, 70):
+        reference[:, left : left + 14] = 200
+        for row in range(0, 96, 4):
+            one, other = draw.integers(-wander, wander + 1, 2)
+            image[row : row + 4, left + one : left + 14 + other] = 200
+    for y, x in draw.integers(0, 90, (2, 2)):
+        image[y : y + 5, 26 + x % 8 : 31 + x % 8] = 200
+    return image, reference
+
+
+def test_edges_that_wander_all_over_are_told_from_defects() -> None:
+    for way, wanted in ((0, {0}), (3, {2, 3})):
+        images, references = zip(*(board(seed, way) for seed in range(6)), strict=True)
+        assert look(images, references).edge in wanted, way
