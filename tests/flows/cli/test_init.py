@@ -66,7 +66,12 @@ def test_registered_images_are_labelled_by_difference_and_the_file_runs(cli: Cli
     assert steps["train"]["params"] == {"part": "train"} and steps["test"]["params"] == {"part": "test"}
     assert {name: steps["varied"]["params"][f"{name}_step"] for name in ("shift_x", "shift_y")} == {"shift_x": 12, "shift_y": 12}
     assert steps["segmenter"]["params"]["augment"]["flip_x"] is True and "generator" not in steps
-    quick = ["steps.segmenter.params.steps=40", "steps.segmenter.params.batch=8", "steps.report.params.resamples=100"]
+    quick = [
+        "steps.segmenter.params.steps=6",
+        "steps.segmenter.params.batch=4",
+        "steps.varied.params.count=48",
+        "steps.report.params.resamples=100",
+    ]
     ran = cli("run", "pipeline.yaml", "--engine", "inline", "--json", *(word for one in quick for word in ("--set", one)))
     assert ran.code == 0, ran.err
     assert Path(ran.json["report_path"]).is_file()
