@@ -53,7 +53,7 @@ def run(cli: Cli, place: Path) -> Run:
 
     def go(sets: dict[str, dict[str, Any]], code: int = 0, **more: Any) -> Any:
         steps = {name: {"task": "deeppcb.load", "params": params} for name, params in sets.items()} | more
-        (place / "boards.yaml").write_text(yaml.safe_dump({"name": "boards", "seed": 3, "steps": steps}, sort_keys=False))
+        (place / "boards.yaml").write_text(yaml.safe_dump({"name": "cut", "seed": 3, "steps": steps}, sort_keys=False))
         done = cli("run", "boards.yaml", "--engine", "inline", "--json")
         assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
         return json.loads(done.stdout) if done.stdout else done.stderr
