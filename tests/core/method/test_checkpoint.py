@@ -156,7 +156,7 @@ def execute(registry: Registry, store: LocalStore, **more: Any) -> StepResult:
 
 def stopped(registry: Registry, store: LocalStore) -> list[Path]:
     """The checkpoints of a walk that was stopped half way, and one earlier, the newest last."""
-    for most in (4, 3):
+    for most in (6, 5):
         polls = iter(range(100))
         result = execute(registry, store, stop=lambda most=most, polls=polls: next(polls) == most)
         assert result.exit_code == 130
@@ -187,7 +187,7 @@ def test_after_one_was_left_out_the_two_newest_sound_ones_are_kept(registry: Reg
     first, second = stopped(registry, store)
     second.write_bytes(b"damaged")
     polls = iter(range(100))
-    stop = execute(registry, store, stop=lambda: next(polls) == 1)
+    stop = execute(registry, store, stop=lambda: next(polls) == 3)
     assert stop.exit_code == 130
     kept = saved(store.work(stop.key), "main")
     assert kept[0] == first and len(kept) == 2 and [read(path)["step"] for path in kept] == [5, 7]
@@ -255,7 +255,7 @@ def test_a_sound_checkpoint_that_does_not_fit_changes_nothing_and_the_loop_begin
     monkeypatch.setattr(Fussy, "version", 2)
     events: list[dict[str, Any]] = []
     polls = iter(range(100))
-    early = execute(fussy, store, emit=events.append, stop=lambda: next(polls) == 0)
+    early = execute(fussy, store, emit=events.append, stop=lambda: next(polls) == 2)
     told = [event["message"] for event in events if event["event"] == "log"]
     assert sum("does not fit and is set aside: ValueError: written by version 1" in line for line in told) == 2
     assert "beginning 'main' anew: none of its 2 checkpoints can be gone on from" in told

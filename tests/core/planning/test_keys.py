@@ -134,7 +134,7 @@ def test_defaults_are_filled_in_and_nesting_is_kept() -> None:
     assert canonical_params(deep, never)["named"]["a"]["rate"] == 3.0
 
 
-@pytest.mark.parametrize("bad", [{"inner": {"rate": float("nan")}}, {"inner": {"rte": 1}}, {"folder": ""}, {"folder": 3}, {"mode": "x"}])
+@pytest.mark.parametrize("bad", [{"inner": {"rate": float("nan")}}, {"inner": {"rte": 1}}, {"folder": ""}, {"folder": 3.5}, {"mode": "x"}])
 def test_bad_parameters_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Outer.model_validate(bad)
