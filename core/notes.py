@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fabloom.durable import write_durably
+from fabloom.durable import write_durably, write_whole
 from fabloom.hashing import blake, canonical_json
 from fabloom.regular import read_regular
 
@@ -15,10 +15,13 @@ LARGEST = 1 << 16
 """Bytes; a note is a few lines."""
 
 
-def write_note(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace `path` durably. Raises OSError where that cannot be done; nothing half-written is left."""
-    body = {**content, "self": blake(canonical_json(content))}
-    write_durably(path, canonical_json(body))
+def write_note(path: Path, content: Mapping[str, Any], *, lasting: bool = True) -> None:
+    """Replace `path` durably, or where it need not be `lasting` without waiting for the disk: one that a power cut tore reads as none.
+
+    Raises OSError where that cannot be done; nothing half-written is left.
+    """
+    body = canonical_json({**content, "self": blake(canonical_json(content))})
+    (write_durably if lasting else write_whole)(path, body)
 
 
 def read_note(path: Path) -> dict[str, Any] | None:

@@ -72,7 +72,7 @@ def _note(step: PlannedStep, store: Store, **end: str) -> None:
     work = store.work(step.key)
     if work.is_dir():
         with contextlib.suppress(OSError):
-            write_note(work / STEP, {"step": step.name, "pipeline": step.pipeline, "task": step.task, **end})
+            write_note(work / STEP, {"step": step.name, "pipeline": step.pipeline, "task": step.task, **end}, lasting=False)
 
 
 def _run(step: PlannedStep, store: Store, options: Options, emit: Emit, stop: Callable[[], bool]) -> StepResult:

@@ -200,7 +200,7 @@ def broken(module: Any, name: str, at: int, monkeypatch: pytest.MonkeyPatch, err
 
 STAGES = [
     (os, "fsync", 1), (os, "fsync", 3), (os, "fsync", 5), (os, "fsync", 8), (staging, "write_shard", 2), (staging, "create_array", 2),
-    (staging, "create_group", 1), (staging, "write_manifest", 1), (manifest, "write_durably", 1), (Path, "replace", 1), (Path, "rename", 1),
+    (staging, "create_group", 1), (staging, "write_manifest", 1), (manifest, "write_durably", 1), (Path, "replace", 2), (Path, "rename", 1),
     (staging, "sync_folders", 1), (staging, "tree_digest", 1),
 ]  # fmt: skip
 
