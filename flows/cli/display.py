@@ -66,6 +66,7 @@ class LiveDisplay:
 
         self._console = console or Console(file=cast("IO[str]", Lasting(sys.stderr)), highlight=False)
         self._lines: dict[str, Line] = {}
+        self._logged: set[str] = set()
         self._lock = threading.RLock()
         self._live: Live | None = None
 
@@ -90,7 +91,7 @@ class LiveDisplay:
             if kind not in ("started", "progress", "log", "finished"):
                 return
             if kind == "log":
-                self._say(f"{name}: {event['message']}" if name else str(event["message"]), "dim")
+                self._tell_log(name, str(event["message"]))
                 return
             known = name in self._lines
             now = time.monotonic()
@@ -105,6 +106,12 @@ class LiveDisplay:
                 line.began, line.progress = now, None  # before it, something may have been fetched for the step
                 if self._live is None:
                     self._say(f"{name}: started on {event.get('device', 'this machine')}")
+
+    def _tell_log(self, name: str, message: str) -> None:
+        """A line that any step has said already is not said again: what is so of the machine is so of every step."""
+        if message not in self._logged:
+            self._logged.add(message)
+            self._say(f"{name}: {message}" if name else message, "dim")
 
     def _finish(self, line: Line, result: dict[str, Any], known: bool) -> None:
         line.task, line.status, line.progress = str(result["task"]), StepResult(**result).outcome, None
@@ -160,8 +167,8 @@ class LiveDisplay:
             )  # fmt: skip
         return grid
 
-    def summary(self, results: Sequence[StepResult], report_path: Path | None) -> None:
-        """Steps with status, seconds and short key; failures in full and what to do next; the path of the report."""
+    def summary(self, results: Sequence[StepResult], report_path: Path | None, closing: Sequence[str] = ()) -> None:
+        """Steps with status, seconds and short key; failures in full and what to do next; the path of the report; last lines."""
         from rich.table import Table
         from rich.text import Text
 
@@ -190,6 +197,8 @@ class LiveDisplay:
         if report_path is not None:
             self._say("")
             self._say(f"Report: {report_path}", "bold")
+        for line in closing:
+            self._say(printable(line))
 
 
 def describe(progress: Event) -> tuple[str, str]:

@@ -33,7 +33,9 @@ def init(
     ] = None,
     load: Annotated[
         list[str] | None,
-        typer.Option("--load", metavar="NAME=VALUE", help="Any other parameter of the task that loads, as in crop_bottom=60. Repeatable."),
+        typer.Option(
+            "--load", metavar="NAME=VALUE", help="Any other parameter of images.load: crop_bottom=60, 'grey_range=[0, 4095]'. Repeatable."
+        ),
     ] = None,
     structure: Annotated[
         Literal["registered", "free"] | None,
@@ -64,6 +66,8 @@ def init(
     from fabloom.flows.init.writing import check_free, content, write
 
     path = Path(out)
+    if not Path(folder).exists():
+        raise UserError(f"'{folder}' does not exist. Give the folder of your images, or one image file.")
     check_free(path)
     given: dict[str, Any] = {"layout": layout, "masks": masks and str(Path(masks).absolute()), "clean": clean, "defect": defect}
     given |= dict(parameter(word) for word in load or [])

@@ -115,7 +115,9 @@ def display(json_: bool) -> AbstractContextManager[LiveDisplay | None]:
 def conclude(result: RunResult, live: LiveDisplay | None, page: Path | None) -> None:
     """The end of a run on its display; without one the failures, a line each on stderr."""
     if live is not None:
-        live.summary(result.steps, page)
+        from .closing import closing
+
+        live.summary(result.steps, page, closing(result))
         return
     for step in result.steps:
         if step.status == "failed":

@@ -28,7 +28,7 @@ SMALL = 6
 """Pixels of such a place below which the rule that labels leaves it out anyway."""
 HIDDEN = 0.3
 """Largest share of what differs that grey may hide."""
-STEPS = 300
+STEPS = 600
 PIXELS = 1 << 17
 """Of a training batch."""
 MEGAPIXEL_SECONDS = 3.0

@@ -52,6 +52,17 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+def test_what_one_step_said_is_not_said_again_by_the_next() -> None:
+    console = recorded(terminal=False)
+    with LiveDisplay(console) as live:
+        for step in ("teacher", "student"):
+            live.emit({"event": "log", "step": step, "message": "other work keeps 1 core busy"})
+            live.emit({"event": "log", "step": step, "message": f"{step} of its own"})
+    assert text(console).splitlines() == [
+        "teacher: other work keeps 1 core busy", "teacher: teacher of its own", "student: student of its own",
+    ]  # fmt: skip
+
+
 def test_plain_lines_stay_few(clocked: list[float]) -> None:
     console = recorded(terminal=False)
     with LiveDisplay(console) as live:

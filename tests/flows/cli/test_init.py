@@ -75,6 +75,15 @@ def test_registered_images_are_labelled_by_difference_and_the_file_runs(cli: Cli
     ran = cli("run", "pipeline.yaml", "--engine", "inline", "--json", *(word for one in quick for word in ("--set", one)))
     assert ran.code == 0, ran.err
     assert Path(ran.json["report_path"]).is_file()
+    again = cli("run", "pipeline.yaml", "--engine", "inline", *(word for one in quick for word in ("--set", one)))
+    trained = ran.json["steps"]["segmenter"]["key"]
+    assert f"Next: fabloom predict {trained[:12]} FOLDER" in again.err and "IoU" in again.err.partition("Report: ")[2]
+
+
+def test_a_folder_that_is_not_there_is_told_before_the_file_that_is(cli: Cli) -> None:
+    Path("pipeline.yaml").touch()
+    done = cli("init", "nowhere")
+    assert done.code == 2 and "'nowhere' does not exist" in done.err
 
 
 def test_own_masks_win_and_json_tells_what_was_found(cli: Cli, tmp_path: Path) -> None:
