@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 PARITY = 1e-4
 """Largest deviation of the graphs from the model, in probability."""
+USAGE = "python example.py OUT IMAGE...: masks of images of 8 bits, in the folder OUT"
 FILES = {"onnx": "segmenter.onnx", "torch_export": "segmenter.pt2"}
-EXAMPLE = '''"""Masks of images: python example.py IMAGE... needs onnxruntime, numpy and pillow alone."""
+EXAMPLE = '''"""Masks of images of 8 bits: python example.py OUT IMAGE... needs onnxruntime, numpy and pillow alone."""
 import json
 import os
 import sys
@@ -30,13 +31,28 @@ from PIL import Image
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
+
+def refuse(why):
+    print(f"example.py: {why}", file=sys.stderr)
+    sys.exit(2)
+
+
+out, names = Path("".join(sys.argv[1:2])), [Path(name) for name in sys.argv[2:]]
+masks = [out / f"{name.stem}.png" for name in names]
+if not names or out.is_file() or out.resolve() in {name.resolve().parent for name in names} or len({*masks}) < len(masks):
+    refuse("give OUT IMAGE...: a folder for the masks that holds none of the images, then images of different names")
+for name in names:
+    with Image.open(name) as image:
+        if image.mode[0] in "IF" or ";16" in str(image.tile):
+            refuse(f"{name} has more than 8 bits; map its grey levels to 0 to 255 first, as those of the training images were")
 here = Path(__file__).parent
 card = json.loads((here / "card.json").read_text(encoding="utf-8"))
 session = onnxruntime.InferenceSession(here / card["files"]["onnx"], providers=["CPUExecutionProvider"])
-for name in sys.argv[1:]:
+out.mkdir(parents=True, exist_ok=True)
+for name, path in zip(names, masks):
     pixels = np.atleast_3d(np.asarray(Image.open(name).convert("L" if card["channels"] == 1 else "RGB")))
     probability, mask = session.run(None, {"image": pixels.transpose(2, 0, 1)[None]})
-    Image.fromarray(mask[0] * (255 if len(card["classes"]) == 2 else 1)).save(f"{name}.mask.png")
+    Image.fromarray(mask[0] * (255 if len(card["classes"]) == 2 else 1)).save(path)
     print(f"{name}: {(mask > 0).sum()} defect pixels, largest probability {probability.max():.4f}")
 '''
 
@@ -60,7 +76,7 @@ def segmenter(job: Export) -> Callable[[Path], None]:
             for (kind, file), save in zip(FILES.items(), (save_onnx, save_torch), strict=True):
                 found[kind] = compare(name, network, save(network, folder / file), PARITY)
                 bar.advance()
-        card = {**(network.card or {}), **described(network), "files": FILES, "opset": OPSET, "largest_difference": found}
+        card = {**(network.card or {}), **described(network), "files": FILES, "usage": USAGE, "opset": OPSET, "largest_difference": found}
         (folder / "card.json").write_text(json.dumps(card | origin(job), indent=2, ensure_ascii=False), encoding="utf-8")
         (folder / "example.py").write_text(EXAMPLE, encoding="utf-8")
 

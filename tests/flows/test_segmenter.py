@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -138,28 +139,64 @@ def test_openvino_gives_the_masks_of_predict(shipped: Shipped) -> None:
     agrees(shipped, [found[0], found[1]], images)
 
 
+def example(shipped: Shipped, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it where every library but its own three refuses to be imported."""
+    (folder / "none").mkdir(exist_ok=True)
+    for name in ("fabloom", "torch", "torchvision", "scipy", "skimage", "onnx", "pydantic", "zarr"):
+        (folder / "none" / f"{name}.py").write_text(f"raise ImportError('{name} is not to be used')")
+    command = [sys.executable, str(shipped.folder / "example.py"), *arguments]
+    env = {**os.environ, "PYTHONPATH": str(folder / "none")}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
 def test_the_example_needs_onnxruntime_numpy_and_pillow_alone(shipped: Shipped, tmp_path: Path) -> None:
-    """Run where every other library refuses to be imported."""
     images = shipped.images(ODD[0])
     Image.fromarray(images.images[1][0]).save(tmp_path / "wafer 1.png")
-    for name in ("fabloom", "torch", "torchvision", "scipy", "skimage", "onnx", "pydantic", "zarr"):
-        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is not to be used')")
-    command = [sys.executable, str(shipped.folder / "example.py"), "wafer 1.png"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
-    )
+    done = example(shipped, tmp_path, "deep/masks", "wafer 1.png")
     assert done.returncode == 0, done.stderr
-    mask = np.asarray(Image.open(tmp_path / "wafer 1.png.mask.png"))
+    assert [path.name for path in (tmp_path / "deep" / "masks").iterdir()] == ["wafer 1.png"]
+    mask = np.asarray(Image.open(tmp_path / "deep" / "masks" / "wafer 1.png"))
     assert mask.shape == ODD[0] and set(np.unique(mask)) <= {0, 1, 2}
     assert f"{(mask > 0).sum()} defect pixels" in done.stdout
     assert f"{shipped.probability(np.asarray(images.images[1:2])).max():.3f}"[:-1] in done.stdout
-    assert len([line for line in EXAMPLE.splitlines() if line.strip()]) <= 20
+    assert len([line for line in EXAMPLE.splitlines() if line.strip()]) <= 30
+
+
+def test_the_example_refuses_what_it_would_get_wrong(shipped: Shipped, tmp_path: Path) -> None:
+    """In one line, before anything is written; 8 bits of the same picture, in grey or colour, are taken."""
+    ramp = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(ramp.astype(np.uint8)).save(tmp_path / "grey.png")
+    Image.fromarray(np.stack([ramp] * 3, 2).astype(np.uint8)).save(tmp_path / "colour.tif")
+    Image.fromarray(ramp * 200).save(tmp_path / "deep.png")
+    Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "real.tif")
+    tifffile.imwrite(tmp_path / "deep colour.tif", np.stack([ramp * 200] * 3, 2), photometric="rgb")
+    (tmp_path / "other").mkdir()
+    Image.fromarray(ramp.astype(np.uint8)).save(tmp_path / "other" / "grey.png")
+    before = sorted(tmp_path.rglob("*.*"))
+    for word, arguments in [
+        ("deep.png has more than 8 bits", ("out", "grey.png", "deep.png")),
+        ("real.tif has more than 8 bits", ("out", "real.tif")),
+        ("deep colour.tif has more than 8 bits", ("out", "deep colour.tif")),
+        ("OUT IMAGE", (".", "grey.png")),
+        ("OUT IMAGE", ("other/..", "other/grey.png", "grey.png")),
+        ("OUT IMAGE", ("out", "grey.png", "other/grey.png")),
+        ("OUT IMAGE", ("grey.png", "colour.tif")),
+        ("OUT IMAGE", ("grey.png",)),
+        ("OUT IMAGE", ()),
+    ]:
+        done = example(shipped, tmp_path, *arguments)
+        assert done.returncode == 2 and word in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+        assert not done.stdout and not (tmp_path / "out").exists()
+    assert [path for path in sorted(tmp_path.rglob("*.*")) if path.parent.name != "none"] == before
+    done = example(shipped, tmp_path, "out", "grey.png", "colour.tif")
+    assert done.returncode == 0 and {path.name for path in (tmp_path / "out").iterdir()} == {"grey.png", "colour.png"}, done.stderr
 
 
 def test_the_card_says_what_it_is(shipped: Shipped) -> None:
     card, config = shipped.card, shipped.model.config
     assert card["classes"] == ["clean", "bright", "dark"] and card["threshold"] == config["threshold"] and card["trainings"] == 2
     assert card["threshold_choice"] == config["threshold_choice"] and card["model"]["key"] == shipped.model.key
+    assert "OUT IMAGE" in card["usage"] and card["usage"].split(":")[0] in EXAMPLE
     assert card["training"]["task"] == "unet.train" and card["licence"] == "" and card["versions"]["torch"]
     assert [entry["shape"] for entry in card["inputs"]] == [["batch", 1, "height", "width"]]
     assert [entry["dtype"] for entry in card["inputs"]] == ["uint8"] and max(card["largest_difference"].values()) < PARITY
