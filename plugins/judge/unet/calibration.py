@@ -22,6 +22,7 @@ from .params import MIN_AREA
 
 PLAIN = 0.5
 """The threshold where none can be chosen."""
+USUAL = "the usual one"
 GRID = np.round(1 / (1 + np.exp(-np.linspace(-6, 6, 121))), 4)
 """Thresholds that are tried: even steps of the logit, 0.0025 to 0.9975, 0.5 in the middle."""
 STEPS = np.arange(len(GRID))
@@ -29,7 +30,7 @@ STEPS = np.arange(len(GRID))
 
 @dataclass(frozen=True)
 class Choice:
-    """A threshold and how it was chosen."""
+    """A threshold and how it was chosen; `why` goes on after "threshold 0.5, "."""
 
     threshold: float
     chosen: bool
@@ -58,28 +59,29 @@ class HeldOut:
         rows = [row for row in sorted(self.sums) if (masks[row] != UNKNOWN).any()]
         defects = [row for row in rows if is_defect(masks[row]).any()]
         clean = sorted({*rows} - {*defects})
+        share = f"{100 * rate:g} %"
         facts: dict[str, Any] = {"false_alarms": rate, "min_area": MIN_AREA, "clean_images": len(clean), "defect_images": len(defects)}
         if source is not None:
             facts["sources"] = len(set(source[rows].tolist()))
         if len(clean) * rate < 1 - 1e-9:
             wanted = int(np.ceil(1 / rate - 1e-9))
-            why = f"{PLAIN} kept: {len(clean)} clean validation images cannot show a rate of {rate:.2%}, {wanted} can"
-            return Choice(PLAIN, False, f"{why}. Give more images, a larger `validation`, or a larger `false_alarms`.", facts)
+            why = f"choosing it for {share} false alarms takes {wanted} held-out clean images, here are {len(clean)}"
+            return Choice(PLAIN, False, f"{USUAL}: {why} (more images, a larger `validation`, or a larger `false_alarms`)", facts)
         if not defects:
-            return Choice(PLAIN, False, f"{PLAIN} kept: no validation image has a defect, so nothing says what a threshold finds.", facts)
+            return Choice(PLAIN, False, f"{USUAL}: no held-out image has a defect, so nothing says what a threshold finds", facts)
         each = {row: (self.sums[row] / self.counts[row]).astype(np.float32) for row in rows}
         alarms = np.sum([reach(each[row], masks[row], 0) > STEPS for row in clean], 0)
         hits = np.sum([reach(each[row], masks[row], 1) > STEPS for row in defects], 0)
         fits = np.mean([overlaps(each[row], masks[row]) for row in defects], 0)
         fine = alarms <= int(rate * len(clean) + 1e-9)
         if not fine.any() or not hits[fine].any():
-            why = f"{PLAIN} kept: no threshold of at most {rate:.2%} false alarms on {len(clean)} clean validation images finds a defect."
+            why = f"{USUAL}: none with at most {share} false alarms on {len(clean)} held-out clean images finds a defect"
             return Choice(PLAIN, False, why, facts)
         best = int(max(np.flatnonzero(fine), key=lambda at: (hits[at], fits[at])))
         found = {"alarms": int(alarms[best]), "found": int(hits[best]), "iou": round(float(fits[best]), 4)}
         why = (
-            f"of the thresholds with at most {rate:.2%} false alarms, the one that finds most and fits best: {found['alarms']} alarms on "
-            f"{len(clean)} clean validation images, {found['found']} of {len(defects)} defect images found"
+            f"of those with at most {share} false alarms the one that finds most and fits best: {found['alarms']} alarms on "
+            f"{len(clean)} held-out clean images, {found['found']} of {len(defects)} defect images found"
         )
         return Choice(float(GRID[best]), True, why, {**facts, **found})
 

@@ -44,7 +44,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
             for probability in any_defect(out).sigmoid().numpy():
                 held.add(next(rows_left), probability)
     chosen = held.choose(masks, recipe.false_alarms, None if images.source is None else np.asarray(images.source))
-    ctx.log(f"threshold {chosen.threshold:g}: {chosen.why}")
+    ctx.log(f"threshold {chosen.threshold:g}, {chosen.why}")
     config = {
         "role": "unet",
         "repeats": params.repeats,

@@ -56,9 +56,9 @@ def test_of_thresholds_that_find_as_much_the_one_that_fits_best_is_taken() -> No
 @pytest.mark.parametrize(
     ("clean", "defects", "rate", "word"),
     [
-        ([0.0] * 99, [0.9], 0.01, "99 clean validation images cannot show a rate of 1.00%, 100 can"),
-        ([0.0] * 100, [], 0.01, "no validation image has a defect"),
-        ([0.999] * 100, [0.999], 0.01, "no threshold of at most 1.00% false alarms"),
+        ([0.0] * 99, [0.9], 0.01, "the usual one: choosing it for 1 % false alarms takes 100 held-out clean images, here are 99 ("),
+        ([0.0] * 100, [], 0.01, "no held-out image has a defect"),
+        ([0.999] * 100, [0.999], 0.01, "none with at most 1 % false alarms on 100 held-out"),
         ([0.0] * 100, [0.001], 0.01, "finds a defect"),
     ],
 )
@@ -66,6 +66,7 @@ def test_what_cannot_be_chosen_is_said_and_a_half_stays(clean: list[float], defe
     maps, truth = held(clean, defects)
     choice = maps.choose(truth, rate)
     assert (choice.threshold, choice.chosen) == (0.5, False) and word in choice.why
+    assert "0.5" not in choice.why, "the log line says it before"
     assert choice.as_dict()["clean_images"] == len(clean) and choice.as_dict()["false_alarms"] == rate
 
 
