@@ -32,6 +32,8 @@ DEFECTS: Mapping[str, type] = {
 DIES: Mapping[str, type] = {"die_x": int, "die_y": int}
 OUTLINE = (255, 60, 40)
 """Colour of the outlines in overlays."""
+SIDE = 400
+"""Least longer side of an overlay in pixels, so that it can be looked at."""
 PIXELS = 2**23
 """Most pixels of images that are read at once."""
 
@@ -155,14 +157,20 @@ def shown(scores: NDArray[np.float16] | None) -> float | None:
 
 
 def overlay(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Any:
-    """The image [C,H,W] in colour with the outlines of its defects [H,W] around them."""
+    """The image [C,H,W] in colour with the outlines of its defects [H,W] around them, small ones enlarged by a whole factor to `SIDE`."""
     import numpy as np
     from scipy.ndimage import binary_dilation
 
-    drawn, defect = np.array(picture(pixels).convert("RGB")), is_defect(mask)
+    factor = max(1, -(-SIDE // max(mask.shape)))
+    drawn, defect = (enlarged(np.asarray(one), factor) for one in (picture(pixels).convert("RGB"), is_defect(mask)))
     if defect.any():
-        drawn[binary_dilation(defect) & ~defect] = OUTLINE
+        drawn[binary_dilation(defect, iterations=min(factor, 2)) & ~defect] = OUTLINE
     return picture(drawn.transpose(2, 0, 1))
+
+
+def enlarged(values: NDArray[Any], factor: int) -> NDArray[Any]:
+    """A copy of an array [H,W,...] with every pixel as a square of this side."""
+    return values.repeat(factor, 0).repeat(factor, 1)
 
 
 def counted(folder: Path) -> Mapping[str, int]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fabloom.errors import EnvironmentProblem
 from fabloom.flows.export.images import Categories
-from fabloom.flows.export.predictions import described
+from fabloom.flows.export.predictions import OUTLINE, described, overlay
 from fabloom.flows.export.tables import check
 from fabloom.kinds import Model
 from fabloom.plugins.data.line_pair.method import LinePair
@@ -74,7 +74,7 @@ def test_a_folder_becomes_masks_overlays_and_tables(trained: Any, folder: Path, 
             assert 0.5 < float(one["score"]) <= float(row["score"]) <= 1
         overlay = np.asarray(Image.open(out / "overlays" / Path(row["mask"]).name))
         coloured = (overlay[..., 0] != overlay[..., 1]).any()
-        assert overlay.shape == (*mask.shape, 3) and coloured == bool(own)
+        assert overlay.shape == (416, 416, 3) and mask.shape == (32, 32) and coloured == bool(own)
 
 
 def test_parquet_and_klarf_say_what_csv_says(trained: Any, folder: Path, cli: Cli, tmp_path: Path) -> None:
@@ -173,3 +173,16 @@ def test_a_defect_has_its_own_largest_score_not_that_of_another_in_its_box() -> 
     scores[0, 2], scores[3, 3], scores[5, 5] = 0.5, 0.75, 1
     found = list(described(Categories(["defect"], None, False), 0, mask, scores))
     assert [(one["bbox"], one["score"], one["category_id"]) for one in found] == [([3, 3, 2, 2], 0.75, 1), ([0, 0, 5, 5], 0.5, 1)]
+
+
+@pytest.mark.parametrize(("size", "factor"), [((96, 70), 5), ((100, 3), 4), ((300, 401), 1), ((1, 400), 1)])
+def test_an_overlay_of_a_small_image_is_enlarged_by_a_whole_factor(size: tuple[int, int], factor: int) -> None:
+    pixels, mask = np.random.default_rng(0).integers(0, 255, (1, *size), np.uint8), np.zeros(size, np.uint8)
+    drawn = np.asarray(overlay(pixels, mask))
+    np.testing.assert_array_equal(drawn[::factor, ::factor, 0], pixels[0])
+    assert drawn.shape == (size[0] * factor, size[1] * factor, 3) and (drawn[:factor, :factor] == pixels[0, 0, 0]).all()
+    mask[-1, :2] = 1
+    marked = np.asarray(overlay(pixels, mask))
+    lines = (marked == OUTLINE).all(2)
+    inside = np.kron(mask, np.ones((factor, factor), np.uint8)) > 0
+    assert lines.any() and not lines[inside].any() and (marked[inside] == drawn[inside]).all()
