@@ -53,9 +53,9 @@ def predict(
     """Find defects in new images with a trained segmenter.
 
     OUT gets `images.csv` (a line an image), `defects.csv` (a line a defect: file, class, box, area, score), `annotations.json` (COCO),
-    `masks/` and `overlays/`, by the names of the images, and with `--klarf` `defects.klarf`, the list that review stations read. The
-    threshold is the one that was chosen while the model was trained, for its stated rate of false alarms. Colour is made grey for a
-    model of grey images. The same images and model again cost nothing but the writing.
+    `masks/` and `overlays/`, by the names of the images, `index.html` to look at them, and with `--klarf` `defects.klarf`, the list that
+    review stations read. The threshold is the one that was chosen while the model was trained, for its stated rate of false alarms.
+    Colour is made grey for a model of grey images. The same images and model again cost nothing but the writing.
     """
     from fabloom.flows.run.predict import predict_folder
 

@@ -13,6 +13,7 @@ from fabloom.kinds import ImageSet
 from fabloom.kinds.masks import is_defect
 
 from . import tables
+from .gallery import Gallery
 from .images import BLOCK, Categories, Component, mask_picture, picture, plain_masks, save, write_classes
 from .klarf import Klarf, Sheet
 from .names import file_names, origins
@@ -39,7 +40,9 @@ PIXELS = 2**23
 
 
 def predictions(job: Export) -> Callable[[Path], None]:
-    """Tables `images` and `defects`, `annotations.json` (COCO), `masks/` and `overlays/`. Raises UserError for a set without masks.
+    """Tables `images` and `defects`, `annotations.json` (COCO), `masks/`, `overlays/` and `index.html`, which shows them.
+
+    Raises UserError for a set without masks.
 
     A row of `images` is an image: the number of its defects, the class of the surest, their area in pixels, the largest score. A row of
     `defects` is an 8-connected component of a mask: its class, box (x, y of the upper left corner, width, height), area and largest
@@ -74,6 +77,7 @@ class Findings:
         self.images, self.categories, self.folder, self.klarf = images, categories, folder, klarf
         self.names, self.plain = file_names(images), plain_masks(images)
         self.sources = origins(images) or self.names
+        self.page = Gallery()
         self.coco: dict[str, Any] = {
             "info": {}, "licenses": [], "categories": categories.listed(False), "images": [], "annotations": [],
         }  # fmt: skip
@@ -97,6 +101,7 @@ class Findings:
             die = self.klarf.image(source)
             row |= {"die_x": die.x, "die_y": die.y}
         by_image.add(row)
+        self.page.add(source, f"overlays/{name}", len(found), shown(scores))
         for index, (one, kind) in enumerate(zip(found, kinds, strict=True), start=1):
             box = dict(zip(("x", "y", "width", "height"), one["bbox"], strict=True))
             by_defect.add({"file": source, "defect": index, **box, "class": kind, "area": one["area"], "score": one.get("score")})
@@ -110,6 +115,7 @@ class Findings:
     def close(self) -> None:
         """Write what is known when all images have come."""
         write_classes(self.images, self.folder, self.plain)
+        self.page.write(self.folder / "index.html")
         (self.folder / "annotations.json").write_text(json.dumps(self.coco, ensure_ascii=False), encoding="utf-8")
         if self.klarf is not None:
             self.klarf.write(self.folder / "defects.klarf")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fabloom.errors import EnvironmentProblem
+from fabloom.flows.export.gallery import SHOWN, Gallery
 from fabloom.flows.export.images import Categories
 from fabloom.flows.export.predictions import OUTLINE, described, overlay
 from fabloom.flows.export.tables import check
@@ -63,6 +66,9 @@ def test_a_folder_becomes_masks_overlays_and_tables(trained: Any, folder: Path, 
     assert {one["file_name"] for one in coco["images"]} == set(NAMES)
     assert done.json["found"] == {"images": 4, "with defects": sum(int(row["defects"]) > 0 for row in images), "defects": len(defects)}
     assert len(defects) == len(coco["annotations"]) > 0
+    page = (out / "index.html").read_text(encoding="utf-8")
+    links = [unquote(link) for link in re.findall('src="([^"]*)"', page)]
+    assert sorted(links) == sorted(f"overlays/{Path(row['mask']).name}" for row in images)
     for row in images:
         mask = np.asarray(Image.open(out / row["mask"]))
         own = [one for one in defects if one["file"] == row["file"]]
@@ -74,6 +80,7 @@ def test_a_folder_becomes_masks_overlays_and_tables(trained: Any, folder: Path, 
             assert 0.5 < float(one["score"]) <= float(row["score"]) <= 1
         overlay = np.asarray(Image.open(out / "overlays" / Path(row["mask"]).name))
         coloured = (overlay[..., 0] != overlay[..., 1]).any()
+        assert f"<b>{row['file']}</b><br>{row['defects']} defect" in page and row["score"] in page
         assert overlay.shape == (416, 416, 3) and mask.shape == (32, 32) and coloured == bool(own)
 
 
@@ -186,3 +193,21 @@ def test_an_overlay_of_a_small_image_is_enlarged_by_a_whole_factor(size: tuple[i
     lines = (marked == OUTLINE).all(2)
     inside = np.kron(mask, np.ones((factor, factor), np.uint8)) > 0
     assert lines.any() and not lines[inside].any() and (marked[inside] == drawn[inside]).all()
+
+
+def test_the_page_shows_defects_first_in_bounds_and_trusts_no_name(tmp_path: Path) -> None:
+    page = Gallery()
+    for row in range(SHOWN):
+        page.add(f"clean {row}", f"overlays/clean {row}.png", 0, 0.125)
+    page.add("<script>alert('1')</script>\udcff", 'overlays/a"#?.png', 1, 0.75)
+    page.add("plain", "overlays/b.png", 2, None)
+    page.write(tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert text.count("<figure>") == SHOWN and f"2 of {SHOWN + 2} images have defects. The first {SHOWN} are shown." in text
+    assert (
+        text.index("&lt;script&gt;")
+        < text.index("<b>plain</b><br>2 defects<")
+        < text.index("<b>clean 0</b><br>no defects, largest score 0.125")
+    )
+    assert "<script" not in text and 'src="overlays/a%22%23%3F.png"' in text and "1 defect, largest score 0.75" in text
+    assert f"clean {SHOWN - 2}<" not in text and f"clean {SHOWN - 3}<" in text

@@ -1,0 +1,52 @@
+"""A page to look at findings with: overlays of images with defects first, as plain HTML beside the tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from fabloom.flows.report.draw.markup import text
+
+SHOWN = 200
+"""Most images on the page."""
+POLICY = "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'"
+STYLE = (
+    "body{font:16px/1.4 system-ui,sans-serif;margin:2em;color:#222;background:#fff}main{display:flex;flex-wrap:wrap;gap:1.5em}"
+    "figure{margin:0;width:20em}img{width:100%;height:20em;object-fit:contain;background:#eee}figcaption{overflow-wrap:anywhere}"
+)
+
+
+@dataclass
+class Gallery:
+    """The page while images come; it keeps those that it will show and counts the others."""
+
+    found: list[str] = field(default_factory=list)
+    clean: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=lambda: [0, 0])
+
+    def add(self, source: str, overlay: str, defects: int, score: float | None) -> None:
+        """An image by the name of its source, the relative path of its overlay, and what was found in it."""
+        self.counts[defects > 0] += 1
+        kept = self.found if defects else self.clean
+        if len(kept) < SHOWN:
+            kept.append(figure(source, overlay, defects, score))
+
+    def write(self, path: Path) -> None:
+        """Write the page: images with defects in the order of the table, then the others, `SHOWN` of them at most."""
+        shown, images = [*self.found, *self.clean][:SHOWN], sum(self.counts)
+        said = f"{self.counts[1]} of {images} images have defects." + (f" The first {SHOWN} are shown." if images > SHOWN else "")
+        page = (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>Findings</title><style>{STYLE}</style></head>\n'
+            f"<body><h1>Findings</h1><p>{said}</p><main>\n{''.join(shown)}</main></body></html>\n"
+        )
+        path.write_text(page, encoding="utf-8")
+
+
+def figure(source: str, overlay: str, defects: int, score: float | None) -> str:
+    """One image with its caption."""
+    link, count = text(quote(overlay)), f"{defects or 'no'} defect{'s' * (defects != 1)}"
+    surest = "" if score is None else f", largest score {score}"
+    picture = f'<a href="{link}"><img src="{link}" alt="" loading="lazy"></a>'
+    return f"<figure>{picture}<figcaption><b>{text(source)}</b><br>{count}{surest}</figcaption></figure>\n"
