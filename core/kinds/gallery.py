@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 MOST, SIDE = 200, 256
 """Images of a gallery, and the longest side of one."""
-Outcome = Literal["missed", "false alarm", "found", "clean"]
-"""What became of an image: a defect missed; all found but something else too; all found; nothing there and nothing found."""
+Outcome = Literal["missed", "partly found", "false alarm", "found with false alarm", "found", "clean"]
+"""What became of an image: none of its defects found; some; nothing there, and something found; all found, and something else; all found;
+nothing there and nothing found."""
 BITS = {"truth": 1, "found": 2, "unknown": 4}
 ARRAYS = ("gallery_images", "gallery_marks", "gallery_scores")
 

@@ -91,8 +91,8 @@ def _headline(run: RunRecord) -> str:
     failed = next((step for step in run.steps if step["status"] in ("failed", "stopped")), None)
     if failed is not None:
         return f"{failed['name']}: {' '.join(str(failed.get('error', '')).split())[:120]}"
-    if not run.headline:
-        return ""
+    if "metric" not in run.headline:
+        return str(run.headline.get("told", ""))
     interval = run.headline.get("interval")
     metric = Metric(run.headline.get("value"), (interval[0], interval[1]) if interval and is_interval(interval) else None)
     unit, name = (str(run.headline.get(field) or "") for field in ("unit", "name"))
@@ -173,11 +173,11 @@ def compare(
     from fabloom.flows.report.compare import changed_images, changed_settings, document, page_name, parted, verdict, write_comparison
     from fabloom.flows.report.numbers import number
     from fabloom.flows.run.log import find
-    from fabloom.flows.run.sides import side
+    from fabloom.flows.run.sides import sides
 
     opened, registry = _store(store), load_registry()
     known = _known(opened)
-    a, b = (side(find(known, text), registry, opened) for text in (first, second))
+    a, b = sides(find(known, first), find(known, second), known, registry, opened)
     page = _target(out) if out is not None else opened.pages / page_name(a.run, b.run)
     try:
         write_comparison(page, a, b)

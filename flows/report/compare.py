@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PAIRS, ROOM = 60, 1_800_000
 """Images that are shown of each run, and the characters that those of one may take."""
+EQUAL = "equal"
+"""What is said of a metric whose value and interval are the same in both."""
 MOVED = 0.2
 """Change of an image's IoU from which it is shown, where its outcome is the same."""
 
@@ -90,6 +92,8 @@ def _row(path: tuple[str, ...], first: Metric | None, second: Metric | None) -> 
     change = second.value - first.value
     if (first.unit, first.better) != (second.unit, second.better):
         return Row(path, first, second, None, "another unit or direction")
+    if (first.value, first.interval) == (second.value, second.interval):
+        return Row(path, first, second, change, EQUAL)
     if first.interval is None or second.interval is None:
         return Row(path, first, second, change, "")
     if first.interval[0] <= second.interval[1] and second.interval[0] <= first.interval[1]:
@@ -128,6 +132,8 @@ def _iou(gallery: Gallery, row: int) -> float:
 
 def verdict(first: Side, second: Side) -> str:
     """The sentence that leads: of one metric, or that there is none."""
+    if first.run == second.run:
+        return f"{first.run} and {second.run} are the same run: there is nothing to compare."
     ours, theirs = first.headline, second.headline
     if ours is None or theirs is None:
         lacking = " and ".join(side.run for side in (first, second) if side.headline is None)
@@ -144,6 +150,8 @@ def verdict(first: Side, second: Side) -> str:
         "intervals overlap": "the intervals overlap, the difference may be chance",
         "": "without intervals nothing says whether that is chance",
     }
+    if found.says == EQUAL:
+        return f"{words(ours.metric)} is {told(a)} in both runs."
     ending = said.get(found.says, f"the second is {found.says}")
     whose = f" for {words(name)}" if name and name == other else f" for {words(name)} and {words(other)}" if name or other else ""
     return f"{words(ours.metric)}{lower}{whose} goes from {told(a)} to {told(b)}: {ending}."

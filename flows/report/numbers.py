@@ -20,6 +20,8 @@ SPELLING = {word.lower(): word for word in ("IoU", "MSE", "SNR", "LPIPS", "SSIM"
 ARROWS = {"up": " ↑", "down": " ↓", None: ""}
 RESULT = "result"
 """Column of a report's own numbers beside controls that stand in groups of their own."""
+FLOOR = "nothing"
+"""Control that finds nothing at all. It stands in the tables; to be above it is no success, so that no sentence boasts of it."""
 
 Path = tuple[str, ...]
 
@@ -154,8 +156,9 @@ class Headline:
 
     @property
     def entries(self) -> tuple[tuple[str, Metric], ...]:
-        """The best results, two at most beside controls, and then the controls."""
-        return (*self.results[: 2 if self.controls else len(self.results)], *self.controls)
+        """The best results, two at most beside controls, and then the controls that are more than a floor."""
+        held = [(name, metric) for name, metric in self.controls if name != FLOOR]
+        return (*self.results[: 2 if self.controls else len(self.results)], *held)
 
     def __str__(self) -> str:
         (name, first), *others = self.entries
@@ -164,6 +167,14 @@ class Headline:
         sentence = f"{words(self.metric)}{' (lower is better)' if first.better == 'down' else ''} is {told(first)}"
         sentence += f" {first.unit}" * bool(first.unit) + f" for {words(name)}" * bool(name)
         return f"{sentence}, against {listed}." if listed else f"{sentence}."
+
+    def lead(self, said: str) -> list[tuple[str, bool]]:
+        """What is read first, and whether it stands out: what the report's author said, then the numbers that are not in it; where
+        the author said nothing the numbers, and what their intervals say.
+        """
+        known = len(self.entries) == 1 and told(self.results[0][1]) in said
+        sentences = [(said, True), ("" if known else str(self), False)] if said else [(str(self), False), (self.verdict(), True)]
+        return [(sentence, strong) for sentence, strong in sentences if sentence]
 
     def leaning(self) -> str:
         """'good' where the first lies above all that it is held against, 'bad' where it lies below one of them, '' where that is open."""

@@ -42,7 +42,7 @@ class RunRecord:
 
     `outcome` is done, failed or stopped; `seconds` those of the work that this run did itself. `steps` hold name, task, kind, key, digest,
     status, seconds and error of each. `headline` is what its last report is about: metric, name, value, interval, unit, better, and
-    `told`, the sentence; empty where nothing says so.
+    `told`, the sentence; of predicted masks step and told alone; empty where nothing says so.
     """
 
     run: str
@@ -84,7 +84,7 @@ def record(name: str, plan: Plan, results: Sequence[StepResult], store: Store) -
         code,
         sum(result.seconds for result in results if result.status == "ran"),
         steps,
-        headline_of(results, store),
+        headline_of(results, store) or findings_of(plan, results, store),
     )
     try:
         store.pages.mkdir(parents=True, exist_ok=True)
@@ -110,11 +110,27 @@ def headline_of(results: Sequence[StepResult], store: Store) -> dict[str, Any]:
             found = headline(report.described)
             if found is not None:
                 name, first = found.results[0]
-                told = f"{found} {report.verdict or found.verdict()}".strip()
+                told = " ".join(sentence for sentence, _ in found.lead(report.verdict))
                 return {
                     "step": result.name, "metric": found.metric, "name": name, "value": first.value, "unit": first.unit,
                     "interval": list(first.interval) if first.interval else None, "better": first.better, "told": told,
                 }  # fmt: skip
+    return {}
+
+
+def findings_of(plan: Plan, results: Sequence[StepResult], store: Store) -> dict[str, Any]:
+    """Of a run that ends in predicted masks: the folder, how many of its images have a defect, and by which model; else {}."""
+    last = results[-1] if results else None
+    steps = plan.pipeline.steps
+    if last is None or last.task != "unet.segment" or last.status not in ("ran", "reused"):
+        return {}
+    with contextlib.suppress(Exception):  # as above
+        inputs = steps[last.name].inputs
+        model, folder = str(inputs["model"]), Path(str(steps[str(inputs["images"])].params["path"])).name
+        images: Any = store.get(last.key)
+        defects = int((images.domain[...] == 1).sum())
+        by = model.removeprefix("key:")[:12]
+        return {"step": last.name, "told": f"{folder}: {defects} of {len(images)} images with a defect, by model {by}"}
     return {}
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from markupsafe import Markup
 
 from fabloom.flows.report.numbers import number, words
+from fabloom.kinds.gallery import Outcome
 from fabloom.kinds.metric import is_number
 
 from .encoding import data_uris, score_uris
@@ -98,7 +99,7 @@ def view(name: str, gallery: Gallery, room: int = ROOM, grey: tuple[int, int] | 
                 kinds.index(gallery.values["class"][row]) if kinds else -1, ids[row - 1], ids[(row + 1) % count],
             )
         )  # fmt: skip
-    seen = [outcome for outcome in ("missed", "false alarm", "found", "clean") if outcome in gallery.outcomes]
+    seen = [outcome for outcome in get_args(Outcome) if outcome in gallery.outcomes]
     picked = [Choice(f"pick-{name}-o{i}", f"{o} {gallery.outcomes.count(o)}", o.replace(" ", "-")) for i, o in enumerate(seen)]
     sorts = [Choice(f"pick-{name}-k{i}", str(kind), f"k{i}") for i, kind in enumerate(kinds)]
     listed = [Choice(f"pick-{name}-s{i}", label) for i, (label, _) in enumerate(orders)]
@@ -165,11 +166,13 @@ def _caption(gallery: Gallery, low: int, high: int, by: int) -> str:
 
 def _strips(gallery: Gallery, cases: Sequence[Case]) -> list[tuple[str, list[Case], str]]:
     """(title, images, what to say where there are none) at the head of the page: failures first."""
-    missed, alarms, found = (gallery.rows(outcome) for outcome in ("missed", "false alarm", "found"))
+    missed, partly, alarms = (gallery.rows(outcome) for outcome in ("missed", "partly found", "false alarm"))
+    found = sorted(gallery.rows("found") + gallery.rows("found with false alarm"))
     middle = max((len(found) - STRIP) // 2, 0)
     strips = [
-        ("Missed", missed[:STRIP], "no defect missed"),
-        ("False alarms", alarms[:STRIP], "no false alarm"),
+        ("Missed", missed[:STRIP], "no defect image missed"),
+        *([("Partly found", partly[:STRIP], "")] if partly else []),
+        ("False alarms", alarms[:STRIP], "no false alarm on a clean image"),
         (
             "Found, lowest IoU" if not missed else "Found, typical",
             found[:STRIP] if not missed else found[middle : middle + STRIP],

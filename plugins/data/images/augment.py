@@ -17,6 +17,7 @@ from fabloom.kinds.origin import row_origins
 from fabloom.method import Context
 from fabloom.plugins.blocks.difference import blur
 from fabloom.plugins.blocks.registration import Register
+from fabloom.plugins.blocks.truth import label_attrs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,6 +67,7 @@ def augment(ctx: Context, params: AugmentParams, images: ImageSet) -> ImageSet:
             "source_images": len(pixels),
             "distinct_images": len({image.tobytes() for image in out}),
             **({"moved_by": moving} if moving else {}),
+            **label_attrs(images),
         },
     )
 

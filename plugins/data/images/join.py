@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
 from fabloom.method import Context
+from fabloom.plugins.blocks.truth import label_attrs
 
 from .columns import grey_attrs
 
@@ -36,7 +37,7 @@ def join(ctx: Context, images: Sequence[ImageSet]) -> ImageSet:
         if len(domains) == len(images):
             written["domain"] = np.concatenate([np.asarray(domain[...]) for domain in domains])
     pixels = np.concatenate([np.asarray(one.images[...]) for one in images])
-    attrs = {"joined_from": [one.key for one in images], **grey_attrs(images[0])}
+    attrs = {"joined_from": [one.key for one in images], **grey_attrs(images[0]), **label_attrs(*images)}
     return ImageSet.write(ctx, pixels, channels=pixels.shape[1], attrs=attrs, **written, **origins(images))
 
 

@@ -15,6 +15,7 @@ from fabloom.kinds import ImageSet
 from fabloom.kinds.origin import row_origins
 from fabloom.method import Context
 from fabloom.plugins.blocks.sources import groups
+from fabloom.plugins.blocks.truth import label_attrs
 
 from .columns import columns, grey_attrs
 from .parts import SplitParams
@@ -29,7 +30,7 @@ def split(ctx: Context, params: SplitParams, images: ImageSet) -> ImageSet:
     if params.defects is not None:
         chosen &= ~defective | np.isin(np.arange(len(chosen)), order(ctx.seed, chosen & defective, names)[: params.defects])
     rows = np.flatnonzero(chosen[parts])
-    attrs = {"part": params.part, "parted_from": images.key, "sources": int(chosen.sum()), **grey_attrs(images)}
+    attrs = {"part": params.part, "parted_from": images.key, "sources": int(chosen.sum()), **grey_attrs(images), **label_attrs(images)}
     written = columns(images, rows)
     written = written if "source" in written else written | row_origins(rows)
     pixels = np.asarray(images.images[...])[rows]

@@ -11,6 +11,7 @@ from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
 from fabloom.kinds.origin import row_origins
 from fabloom.method import Context
+from fabloom.plugins.blocks.truth import label_attrs
 
 from .columns import grey_attrs
 from .parts import TileParams
@@ -37,7 +38,7 @@ def tile(ctx: Context, params: TileParams, images: ImageSet) -> ImageSet:
         written["domain"] = domain[rows]
     if images.class_names and images.mask_names == images.class_names:
         written["class_names"] = images.class_names
-    attrs = {"tile": params.size, "tiles_of_an_image": len(corners), "tiled_from": images.key, **grey_attrs(images)}
+    attrs = {"tile": params.size, "tiles_of_an_image": len(corners), "tiled_from": images.key, **grey_attrs(images), **label_attrs(images)}
     origins = images.origins(rows) or row_origins(rows)
     return ImageSet.write(ctx, pixels, channels=pixels.shape[1], attrs=attrs, **written, **origins)
 

@@ -15,6 +15,7 @@ from fabloom.method import Context
 from fabloom.plugins.blocks.components import Found
 from fabloom.plugins.blocks.difference import BATCH, Real, Rule, blur, blurred_known, grey, resolved
 from fabloom.plugins.blocks.registration import Placement, moved
+from fabloom.plugins.blocks.truth import LABELLED, label_attrs
 
 from . import references
 from .params import LabelImages
@@ -48,6 +49,7 @@ def run(ctx: Context, params: LabelImages, images: ImageSet, reference: ImageSet
         domain[row] = given.said(row, masks[row])
     false_share = _false(params, known, seen, clean, rule)
     attrs = _attributes(params, rule, clean, placed, off, seen, false_share) | dict(known.attributes())
+    attrs |= label_attrs(images) if (made := given.made()) == "none" else {LABELLED: made}
     _tell(ctx, params, known, attrs)
     kept = _kept(images, given)
     pixels = (images.images[start : start + _batch(images)] for start in range(0, len(images), _batch(images)))

@@ -28,7 +28,8 @@ class ReferenceDifference(Method):
         reference. Attributes: `threshold` and those of seed and doubt, `sigma` (noise of the blurred difference), `contrast`,
         `defect_share`, `ambiguous_share` (nothing sure, but something cannot be told), `components` (number of sure components to
         number of images), `off_reference_share` (more than a pixel off, or unlike), `aligned_share`, `unlabelled_share`,
-        `false_share` (of the images known to be clean), `contradicted` and `contradictions` by file name, `reference_images`.
+        `false_share` (of the images known to be clean), `contradicted` and `contradictions` by file name, `reference_images`,
+        `labelled` (whether the rule made all masks or some; missing where all are the images' own).
         Raises DataError for sizes that differ, a reference without clean images, clean images that are not of one place (with the
         measured shift), images most of which lie elsewhere, and rules that find defects in most of the clean ones.
         """

@@ -73,6 +73,11 @@ class Truth:
             return own
         return self._classed(row, self._completed(row, found, difference))
 
+    def made(self) -> str:
+        """Of how many images the mask is a found one: all, some or none."""
+        ours = [row for row in range(len(self.images)) if self.masks is None or (self._blank(row) and self._nameable(row))]
+        return "none" if not ours else "all" if len(ours) == len(self.images) else "some"
+
     def _completed(self, row: int, found: Found, difference: NDArray[np.float64]) -> NDArray[np.uint8]:
         if self.domain is None or (self.domain[row] == 0 and self.masks is not None) or (self.domain[row] == 1 and found.sure):
             return found.mask

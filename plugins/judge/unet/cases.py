@@ -58,7 +58,11 @@ def gallery(
 
 def outcome(defects: float, missed: float, alarms: float) -> str:
     """What became of an image with so many defects, of which so many were missed, and so many false alarms."""
-    return "missed" if missed else "false alarm" if alarms else "found" if defects else "clean"
+    if not defects:
+        return "false alarm" if alarms else "clean"
+    if missed:
+        return "missed" if missed == defects else "partly found"
+    return "found with false alarm" if alarms else "found"
 
 
 def names_of(images: ImageSet, rows: NDArray[np.int64]) -> list[str]:

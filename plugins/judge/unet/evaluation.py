@@ -114,7 +114,7 @@ def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, model: Mode
         charts=tables.charts(predictors),
         pictures=presentation.pictures(params, test.pixels, is_defect(test.truth), predictors),
         gallery=gallery(images, test.pixels, test.truth, test.defects, ours.found, ours.sure, params.min_area),
-        verdict=presentation.verdict_of(gaps, size["sources"], HEADLINE),
+        verdict=presentation.said(images, predictors["model"], gaps, size["sources"], HEADLINE),
         notes=presentation.notes(params, images, size, predictors, gaps),
     )
 

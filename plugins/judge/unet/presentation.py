@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fabloom.kinds import ImageSet
+from fabloom.plugins.blocks import truth as makers
 from fabloom.plugins.blocks.grey import GreyMap
 
 from .intervals import FEWEST, TOO_FEW, Interval, verdict
@@ -63,7 +64,7 @@ def notes(
         f"Intervals: {params.confidence:.0%}, {params.resamples} resamples of {what_is_drawn(size)}; {chance(predictors)}",
         f"An alarm is a predicted component of at least {params.min_area} pixels. Green outlines are true, red areas predicted.",
     ]
-    return lines + lopsided(predictors) + statement(gaps, size["sources"])
+    return [*filter(None, [makers.told(images)]), *lines, *lopsided(predictors), *statement(gaps, size["sources"])]
 
 
 def what_is_drawn(size: Mapping[str, int]) -> str:
@@ -127,6 +128,28 @@ def statement(gaps: Mapping[str, Interval], sources: int) -> list[str]:
             found = said.get(verdict(gaps[score], sources), "No difference shown")
             lines.append(f"{found} {where}: {score} of the model minus that of the baseline is {told(gaps[score])}, paired.")
     return lines
+
+
+def said(images: ImageSet, model: Scored, gaps: Mapping[str, Interval], sources: int, score: str) -> str:
+    """What is read first: what is found, how that stands to the baseline, and whose truth it was held against."""
+    return " ".join(filter(None, (findings(model, score), verdict_of(gaps, sources, score), makers.told(images))))
+
+
+def findings(model: Scored, score: str) -> str:
+    """How many of the defect images and of the clean ones have an alarm, and the headline score; what is undefined is left out."""
+    parts = []
+    for event, sentence in (("detection_rate", "finds {} with a defect ({})"), ("false_alarm_rate", "false alarms on {} ({})")):
+        ends, ratio = model.intervals[event], model.ratios[event]
+        every = int(np.atleast_2d(ratio.bottom)[0].sum())
+        if ends.value is not None and ends.low is not None and ends.high is not None:
+            many = f"{'on average ' * (model.trainings > 1)}{ends.value * every:.3g} of {every} "
+            what = "images" if event == "detection_rate" else f"clean image{'s' * (every != 1)}"
+            parts.append(sentence.format(many + what, f"{ends.value:.0%} [{ends.low:.0%}, {ends.high:.0%}]"))
+    found = "; ".join(parts)
+    ends = model.intervals[score]
+    if ends.value is not None:
+        found += f"; IoU on defect images {ends.value:.2f} [{ends.low:.2f}, {ends.high:.2f}]"
+    return f"{found[0].upper()}{found[1:]}." if found else ""
 
 
 def verdict_of(gaps: Mapping[str, Interval], sources: int, score: str) -> str:

@@ -56,7 +56,8 @@ def test_runs_come_and_go_by_name(cli: Cli, two: Path, tmp_path: Path, monkeypat
     page = tmp_path / "both.html"
     done = cli("compare", "~1", newest["run"], "--store", two, "--out", page)
     assert done.code == 0 and "Settings that differ" in done.out and str(page) in done.out and "<script" not in page.read_text()
-    assert "No setting differs" in cli("compare", "1", "1", "--store", two).out
+    same = cli("compare", "1", "1", "--store", two).out
+    assert "No setting differs" in same and "the same run" in same and "chance" not in same
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -166,9 +167,18 @@ def test_failures_lead(page: str) -> None:
     assert head.index("<h4>Missed</h4>") < head.index("<h4>False alarms</h4>") < head.index("<h4>Found") < head.index('class="cards"')
     assert head.count('<a href="#case-judge-') == 9, "three of each sort"
     clean = gallery(4)
-    only = rendered("header.html", pipeline=Pipeline.parse({"name": "a", "steps": {"b": {"task": "c.d"}}}), failures=["<b>"], found=None, verdict="", leaning="",
+    only = rendered("header.html", pipeline=Pipeline.parse({"name": "a", "steps": {"b": {"task": "c.d"}}}), failures=["<b>"], lead=[], leaning="",
                     cards=[], view=view("b", trimmed(clean, 1)), pictures=[], total="1 s", steps=1, listed="")  # fmt: skip
-    assert only.index("&lt;b&gt;") < only.index("Missed") and "no false alarm" in only
+    assert only.index("&lt;b&gt;") < only.index("Missed") and "no false alarm on a clean image" in only
+
+
+def test_an_image_is_missed_only_where_none_of_its_defects_is_found() -> None:
+    four = trimmed(gallery(4), 4)
+    shown = view("b", replace(four, outcomes=["missed", "partly found", "found with false alarm", "clean"]))
+    assert [(title, len(cases)) for title, cases, _ in shown.strips] == [
+        ("Missed", 1), ("Partly found", 1), ("False alarms", 0), ("Found, typical", 1),
+    ]  # fmt: skip
+    assert [choice.label for choice in shown.outcomes] == ["missed 1", "partly found 1", "found with false alarm 1", "clean 1"]
 
 
 def test_sets_that_are_compared_have_one_grey_range(page: str) -> None:
@@ -256,7 +266,13 @@ def test_runs_are_compared_by_one_metric_or_not_at_all(tmp_path: Any) -> None:
     up, higher = Metric(0.5, (0.4, 0.6), better="up", role="headline"), Metric(0.8, (0.7, 0.9), better="up", role="headline")
     lower = Metric(0.2, better="down", role="headline")
     assert verdict(side("a", up), side("b", higher)) == "model IoU goes from 0.50 [0.40, 0.60] to 0.80 [0.70, 0.90]: the second is better."
-    assert "the second is worse" in verdict(side("a", higher), side("b", up)) and "may be chance" in verdict(side("a", up), side("b", up))
+    assert "the second is worse" in verdict(side("a", higher), side("b", up))
+    near = Metric(0.55, (0.45, 0.65), better="up", role="headline")
+    assert (
+        "may be chance" in verdict(side("a", up), side("b", near))
+        and verdict(side("a", up), side("b", up)) == "model IoU is 0.50 [0.40, 0.60] in both runs."
+    )
+    assert "the same run" in verdict(side("a", up), side("a", up))
     for other in (side("b", lower), side("b", higher, "mse"), side("b", Metric(0.5))):
         assert verdict(side("a", up), other).startswith("No verdict: ")
     first, second = gallery(), gallery(names=("x",))

@@ -249,7 +249,7 @@ def test_page_shows_all_that_a_reader_needs(page: str, finished: tuple[Plan, lis
 
 def test_headline_comes_first(page: str) -> None:
     shown = Reader(page).text
-    lead = "IoU defect is 0.71 [0.66, 0.75] for synthetic, against 0.55 [0.49, 0.60] for baseline and 0.00 [0.00, 0.00] for nothing."
+    lead = "IoU defect is 0.71 [0.66, 0.75] for synthetic, against 0.55 [0.49, 0.60] for baseline."
     assert f"{lead} synthetic is better than baseline: their intervals do not overlap." in shown
     assert shown.index(lead) < shown.index("What ran")
 
@@ -407,6 +407,15 @@ def test_headline_says_what_the_intervals_say() -> None:
     assert headline({"nothing": Metric(None, role="headline"), "list": []}) is None
 
 
+def test_to_be_better_than_nothing_is_no_headline() -> None:
+    found = headline({name: METRICS[name] for name in ("synthetic", "nothing")})
+    assert found is not None and str(found) == "IoU defect is 0.71 [0.66, 0.75] for synthetic."
+    assert found.verdict() == found.leaning() == "" and found.lead("Finds all.") == [("Finds all.", True), (str(found), False)]
+    assert found.lead("IoU 0.71 [0.66, 0.75].") == [("IoU 0.71 [0.66, 0.75].", True)], "no number twice"
+    held = headline(METRICS)
+    assert held is not None and held.lead("Finds all.") == [("Finds all.", True), (str(held), False)] and held.leaning() == "good"
+
+
 def test_of_plain_numbers_nothing_is_claimed() -> None:
     """Names that sound like scores and controls are names: no headline, no order, no colour."""
     plain = {"baseline": {"iou": 0.5, "iou_ci": [0.4, 0.6]}, "model": {"iou": 0.9, "iou_ci": [0.8, 1.0]}}
@@ -528,7 +537,7 @@ def test_a_graph_wider_than_the_page_scrolls_before_it_becomes_too_small() -> No
 def test_headline_of_several_results_takes_the_best_first() -> None:
     results = {name: {"iou_defect": Metric(v, better="up", role="headline")} for name, v in {"a": 0.5, "b": 0.7, "c": 0.6}.items()}
     board = {n: {"iou_defect": Metric(v, better="up", role="control")} for n, v in {"baseline": 0.8, "nothing": 0.0}.items()} | results
-    assert str(headline(board)) == "IoU defect is 0.700 for b, against 0.600 for c, 0.800 for baseline and 0 for nothing."
+    assert str(headline(board)) == "IoU defect is 0.700 for b, against 0.600 for c and 0.800 for baseline."
     errors = {name: {"mse_ratio": Metric(v, better="down", role="headline")} for name, v in {"b": 0.7, "a": 0.5}.items()}
     assert str(headline(errors)) == "MSE ratio (lower is better) is 0.500 for a, against 0.700 for b."
 

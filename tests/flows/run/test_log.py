@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,17 @@ from fabloom.flows.run.log import find, listed
 from fabloom.kinds import ImageSet, Metric, Report
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
+from fabloom.pipeline import Pipeline
 from fabloom.registry import Origin, Registry
 from fabloom.storage.backends.local import LocalStore
+
+
+class Found(list[int]):
+    """Stands for a set of images with a domain."""
+
+    @property
+    def domain(self) -> Any:
+        return np.array(self)
 
 
 class Broken(Params):
@@ -63,7 +73,7 @@ def test_a_run_is_noted_with_its_headline_and_repeating_it_replaces_the_note(sto
     assert one.headline | {"told": ""} == {
         "step": "judged", "metric": "error", "name": "", "value": 0.5, "unit": "nm", "interval": [0.4, 0.6], "better": "down", "told": "",
     }  # fmt: skip
-    assert one.headline["told"] == "error (lower is better) is 0.50 [0.40, 0.60] nm. As it should be."
+    assert one.headline["told"] == "As it should be. error (lower is better) is 0.50 [0.40, 0.60] nm."
     assert [(s["name"], s["status"], s["key"]) for s in one.steps] == [(s.name, "ran", s.key) for s in result.steps]
     run(store, registry)
     (again,), _ = listed(store)
@@ -155,6 +165,21 @@ def test_a_kill_between_the_writes_leaves_a_list_that_can_be_read(
     found, problems = listed(store)
     assert not problems and len(found) == 2 and found[1].run == first
     assert not found[0].page(store).exists() and render(found[0], registry, store).is_file(), "the page is made from the record"
+
+
+def test_predicted_masks_are_told_by_folder_count_and_model() -> None:
+    steps = {
+        "images": {"task": "images.load", "params": {"path": "/data/tuesday"}},
+        "found": {"task": "unet.segment", "inputs": {"images": "images", "model": f"key:{'ab' * 20}"}},
+    }
+    plan: Any = SimpleNamespace(pipeline=Pipeline.parse({"name": "predict", "steps": steps}))
+    last: Any = SimpleNamespace(name="found", task="unet.segment", status="ran", key="k")
+    masks = np.array([0, 1, 1])
+    store: Any = SimpleNamespace(get=lambda key: Found(masks))
+    assert log.findings_of(plan, [last], store) == {"step": "found", "told": "tuesday: 2 of 3 images with a defect, by model abababababab"}
+    damaged: Any = SimpleNamespace(get=lambda key: 1 / 0)
+    other: Any = SimpleNamespace(name="found", task="a.b", status="ran", key="k")
+    assert log.findings_of(plan, [last], damaged) == log.findings_of(plan, [other], store) == log.findings_of(plan, [], store) == {}
 
 
 def test_a_record_that_cannot_be_written_costs_no_run(

@@ -140,9 +140,12 @@ def test_a_gallery_goes_by_the_names_of_the_files(store: Any) -> None:
     made = cases.gallery(images, pixels, (truth > 0).astype(np.uint8), Defects.of(truth), found, sure, 4)
     told = dict(zip(made.names, zip(made.outcomes, made.values["missed"], made.values["false alarms"], strict=True), strict=True))
     assert told == {
-        "a.png": ("missed", 1, 0), "b c.tif (row 1)": ("found", 0, 0), "b c.tif (row 2)": ("missed", 1, 0), "ordner/ü.bmp": ("false alarm", 0, 1),
+        "a.png": ("partly found", 1, 0), "b c.tif (row 1)": ("found", 0, 0), "b c.tif (row 2)": ("missed", 1, 0), "ordner/ü.bmp": ("false alarm", 0, 1),
     }  # fmt: skip
     assert made.names[0] == "b c.tif (row 2)" and made.names[-1] == "b c.tif (row 1)", "worst first: all of its defects are missed"
+    assert cases.outcome(1, 0, 1) == "found with false alarm" and cases.outcome(2, 1, 1) == "partly found", (
+        "no false alarm of a clean image"
+    )
     large = np.repeat(np.repeat(pixels, 40, 2), 40, 3)
     wide = np.repeat(np.repeat(truth, 40, 1), 40, 2)
     drawn = cases.gallery(images, large, wide, Defects.of(wide), wide > 0, np.zeros(wide.shape, np.uint8), 4)

@@ -12,6 +12,8 @@ from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet, Model, Report
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
+from fabloom.plugins.data.images.method import Images
+from fabloom.plugins.judge.reference_difference.method import ReferenceDifference
 from fabloom.plugins.judge.unet import evaluation, fitting, intervals, metrics, milesial, moves, networks, pictures, training
 from fabloom.plugins.judge.unet.augmentation import augment, mirrored, shifted
 from fabloom.plugins.judge.unet.method import UNet
@@ -290,6 +292,22 @@ def test_the_papers_protocol_hides_the_mirrored_half_and_the_honest_one_shows_it
         25,
     ]
     assert report.gallery.outcomes[:12] == ["missed"] * 12 and model["false_alarm_rate_ci"] == [0, pytest.approx(1 - 0.025 ** (1 / 25))]
+
+
+def test_the_first_sentence_counts_images_and_says_whose_truth_it_is(run_task: Any, blobs: ImageSet) -> None:
+    drawn = run_task(Blobs, "simulate", {"count": 20}, seed=1)
+    model = run_task(UNet, "train", TINY | {"steps": 0}, images=blobs)
+    said = run_task(UNet, "evaluate", {"resamples": 100}, images=drawn, model=model)
+    found, alarms = (round(said.metrics["model"][name] * 10) for name in ("detection_rate", "false_alarm_rate"))
+    assert (
+        said.verdict.startswith(f"Finds {found} of 10 images with a defect (") and f"; false alarms on {alarms} of 10 clean" in said.verdict
+    )
+    assert not any("made by fabloom" in text for text in (said.verdict, *said.notes)), "these masks are simulated"
+    ruled = run_task(ReferenceDifference, "label", {"given": "replace"}, images=drawn, reference=drawn)
+    for name, params in (("split", {"part": "test"}), ("tile", {"size": 16}), ("augment", {"count": 20})):
+        made = run_task(Images, name, params, images=ruled)
+        report = run_task(UNet, "evaluate", {"resamples": 100, "shifts": []}, images=made, model=model)
+        assert all("labels by difference to a clean image, made by fabloom" in text for text in (report.verdict, report.notes[0])), name
 
 
 def test_a_test_set_of_one_orientation_looks_perfect_until_it_is_flipped(one_sided: Any) -> None:
