@@ -23,6 +23,7 @@ import json
 import os
 import platform
 import random
+import re
 import resource
 import select
 import shutil
@@ -271,7 +272,7 @@ def is_json(text: bytes) -> bool:
 def left_behind(case: Case, ended: Ended, before: dict[str, Any], after: dict[str, Any], store: str) -> list[str]:
     """Torn files, files of what was refused, and changes in a store by what only looks at it."""
     new = sorted(path for path in after if path not in before)
-    torn = [path for path in new if ".partial" in path or ".tmp" in path]
+    torn = [path for path in new if re.search(r"(^|/)\.[^/]*\.(partial|tmp)\b", path)]  # a user's own out.partial is none
     if ended.code and case.stdout == "file":  # else it may be the telling that failed
         stores = (store, *(path.removesuffix("/store.json") for path in new if path.endswith("/store.json")))  # opening one makes it
         torn += [path for path in new if not path.startswith(stores)]
