@@ -36,7 +36,7 @@ def commands() -> dict[tuple[str, ...], Any]:
     """Every command by its words, from typer's tree."""
     import typer.main
 
-    from fabloom.flows.cli.main import whole
+    from fabloom.flows.cli.main import app
 
     def walk(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
         inside = getattr(command, "commands", None)
@@ -46,7 +46,7 @@ def commands() -> dict[tuple[str, ...], Any]:
             for name, one in inside.items():
                 yield from walk(one, (*words, name))
 
-    return dict(walk(typer.main.get_command(whole()), ()))
+    return dict(walk(typer.main.get_command(app), ()))
 
 
 def usual(words: tuple[str, ...], command: Any, world: World) -> dict[str, list[str]]:

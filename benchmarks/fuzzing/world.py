@@ -156,7 +156,7 @@ class World:
 
 COMMON = (
     "PIL.Image", "rich.console", "rich.live", "rich.table", "rich.text", "scipy.ndimage", "zarr", "fabloom.flows.cli.display",
-    "fabloom.flows.cli.doctor", "fabloom.flows.cli.main", "fabloom.flows.cli.new", "fabloom.flows.cli.store", "fabloom.flows.export.job",
+    "fabloom.flows.cli.doctor", "fabloom.flows.cli.main", "fabloom.flows.export.job",
     "fabloom.flows.report.page", "fabloom.plugins.data.images", "fabloom.storage.gc", "fabloom.storage.verify",
 )  # fmt: skip
 HEAVY = ("torch", "safetensors.torch", "fabloom.running.execute")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 import re
 import typing
 from collections.abc import Callable, Iterator
@@ -14,7 +12,6 @@ from typing import Any
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-import fabloom.flows.cli
 from fabloom import errors
 from fabloom.flows.run.prefect.settings import PREFERRED
 
@@ -44,14 +41,14 @@ FOR_TESTS = {
 
 def apps() -> Iterator[tuple[str, typer.Typer, str]]:
     """(name before the command's, app, help) of the command itself and of each group."""
-    for module in pkgutil.iter_modules(fabloom.flows.cli.__path__):
-        importlib.import_module(f"fabloom.flows.cli.{module.name}")
     from fabloom.flows.cli.main import app
 
     yield "", app, str(app.info.help)
     for group in app.registered_groups:
-        if group.typer_instance is not None:
-            yield f"{group.name} ", group.typer_instance, str(group.typer_instance.info.help or group.help)
+        room = group.typer_instance
+        if room is not None:
+            named = isinstance(room.info.name, str)  # without a name its commands are the command's own
+            yield f"{room.info.name} " if named else "", room, str(room.info.help) if named else ""
 
 
 def commands() -> dict[str, Callable[..., Any]]:
@@ -126,7 +123,7 @@ def cli_page() -> str:
     """Every command, its arguments and options, from what typer was told."""
     text = NOTE + "# Commands\n\n"
     for before, _, help_ in apps():
-        if not before:
+        if help_ and not before:
             first, *rest = inspect.cleandoc(help_).split("\n\n")
             text += "\n\n".join([first, *rest]) + "\n\n"
     text += "`--store` and `--json` work with every command. `-h` or `--help` after any command shows what stands here.\n\n"

@@ -10,14 +10,16 @@ import typer
 
 from fabloom.errors import UserError
 
-from .main import JsonOption, StoreOption, app, load_registry
 from .output import emit_json, quiet_stdout, say
+from .shared import JsonOption, StoreOption, load_registry
 
 if TYPE_CHECKING:
     from fabloom.method import Survey
 
+commands = typer.Typer()
 
-@app.command()
+
+@commands.command()
 def init(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Your images: flat, in clean/ and defect/, with masks/, and others.")],
     out: Annotated[

@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from .main import JsonOption, StoreOption, app
 from .output import emit_json, say
+from .shared import JsonOption, StoreOption
 
-new = typer.Typer(no_args_is_help=True, help="Write a starting point, such as a plugin.")
-app.add_typer(new, name="new")
+commands = typer.Typer(name="new", no_args_is_help=True, help="Write a starting point, such as a plugin.")
 
 
-@new.command()
+@commands.command()
 def plugin(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Small letters and digits in words joined by '-', as in my-weave.")],
     store: StoreOption = None,

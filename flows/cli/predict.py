@@ -9,15 +9,17 @@ import typer
 
 from fabloom.progress import silent
 
-from .main import JsonOption, StoreOption, app, conclude, display, load_registry
 from .output import emit_json, say
+from .shared import JsonOption, StoreOption, conclude, display, load_registry
 from .stopping import StopRequest
 
 if TYPE_CHECKING:
     from fabloom.flows.export.klarf import Sheet
 
+commands = typer.Typer()
 
-@app.command()
+
+@commands.command()
 def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A segmenter of unet.train: KEY, or a ref such as line-pair/champion.")],
     images: Annotated[str, typer.Argument(metavar="FOLDER", help="Image files, read as images.load reads them; or one file.")],

@@ -9,12 +9,14 @@ import typer
 
 from fabloom.errors import EnvironmentProblem, UserError
 
-from .main import JsonOption, StoreOption, app, load_registry
 from .output import emit_json, say, table, tell
+from .shared import JsonOption, StoreOption, load_registry, open_store
 
 if TYPE_CHECKING:
     from fabloom.flows.run.log import RunRecord
     from fabloom.kinds.store import Store
+
+commands = typer.Typer()
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A number of `fabloom runs`, a name or the beginning of one, or a pipeline: its newest run.")
@@ -27,12 +29,6 @@ LastArgument = Annotated[
     ),
 ]
 NEWEST = "1"
-
-
-def _store(url: str | None) -> Store:
-    from fabloom.flows.run import api
-
-    return api.open_store(url, read_only=True)
 
 
 def _target(out: str) -> Path:
@@ -55,7 +51,7 @@ def _known(opened: Store) -> list[RunRecord]:
     return found
 
 
-@app.command()
+@commands.command()
 def runs(
     pipeline: Annotated[str | None, typer.Argument(metavar="[PIPELINE]", help="Only runs of this pipeline.")] = None,
     store: StoreOption = None,
@@ -65,7 +61,7 @@ def runs(
 
     A run that was repeated is listed once, as it ended last.
     """
-    opened = _store(store)
+    opened = open_store(store)
     found = [(place, run) for place, run in enumerate(_known(opened), 1) if pipeline in (None, run.pipeline_name)]
     if json_:
         emit_json([{"number": place, **run.as_dict(opened)} for place, run in found])
@@ -114,7 +110,7 @@ def _page(opened: Store, run: RunRecord) -> Path:
         ) from error
 
 
-@app.command()
+@commands.command()
 def report(
     run: LastArgument = NEWEST,
     out: Annotated[
@@ -127,7 +123,7 @@ def report(
     from fabloom.flows.run.again import render
     from fabloom.flows.run.log import find
 
-    opened = _store(store)
+    opened = open_store(store)
     found = find(_known(opened), run)
     page = render(found, load_registry(), opened, None if out is None else _target(out))
     if json_:
@@ -136,14 +132,14 @@ def report(
         say(str(page))
 
 
-@app.command("open")
+@commands.command("open")
 def open_page(run: LastArgument = NEWEST, store: StoreOption = None, json_: JsonOption = False) -> None:
     """Open the page of a run in the browser, and say where it lies."""
     import webbrowser
 
     from fabloom.flows.run.log import find
 
-    opened = _store(store)
+    opened = open_store(store)
     found = find(_known(opened), run)
     page = _page(opened, found)
     try:
@@ -158,7 +154,7 @@ def open_page(run: LastArgument = NEWEST, store: StoreOption = None, json_: Json
         tell("No browser can be opened here; open that file in yours.")
 
 
-@app.command()
+@commands.command()
 def compare(
     first: RunArgument,
     second: RunArgument,
@@ -175,7 +171,7 @@ def compare(
     from fabloom.flows.run.log import find
     from fabloom.flows.run.sides import sides
 
-    opened, registry = _store(store), load_registry()
+    opened, registry = open_store(store), load_registry()
     known = _known(opened)
     a, b = sides(find(known, first), find(known, second), known, registry, opened)
     page = _target(out) if out is not None else opened.pages / page_name(a.run, b.run)

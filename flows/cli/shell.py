@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 import typer
 
 from .completing import VARIABLE
-from .main import JsonOption, StoreOption, app
 from .output import emit_json, put
+from .shared import JsonOption, StoreOption
+
+commands = typer.Typer()
 
 
-@app.command()
+@commands.command()
 def completion(
     shell: Annotated[Literal["bash", "zsh", "fish"], typer.Argument(metavar="SHELL", help="bash, zsh or fish.")],
     store: StoreOption = None,

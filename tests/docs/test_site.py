@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 import fabloom
 import fabloom.testing
-from fabloom.flows.cli.main import whole
+from fabloom.flows.cli.main import app
 from fabloom.hooks import Specs
 from fabloom.kinds import BUILTIN_KINDS
 from fabloom.registry import Registry
@@ -268,7 +268,7 @@ def test_every_command_and_option_that_help_shows_is_in_the_reference() -> None:
     runner = CliRunner(env={"COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb"})
 
     def names(words: list[str]) -> list[str]:
-        text = runner.invoke(whole(), [*words, "--help"]).stdout
+        text = runner.invoke(app, [*words, "--help"]).stdout
         part = text[text.index("Commands") :] if "Commands" in text else ""
         return re.findall(r"^[│|\s]+([a-z][a-z-]*)\s{2,}", part, re.M)
 
@@ -276,13 +276,13 @@ def test_every_command_and_option_that_help_shows_is_in_the_reference() -> None:
     assert all(f" {name} " in done.stdout for name in names([]))
     assert len(re.findall(r"^\W+[a-z]+ {2,}\w", done.stdout[done.stdout.index("Commands") :], re.M)) == len(names([]))
     before = (ROOT / "docs/reference/cli.md").read_text().partition("\n## ")[0]
-    own = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", runner.invoke(whole(), ["--help"]).stdout.partition("Commands")[0]))
+    own = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", runner.invoke(app, ["--help"]).stdout.partition("Commands")[0]))
     assert {"--version", "--help"} <= own and all(option in before for option in own)
     seen = 0
     for name in names([]):
         for words in [[name, inner] for inner in names([name])] or [[name]]:
             text = section("cli.md", f"fabloom {' '.join(words)}")
-            options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", runner.invoke(whole(), [*words, "--help"]).stdout)) - {"--help"}
+            options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", runner.invoke(app, [*words, "--help"]).stdout)) - {"--help"}
             assert {"--store", "--json"} <= options, words
             missing = {option for option in options if option not in text}
             assert not missing, f"fabloom {' '.join(words)}: {missing}"

@@ -573,12 +573,12 @@ def test_a_folder_without_the_images_is_refused_while_planning(
 
 
 def test_show_lists_the_first_of_many_arrays(cli: Cli, made: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    from fabloom.flows.cli import store as cli_store
+    from fabloom.flows.cli import looking
 
     store, document = made
     model = document["steps"]["model"]["key"]
     assert "more; --json" not in cli("show", model, "--store", store).out
-    monkeypatch.setattr(cli_store, "SHOWN", 1)
+    monkeypatch.setattr(looking, "SHOWN", 1)
     done = cli("show", model, "--store", store)
     assert "more; --json lists all of them" in done.out and done.code == 0
 

@@ -29,8 +29,8 @@ from typing import Any
 from fabloom.flows.run.prefect.settings import prefer
 
 HEAVY = (
-    "torch", "torch._dynamo", "zarr", "numcodecs", "rich.console", "rich.table", "fabloom.flows.cli.main", "fabloom.flows.cli.new",
-    "fabloom.flows.cli.predict", "fabloom.flows.cli.store", "fabloom.flows.cli.display", "fabloom.flows.run.api", "fabloom.running.executors.server", "fabloom.storage.commit.staging",
+    "torch", "torch._dynamo", "zarr", "numcodecs", "rich.console", "rich.table", "fabloom.flows.cli.main",
+    "fabloom.flows.cli.display", "fabloom.flows.run.api", "fabloom.running.executors.server", "fabloom.storage.commit.staging",
 )  # fmt: skip
 SESSION = "fabloom.flows.run.prefect.session"
 PREFECT = ("uvicorn", "prefect.server.api.server", SESSION)

@@ -170,7 +170,7 @@ from fabloom.planning.plan import make_plan
 from fabloom.registry import Registry
 from fabloom.storage.backends.local import LocalStore
 from fabloom.running.executors.processes import ProcessExecutor
-from fabloom.flows.cli.main import StopRequest
+from fabloom.flows.cli.stopping import StopRequest
 
 stop = StopRequest()
 registry, store = Registry.load(), LocalStore(sys.argv[1])

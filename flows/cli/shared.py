@@ -1,0 +1,100 @@
+"""What commands share: options and arguments, the plugins, the store, and how a run is shown."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fabloom.errors import UserError
+
+from . import completing
+from .output import quiet_stdout, tell
+
+if TYPE_CHECKING:
+    from fabloom.flows.run.result import RunResult
+    from fabloom.kinds.store import Store
+    from fabloom.registry import Registry
+    from fabloom.storage.backends.local import LocalStore
+
+    from .display import LiveDisplay
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", metavar="URL", envvar="FABLOOM_STORE", help="Folder of artifacts. Default: ./.fabloom")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; messages go to stderr.")]
+PipelineArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="PIPELINE",
+        help="A registered name (see `fabloom pipelines`) or the path of a YAML file.",
+        autocompletion=completing.pipelines,
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PLACE=VALUE",
+        autocompletion=completing.settings,
+        help="Override, as in steps.teacher.params.steps=200, or 'steps.*_samples.params.count=50' for all of such names. Repeatable.",
+    ),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of the whole pipeline.")]
+WhatArgument = Annotated[
+    str,
+    typer.Argument(metavar="KEY|REF", help="A key, the first 6 or more of its characters, or a ref.", autocompletion=completing.artifacts),
+]
+
+
+def load_registry() -> Registry:
+    """The plugins; those that cannot be used are told on stderr, since what they bring is missing.
+
+    Methods of fabloom's own are imported when a pipeline names them: a broken one is told by the pipeline that needs it.
+    """
+    from fabloom.registry import Registry
+
+    registry = Registry.load()
+    for problem in registry.noticed:
+        tell(f"plugin problem: {problem}")
+    return registry
+
+
+def display(json_: bool) -> AbstractContextManager[LiveDisplay | None]:
+    """What a run is shown on: lines on stderr; with --json nothing, and stdout is kept for the document."""
+    if json_:
+        return quiet_stdout()
+    from .display import LiveDisplay
+
+    return LiveDisplay()
+
+
+def conclude(result: RunResult, live: LiveDisplay | None, page: Path | None) -> None:
+    """The end of a run on its display; without one the failures, a line each on stderr."""
+    if live is not None:
+        from .closing import closing
+
+        live.summary(result.steps, page, closing(result))
+        return
+    for step in result.steps:
+        if step.status == "failed":
+            tell(step.error)
+
+
+def open_store(url: str | None, *, read_only: bool = True) -> Store:
+    """The store of `--store`, to look at. What plans and runs is imported only now, so that `--help` stays light."""
+    from fabloom.flows.run import api
+
+    return api.open_store(url, read_only=read_only)
+
+
+def open_folder(url: str | None, *, read_only: bool = True) -> LocalStore:
+    """The store of `--store`, for what looks at its files. Raises UserError for one that keeps none on this machine."""
+    from fabloom.storage.backends.local import LocalStore
+
+    opened = open_store(url, read_only=read_only)
+    if not isinstance(opened, LocalStore):
+        raise UserError(f"store '{opened.url}' keeps no files on this machine; its own tools check and clean it")
+    return opened
