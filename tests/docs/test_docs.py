@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import shlex
@@ -108,8 +109,21 @@ def test_yaml_blocks_are_pipelines(tmp_path: Path) -> None:
         Pipeline.load(path)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, warm: Run) -> tuple[Path, dict[str, str]]:
+    """A store with what the documents' placeholders stand for, and the key of each: an image set, and a segmenter."""
+    folder = tmp_path_factory.mktemp("made")
+    images = "i: {task: line-pair.simulate, params: {count: 4, size: 32}}"
+    small = "{steps: 1, batch: 2, accept_clean: true, decoder_channels: [8, 8, 8]}"
+    (folder / "t.yaml").write_text(f"name: t\nsteps: {{{images}, m: {{task: unet.train, inputs: {{images: i}}, params: {small}}}}}")
+    done = warm(["-m", "fabloom.flows", "run", "t.yaml", "--engine", "inline", "--json"], cwd=folder, env=environment(folder))
+    assert done.returncode == 0, done.stderr
+    steps = json.loads(done.stdout)["steps"]
+    return folder / "store", {"KEY": steps["i"]["key"], "MODEL": steps["m"]["key"]}
+
+
 @pytest.mark.parametrize("command", commands())
-def test_commands_in_the_docs_are_accepted(command: str, tmp_path: Path, warm: Run) -> None:
+def test_commands_in_the_docs_are_accepted(command: str, tmp_path: Path, warm: Run, made: tuple[Path, dict[str, str]]) -> None:
     """`run` is checked as `plan`, which takes the same pipeline and settings; what needs an artifact gets one."""
     folder = tmp_path / "work"
     (folder / "FOLDER" / "clean").mkdir(parents=True)
@@ -119,22 +133,19 @@ def test_commands_in_the_docs_are_accepted(command: str, tmp_path: Path, warm: R
         Image.effect_noise((32, 32), 20 + index).save(folder / "FOLDER" / "clean" / f"no_defect{2 * index}.png")
     (folder / "FOLDER" / "defect").mkdir()
     Image.effect_noise((32, 32), 30).save(folder / "FOLDER" / "defect" / "bridge_defect1.png")
-    (folder / "my-images").symlink_to(folder / "FOLDER")
+    for name in ("my-images", "tomorrow"):
+        (folder / name).symlink_to(folder / "FOLDER")
     words = shlex.split(command)[1:]
-    placeholder = next((word for word in ("KEY", "MODEL") if word in words), None)
-    if placeholder:
-        (folder / "tomorrow").symlink_to(folder / "FOLDER")
-        tiny = "name: t\nsteps: {i: {task: line-pair.simulate, params: {count: 4, size: 32}}}"
-        if placeholder == "MODEL":
-            small = "{steps: 1, batch: 2, accept_clean: true, decoder_channels: [8, 8, 8]}"
-            tiny = tiny[:-1] + f", m: {{task: unet.train, inputs: {{images: i}}, params: {small}}}}}"
-        (folder / "t.yaml").write_text(tiny)
-        made = warm(["-m", "fabloom.flows", "run", "t.yaml", "--engine", "inline", "--json"], cwd=folder, env=environment(folder))
-        assert made.returncode == 0, made.stderr
-        words = [re.findall(r'"key": "(\w+)"', made.stdout)[-1] if w == placeholder else w for w in words]
+    with_artifact = not {"KEY", "MODEL"}.isdisjoint(words)
+    words = [made[1].get(word, word) for word in words]
+
+    def run() -> subprocess.CompletedProcess[str]:
+        variables = {**environment(folder), **({"FABLOOM_STORE": str(made[0])} if with_artifact else {})}
+        return warm(["-m", "fabloom.flows", *words], cwd=folder, env=variables)
+
     if words[0] == "init":  # what it refuses of these images is not the question
         (folder / words[1]).mkdir(exist_ok=True)
-        done = run(words, folder)
+        done = run()
         assert done.returncode in (0, 2) and "--help" not in done.stderr, done.stderr
         return
     if words[0] == "run":
@@ -143,15 +154,11 @@ def test_commands_in_the_docs_are_accepted(command: str, tmp_path: Path, warm: R
     words = ["one-step" if w == "PIPELINE" else w for w in words if w not in ("…",)]
     if "STEP" in words:
         words = words[: words.index("--redo")]
-    done = run(words, folder)
+    done = run()
     assert done.returncode == 0, done.stderr
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*FABLOOM, *words], cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
 
 
 def test_every_hook_is_documented() -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,9 +36,7 @@ def cli(install_example: Callable[[str], Path], place: Path, warm: Cli) -> Cli:
 
     def call(*arguments: object) -> subprocess.CompletedProcess[str]:
         words = ["-m", "fabloom.flows", *map(str, arguments), "--store", str(place / "store")]
-        if arguments[0] == "run":  # without importing torch anew each time
-            return warm(words, cwd=place, env=environment)
-        return subprocess.run([sys.executable, *words], cwd=place, env=environment, capture_output=True, text=True, check=False)
+        return warm(words, cwd=place, env=environment)
 
     return call
 

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,9 +59,7 @@ def cli(install_example: Callable[[str], Path], place: Path, warm: Cli) -> Cli:
     def call(*arguments: object, plugin: bool = True) -> subprocess.CompletedProcess[str]:
         environment = plain | ({"PYTHONPATH": str(install_example("edge-metric"))} if plugin else {})
         words = ["-m", "fabloom.flows", *map(str, arguments), "--store", str(place / "store")]
-        if arguments[0] == "run":  # without importing torch anew each time
-            return warm(words, cwd=place, env=environment)
-        return subprocess.run([sys.executable, *words], cwd=place, env=environment, capture_output=True, text=True, check=False)
+        return warm(words, cwd=place, env=environment)
 
     return call
 

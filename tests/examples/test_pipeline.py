@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,9 +65,7 @@ def caller(warm: Cli, place: Path, *sites: Path) -> Cli:
 
     def call(*arguments: object, cwd: Path = place) -> subprocess.CompletedProcess[str]:
         words = ["-m", "fabloom.flows", *map(str, arguments), "--store", str(place / "store")]
-        if arguments[0] == "run":  # without importing torch anew each time
-            return warm(words, cwd=cwd, env=environment)
-        return subprocess.run([sys.executable, *words], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+        return warm(words, cwd=cwd, env=environment)
 
     return call
 

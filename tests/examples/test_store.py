@@ -44,9 +44,10 @@ from fabloom.plan import make_plan
 from fabloom.registry import Registry
 from fabloom.running.executors.processes import ProcessExecutor
 
-registry, processes = Registry.load(), ProcessExecutor([])
+registry = Registry.load()
 store = registry.open_store(sys.argv[2])
 plan = make_plan(Pipeline.load(sys.argv[1]), registry, store)
+processes = ProcessExecutor({module for step in plan.steps for module in step.spec.method.preload})
 results = run_inline(plan, Engine(registry, store, Options(device="cpu"), executor=processes))
 processes.close()
 print(json.dumps({"steps": {r.name: r.as_dict() for r in results}}))

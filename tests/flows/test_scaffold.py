@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,16 @@ from fabloom.registry import Origin, Registry
 Start = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def cold(arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True, check=False)
-
-
-def fabloom(folder: Path, *arguments: str, start: Start = cold, **variables: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def fabloom(warm: Start) -> Start:
+    """`fabloom(folder, *arguments, **variables)` is the command in that folder."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("FABLOOM", "PYTHONPATH", "PYTEST"))}
-    code = "from fabloom.flows.cli.main import main; main()"
-    return start(["-c", code, *arguments], cwd=folder, env={**clean, "OMP_NUM_THREADS": "1", "FABLOOM_THREADS": "1", **variables})
+    clean |= {"OMP_NUM_THREADS": "1", "FABLOOM_THREADS": "1"}
+    return lambda folder, *arguments, **variables: warm(["-m", "fabloom.flows", *arguments], cwd=folder, env={**clean, **variables})
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(tmp_path_factory: pytest.TempPathFactory, fabloom: Start) -> Path:
     folder = tmp_path_factory.mktemp("work")
     done = fabloom(folder, "new", "plugin", "deep-loom")
     assert done.returncode == 0, done.stderr
@@ -64,29 +62,23 @@ def test_it_has_every_file_of_the_template_under_its_own_name(written: Path) -> 
             assert "weave" not in file.read_text().lower(), file
 
 
-def test_its_own_tests_pass_at_once(written: Path, site: Path) -> None:
+def test_its_own_tests_pass_at_once(written: Path, site: Path, warm: Start) -> None:
     environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(written)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = warm(["-m", "pytest", "-q", "-p", "no:cacheprovider", written], env=environment)
     assert done.returncode == 0, done.stdout[-4000:]
     assert " passed" in done.stdout and "skipped" not in done.stdout.splitlines()[-1]
 
 
-def test_its_pipeline_runs_and_learns(site: Path, tmp_path: Path, warm: Start) -> None:
+def test_its_pipeline_runs_and_learns(site: Path, tmp_path: Path, fabloom: Start) -> None:
     small = ("--set", "steps.model.params.steps=5", "--set", "steps.images.params.count=6", "--set", "steps.samples.params.count=2")
-    done = fabloom(tmp_path, "run", "deep-loom", *small, "--engine", "inline", "--device", "cpu", start=warm, PYTHONPATH=str(site))
+    done = fabloom(tmp_path, "run", "deep-loom", *small, "--engine", "inline", "--device", "cpu", PYTHONPATH=str(site))
     assert done.returncode == 0, done.stderr
     listed = fabloom(tmp_path, "plugins", PYTHONPATH=str(site))
     assert "deep-loom 0.1.0" in listed.stdout and "problem" not in listed.stdout
     assert "deep-loom.sample" in fabloom(tmp_path, "tasks", "deep-loom", PYTHONPATH=str(site)).stdout
 
 
-def test_it_would_enter_the_leaderboard(site: Path, tmp_path: Path) -> None:
+def test_it_would_enter_the_leaderboard(site: Path, tmp_path: Path, fabloom: Start) -> None:
     done = fabloom(tmp_path, "pipelines", "--json", PYTHONPATH=str(site))
     assert "deep-loom.train" in done.stdout and "deep-loom.train" not in fabloom(tmp_path, "pipelines", "--json").stdout
 
@@ -110,7 +102,7 @@ def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(tmp_path: Path,
     assert not list(tmp_path.iterdir()) and not (tmp_path.parent / "evil").exists()
 
 
-def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_there_is_left_alone(tmp_path: Path, fabloom: Start) -> None:
     (tmp_path / "deep-loom").mkdir()
     (tmp_path / "deep-loom" / "mine.txt").write_text("mine")
     done = fabloom(tmp_path, "new", "plugin", "deep-loom")
