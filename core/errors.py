@@ -27,6 +27,12 @@ class FabloomError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the caller's own line and the message, without the frames inside fabloom."""
+        from .frames import in_notebook
+
+        return in_notebook(self)
+
 
 class UserError(FabloomError):
     """Something the user can mend by editing the command, the pipeline or the data."""

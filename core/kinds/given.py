@@ -24,11 +24,29 @@ def image_stack(what: str, value: Any) -> NDArray[np.uint8]:
     except (TypeError, ValueError) as error:
         raise DataError(f"{what} must be an array uint8 [N,C,H,W] or [N,H,W], or pictures of one size: {error}") from error
     if stack.dtype != np.uint8:
-        cure = " Of values from 0 to 1: (255 * x).round().astype('uint8')." if stack.dtype.kind == "f" else ""
-        raise DataError(f"{what} must be uint8, from 0 to 255, not {stack.dtype}.{cure}")
+        raise DataError(f"{what} must be uint8, from 0 to 255, not {stack.dtype}.{_scaling(stack)}")
     if stack.ndim not in (3, 4):
         raise DataError(f"{what} must have shape N,C,H,W or N,H,W, not {stack.shape}; of one image give [image]")
     return stack[:, None] if stack.ndim == 3 else stack
+
+
+def _scaling(stack: NDArray[Any]) -> str:
+    """How values of that range become uint8; '' where they cannot be guessed at."""
+    import numpy as np
+
+    if stack.dtype.kind not in "fiu" or not stack.size or not np.isfinite(stack).all():
+        return ""
+    least, most = stack.min(), stack.max()
+    if least >= 0 and most <= 1 and stack.dtype.kind == "f":
+        return " Of values from 0 to 1: (255 * x).round().astype('uint8')."
+    if least >= 0 and most <= 255 and stack.dtype.kind != "f":
+        return " All values fit: x.astype('uint8')."
+    if least == most:
+        return ""
+    return (
+        f" These run from {least:g} to {most:g}: low, high = np.percentile(x, (0.1, 99.9)), once for every set of them, then "
+        "((x - low) / (high - low) * 255).clip(0, 255).round().astype('uint8')."
+    )
 
 
 def mask_stack(value: Any) -> NDArray[np.uint8]:

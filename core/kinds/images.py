@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fabloom.errors import DataError
+from fabloom.frames import door
 
 from .arrays import LazyArray
 from .artifact import Artifact, RowSpec, Staging, Writing
@@ -176,6 +177,7 @@ class ImageSet(Artifact):
         return cls(ctx.staging.as_reader())
 
     @classmethod
+    @door
     def from_arrays(
         cls,
         images: Any,
@@ -196,7 +198,7 @@ class ImageSet(Artifact):
 
         >>> ImageSet.from_arrays([[[0, 255], [255, 0]]])
         Traceback (most recent call last):
-        fabloom.errors.DataError: images must be uint8, from 0 to 255, not int64.
+        fabloom.errors.DataError: images must be uint8, from 0 to 255, not int64. All values fit: x.astype('uint8').
         """
         from .given import column, image_stack, index_of, mask_stack
         from .memory import Held

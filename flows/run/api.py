@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fabloom.errors import EnvironmentProblem, UserError, did_you_mean
+from fabloom.frames import door
 from fabloom.hashing import blake
 from fabloom.method import Options, StepResult
 from fabloom.pipeline import Pipeline
@@ -33,6 +34,7 @@ RunnerName = Literal["threads", "dask", "ray"]
 DEFAULT_STORE = ".fabloom"
 
 
+@door
 def open_store(url: str | Path | None = None, registry: Registry | None = None, *, read_only: bool = False) -> Store:
     """Open the store at `url` (default: FABLOOM_STORE, else ./.fabloom), making it where nothing is there.
 
@@ -58,6 +60,7 @@ def run_name(plan: Plan) -> str:
     return f"{plan.pipeline.name}-{blake(''.join(s.name + s.key for s in plan.steps).encode())[:10]}"
 
 
+@door
 def run(
     pipeline: Pipeline | str | Path | dict[str, Any],
     *,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import PipelineError, UserError, did_you_mean
+from fabloom.frames import door
 from fabloom.kinds import Artifact
 from fabloom.method import TaskSpec
 from fabloom.pipeline import Pipeline
@@ -64,6 +65,7 @@ class BoundMethod:
         """The task as a function, with the artifact that it is a function of as its first input."""
         spec = self._tasks[task]
 
+        @door
         def perform(*given: Any, **named: Any) -> Artifact:
             return self._run(spec, given if first is None else (first, *given), named)
 
@@ -86,6 +88,7 @@ class BoundMethod:
         return made
 
 
+@door
 def bound_method(
     name: str,
     *,

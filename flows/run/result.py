@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import Interrupted, RunFailed, StepFailed, UserError, did_you_mean
+from fabloom.frames import door
 from fabloom.method import StepResult
 from fabloom.notebook import html
 from fabloom.planning.plan import Plan
@@ -39,6 +40,7 @@ class RunResult:
         """0 if every step ran or was reused, else the code of the first failure."""
         return exit_code(self.steps)
 
+    @door
     def __getitem__(self, name: str) -> Artifact:
         """The artifact of a step. Raises UserError for a name that is no step, StepFailed where the step made none."""
         if name not in self:
@@ -60,6 +62,7 @@ class RunResult:
     def __len__(self) -> int:
         return len(self.given) + len(self.steps)
 
+    @door
     def check(self) -> None:
         """Raise RunFailed where a step failed or was stopped."""
         bad = next((step for step in self.steps if step.status == "failed"), None)

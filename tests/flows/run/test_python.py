@@ -115,6 +115,8 @@ def test_a_set_of_arrays_is_what_was_given(pixels: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
+        ({"images": np.arange(32, dtype=np.uint16).reshape(2, 4, 4) * 100}, r"not uint16. These run from 0 to 3100: low, high = np.perc"),
+        ({"images": np.arange(32).reshape(2, 4, 4)}, r"not int64. All values fit: x.astype"),
         ({"images": np.zeros((2, 4, 4))}, r"uint8, from 0 to 255, not float64. Of values from 0 to 1"),
         ({"images": np.zeros((2, 4, 4, 3), np.uint8)}, "Channels last"),
         ({"images": np.zeros((4, 4), np.uint8)}, r"of one image give \[image\]"),

@@ -1,0 +1,55 @@
+"""One clear message in a script or a notebook: an error raised on purpose leaves by fabloom's door without the frames behind it.
+
+    Traceback (most recent call last):
+      File "mine.py", line 4, in <module>
+        fabloom.run("one-step", set=["steps.teacher.params.stps=3"])
+      File ".../fabloom/frames.py", line 42, in opened
+        raise error.with_traceback(None) from None
+    fabloom.errors.PipelineError: steps.teacher.params.stps: is not known here. Did you mean 'timesteps'?
+
+What is said is what, where, why and what to do: the way to it inside fabloom is of no use to its reader. What was not raised on purpose
+keeps every frame. `python -X dev` keeps them for all.
+"""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import sys
+import traceback
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from .errors import FabloomError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+INNER = ("fabloom", "IPython")
+"""Packages whose lines are not the caller's own."""
+
+
+def door(function: Callable[P, T]) -> Callable[P, T]:
+    """A function that users call: a FabloomError from below it is shown as if it were raised here."""
+
+    @functools.wraps(function)
+    def opened(*given: P.args, **named: P.kwargs) -> T:
+        __tracebackhide__ = True  # pytest leaves the frame out
+        try:
+            return function(*given, **named)
+        except FabloomError as error:
+            if sys.flags.dev_mode:
+                raise
+            raise error.with_traceback(None) from None
+
+    return opened
+
+
+def in_notebook(error: BaseException) -> list[str]:
+    """What IPython prints of an error raised on purpose: the last line of the caller's own, and the message."""
+    own = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in INNER
+    ]
+    called = linecache.getline(*own[-1]).strip() if own else ""
+    return [*([f"line {own[-1][1]}: {called}"] if called else []), f"{type(error).__name__}: {error}"]
