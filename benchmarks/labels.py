@@ -1,6 +1,7 @@
 """What labels against a clean reference are worth: faint bridges, contact holes that lie elsewhere, and pairs of circuit boards.
 
-python benchmarks/labels.py faint              simulated bridges from faint to strong, by how much is doubted; a minute on one core
+python benchmarks/labels.py faint [--seed 1]   simulated bridges from faint to strong, by how much is doubted; a minute on one core
+python benchmarks/labels.py twice [--seed 1]   the same bridges, each taken twice with other noise: do its two labels agree? a minute
 python benchmarks/labels.py holes              contact holes shifted along y, a quarter with a defect; seconds
 python benchmarks/labels.py boards FOLDER      NAME_temp.jpg, NAME_test.jpg and NAME.txt (boxes) of DeepPCB; seconds a pair
 
@@ -37,6 +38,7 @@ DOUBTS = (
     ("the default", {}),
     ("doubt 0.2, 3 sigma", {"doubt_share": 0.2, "doubt_sigmas": 3}),
 )
+SCENES: tuple[tuple[str, dict[str, Any], int], ...] = (("32 px, rough lines", ROUGH, 100), ("96 px, low contrast", LOW, 40))
 STORE = MemoryStore()
 
 
@@ -50,17 +52,17 @@ def states(masks: np.ndarray) -> np.ndarray:
     return np.where(is_defect(masks).any((1, 2)), 2, (masks == UNKNOWN).any((1, 2)).astype(int))
 
 
-def faint() -> None:
+def faint(seed: int) -> None:
     """The table of the method's page."""
-    for name, scene, count in (("32 px, rough lines", ROUGH, 100), ("96 px, low contrast", LOW, 40)):
+    for name, scene, count in SCENES:
         made = {
-            kind: run(LinePair, "simulate", {**scene, **BRIDGES, **more, "count": count}, seed=1)
+            kind: run(LinePair, "simulate", {**scene, **BRIDGES, **more, "count": count}, seed=seed)
             for kind, more in (
                 ("bridges", {"defect_share": 1}), ("still", {"defect_share": 1, "noise_std": 0}),
                 ("clean", {"defect_share": 0}), ("bare", {"defect_share": 0, "noise_std": 0}),
             )
         }  # fmt: skip
-        reference = run(LinePair, "simulate", {**scene, "defect_share": 0, "count": count}, seed=2)
+        reference = run(LinePair, "simulate", {**scene, "defect_share": 0, "count": count}, seed=seed + 1)
         peaks = np.abs(blur(made["still"].images[:, 0].astype(float) - made["bare"].images[:, 0])).max((1, 2))
         for title, doubt in DOUBTS:
             found, beside = (
@@ -70,8 +72,37 @@ def faint() -> None:
             seen = peaks >= max(5 * found.attrs["sigma"], 0.1 * found.attrs["contrast"])
             clean, unsure, sure = np.bincount(states(found.masks[...])[seen], minlength=3)
             false = np.bincount(states(beside.masks[...]), minlength=3)
-            told = f"visible: {clean} clean, {unsure} cannot tell, {sure} defect"
-            print(f"{name:20} {title:20} {told}; clean images: {false[2]} defect, {false[1]} cannot tell")
+            told = f"{seen.sum()} visible: {clean} clean, {unsure} cannot tell, {sure} defect"
+            print(f"{name:20} {title:20} {told}; {count} clean images: {false[2]} defect, {false[1]} cannot tell")
+
+
+def twice(seed: int) -> None:
+    """Two acquisitions of one scene have one truth: what a rule says of them differently is its own doing."""
+    draw = np.random.default_rng(seed)
+    for name, scene, count in SCENES:
+        still = run(LinePair, "simulate", {**scene, **BRIDGES, "defect_share": 1, "noise_std": 0, "count": 3 * count}, seed=seed)
+        reference = run(LinePair, "simulate", {**scene, "defect_share": 0, "count": count}, seed=seed + 1)
+        values = still.images[...].astype(float)
+        taken = [np.clip(np.rint(values + draw.normal(0, scene["noise_std"], values.shape)), 0, 255).astype(np.uint8) for _ in range(2)]
+        sets = [acquired(pixels, f"{name}, seed {seed}, {number}") for number, pixels in enumerate(taken)]
+        for title, doubt in DOUBTS:
+            one, other = (states(run(ReferenceDifference, "label", doubt, images=each, reference=reference).masks[...]) for each in sets)
+            told, against = (one != 1) & (other != 1), np.abs(one - other) == 2
+            alike = ((one == 2) == (other == 2)).mean()
+            counts = f"{len(one)} pairs, {told.sum()} told twice, {against.sum()} contradict"
+            print(f"{name:20} {title:20} {counts}; doubt as no defect: {alike:.3f} agree")
+
+
+def acquired(pixels: np.ndarray, name: str) -> ImageSet:
+    """Images of a name as a set, without truth."""
+
+    def write(ctx: Any) -> ImageSet:
+        return ImageSet.write(ctx, pixels)
+
+    write.__qualname__ = name  # the same name gives the same artifact
+    made: Any = write_artifact(STORE, write)
+    assert isinstance(made, ImageSet)
+    return made
 
 
 def holes() -> None:
@@ -115,13 +146,16 @@ def boards(folder: Path) -> None:
 def main() -> None:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", choices=("faint", "holes", "boards"))
+    parser.add_argument("what", choices=("faint", "twice", "holes", "boards"))
     parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("--seed", type=int, default=1, help="of faint and twice; the thresholds were chosen on 1")
     options = parser.parse_args()
     if options.what == "boards":
         boards(options.folder or parser.error("boards needs the folder of DeepPCB's pairs"))
+    elif options.what == "holes":
+        holes()
     else:
-        {"faint": faint, "holes": holes}[options.what]()
+        {"faint": faint, "twice": twice}[options.what](options.seed)
 
 
 if __name__ == "__main__":

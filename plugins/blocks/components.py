@@ -63,6 +63,11 @@ class Found:
         """The pixels of sure defects [H,W]."""
         return is_defect(self.mask)
 
+    @property
+    def told(self) -> bool:
+        """Whether it can be told if the image has a defect: it has a sure one, or nothing is doubtful."""
+        return self.sure > 0 or not self.doubtful
+
 
 @dataclass(frozen=True)
 class Heights:

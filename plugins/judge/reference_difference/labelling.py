@@ -170,7 +170,7 @@ def _attributes(
         "contrast": rule.contrast,
         **({"jitter": rule.jitter} if heights else {}),
         "defect_share": float(np.mean([one is not None and one.sure > 0 for one in seen])),
-        "ambiguous_share": float(np.mean([one is None or (one.doubtful > 0 and not one.sure) for one in seen])),
+        "ambiguous_share": float(np.mean([one is None or not one.told for one in seen])),
         "components": {str(number): many for number, many in sorted(Counter(counts).items())},
         "components_mean": float(np.mean(counts)) if counts else 0.0,
         "off_reference_share": float(np.mean([one.distance > 1 for one in placed])),

@@ -27,11 +27,13 @@ from .sampling import generate, generator_of
 from .training import load_circuit
 
 SHOWN_STEPS = 8
-BETTER: dict[str, Better] = {"mse_ratio": "down", "unexplained_variance": "down", "defect_agreement": "up"}
+BETTER: dict[str, Better] = {"mse_ratio": "down", "unexplained_variance": "down", "defect_agreement": "up", "defect_agreement_all": "up"}
 ROLES: dict[str, Role] = {"mse_ratio": "headline"}
 NOTES = (
     "mse_ratio is the mean square difference to the recurrence over that of two recurrences from different noise: 0 is a perfect student, "
     "1 is no better than another draw. unexplained_variance divides by the variance about the mean image instead (twice as strict).",
+    "defect_agreement counts the samples in both images of which the labels can tell whether there is a defect, told_share how many those "
+    "are. defect_agreement_all counts the others as without a defect: two acquisitions of one faint defect differ in that, too.",
     "Controls: 'shuffled' pairs student images with the wrong noise, 'mean image' answers the reference's mean for every noise, "
     "'pure noise' answers x_T itself. Each must be clearly worse than the student.",
     "relative_consistency divides |z_k - z*_k|^2 by what R = identity would reach, |z*_k - z*_0|^2: below 1 the recurrence follows.",
@@ -138,24 +140,31 @@ def _follow_batch(circuit: Circuit, schedule: NoiseSchedule, x: Tensor, at: list
     return Walk(readout(circuit, z).float().clamp(-1, 1).cpu(), [s.float().clamp(-1, 1).cpu() for s in strip], consistency, identity)
 
 
-def judge(answers: dict[str, Tensor], wanted: Tensor, grey: GreyMap, reference: ImageSet) -> dict[str, dict[str, float]]:
-    """Error ratios and agreement on the presence of a defect, for the student and each control."""
+def judge(answers: dict[str, Tensor], wanted: Tensor, grey: GreyMap, reference: ImageSet) -> dict[str, dict[str, float | None]]:
+    """Error ratios and agreement on the presence of a defect, for the student and each control.
+
+    The rule of labels has three answers: pairs of which it cannot tell in one or both do not count, unless as `_all` says.
+    """
     clean = clean_reference(reference)
     rule = make_rule(LabelParams(), reference, clean)
 
-    def defects(images: Tensor) -> NDArray[np.bool_]:
-        levels = grey.inverse(images).numpy().mean(1, dtype=np.float64)
-        return np.array([rule.find(level).sure > 0 for level in levels])
+    def look(images: Tensor) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        found = [rule.find(level) for level in grey.inverse(images).numpy().mean(1, dtype=np.float64)]
+        return np.array([one.sure > 0 for one in found]), np.array([one.told for one in found])
 
     variance = float(wanted.var(0).mean())
-    truth = defects(wanted)
-    rows = {}
+    truth, known = look(wanted)
+    rows: dict[str, dict[str, float | None]] = {}
     for name, images in answers.items():
-        error, verdict = float(mse_loss(images, wanted)), defects(images)
+        error = float(mse_loss(images, wanted))
+        verdict, told = look(images)
+        both = told & known
         rows[name] = {
             "mse_ratio": error / max(2 * variance, 1e-12),
             "unexplained_variance": error / max(variance, 1e-12),
-            "defect_agreement": float((verdict == truth).mean()),
+            "defect_agreement": float((verdict == truth)[both].mean()) if both.any() else None,
+            "told_share": float(both.mean()),
+            "defect_agreement_all": float((verdict == truth).mean()),
             "defect_share": float(verdict.mean()),
             "defect_share_recurrence": float(truth.mean()),
         }

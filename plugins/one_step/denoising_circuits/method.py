@@ -77,7 +77,7 @@ class DenoisingCircuits(Method):
 
         return sampling.sample(ctx, params, model)
 
-    @task(version=3)
+    @task(version=4)
     def compare(self, ctx: Context, params: CompareParams, *, teacher: Model, student: Model, reference: ImageSet) -> Report:
         """How well the student agrees with the recurrence, beside negative controls that must fail."""
         from . import comparison

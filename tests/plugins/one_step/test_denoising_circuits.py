@@ -572,8 +572,32 @@ def test_controls_fail_where_a_perfect_answer_passes(run_task: Any) -> None:
     assert rows["perfect"]["mse_ratio"] == 0 and rows["perfect"]["defect_agreement"] == 1
     assert rows["perfect"]["defect_share"] == pytest.approx(0.5)
     assert rows["shuffled"]["mse_ratio"] > 0.7 and rows["shuffled"]["defect_agreement"] < 0.2  # neighbours alternate
-    assert rows["mean"]["unexplained_variance"] == pytest.approx(1, rel=0.05) and rows["mean"]["defect_agreement"] < 0.8
+    assert rows["mean"]["unexplained_variance"] == pytest.approx(1, rel=0.05) and rows["mean"]["defect_agreement_all"] < 0.8
     assert rows["noise"]["mse_ratio"] > 2
+
+
+def test_what_cannot_be_told_speaks_neither_for_nor_against_the_student(run_task: Any) -> None:
+    from fabloom.plugins.blocks.grey import GreyMap
+    from fabloom.plugins.one_step.denoising_circuits.comparison import judge
+
+    images = run_task(Lines, "images", {"count": 40})
+    grey, pixels = GreyMap(0, 255), images.images[:].copy()
+    clean = pixels[images.domain[:] == 0][0].astype(np.int16)
+    low, high = np.percentile(clean, (1, 99))
+
+    def spotted(share: float) -> Any:
+        """The clean image with a spot of this share of its contrast."""
+        spot = clean.copy()
+        spot[:, 4:10, 4:10] += np.int16(share * (high - low))
+        return grey.forward(spot.clip(0, 255).astype(np.uint8))[None]
+
+    bare, faint, strong = spotted(0), spotted(0.16), spotted(0.8)
+    wanted = torch.cat([strong, strong, bare, bare])
+    rows = judge({"faint": torch.cat([strong, faint, bare, faint]), "wrong": torch.cat([strong, bare, bare, strong]),
+                  "never": torch.cat([faint] * 4)}, wanted, grey, images)  # fmt: skip
+    assert (rows["faint"]["defect_agreement"], rows["faint"]["told_share"], rows["faint"]["defect_agreement_all"]) == (1, 0.5, 0.75)
+    assert (rows["wrong"]["defect_agreement"], rows["wrong"]["told_share"], rows["wrong"]["defect_agreement_all"]) == (0.5, 1, 0.5)
+    assert (rows["never"]["defect_agreement"], rows["never"]["told_share"]) == (None, 0)
 
 
 def test_heads_and_steps_are_exported_shapes() -> None:
