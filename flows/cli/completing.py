@@ -99,9 +99,12 @@ def refs(ctx: typer.Context, incomplete: str) -> Names:
 
 @_completer
 def artifacts(ctx: typer.Context, incomplete: str) -> Names:
-    """Refs, and the beginnings of keys."""
+    """Refs, steps of runs, and the beginnings of keys."""
+    from fabloom.flows.run.log import listed
+
     store = _store(ctx)
-    return [*store.refs.names(), *(key[: max(12, len(incomplete))] for key in islice(store.keys(), MOST))]
+    steps = {str(step["name"]) for run in listed(store)[0] for step in run.steps}
+    return [*store.refs.names(), *sorted(steps), *(key[: max(12, len(incomplete))] for key in islice(store.keys(), MOST))]
 
 
 def _pipeline(ctx: typer.Context) -> Pipeline:

@@ -11,7 +11,7 @@ import typer
 from fabloom.progress import silent
 
 from .output import emit_json, quiet_stdout, say
-from .shared import JsonOption, StoreOption, WhatArgument
+from .shared import JsonOption, StoreOption, WhatArgument, resolved
 
 commands = typer.Typer()
 
@@ -48,7 +48,7 @@ def export(
 
     registry = Registry.load()
     opened = api.open_store(store, registry, read_only=True)
-    key = opened.resolve(what)
+    key = resolved(opened, what)
     display: AbstractContextManager[Any] = quiet_stdout()
     if not json_:
         from .display import LiveDisplay

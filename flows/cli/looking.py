@@ -9,7 +9,7 @@ import typer
 from fabloom.errors import FabloomError, UserError, did_you_mean
 
 from .output import emit_json, say, table
-from .shared import JsonOption, StoreOption, WhatArgument, open_store
+from .shared import JsonOption, StoreOption, WhatArgument, open_store, resolved
 
 if TYPE_CHECKING:
     from fabloom.kinds.store import Store
@@ -78,16 +78,21 @@ def artifacts(
 
 @commands.command()
 def show(what: WhatArgument, store: StoreOption = None, json_: JsonOption = False) -> None:
-    """Show one artifact: facts, metrics and tables of what came out, then how it was made."""
+    """Show one artifact: facts, metrics and tables of what came out, then how it was made. Of a model also how it was judged."""
+    from fabloom.flows.run.judged import evaluations
+
     opened = open_store(store)
-    manifest = opened.manifest(opened.resolve(what))
+    manifest = opened.manifest(resolved(opened, what))
     artifact = opened.get(manifest["key"])
+    judged = evaluations(opened, manifest["key"]) if manifest["kind"] == "Model" else []
     if json_:
-        emit_json({**manifest, "attrs": dict(artifact.attrs)})
+        emit_json({**manifest, "attrs": dict(artifact.attrs), "evaluations": [one.as_dict() for one in judged]})
         return
-    from .showing import tell_exhibits, tell_making
+    from .showing import tell_exhibits, tell_making, tell_scores
 
     say(f"{manifest['kind']} {manifest['key']}\nholds    {_short(opened, manifest)}\ndigest   {manifest['digest']}")
+    if manifest["kind"] == "Model":
+        tell_scores(artifact, judged)
     tell_exhibits(artifact)
     tell_making(manifest)
     arrays = sorted(manifest["arrays"].items())
@@ -101,7 +106,7 @@ def show(what: WhatArgument, store: StoreOption = None, json_: JsonOption = Fals
 def lineage(what: WhatArgument, store: StoreOption = None, json_: JsonOption = False) -> None:
     """Walk back from an artifact to everything it was made from."""
     opened = open_store(store)
-    walked = opened.lineage(opened.resolve(what))
+    walked = opened.lineage(resolved(opened, what))
     if json_:
         emit_json(
             {

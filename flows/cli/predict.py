@@ -21,7 +21,13 @@ commands = typer.Typer()
 
 @commands.command()
 def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A segmenter of unet.train: KEY, or a ref such as line-pair/champion.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A segmenter of unet.train: a KEY, a ref, a step of the newest run such as segmenter, or RUN:STEP.",
+        ),
+    ],
     images: Annotated[str, typer.Argument(metavar="FOLDER", help="Image files, read as images.load reads them; or one file.")],
     out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="New folder for masks, overlays and tables.")],
     threshold: Annotated[

@@ -10,7 +10,7 @@ from fabloom.errors import FabloomError, UserError
 
 from . import completing
 from .output import emit_json, say, table, tell
-from .shared import JsonOption, StoreOption, WhatArgument, open_store
+from .shared import JsonOption, StoreOption, WhatArgument, open_store, resolved
 
 if TYPE_CHECKING:
     from fabloom.kinds.store import RefEntry
@@ -74,7 +74,7 @@ def ref_set(
 ) -> None:
     """Point a ref at an artifact."""
     looked = open_store(store)  # before a store is opened to be changed, which makes it where none is
-    full, before = looked.resolve(key), looked.resolve(expected) if expected else None
+    full, before = resolved(looked, key), looked.resolve(expected) if expected else None
     opened = open_store(store, read_only=False)
     known = len(opened.refs.log(name)) if name in opened.refs.names() else 0
     with opened.pinned([full]):  # no gc that is deciding takes it before the ref holds it
@@ -140,14 +140,14 @@ def ref_delete(
 @commands.command("hold")
 def ref_hold(name: RefArgument, key: WhatArgument, why: WhyOption = "", store: StoreOption = None, json_: JsonOption = False) -> None:
     """Keep an artifact from being promoted to this ref."""
-    full = open_store(store).resolve(key)
+    full = resolved(open_store(store), key)
     _told(name, open_store(store, read_only=False).refs.hold(name, full, why=why), json_)
 
 
 @commands.command("unhold")
 def ref_unhold(name: RefArgument, key: WhatArgument, why: WhyOption = "", store: StoreOption = None, json_: JsonOption = False) -> None:
     """Let an artifact be promoted to this ref again."""
-    full = open_store(store).resolve(key)
+    full = resolved(open_store(store), key)
     _told(name, open_store(store, read_only=False).refs.unhold(name, full, why=why), json_)
 
 

@@ -45,7 +45,11 @@ SetOption = Annotated[
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of the whole pipeline.")]
 WhatArgument = Annotated[
     str,
-    typer.Argument(metavar="KEY|REF", help="A key, the first 6 or more of its characters, or a ref.", autocompletion=completing.artifacts),
+    typer.Argument(
+        metavar="KEY|REF|STEP",
+        help="A key, the first 6 or more of its characters, a ref, a step of the newest run, or RUN:STEP.",
+        autocompletion=completing.artifacts,
+    ),
 ]
 
 
@@ -88,6 +92,13 @@ def open_store(url: str | None, *, read_only: bool = True) -> Store:
     from fabloom.flows.run import api
 
     return api.open_store(url, read_only=read_only)
+
+
+def resolved(opened: Store, text: str) -> str:
+    """The key that is meant by a key, its beginning, a ref, a step of the newest run that made one, or RUN:STEP."""
+    from fabloom.flows.run import naming
+
+    return naming.resolved(opened, text)
 
 
 def open_folder(url: str | None, *, read_only: bool = True) -> LocalStore:

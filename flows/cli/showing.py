@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fabloom.flows.report.numbers import comparisons, number, told, words
 from fabloom.kinds import Artifact, Exhibit
@@ -12,8 +12,32 @@ from fabloom.planning.expectation import rough
 
 from .output import say, table
 
+if TYPE_CHECKING:
+    from fabloom.flows.run.judged import Evaluation
+
 LONGEST, ROWS = 400, 40
 """Characters of a value, and rows of a table, that are printed; `--json` has all of them."""
+
+
+def tell_scores(model: Artifact, judged: Sequence[Evaluation]) -> None:
+    """The threshold that travels with a model and why it is that one, and what evaluations in this store say of the model."""
+    config = model.attrs.get("config")
+    threshold = config.get("threshold") if isinstance(config, Mapping) else None
+    if is_number(threshold):
+        choice = config.get("threshold_choice")  # type: ignore[union-attr]
+        why = str(choice.get("why") or "") if isinstance(choice, Mapping) else ""
+        say(f"threshold {threshold:g}{f', {why}' if why else ''}")
+    if not judged:
+        say("scores   none: no evaluation in this store used it")
+        return
+    say()
+    table(
+        ["scores", "as", "by", "pipeline", "report", "made"],
+        [
+            [str(one), one.port, f"{one.step} ({one.task})" if one.step else one.task, one.pipeline, one.key[:12], one.created]
+            for one in judged
+        ],
+    )
 
 
 def tell_exhibits(artifact: Artifact) -> None:

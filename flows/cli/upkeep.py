@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .output import emit_json, say
-from .shared import JsonOption, StoreOption, open_folder
+from .shared import JsonOption, StoreOption, open_folder, resolved
 
 commands = typer.Typer()
 
@@ -24,7 +24,7 @@ def verify(
     from .health import tell_health
 
     opened = open_folder(store)
-    health = check(opened, opened.resolve(what) if what else None)
+    health = check(opened, resolved(opened, what) if what else None)
     if json_:
         emit_json(vars(health))
     else:

@@ -32,24 +32,27 @@ def predict_folder(
     emit: Emit = silent,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[RunResult, Mapping[str, int]]:
-    """Segment the images with the model (a key or ref of the store) and write `predictions` to `out`: the run, and what was found.
+    """Segment the images with the model and write `predictions` to `out`: the run, and what was found.
 
-    `load` and `segment` are parameters of images.load and unet.segment, `table` is csv or parquet, `klarf` the head of a KLARF that is to
-    be written too. Images get the channels that the model takes: colour is made
-    grey (luma) for one of grey images. Nothing is found where a step failed; the run says why. Raises UserError for a model that is
-    none, images that are not there and a folder `out` that is not free, EnvironmentProblem for one that cannot be written, before
-    anything runs.
+    The model is a key or ref of the store, a step of the newest run that made one, or RUN:STEP. `load` and `segment` are parameters of
+    images.load and unet.segment, `table` is csv or parquet, `klarf` the head of a KLARF that is to be written too. Images get the channels
+    that the model takes: colour is made grey (luma) for one of grey images. Nothing is found where a step failed; the run says why.
+    Raises UserError for a model that is none, images that are not there and a folder `out` that is not free, EnvironmentProblem for one
+    that cannot be written, before anything runs.
     """
     from fabloom.flows.export.job import export_artifact, free
     from fabloom.flows.export.predictions import counted
     from fabloom.flows.export.tables import check
     from fabloom.flows.run import api
+    from fabloom.flows.run.naming import resolved
     from fabloom.registry import Registry
 
     check(table)
     registry = registry or Registry.load()
     looked = api.open_store(store, registry, read_only=True)  # a misspelt --store makes none
-    key = looked.resolve(model)
+    key = resolved(looked, model)
+    if not key.startswith(model.removeprefix("key:")):
+        emit({"event": "log", "message": f"'{model}' is model {key[:12]}"})
     artifact: Any = looked.get(key)
     if artifact.kind != "Model":
         raise UserError(f"'{model}' is of kind {artifact.kind}; give a Model that unet.train made, see `fabloom artifacts --kind Model`")

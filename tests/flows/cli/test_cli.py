@@ -577,7 +577,9 @@ def test_show_lists_the_first_of_many_arrays(cli: Cli, made: tuple[Path, dict[st
 
     store, document = made
     model = document["steps"]["model"]["key"]
-    assert "more; --json" not in cli("show", model, "--store", store).out
+    shown = cli("show", "model", "--store", store).out  # by the step that made it
+    assert f"Model {model}" in shown and "scores " in shown and "more; --json" not in shown
+    assert "evaluations" in cli("show", "fade:model", "--store", store, "--json").json
     monkeypatch.setattr(looking, "SHOWN", 1)
     done = cli("show", model, "--store", store)
     assert "more; --json lists all of them" in done.out and done.code == 0
