@@ -36,3 +36,8 @@ class LabelParams(Params):
     )
     min_area: int | None = Field(None, ge=1, description="fewest pixels of a defect, instead of the preset's")
     min_circularity: float | None = Field(None, ge=0, le=1, description="a component is kept above this 4 pi area / perimeter^2")
+
+    @property
+    def aligns(self) -> bool:
+        """Whether images are held against a reference that is moved to where they lie."""
+        return self.preset == "calibrated"

@@ -13,9 +13,11 @@ from torch import Tensor
 from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet
 from fabloom.method import Context
-from fabloom.plugins.blocks.difference import Real
+from fabloom.plugins.blocks.difference import Real, blur, grey
 from fabloom.plugins.blocks.one_shot import images_at_once
 from fabloom.plugins.blocks.perceptual import MIN_SIDE
+from fabloom.plugins.blocks.references import SAMPLE
+from fabloom.plugins.blocks.registration import Register
 
 from .params import EvaluateParams
 
@@ -25,11 +27,13 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Comparison:
-    """uint8 images [N,C,H,W], the reference [1,C,H,W], and the clean image [1,C,H,W] of the reference pair or None."""
+    """uint8 images [N,C,H,W], the reference [1,C,H,W] and the clean image [1,C,H,W] of the reference pair or None, with their rows."""
 
     images: NDArray[np.uint8]
     reference: NDArray[np.uint8]
     clean: NDArray[np.uint8] | None
+    row: int
+    clean_row: int | None
 
     @classmethod
     def of(cls, params: EvaluateParams, images: ImageSet, reference: ImageSet) -> Comparison:
@@ -41,7 +45,8 @@ class Comparison:
             raise DataError(f"images of {size[0]} x {size[1]} are too small to be scored: a side must have {MIN_SIDE} pixels or more")
         if 2 * params.reach > min(size):
             raise DataError(f"reach: {params.reach} is more than half of {size[0]} x {size[1]} pixels; give {min(size) // 2} or less")
-        row, clean_row = reference_row(reference, params.reference_row), clean_row_of(reference, params.clean_row)
+        row = reference_row(reference, params.reference_row)
+        clean_row = clean_row_of(reference, params.clean_row, row)
         pixels, goal = collapsed(np.asarray(images.images)), collapsed(np.asarray(reference.images[row : row + 1]))
         clean = None if clean_row is None else collapsed(np.asarray(reference.images[clean_row : clean_row + 1]))
         for name, other in (("the reference", goal), ("the clean image", clean)):
@@ -49,7 +54,12 @@ class Comparison:
                 raise DataError(f"images have {pixels.shape[1]} channels but {name} has {other.shape[1]} (equal channels count as one)")
         if goal.min() == goal.max():
             raise DataError(f"the reference, row {row} of set {reference.key[:12]}, is constant: nothing can be compared with it")
-        return cls(pixels, goal, clean)
+        return cls(pixels, goal, clean, row, clean_row)
+
+    @property
+    def one_place(self) -> bool:
+        """Whether the clean image shows the place of the reference, pixel on pixel."""
+        return self.clean is not None and lies_on(grey(self.clean)[0], grey(self.reference)[0])
 
     @property
     def deviation(self) -> float:
@@ -83,12 +93,20 @@ def reference_row(reference: ImageSet, chosen: int | None) -> int:
     )
 
 
-def clean_row_of(reference: ImageSet, chosen: int | None) -> int | None:
-    """The chosen row, else the first clean image (domain 0); None where there is none."""
+def clean_row_of(reference: ImageSet, chosen: int | None, row: int) -> int | None:
+    """The chosen row, else the first clean image (domain 0) that lies where the reference, image `row`, does, else the first; or None."""
     if chosen is not None:
         return _checked(reference, chosen, "clean_row")
-    rows = [] if reference.domain is None else np.flatnonzero(reference.domain[...] == 0).tolist()
-    return int(rows[0]) if rows else None
+    rows = [] if reference.domain is None else np.flatnonzero(reference.domain[...] == 0)[:SAMPLE].tolist()
+    if len(rows) < 2:
+        return int(rows[0]) if rows else None
+    goal = grey(reference.images[row : row + 1])[0]
+    return next((one for one in rows if lies_on(grey(reference.images[one : one + 1])[0], goal)), int(rows[0]))
+
+
+def lies_on(clean: Real, image: Real) -> bool:
+    """Whether an image [H,W] lies where a clean one does."""
+    return Register.of(blur(clean), clean).place(blur(image)).distance <= 1
 
 
 def _checked(reference: ImageSet, row: int, field: str) -> int:

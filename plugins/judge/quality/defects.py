@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,10 @@ from scipy import ndimage
 
 from fabloom.kinds import Table
 from fabloom.plugins.blocks.components import EIGHT
-from fabloom.plugins.blocks.difference import Real, Rule, blur
+from fabloom.plugins.blocks.difference import Real, Rule
 from fabloom.plugins.blocks.lattice import Lattice
-from fabloom.plugins.blocks.registration import Register
+from fabloom.plugins.blocks.references import References
+from fabloom.plugins.blocks.registration import Placement
 
 from .scores import Metrics, Summary
 
@@ -22,22 +24,27 @@ HELD = 0.02
 
 @dataclass(frozen=True)
 class Defects:
-    """Accepted components of every image [N], their centres (y, x) [K,2], and how far each is off [N] (inf if unlike), in pixels."""
+    """Accepted components of every image [N], their centres (y, x) [K,2] where the reference has that place, how far each image is off
+    [N] (inf if unlike), in pixels, and whether it could be judged [N].
+    """
 
     counts: NDArray[np.int64]
     centres: Real
     shifts: Real
+    judged: NDArray[np.bool_]
 
     @classmethod
-    def find(cls, images: Real, clean: Real, rule: Rule) -> Defects:
-        """In grey images [N,H,W], by what differs from the clean one [H,W]."""
+    def find(cls, images: Real, pictures: Iterable[Real], clean: References, rule: Rule, placed: Sequence[Placement], off: bool) -> Defects:
+        """In grey images [N,H,W] that lie so, each against its clean picture [H,W]; with `off` wherever they lie."""
         counts, centres = np.zeros(len(images), np.int64), []
-        for row, image in enumerate(images):
-            parts, counts[row] = ndimage.label(rule.find(image).defect, EIGHT)
-            centres += ndimage.center_of_mass(parts > 0, parts, range(1, counts[row] + 1))
-        register = Register.of(blur(clean), clean)
-        shifts = np.array([register.place(blur(image)).distance for image in images])
-        return cls(counts, np.array(centres, np.float64).reshape(-1, 2), shifts)
+        judged = np.array([off or one.distance <= 1 or clean.moves(one) for one in placed])
+        for row, (image, picture, place) in enumerate(zip(images, pictures, placed, strict=True)):
+            if judged[row]:
+                its = rule if clean.shared is not None and not clean.moves(place) else rule.against(clean.held(picture, place))
+                parts, counts[row] = ndimage.label(its.find(image).defect, EIGHT)
+                found = np.array(ndimage.center_of_mass(parts > 0, parts, range(1, counts[row] + 1))).reshape(-1, 2)
+                centres.append(found - (place.shift if clean.moves(place) else (0, 0)))
+        return cls(counts, np.concatenate([np.zeros((0, 2)), *centres]), np.array([one.distance for one in placed]), judged)
 
     def by_line(self, clean: Real) -> dict[int, int] | None:
         """Defects in each line or space between two; None without a periodic structure.
@@ -55,25 +62,26 @@ class Defects:
         return {int(cell - cells[0]): int(many) for cell, many in zip(cells, held, strict=True)}
 
 
-def metrics(found: Defects, own: Defects, lines: dict[int, int] | None, summary: Summary) -> Metrics:
-    """Numbers of the report; `own` are the reference's."""
-    total = len(found.centres)
+def metrics(found: Defects, own: int | None, lines: dict[int, int] | None, summary: Summary) -> Metrics:
+    """Numbers of the report, of the images that could be judged; `own` is the reference's count."""
+    total, counts = len(found.centres), found.counts[found.judged]
     spread = None if lines is None else sum(many >= HELD * total for many in lines.values())
     return {
-        **summary.mean("count", found.counts.astype(np.float64)),
-        "count_sd": float(found.counts.std()),
-        "count_reference": int(own.counts[0]),
-        **{f"share_{name}": float((found.counts == n).mean()) for n, name in enumerate(("none", "one"))},
-        "share_more": float((found.counts > 1).mean()),
+        **summary.mean("count", counts.astype(np.float64)),
+        "count_sd": float(counts.std()),
+        "count_reference": own,
+        **{f"share_{name}": float((counts == n).mean()) for n, name in enumerate(("none", "one"))},
+        "share_more": float((counts > 1).mean()),
         "lines": spread,
         "off_reference_share": float((found.shifts > 1).mean()),
+        "judged_share": float(found.judged.mean()),
     }
 
 
 def tables(found: Defects, lines: dict[int, int] | None) -> dict[str, Table]:
     """How many images have how many defects, and how many defects each line has."""
-    total = max(len(found.centres), 1)
-    images = [[n, many, round(many / len(found.counts), 4)] for n, many in enumerate(np.bincount(found.counts).tolist())]
+    total, counts = max(len(found.centres), 1), found.counts[found.judged]
+    images = [[n, many, round(many / len(counts), 4)] for n, many in enumerate(np.bincount(counts).tolist())]
     made = {"Defects an image": Table(["defects", "images", "share"], images)}
     if lines:
         rows = [[line, many, round(many / total, 4)] for line, many in lines.items()]

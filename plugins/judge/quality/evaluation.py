@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Metric, Report, Table
 from fabloom.method import Context
-from fabloom.plugins.blocks import difference, patches
-from fabloom.plugins.blocks.difference import Real, grey
+from fabloom.plugins.blocks import patches
+from fabloom.plugins.blocks.difference import Real, Rule, blur, grey
 from fabloom.plugins.blocks.perceptual import Lpips
+from fabloom.plugins.blocks.references import References, rule_of
+from fabloom.plugins.blocks.references import find as find_references
+from fabloom.plugins.blocks.registration import Register
 from fabloom.plugins.blocks.weights import SIFID_STEMS, TRUNKS, MissingWeights
 
 from . import defects, features, notes, pictures, sifid
-from .comparison import Comparison, batched, clean_row_of, reference_row
+from .comparison import Comparison, batched
 from .copies import least_difference, noise_floor
 from .joining import BEST, Joined, read_metrics
 from .params import EvaluateParams
@@ -41,11 +45,11 @@ class Findings:
 def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, reference: ImageSet, metrics: Sequence[Report]) -> Report:
     """The task `evaluate`."""
     given = Comparison.of(params, images, reference)
-    rows = reference_row(reference, params.reference_row), clean_row_of(reference, params.clean_row)
+    rows = given.row, given.clean_row
     joined = read_metrics(metrics, images, reference, *rows)
     summary = Summary(ctx.seed, params.resamples, params.confidence)
     found = Findings({"images": len(given.images)})
-    defect_scores(params, given, images, reference, summary, found)
+    defect_scores(ctx, params, given, images, reference, summary, found)
     lpips_scores(ctx, params, given, summary, found)
     sifid_scores(ctx, given, summary, found)
     patch_scores(ctx, given, summary, found)
@@ -60,24 +64,65 @@ def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, reference: 
 
 
 def defect_scores(
-    params: EvaluateParams, given: Comparison, images: ImageSet, reference: ImageSet, summary: Summary, found: Findings
+    ctx: Context, params: EvaluateParams, given: Comparison, images: ImageSet, reference: ImageSet, summary: Summary, found: Findings
 ) -> None:
-    """Defects by difference to the clean image; nothing without one."""
-    if given.clean is None:
+    """Defects by difference to the clean image; nothing without one, or where clean images are not of one place."""
+    try:
+        clean = held_against(ctx, params, given, images, reference)
+    except DataError as problem:
+        ctx.log(f"defects are not counted: {problem}")
+        found.notes.append(notes.uncounted(problem))
+        return
+    if clean is None:
         found.notes.append(notes.NO_CLEAN)
         return
-    # several clean images: their median has less noise; the pair's clean image stays one acquisition
-    several = params.clean_row is None and reference.domain is not None
-    clean = difference.clean_reference(reference) if several else grey(given.clean)
-    middle = np.median(clean, axis=0)
-    rule = difference.make_rule(params.labels, images, clean)
-    own = defects.Defects.find(grey(given.reference), middle, rule)
-    all_found = defects.Defects.find(grey(given.images), middle, rule)
-    lines = all_found.by_line(middle)
+    values, published = grey(given.images), params.labels.preset == "published"
+    pictures_of = list(clean.pictures(0, len(values)))
+    placed = [clean.placer(picture).place(blur(value)) for value, picture in zip(values, pictures_of, strict=True)]
+    rule = rule_of(params.labels, images, clean, placed)
+    all_found = defects.Defects.find(values, pictures_of, clean, rule, placed, published)
+    if not all_found.judged.any():
+        found.notes.append(notes.uncounted(f"none of the images lies where the clean one does; the first {placed[0]}"))
+        return
+    own = own_count(given, reference, clean, rule)
+    lines = None if clean.shared is None else all_found.by_line(clean.shared)
     found.metrics["defects"] = defects.metrics(all_found, own, lines, summary)
     found.tables |= defects.tables(all_found, lines)
-    found.pictures |= pictures.locations(all_found.centres, len(given.images), middle)
-    found.notes.append(notes.counting(rule, int(own.counts[0])))
+    if clean.shared is not None:
+        found.pictures |= pictures.locations(all_found.centres, int(all_found.judged.sum()), clean.shared)
+    found.notes.append(notes.counting(rule, own, published=published))
+
+
+def held_against(ctx: Context, params: EvaluateParams, given: Comparison, images: ImageSet, reference: ImageSet) -> References | None:
+    """The chosen clean image; else each image's own reference, where it has one; else all clean images laid on one another; or None.
+
+    Raises DataError for clean images of several places, as labelling does.
+    """
+    aligns = params.labels.aligns
+    if params.clean_row is None and images.references is not None:
+        own = np.asarray(images.references)
+        alike = bool((own == own[:1]).all())
+        return References.of_one(images, grey(own[:1])[0], aligns) if alike else find_references(ctx, images, None, aligns)
+    if given.clean is None:
+        return None
+    if params.clean_row is not None:
+        return References.of_one(images, grey(given.clean)[0], aligns)
+    return find_references(ctx, images, reference, aligns)  # the median of several has less noise
+
+
+def own_count(given: Comparison, reference: ImageSet, clean: References, rule: Rule) -> int | None:
+    """Defects of the reference image itself: against the shared picture, else its own reference, else the pair's clean image."""
+    if clean.shared is not None:
+        picture = clean.shared
+    elif reference.references is not None:
+        picture = grey(np.asarray(reference.references[given.row : given.row + 1]))[0]
+    elif given.clean is not None:
+        picture = grey(given.clean)[0]
+    else:
+        return None
+    image = grey(given.reference)
+    placed = [Register.of(blur(picture), picture).place(blur(image[0]))]
+    return int(defects.Defects.find(image, [picture], replace(clean, shared=None), rule, placed, off=True).counts[0])
 
 
 def lpips_scores(ctx: Context, params: EvaluateParams, given: Comparison, summary: Summary, found: Findings) -> None:
@@ -144,7 +189,8 @@ def patch_scores(ctx: Context, given: Comparison, summary: Summary, found: Findi
 def copy_scores(params: EvaluateParams, given: Comparison, found: Findings) -> None:
     """How close the closest images are to the reference, in multiples of what a second acquisition would be."""
     reference = grey(given.reference)[0]
-    floor = noise_floor(reference, None if given.clean is None else grey(given.clean)[0])
+    same_place = None if given.clean is None or not given.one_place else grey(given.clean)[0]
+    floor = noise_floor(reference, same_place)
     ratios = least_difference(grey(given.images), reference, params.reach) / floor
     found.metrics["copies"] = {
         "copy_share": Metric(float((ratios < params.copy_below).mean()), better="down"),
@@ -152,7 +198,9 @@ def copy_scores(params: EvaluateParams, given: Comparison, found: Findings) -> N
         "median_ratio": float(np.median(ratios)),
         "noise_floor": floor,
     }
-    found.notes.append(notes.copying(params, floor, known=given.clean is not None))
+    found.notes.append(notes.copying(params, floor, known=same_place is not None))
+    if given.clean is not None and same_place is None:
+        found.notes.append(notes.ELSEWHERE)
 
 
 def joined_scores(joined: Sequence[Joined], summary: Summary, found: Findings) -> None:

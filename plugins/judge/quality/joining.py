@@ -60,13 +60,14 @@ class ReferencePair:
 
     @classmethod
     def of(cls, reference: ImageSet, row: int | None = None, clean_row: int | None = None) -> ReferencePair:
-        """By the rule of `quality.evaluate`: the chosen rows, else the only image with a defect and the first clean one.
+        """By the rule of `quality.evaluate`: the chosen rows, else the only image with a defect and the first clean one of its place.
 
         Raises DataError where the set leaves open which image is meant.
         """
         from .comparison import clean_row_of, reference_row
 
-        first, second = reference_row(reference, row), clean_row_of(reference, clean_row)
+        first = reference_row(reference, row)
+        second = clean_row_of(reference, clean_row, first)
         return cls(reference.images[first], None if second is None else reference.images[second], first, second)
 
 

@@ -12,6 +12,10 @@ NO_CLEAN = (
     "Ratios to the reference pair and defects are left out: the reference set marks no image as clean (domain 0). Copies are held "
     "against the noise of rounding alone, so that only near-verbatim ones are recognised."
 )
+ELSEWHERE = (
+    "The clean image does not lie where the reference does: copies are held against the noise of rounding alone, so that only "
+    "near-verbatim ones are recognised, and ratios to the reference pair hold the shift as well. Choose another with `clean_row`."
+)
 STAND_IN = (
     "sifid_nsfwjs: the features are those of an Inception-v3 that was tuned on other images and kept in 8 bits. Its numbers are not "
     "comparable with published SIFID; its ratio to the reference pair can be read."
@@ -52,15 +56,26 @@ def diversity(net: str, neighbours: int) -> str:
     )
 
 
-def counting(rule: Rule, own: int) -> str:
+def uncounted(why: object) -> str:
+    """Defects that could not be counted."""
+    return f"defects are left out: {why}. Every other score holds; for defects choose one clean image with `clean_row`."
+
+
+def counting(rule: Rule, own: int | None, *, published: bool) -> str:
     """By what rule defects are counted, and whether it finds that of the reference."""
+    off = (
+        "The rule needs the structure within a pixel of the reference's (off_reference_share says how many images fail that): a shifted "
+        "image counts as empty."
+        if published
+        else "Where the structure lies elsewhere (off_reference_share) the clean image is moved onto it; what shows something else is not "
+        "counted (judged_share)."
+    )
     text = (
         f"defects: components in which an image differs from the clean one by more than {rule.threshold:.3g} grey levels after a blur, of "
-        f"{rule.min_area} pixels or more and a circularity above {rule.min_circularity:g}. The rule needs the structure within a pixel of "
-        "the reference's (off_reference_share says how many images fail that): a shifted image counts as empty. lines: how many lines hold "
-        "2 % of the defects or more."
+        f"{rule.min_area} pixels or more and a circularity above {rule.min_circularity:g}. {off} lines: how many lines hold 2 % of the "
+        "defects or more."
     )
-    return text if own == 1 else f"{text} It finds {own} in the reference itself instead of 1: choose other `labels`."
+    return text if own in (1, None) else f"{text} It finds {own} in the reference itself instead of 1: choose other `labels`."
 
 
 def copying(params: EvaluateParams, floor: float, *, known: bool) -> str:

@@ -15,7 +15,10 @@ class EvaluateParams(Params):
 
     reference_row: int | None = Field(None, ge=0, description="row of the reference image; left out: the only one with a defect")
     clean_row: int | None = Field(
-        None, ge=0, description="row of the clean image of the reference pair; left out: the first clean one (domain 0)"
+        None,
+        ge=0,
+        description="row of the clean image of the reference pair; left out: the first clean one (domain 0) that lies where the reference "
+        "image does, and for defects the median of all, or the reference that each image has",
     )
     nets: tuple[Literal["squeeze", "alex", "vgg"], ...] = Field(
         ("squeeze", "alex", "vgg"),

@@ -12,33 +12,30 @@ from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet
 from fabloom.kinds.masks import UNKNOWN
 from fabloom.method import Context
+from fabloom.plugins.blocks import references
 from fabloom.plugins.blocks.components import Found
-from fabloom.plugins.blocks.difference import BATCH, Real, Rule, blur, blurred_known, grey, resolved
-from fabloom.plugins.blocks.registration import Placement, moved
+from fabloom.plugins.blocks.difference import Real, Rule, blur, grey
+from fabloom.plugins.blocks.references import References, at_once, name_of
+from fabloom.plugins.blocks.registration import Placement
 from fabloom.plugins.blocks.truth import LABELLED, label_attrs
 
-from . import references
 from .params import LabelImages
-from .references import References, name_of
 from .truth import Truth
-
-STEP = 0.1
-"""Shifts below so many pixels move nothing."""
 
 
 def run(ctx: Context, params: LabelImages, images: ImageSet, reference: ImageSet | None) -> ImageSet:
     """Label the images and write them with masks and domain."""
-    clean = references.find(ctx, params, images, reference)
+    clean = references.find(ctx, images, reference, params.aligns)
     placed = [clean.placer(picture).place(blur(value)) for _, value, picture in _each(ctx, "register", images, clean)]
-    off = _off(ctx, params, images, placed)
-    rule = _rule(params, images, clean, placed)
+    off = _off(ctx, params, images, clean, placed)
+    rule = references.rule_of(params, images, clean, placed)
     given = Truth.of(images) if params.given == "keep" else Truth(images)
     known = Truth.of(images)
     masks = np.zeros((len(images), *images.images.shape[2:]), np.uint8)
     domain = np.zeros(len(images), np.int8)
     seen: list[Found | None] = []
     for row, value, picture in _each(ctx, "label", images, clean):
-        its = rule if clean.shared is not None and not _moves(params, placed[row]) else rule.against(_held(params, picture, placed[row]))
+        its = rule if clean.shared is not None and not clean.moves(placed[row]) else rule.against(clean.held(picture, placed[row]))
         found = None if row in off else its.find(value)
         seen.append(found)
         if found is None:
@@ -52,45 +49,30 @@ def run(ctx: Context, params: LabelImages, images: ImageSet, reference: ImageSet
     attrs |= label_attrs(images) if (made := given.made()) == "none" else {LABELLED: made}
     _tell(ctx, params, known, attrs)
     kept = _kept(images, given)
-    pixels = (images.images[start : start + _batch(images)] for start in range(0, len(images), _batch(images)))
+    pixels = (images.images[start : start + at_once(images)] for start in range(0, len(images), at_once(images)))
     return ImageSet.write(
         ctx, pixels, count=len(images), masks=masks, domain=domain, **kept, **images.origins(), channels=images.images.shape[1], attrs=attrs
     )
 
 
-def _batch(images: ImageSet) -> int:
-    """Images that are held at once."""
-    return int(max(1, min(BATCH, references.ROOM // 2 // (images.images.shape[2] * images.images.shape[3]))))
-
-
 def _each(ctx: Context, what: str, images: ImageSet, clean: References) -> Iterator[tuple[int, Real, Real]]:
     """Row, grey image and grey reference [H,W] of every image."""
     with ctx.progress(len(images), unit="image", name=what) as bar:
-        for start in range(0, len(images), _batch(images)):
+        for start in range(0, len(images), at_once(images)):
             if ctx.stop_requested():
                 raise Interrupted(f"stopped after {start} of {len(images)} images. Run the same command again to start over.")
-            values = grey(images.images[start : start + _batch(images)])
+            values = grey(images.images[start : start + at_once(images)])
             for place, (value, picture) in enumerate(zip(values, clean.pictures(start, start + len(values)), strict=True)):
                 yield start + place, value, picture
             bar.advance(len(values))
 
 
-def _moves(params: LabelImages, placement: Placement) -> bool:
-    """Whether the reference is moved onto an image."""
-    return params.aligns and placement.verdict != "unlike" and placement.distance >= STEP
-
-
-def _held(params: LabelImages, picture: Real, placement: Placement) -> Real:
-    """The reference as an image is held against it."""
-    return moved(picture, placement.shift) if _moves(params, placement) else picture
-
-
-def _off(ctx: Context, params: LabelImages, images: ImageSet, placed: Sequence[Placement]) -> set[int]:
+def _off(ctx: Context, params: LabelImages, images: ImageSet, clean: References, placed: Sequence[Placement]) -> set[int]:
     """Rows that cannot be labelled because they are not where the reference is. Raises DataError where they are too many.
 
     The preset `published` labels them all the same, as its source does, and says so.
     """
-    astray = [row for row, one in enumerate(placed) if one.distance > 1 and not _moves(params, one)]
+    astray = [row for row, one in enumerate(placed) if one.distance > 1 and not clean.moves(one)]
     if not astray:
         return set()
     worst = max(astray, key=lambda row: (placed[row].verdict == "shifted", placed[row].distance))
@@ -107,23 +89,6 @@ def _off(ctx: Context, params: LabelImages, images: ImageSet, placed: Sequence[P
         )
     ctx.log(f"{text}. Their masks are 255 (cannot tell) all over")
     return set(astray)
-
-
-def _rule(params: LabelImages, images: ImageSet, clean: References, placed: Sequence[Placement]) -> Rule:
-    """The thresholds: noise from the clean images, or where there is one alone from the images that lie on it."""
-    published = params.preset == "published"
-    if clean.shared is not None and len(clean.clean) > 1:
-        middle = blur(clean.shared, published)
-        gaps = np.stack([blurred_known(one, published) for one in clean.clean[:BATCH]]) - middle
-        return resolved(params, middle, gaps, middle[None], clean.contrast)
-    rows = [row for row, one in enumerate(placed) if one.verdict != "unlike"] or list(range(len(placed)))
-    rows = rows[: _batch(images)] if clean.shared is not None else [rows[n] for n in references.spread(len(rows), 1, references.SAMPLE)]
-    values, pictures = [], []
-    for row in rows:
-        values.append(blur(grey(images.images[row : row + 1])[0], published))
-        pictures.append(blurred_known(_held(params, clean.pictures(row, row + 1)[0], placed[row]), published))
-    middle = blur(clean.shared if clean.shared is not None else clean.clean[0], published)
-    return resolved(params, middle, np.stack(values) - np.stack(pictures), np.stack(pictures), clean.contrast)
 
 
 def _false(params: LabelImages, known: Truth, seen: Sequence[Found | None], clean: References, rule: Rule) -> float | None:
@@ -174,7 +139,7 @@ def _attributes(
         "components": {str(number): many for number, many in sorted(Counter(counts).items())},
         "components_mean": float(np.mean(counts)) if counts else 0.0,
         "off_reference_share": float(np.mean([one.distance > 1 for one in placed])),
-        "aligned_share": float(np.mean([_moves(params, one) for one in placed])),
+        "aligned_share": float(np.mean([clean.moves(one) for one in placed])),
         "unlabelled_share": len(off) / len(placed),
         **({} if false_share is None else {"false_share": false_share}),
         **({"reference_images": len(clean.clean)} if clean.shared is not None else {"reference_images": len(placed)}),

@@ -30,5 +30,5 @@ class LabelImages(LabelParams):
 
     @property
     def aligns(self) -> bool:
-        """Whether images are held against a moved reference."""
-        return self.preset == "calibrated" if self.align == "auto" else self.align
+        """As `align` says."""
+        return super().aligns if self.align == "auto" else self.align

@@ -13,8 +13,7 @@ from scipy import ndimage
 from fabloom.kinds import ImageSet
 from fabloom.kinds.masks import UNKNOWN, is_defect, tells_classes
 from fabloom.plugins.blocks.components import EIGHT, Found
-
-from .references import name_of
+from fabloom.plugins.blocks.references import name_of
 
 SHOWN = 50
 """Contradictions that the attributes name; of more they say how many."""

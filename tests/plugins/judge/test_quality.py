@@ -55,7 +55,11 @@ class Scenes(Method):
     @task(version=1)
     def make(self, ctx: Context, params: Pixels) -> ImageSet:
         images, domain = SETS[params.which]
-        return ImageSet.write(ctx, np.stack(images), domain=None if domain is None else np.array(domain, np.int8))
+        given = REFERENCES.get(params.which)
+        return ImageSet.write(
+            ctx, np.stack(images), domain=None if domain is None else np.array(domain, np.int8),
+            references=None if given is None else np.stack(given),
+        )  # fmt: skip
 
 
 REFERENCE, CLEAN = scene(0, HOME), scene(1)
@@ -73,6 +77,8 @@ SETS: dict[str, tuple[list[np.ndarray], list[int] | None]] = {
     "copies": (COPIES, None),
     "new": (NEW, None),
     "counted": (COUNTED, None),
+    "apart": ([scene(5, shift=4), scene(6, shift=4), CLEAN, REFERENCE], [0, 0, 0, 1]),
+    "own": ([scene(7, (50, 42)), scene(8, (50, 46), shift=4), scene(10, shift=4)], None),
     "large": ([np.pad(CLEAN, ((0, 0), (0, 8), (0, 0)))], None),
     "small": ([CLEAN[:, :24, :24]], None),
     "small pair": ([CLEAN[:, :24, :24], REFERENCE[:, :24, :24]], [0, 1]),
@@ -80,6 +86,7 @@ SETS: dict[str, tuple[list[np.ndarray], list[int] | None]] = {
     "colour": ([np.concatenate([x, x, x[:, ::-1]]) for x in NEW], None),
     "flat": ([CLEAN, np.full_like(CLEAN, 80)], [0, 1]),
 }
+REFERENCES = {"own": [scene(12), scene(13, shift=4), scene(14, shift=4)]}
 
 
 @pytest.fixture(autouse=True)
@@ -288,6 +295,30 @@ def test_defects_are_counted_and_placed(scored: Any) -> None:
     strict = scored("counted", labels={"preset": "published", "min_area": 500})
     assert strict.metrics["defects"]["count"] == 0 and strict.metrics["defects"]["lines"] == 0
     assert any("finds 0 in the reference itself" in note for note in strict.notes)
+
+
+def test_clean_images_of_several_places_are_refused_or_laid_on_one_another(scored: Any) -> None:
+    counted = scored("counted").metrics
+    refused = scored("counted", "apart")
+    assert "defects" not in refused.metrics
+    assert any("defects are left out" in note and "is off by +4" in note.replace("-4", "+4") for note in refused.notes)
+    for same in ("copies", "sliced_wasserstein"):  # the pair's clean image is the one that lies where the reference does, not the first
+        assert refused.metrics[same] == counted[same]
+    laid = scored("counted", "apart", labels={"preset": "calibrated"}).metrics["defects"]
+    assert laid["count"] == pytest.approx(5 / 6) and laid["count_reference"] == 1 and laid["judged_share"] == 1
+    chosen = scored("counted", "apart", clean_row=2)
+    assert chosen.metrics["defects"]["count"] == pytest.approx(5 / 6)
+    wrong = scored("counted", "apart", clean_row=0)
+    assert any("does not lie where the reference does" in note for note in wrong.notes)
+    assert wrong.metrics["copies"]["noise_floor"] == ROUNDING
+
+
+def test_images_are_held_against_their_own_references(scored: Any) -> None:
+    found = scored("own").metrics["defects"]
+    assert (found["count"], found["share_one"], found["off_reference_share"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3), 0)
+    assert found["count_reference"] == 1 and found["lines"] is None
+    shared = scored("own", clean_row=0).metrics["defects"]
+    assert shared["off_reference_share"] == pytest.approx(2 / 3) and shared["count"] == pytest.approx(1 / 3)
 
 
 def test_the_reference_pair_is_the_unit(scored: Any) -> None:
