@@ -296,7 +296,8 @@ class ImageSet(Artifact):
         """The number of images, their size, and what else is known of each."""
         arrays = manifest["arrays"]
         count, channels, height, width = arrays["images"]["shape"]
-        beside = ", ".join(name for name in ("masks", "references", "domain", "labels") if name in arrays)
+        called = {"masks": "masks", "references": "references", "domain": "clean or defect known", "labels": "classes"}
+        beside = ", ".join(word for name, word in called.items() if name in arrays and not (name == "domain" and "masks" in arrays))
         colour = f" × {channels}" if channels != 1 else ""
         return f"{count:,} image{'s' * (count != 1)} of {height} × {width}{colour}{f' with {beside}' if beside else ''}"
 

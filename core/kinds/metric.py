@@ -30,7 +30,8 @@ class Metric:
     `value`: a finite number, None where undefined. `interval`: (low, high), None where unknown. `better`: "up" where more is better,
     "down" where less is, None where neither. `role`: "headline" for the result that a report is written for (one name; several
     results of that name compete), "control" for what it is held against, "detail" for the rest. A control belongs to the metric of
-    its own name; `of` names that metric where it is another, as for anchors: Metric(9.0, role="control", of="mean").
+    its own name; `of` names that metric where it is another, as for anchors: Metric(9.0, role="control", of="mean"). `label` is
+    what a table calls it, where its name does not say it; `meaning` a sentence that explains it to who does not know it.
 
     Raises DataError for an interval that is no pair of ascending finite numbers, and for another `better` or `role`.
     """
@@ -41,6 +42,8 @@ class Metric:
     better: Better | None = None
     role: Role = "detail"
     of: str = ""
+    label: str = ""
+    meaning: str = ""
 
     def __post_init__(self) -> None:
         if self.better not in (None, *get_args(Better)):

@@ -58,6 +58,10 @@ def _tell(exhibit: Exhibit) -> None:
     for block in comparisons(exhibit.metrics) if exhibit.metrics else ():
         say(f"\n{words(block.title)}" if block.title else "")
         table(["metric", *map(words, block.columns)], [[block.label(row), *map(told, cells)] for row, cells in block.rows.items()])
+        if block.meanings:
+            say()
+        for label, meaning in block.meanings.items():
+            say(f"{label}: {meaning}")
     if exhibit.table is not None:
         rows = [[number(cell) for cell in row] for row in exhibit.table.rows]
         say()

@@ -93,7 +93,9 @@ def comparison(block: Comparison) -> str:
     shown = ROWS if len(rows) > ROWS + 3 else len(rows)
     folded = table(["metric", *columns], rows[shown:], kinds)
     rest = f"<details><summary>{len(rows) - shown} more metrics</summary>{folded}</details>" if shown < len(rows) else ""
-    return title + table(["metric", *columns], rows[:shown], kinds) + rest + "".join([*tiles[:1], *more])
+    told_ = "".join(f"<dt>{text(label)}</dt><dd>{text(meaning)}</dd>" for label, meaning in block.meanings.items())
+    meant = f'<details class="meant"><summary>What these numbers mean</summary><dl>{told_}</dl></details>' if told_ else ""
+    return title + table(["metric", *columns], rows[:shown], kinds) + rest + meant + "".join([*tiles[:1], *more])
 
 
 def picture(title: str, pixels: Any, caption: str = "") -> str:

@@ -42,7 +42,15 @@ class Comparison:
     def label(self, row: str) -> str:
         """The name of a row for reading, with its unit and the direction that is better."""
         first = next((metric for metric in self.rows[row] if metric is not None), Metric(None))
-        return f"{words(row)}{f', {first.unit}' if first.unit else ''}{ARROWS[first.better]}"
+        return f"{first.label or words(row)}{f', {first.unit}' if first.unit else ''}{ARROWS[first.better]}"
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What its metrics mean, by label, as far as their author says it."""
+        said = (
+            (row, next((metric for metric in cells if metric is not None and metric.meaning), None)) for row, cells in self.rows.items()
+        )
+        return {metric.label or words(row): metric.meaning for row, metric in said if metric is not None}
 
 
 def told(metric: Metric | None) -> str:

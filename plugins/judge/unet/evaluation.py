@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Metric, Model, Report
 from fabloom.kinds.masks import drawn_domain, is_defect
-from fabloom.kinds.metric import Role
+from fabloom.kinds.metric import Better, Role
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.sources import joined
@@ -28,6 +28,7 @@ from .params import EvaluateParams
 from .prediction import logit, logit_maps, predict
 from .sweep import Curve, Sweep, levels_of, named, ratios
 from .training import SEEN, defect_masks, fingerprints
+from .wording import SCORES
 
 STREAM = "bootstrap"
 VARYING = ("iou", "iou_defect", "iou_defect_moved")
@@ -227,9 +228,10 @@ def compare(params: EvaluateParams, predictors: Mapping[str, Scored]) -> dict[st
 
 def summary(name: str, predictor: Scored) -> dict[str, Any]:
     """All numbers of a predictor; what is no model is a control of the model's."""
-    found = described(name, predictor.intervals) | {"iou_sd": iou_sd(predictor.marks[IDENTITY.name])}
+    found = described(name, predictor.intervals)
+    found["iou_sd"] = Metric(iou_sd(predictor.marks[IDENTITY.name]), **said(name, "iou_sd"))
     if name != "nothing":
-        found["trainings"] = predictor.trainings
+        found["trainings"] = Metric(predictor.trainings, **said(name, "trainings"))
     if predictor.trainings > 1:
         found |= {f"{score}_training_sd": predictor.ratios[score].training_sd for score in VARYING}
     return found
@@ -240,5 +242,11 @@ def described(name: str, intervals: Mapping[str, Interval]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for score, i in intervals.items():
         role: Role = "control" if name != "model" else "headline" if score == HEADLINE else "detail"
-        found[score] = Metric(i.value, i.bounds, better="down" if score.startswith("false_alarm") else "up", role=role)
+        better: Better = "down" if score.startswith("false_alarm") else "up"
+        found[score] = Metric(i.value, i.bounds, better=better, role=role, **said(name, score))
     return found
+
+
+def said(name: str, score: str) -> dict[str, str]:
+    """Label and meaning of a score, in the column of the model alone: the others stand beside it."""
+    return dict(zip(("label", "meaning"), SCORES[score], strict=True)) if name == "model" and score in SCORES else {}

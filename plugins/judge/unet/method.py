@@ -56,7 +56,7 @@ class UNet(Method):
 
         return training.train(ctx, params, images)
 
-    @task(version=4)
+    @task(version=5)
     def evaluate(self, ctx: Context, params: EvaluateParams, *, images: ImageSet, model: Model, baseline: Model | None = None) -> Report:
         """Score `model`, `baseline` and 'no defect anywhere' on held-out images with exact masks, under two protocols.
 

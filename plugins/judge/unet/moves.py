@@ -37,6 +37,12 @@ class Move:
 
 IDENTITY = Move("identity")
 FLIPS = (Move("flip_x", (-1,)), Move("flip_y", (-2,)), Move("flip_xy", (-2, -1)))
+WORDS = {"identity": "as they are", "flip_x": "mirrored left-right", "flip_y": "mirrored top-bottom", "flip_xy": "turned by 180°"}
+
+
+def in_words(name: str) -> str:
+    """A move's name for reading."""
+    return WORDS.get(name) or f"shifted by {name.removeprefix('shift_')} pixels"
 
 
 def moves(shifts: Sequence[int], height: int, width: int) -> tuple[Move, ...]:

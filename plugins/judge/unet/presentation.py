@@ -14,7 +14,7 @@ from fabloom.plugins.blocks.grey import GreyMap
 
 from .intervals import FEWEST, TOO_FEW, Interval, verdict
 from .metrics import changed, iou_sd
-from .moves import IDENTITY
+from .moves import IDENTITY, in_words
 from .params import EvaluateParams
 from .pictures import panel
 from .tables import told
@@ -101,9 +101,11 @@ def lopsided(predictors: Mapping[str, Scored]) -> list[str]:
     lines = []
     for name, p in predictors.items():
         shares = {move: changed(p.marks[IDENTITY.name], marks) or 0.0 for move, marks in p.marks.items()}
-        listed = ", ".join(f"{move} in {share:.0%}" for move, share in shares.items() if share >= LOPSIDED)
+        listed = ", ".join(f"{in_words(move)} in {share:.0%}" for move, share in shares.items() if share >= LOPSIDED)
         if listed:
-            lines.append(f"Whether the {name} finds a defect depends on the view. Of the defect images, it changes by {listed}.")
+            lines.append(
+                f"Whether the {name} finds a defect depends on the view. Of the defect images, other ones are found when they are {listed}."
+            )
     return lines
 
 

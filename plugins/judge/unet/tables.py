@@ -14,14 +14,14 @@ from fabloom.kinds import Chart, ImageSet, Table
 
 from .intervals import Interval, interval, resampled, unanimous
 from .metrics import MOVED, Ratio, changed, scores
-from .moves import IDENTITY
+from .moves import IDENTITY, in_words
 from .params import EvaluateParams
 from .sweep import RATES, named
+from .wording import called
 
 if TYPE_CHECKING:
     from .evaluation import HeldOut, Scored
 
-NAMES = {"iou_defect": "IoU of defect images", "detection_rate": "detection rate", "false_alarm_rate": "false-alarm rate"}
 TRAINING_SCORES = ("iou", "iou_defect", "detection_rate", "false_alarm_rate", "iou_defect_moved")
 
 
@@ -135,13 +135,13 @@ def by_move(trained: Mapping[str, Scored]) -> Table:
     """For each move of the test images, the scores that count defect and clean images apart, and what the move changes."""
     rows = []
     for move in next(iter(trained.values())).marks:
-        row: list[Any] = [move]
+        row: list[Any] = [in_words(move)]
         for p in trained.values():
             found = scores(p.marks[move])
             row += [rounded(v) for v in (*(found[score].value for score in MOVED), changed(p.marks[IDENTITY.name], p.marks[move]))]
         rows.append(row)
-    columns = (*(NAMES[score] for score in MOVED), "detection changed by the move")
-    return Table(["move", *(f"{name}: {column}" for name in trained for column in columns)], rows)
+    columns = (*map(called, MOVED), "images with a defect: found in one view only")
+    return Table(["test images", *(f"{name}: {column}" for name in trained for column in columns)], rows)
 
 
 def by_training(trained: Mapping[str, Scored]) -> Table:
@@ -152,7 +152,7 @@ def by_training(trained: Mapping[str, Scored]) -> Table:
         rows += [[name, f"{repeat + 1}", *(rounded(values[repeat]) for values in each)] for repeat in range(p.trainings)]
         if p.trainings > 1:
             rows.append([name, "sd", *(rounded(p.ratios[score].training_sd) for score in TRAINING_SCORES)])
-    return Table(["predictor", "training", *TRAINING_SCORES], rows)
+    return Table(["predictor", "training", *map(called, TRAINING_SCORES)], rows)
 
 
 def by_class(labels: NDArray[np.int16], names: list[str], trained: Mapping[str, Scored]) -> Table:

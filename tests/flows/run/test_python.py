@@ -271,7 +271,7 @@ def test_what_a_notebook_shows_is_short(registry: Registry, store: LocalStore) -
     made = ImageSet.from_arrays(large, masks=masks)
     done = fabloom.run(PIPELINE, store=store, registry=registry, device="cpu", inputs={"images": made})
     shown = [made, *(done[name] for name in done), done, done.plan, *done.plan.steps, *done.steps, store]
-    assert max(len(repr(one)) for one in shown) < 400 and repr(made) == "ImageSet(in memory: 40 images of 256 × 256 with masks, domain)"
+    assert max(len(repr(one)) for one in shown) < 400 and repr(made) == "ImageSet(in memory: 40 images of 256 × 256 with masks)"
     views = [one._repr_html_() for one in (made, done["images"], done["model"], done["report"], done, done.plan)]  # type: ignore[attr-defined]
     assert all(views) and max(map(len, views)) < 500_000
     assert "data:image/png" in views[0] and "mean.train" in views[5] and "grey levels" in views[3] and "by image" in views[4]
