@@ -47,7 +47,7 @@ OVERRIDES = [f"steps.model.params.steps={TRAINED}"]
 FLOW = """
 import sys
 from fabloom.flows import run_pipeline
-print(run_pipeline("fade", sys.argv[2].split(","), {"store": sys.argv[1], "device": "cpu", "checkpoint_seconds": 3600.0}))
+print(run_pipeline("fade", sys.argv[1], "cpu", overrides=sys.argv[2].split(","), checkpoint_seconds=3600.0))
 """
 
 
@@ -221,8 +221,8 @@ def worker(server: Server, name: str, hold: Path) -> Iterator[Path]:
 
 def order(server: Server, deployment: str, store: Path) -> str:
     """A run of the deployment; its id."""
-    options = {"store": str(store), "device": "cpu", "checkpoint_seconds": 3600.0}
-    asked = {"parameters": {"pipeline": "fade", "overrides": OVERRIDES, "options": options}, "state": {"type": "SCHEDULED"}}
+    parameters = {"pipeline": "fade", "store": str(store), "device": "cpu", "overrides": OVERRIDES, "checkpoint_seconds": 3600.0}
+    asked = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
     return str(server.ask("POST", f"/deployments/{deployment}/create_flow_run", **asked)["id"])
 
 

@@ -19,11 +19,11 @@ from fabloom.running.device import COUNT_CUDA
 from fabloom.running.threads import threads
 
 FIXED = {
-    "prefect": ">=3.8.8,<4", "fastapi": ">=0.139,<0.151", "sqlalchemy": ">=2.0,<2.1", "torch": ">=2.6", "torchvision": ">=0.21",
+    "prefect": ">=3.9.1,<4", "torch": ">=2.6", "torchvision": ">=0.21",
     "diffusers": ">=0.35", "pluggy": ">=1.5", "pydantic": ">=2.10", "zarr": ">=3.1.5", "zstandard": ">=0.23", "lpips": ">=0.1.4",
     "segmentation-models-pytorch": ">=0.5",
 }  # fmt: skip
-"""Versions that work together; fastapi and sqlalchemy outside these break Prefect's server and scheduler."""
+"""Versions that work together."""
 
 
 @dataclass(frozen=True)

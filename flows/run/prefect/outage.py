@@ -13,6 +13,7 @@ import httpx
 from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import Abort, PrefectException
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 
 from fabloom.errors import EnvironmentProblem
@@ -41,11 +42,14 @@ class Notice:
         self.patience = patience
         """Seconds that the run will wait at its end for a server that does not answer."""
         self.told = False
+        self.slow = False
+        """Whether it has let a step's end wait: the next one does not."""
 
     def __call__(self, why: str) -> None:
         if not self.told:
             waits = f"waits up to {self.patience:.0f} s at its end to tell it"
             log.warning("Prefect (%s) cannot be told how the run goes: %s. The run goes on, and %s.", place(), why, waits)
+            logging.raiseExceptions = False  # Python's word for it: a handler that cannot send its lines does not print that, each time
         self.told = True
 
 
@@ -121,14 +125,17 @@ def wait_for_server(notice: Notice, stop: Callable[[], bool]) -> None:
 
 
 def leave_unanswered(error: BaseException) -> None:
-    """Say that a run has ended without Prefect, and let the process end: Prefect would try for seconds to send each event that waits."""
+    """Say that a run has ended without Prefect, and let the process end: Prefect would try for seconds to send each event that waits,
+    and for a minute to send the lines of its log.
+    """
     log.warning(
         "Prefect (%s) could not be told how the run ended: %s. It may go on showing it as Running; what was made is in the store.",
         place(),
         reason(error),
     )
     services: Any = EventsWorker
-    with contextlib.suppress(AttributeError, queue.Empty):  # nothing of it is public
+    with contextlib.suppress(AttributeError):  # nothing of it is public
         for service in list(services._instances.values()):
-            while isinstance(service, EventsWorker):
-                service._queue.get_nowait()
+            with contextlib.suppress(queue.Empty):
+                while isinstance(service, EventsWorker | APILogWorker):
+                    service._queue.get_nowait()

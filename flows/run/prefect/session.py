@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -13,26 +12,35 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from prefect import allow_failure
 from prefect.client.schemas import State
 from prefect.exceptions import TerminationSignal
-from prefect.states import Cancelled, Completed, Failed
+from prefect.logging import get_run_logger
+from prefect.states import Failed
 
-from fabloom.errors import EnvironmentProblem, Interrupted
-from fabloom.flows.run.api import finish, load_pipeline, open_store
+from fabloom.errors import EnvironmentProblem, FabloomError
+from fabloom.flows.run.api import finish, open_store
 from fabloom.flows.run.result import RunResult
-from fabloom.method import Options, PlannedStep, StepRequest, StepResult
-from fabloom.planning.plan import Plan, make_plan
-from fabloom.progress import Emit
+from fabloom.method import StepRequest, StepResult
+from fabloom.planning.plan import Plan
+from fabloom.progress import Emit, Event
 from fabloom.registry import Registry
+from fabloom.registry.address import without_secrets
 from fabloom.running.course import Course
 from fabloom.running.engine import Engine, prepare, skipped
+from fabloom.running.execute import LOG
 from fabloom.running.executors import ProcessExecutor
 from fabloom.running.requests import request_of, step_of
 
-from .observe import ProgressArtifact, publish
+from . import assets
+from .artifacts import publish
+from .observe import Mirror
+from .order import Order, executor_for
 from .outage import DEPLOYED_PATIENCE, TROUBLE, Notice, Unsent, answering, client_patience, leave_unanswered, wait_for_server
 from .runners import make_runner
 from .server import start_server
+from .settings import quiet
+from .states import result_of, state_of, state_of_run
 
 
 @dataclass
@@ -41,6 +49,7 @@ class Session:
 
     engine: Engine
     plan: Plan
+    order: Order
     course: Course = field(init=False)
     """How the steps ended so far."""
     outcome: RunResult | None = None
@@ -86,20 +95,17 @@ def perform(data: dict[str, Any]) -> State[Any]:
     """Run or reuse the requested step. In another process than the flow's (dask, ray) an engine for the request's store is made once."""
     request = StepRequest.from_dict(data)
     session = _session.get()
-    if session is None:
-        engine = _engine_of(request.store)
-        return _state_of(replace(engine, options=request.options).perform(step_of(request, engine.registry)))
-    return _state_of(session.perform(request.name, ProgressArtifact(request.name, session.engine.emit, session.notice)))
-
-
-def _state_of(result: StepResult) -> State[Any]:
-    if result.status == "skipped":
-        return Cancelled(name="Skipped", message=result.error)
-    if result.exit_code == Interrupted.exit_code:
-        return Cancelled(message=result.error)
-    if result.status == "failed":
-        return Failed(message=result.error)
-    return Completed(name="Reused" if result.status == "reused" else "Completed", data=result.key)
+    engine, notice = (session.engine, session.notice) if session else (_engine_of(request.store), Notice(0.0))
+    mirror = Mirror(request.name, engine.store.work(request.key) / LOG, engine.emit, notice)
+    if session is not None:
+        result = session.perform(request.name, mirror)
+    else:
+        result = replace(engine, options=request.options, emit=mirror).perform(step_of(request, engine.registry))
+    mirror.close(result)
+    state = state_of(result)
+    with contextlib.suppress(Exception):  # what is shown must not cost what was made
+        assets.tell(request, result, state)
+    return state
 
 
 @functools.cache
@@ -109,39 +115,42 @@ def _engine_of(store: str) -> Engine:
     return Engine(registry, open_store(store, registry), executor=ProcessExecutor())
 
 
-def _executor_for(plan: Plan) -> ProcessExecutor:
-    return ProcessExecutor({module for step in plan.steps for module in step.spec.method.preload})
+def run(order: Order) -> dict[str, Any] | State[Any]:
+    """The body of the flow: in the session that called it, or, in a deployment, in one of its own.
 
-
-def run(
-    pipeline: dict[str, Any] | str, overrides: list[str] | None = None, options: dict[str, Any] | None = None
-) -> dict[str, Any] | State[Any]:
-    """The body of the flow: in the session that called it, or, in a deployment, in one of its own."""
+    What cannot be run ends as Failed, with one line that says why.
+    """
     session = _session.get()
     if session is not None:
         return _run(session)
-    given = dict(options or {})
-    registry = Registry.load()
-    built = load_pipeline(pipeline, registry).override(overrides or [], given.pop("seed", None))
-    store = open_store(given.pop("store", None), registry)
-    plan = make_plan(built, registry, store)
-    keep_going = bool(given.pop("keep_going", False))
-    chosen = Options(**{**given, "redo": tuple(given.get("redo", ()))})
     stop = threading.Event()
-    engine = Engine(registry, store, chosen, stop=stop.is_set, executor=_executor_for(plan), keep_going=keep_going)
-    session = Session(engine, plan, stop=stop)
-    with store.pinned(plan.keys()):
-        prepare(session.plan, session.engine)
-        with _current(session):
-            return _run(session)
+    try:
+        plan, engine = order.planned(stop)
+        with engine.store.pinned(plan.keys()):
+            prepare(plan, replace(engine, emit=_told))
+            with _current(Session(replace(engine, executor=executor_for(plan)), plan, order, stop=stop)) as session:
+                return _run(session)
+    except FabloomError as error:
+        return Failed(message=without_secrets(str(error)))
+
+
+def _told(event: Event) -> None:
+    """Of what is done before the steps: a line of the flow's."""
+    if event["event"] == "log":
+        _say(str(event["message"]))
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(Exception):  # not called by Prefect, or its logging fails
+        get_run_logger().info(line)
 
 
 @contextlib.contextmanager
-def _current(session: Session) -> Iterator[None]:
+def _current(session: Session) -> Iterator[Session]:
     """Make the session current, and end its worker processes afterwards."""
     token = _session.set(session)
     try:
-        yield
+        yield session
     finally:
         _session.reset(token)
         if session.engine.executor is not None:
@@ -169,35 +178,43 @@ def _run(session: Session) -> dict[str, Any] | State[Any]:
 
 
 def _steps(session: Session) -> dict[str, Any] | State[Any]:
-    from .flow import perform as task
-
     engine, plan = session.engine, session.plan
-    futures: dict[str, Any] = {}
-    try:
+    waiting = sum(step.name in engine.options.redo or not engine.store.has(step.key) for step in plan.steps)
+    _say(f"{plan.pipeline.name}: {waiting} of {len(plan.steps)} steps are to be made in {engine.store.url}, the rest is there")
+    if session.order.note:
+        _say(f"note: {session.order.note}")
+    with make_runner(session.order.runner, session.order.workers) as runner:
+        futures: dict[str, Any] = {}
+        try:
+            _submit(session, runner, futures)
+            _wait(futures.values(), session.notice)
+        except TerminationSignal:  # the worker's, at a cancel; Prefect knows why, and what to make of it. A second one ends the wait
+            session.stop.set()
+            _wait(futures.values(), session.notice)
+            raise
         for step in plan.steps:
-            request = request_of(step, engine.store, engine.options).as_dict()
-            named = task.with_options(name=step.name, task_run_name=step.name)
-            futures[step.name] = named.submit(request, wait_for=[futures[n] for n in step.upstream], return_state=False)
-        _wait(futures.values(), session.notice)
-    except TerminationSignal:  # the worker's, at a cancel; Prefect knows why, and what to make of it. A second one ends the wait
-        session.stop.set()
-        _wait(futures.values(), session.notice)
-        raise
-    for step in plan.steps:
-        if step.name not in session.results:
-            found = _from_state(step, futures[step.name].state, engine)
-            why = session.course.hindrance(step) if found.status == "skipped" else ""
-            session.course.add(replace(found, error=why or found.error))
+            if step.name not in session.results:
+                found = result_of(step, futures[step.name].state, engine)
+                why = session.course.hindrance(step) if found.status == "skipped" else ""
+                session.course.add(replace(found, error=why or found.error))
     result = session.finish()
     wait_for_server(session.notice, engine.stop)
-    publish(result, engine)
+    publish(result, engine, session.order.note)
     failure = session.course.failure
-    if failure is None:
-        return result.as_dict()
-    ended = Cancelled if failure.exit_code == Interrupted.exit_code else Failed
-    return ended(
-        message=f"step '{failure.name}' {failure.outcome}: {failure.error}"
-    )  # returned, where an exception would print its traceback
+    return result.as_dict() if failure is None else state_of_run(failure)
+
+
+def _submit(session: Session, runner: Any, futures: dict[str, Any]) -> None:
+    """Give every step to the runner. In this process `Course` says which of them do not begin, and why; elsewhere Prefect does."""
+    from .flow import perform as task
+
+    engine, here = session.engine, session.order.runner == "threads"
+    for step in session.plan.steps:
+        above = [futures[name] for name in step.upstream]
+        parameters = {"request": request_of(step, engine.store, engine.options).as_dict()}
+        wait_for = [allow_failure(future) for future in above] if here else above
+        named = task.with_options(name=step.task, task_run_name=step.name)
+        futures[step.name] = runner.submit(named, parameters, wait_for=wait_for)
 
 
 def _wait(futures: Iterable[Any], notice: Notice) -> None:
@@ -213,22 +230,6 @@ def _wait(futures: Iterable[Any], notice: Notice) -> None:
                 break
             except asyncio.CancelledError:
                 notice("its concurrency slot is lost")
-
-
-def _from_state(step: PlannedStep, state: State[Any], engine: Engine) -> StepResult:
-    """The result of a step that ran in another process, from its Prefect state and its manifest."""
-    if state.is_completed() and engine.store.has(step.key):
-        return StepResult.committed(step, "reused" if state.name == "Reused" else "ran", engine.store.manifest(step.key))
-    if state.is_cancelled() and state.name != "Skipped":
-        return StepResult.of(step, "failed", error=state.message or "", exit_code=Interrupted.exit_code)
-    if state.is_failed() or state.is_crashed():
-        return StepResult.of(step, "failed", error=state.message or state.name or "", exit_code=1)
-    return skipped(step, state.message or "an upstream step failed")
-
-
-def _untold(record: logging.LogRecord) -> bool:
-    """Whether a line of Prefect's says what fabloom's own display does not: how a step ended is told there, once and with what to do."""
-    return not record.getMessage().startswith(("Finished in state", "Task run failed with state"))
 
 
 def _own_handler() -> Any:
@@ -254,8 +255,11 @@ def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> Ru
     """
     from .flow import run_pipeline
 
-    session = Session(replace(engine, executor=_executor_for(plan)), plan, on_term=_own_handler(), notice=Notice(client_patience()))
-    named = run_pipeline.with_options(flow_run_name=plan.pipeline.name, task_runner=make_runner(runner, workers))
+    order = Order.of(plan, engine, runner, workers)
+    make_runner(runner, workers)  # raises where it is not installed
+    engine = replace(engine, executor=executor_for(plan))
+    session = Session(engine, plan, order, on_term=_own_handler(), notice=Notice(client_patience()))
+    quiet()
     if not engine.stop():
         with answering():
             start_server()
@@ -263,12 +267,10 @@ def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> Ru
         for step in plan.steps:
             session.perform(step.name, engine.emit)
         return session.finish()
-    for handler in logging.getLogger().handlers:  # the terminal's; the lines still go to the server
-        handler.addFilter(_untold)
     Unsent(session.notice).install()
     with _current(session), answering():
         try:
-            state: State[Any] = named(plan.pipeline.model_dump(), return_state=True)
+            state: State[Any] = run_pipeline(**order.parameters(), return_state=True)
         except TROUBLE as error:
             if not session.began:
                 raise

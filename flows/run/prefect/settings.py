@@ -5,13 +5,13 @@ The ephemeral server needs more than its default 20 s on a loaded machine, and n
 
 from __future__ import annotations
 
+import logging
 import os
 
 STARTUP_SECONDS = 120
 PREFERRED = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(STARTUP_SECONDS),
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_LOGGING_LEVEL": "ERROR",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "DO_NOT_TRACK": "1",
 }
@@ -21,3 +21,20 @@ def prefer() -> None:
     """Put the preferred settings into the environment where they are not set."""
     for name, value in PREFERRED.items():
         os.environ.setdefault(name, value)
+
+
+def quiet() -> None:
+    """Have the terminal show of Prefect's own lines errors alone, or what PREFECT_LOGGING_LEVEL says; the server gets all of them.
+
+    fabloom's own display tells how a step ended, once and with what to do. Call it when Prefect is imported: its handlers are there then.
+    """
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_shown)
+
+
+def _shown(record: logging.LogRecord) -> bool:
+    if record.name.partition(".")[0] != "prefect":
+        return True
+    if record.getMessage().startswith(("Finished in state", "Task run failed with state")):
+        return False
+    return "PREFECT_LOGGING_LEVEL" in os.environ or record.levelno >= logging.ERROR

@@ -15,8 +15,10 @@ import psutil
 import pytest
 
 from fabloom.flows.run.prefect.settings import STARTUP_SECONDS
-from fabloom.method import Options
-from fabloom.planning.plan import make_plan
+from fabloom.flows.run.result import RunResult
+from fabloom.method import Options, StepResult
+from fabloom.pipeline import Pipeline
+from fabloom.planning.plan import Plan, make_plan
 from fabloom.registry import Registry
 from fabloom.running.execute import run_step
 from fabloom.storage.backends.local import LocalStore
@@ -44,7 +46,16 @@ async def ask():
         flows = sorted(await client.read_flow_runs(), key=lambda r: r.start_time)
         tasks = await client.read_task_runs()
         artifacts = await client.read_artifacts()
+        names, logs = {t.id: t.name for t in tasks}, {}
+        for line in await client.read_logs(limit=200):
+            logs.setdefault(names.get(line.task_run_id, ""), []).append(line.message)
+        found = await client.request("POST", "/events/filter", json={"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}})
         return {
+            "logs": logs,
+            "assets": [
+                (e["resource"]["prefect.resource.id"], [r["prefect.resource.id"] for r in e["related"] if r["prefect.resource.role"] == "asset"])
+                for e in found.json()["events"]
+            ],
             "flows": [(f.name, f.state.name) for f in flows],
             "tasks": [[(t.name, t.state.name) for t in sorted(tasks, key=lambda t: t.start_time or t.expected_start_time) if t.flow_run_id == f.id] for f in flows],
             "artifacts": [(a.type, a.key, a.data) for a in artifacts],
@@ -97,7 +108,7 @@ def test_the_flow_runs_and_a_second_run_is_reused_in_name_too(told: dict[str, An
     names = ["images", "model", "offline", "report"]
     assert told["api"]["tasks"][0] == [[name, "Completed"] for name in names]
     assert told["api"]["tasks"][1] == [[name, "Reused"] for name in names]
-    assert dict(told["api"]["tasks"][2]) == {"images": "Reused", "model": "Failed", "offline": "NotReady", "report": "NotReady"}
+    assert dict(told["api"]["tasks"][2]) == {"images": "Reused", "model": "Failed", "offline": "Skipped", "report": "Skipped"}
     assert "SIGKILL" in told["runs"][2][1]["error"]
 
 
@@ -119,11 +130,32 @@ def test_neither_prefects_server_nor_ours_imports_from_the_working_folder(told: 
     assert told["codes"] == [0, 0, 1] and not told["executed"].exists()
 
 
-def test_the_report_is_there_as_prefect_artifacts(told: dict[str, Any]) -> None:
+def test_the_run_is_there_as_prefect_artifacts_under_keys_of_its_pipeline(told: dict[str, Any]) -> None:
     artifacts = {(kind, key): data for kind, key, data in told["api"]["artifacts"]}
-    assert ("markdown", "fabloom-report") in artifacts
-    assert any("fade-" in str(data) for (kind, key), data in artifacts.items() if key == "fabloom-page")
-    assert f"{told['report']['codes']}"[:2] in str(artifacts["markdown", "fabloom-report"]).replace(",", "").replace(" ", "")
+    assert {key for _, key in artifacts} - {None} == {"fade-report", "fade-metrics", "fade-samples"}
+    assert artifacts["image", "fade-samples"].startswith("data:image/png;base64,") and "file:" not in str(artifacts)
+    rows = json.loads(artifacts["table", "fade-metrics"])
+    assert [row["value"] for row in rows if row["metric"] == "codes"] == [told["report"]["codes"]]
+    assert str(told["store"] / "reports") in artifacts["markdown", "fade-report"]
+
+
+def test_what_the_steps_said_is_in_prefects_log_and_not_on_the_terminal(told: dict[str, Any]) -> None:
+    lines = told["api"]["logs"]
+    first = [line for line in lines["images"] if "made 6 images" in line or "ImageSet" in line]
+    assert first == [
+        "made 6 images",
+        next(line for line in first if " made in " in line),
+        next(line for line in first if "reused:" in line),
+    ]
+    assert any(line.startswith("metrics: weight ") and "codes" in line for line in lines["report"])
+    assert "made 6 images" not in told["stderr"]
+
+
+def test_what_was_made_is_an_asset_of_what_it_was_made_from_and_nothing_else_is(told: dict[str, Any]) -> None:
+    keys = {step["name"]: step["key"] for step in told["runs"][0]}
+    assets = [(name.rpartition("/")[2], sorted(one.rpartition("/")[2] for one in above)) for name, above in told["api"]["assets"]]
+    above = {"images": [], "model": ["images"], "offline": ["model"], "report": ["model", "offline"]}
+    assert sorted(assets) == sorted((keys[name], sorted(keys[one] for one in names)) for name, names in above.items())
 
 
 def test_no_network_is_needed(told: dict[str, Any]) -> None:
@@ -173,74 +205,152 @@ def test_the_server_gets_time_to_start_unless_the_user_says_how_much(
     assert seen == [wanted]
 
 
+def ended(steps: list[StepResult], page: Path) -> RunResult:
+    """A run of a pipeline of which nothing matters but its name."""
+    return RunResult(
+        "line-pair-1", Plan(Pipeline.model_validate({"name": "Line_pair", "steps": {"r": {"task": "t.t"}}}), ()), steps, {}, page
+    )
+
+
 def test_a_report_that_was_skipped_is_not_published_in_place_of_one_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from fabloom import Report, testing
-    from fabloom.flows.run.prefect import observe
-    from fabloom.flows.run.result import RunResult
-    from fabloom.method import StepResult
+    from fabloom.flows.run.prefect import artifacts
     from fabloom.running.engine import Engine
 
     store = LocalStore(tmp_path / "store")
     made = testing.write_artifact(store, testing.tiny_report)
     assert isinstance(made, Report)
     there = StepResult("first", "t.t", "Report", made.key, "ran", digest=made.digest)
-    plan: Any = None
-    result = RunResult("r", plan, [there, StepResult("second", "t.t", "Report", "0" * 40, "skipped")], {}, tmp_path / "page.html")
-    published: list[str] = []
-    monkeypatch.setattr(observe, "create_markdown_artifact", lambda text, **named: published.append(text))
-    monkeypatch.setattr(observe, "create_link_artifact", lambda link, **named: published.append(link))
-    observe.publish(result, Engine(Registry.load(), store))
-    assert len(published) == 2 and "score" in published[0]
+    result = ended([there, StepResult("second", "t.t", "Report", "0" * 40, "skipped")], tmp_path / "page.html")
+    published: list[tuple[str, Any]] = []
+    monkeypatch.setattr(artifacts, "create_markdown_artifact", lambda text, **named: published.append((named["key"], text)))
+    monkeypatch.setattr(artifacts, "create_table_artifact", lambda rows, **named: published.append((named["key"], rows)))
+    monkeypatch.setattr(artifacts, "create_link_artifact", lambda link, **named: published.append((named["key"], link)))
+    artifacts.publish(result, Engine(Registry.load(), store))
+    (_, text), (_, rows) = published
+    assert [key for key, _ in published] == ["line-pair-report", "line-pair-metrics"]
+    assert "score" in text and "score" in str(rows) and f"`{tmp_path / 'page.html'}`" in text
+    monkeypatch.setenv("FABLOOM_REPORT_URL", "https://reports.fab/night/")
+    artifacts.publish(result, Engine(Registry.load(), store))
+    assert published[-1] == ("line-pair-page", "https://reports.fab/night/page.html") and "page.html" not in published[2][1]
 
 
-def test_progress_is_mirrored_in_the_context_of_its_task_run_and_costs_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_artifacts_of_a_run_are_bounded_and_what_cannot_be_shown_costs_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import numpy as np
+
+    from fabloom import Report, testing
+    from fabloom.flows.run.prefect import artifacts
+    from fabloom.running.engine import Engine
+
+    def large(ctx: Any) -> Any:
+        noise = np.random.default_rng(0).integers(0, 255, (6, 700, 700, 3), dtype=np.uint8)
+        return Report.write(ctx, {f"m{i}": 1.0 for i in range(9000)}, pictures={f"p{i}": one for i, one in enumerate(noise)})
+
+    store = LocalStore(tmp_path / "store")
+    made = testing.write_artifact(store, large)
+    result = ended([StepResult("r", "t.t", "Report", made.key, "ran", digest=made.digest)], tmp_path / "page.html")
+    sizes: list[int] = []
+
+    def refuse(rows: Any, **named: Any) -> None:
+        sizes.append(len(json.dumps(rows)))
+        raise ConnectionError("no http://user:secret@host any more")
+
+    monkeypatch.setattr(artifacts, "create_table_artifact", refuse)
+    monkeypatch.setattr(artifacts, "create_markdown_artifact", lambda text, **named: sizes.append(len(text)))
+    artifacts.publish(result, Engine(Registry.load(), store))
+    assert len(sizes) == 2 and all(size < 200_000 for size in sizes) and sizes[0] > 100_000, "pictures while there is room"
+    assert "metrics of line-pair-1 cannot be shown" in caplog.text and "secret" not in caplog.text
+
+
+def test_a_step_is_shown_in_the_context_of_its_task_run_and_waits_for_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Prefect's client asks a server that has gone for a minute: the step's events must not wait behind that."""
     import contextvars
     import threading
 
     from fabloom.flows.run.prefect import observe
+    from fabloom.flows.run.prefect.outage import Notice
 
     inside: contextvars.ContextVar[str] = contextvars.ContextVar("inside", default="nowhere")
     seen: list[Any] = []
     asked, gone = threading.Event(), threading.Event()
 
     def create(percent: float, description: str) -> str:
-        seen.append((inside.get(), percent))
+        seen.append((inside.get(), percent, description))
         asked.set()
         gone.wait()
         raise ConnectionError("no http://user:secret@host any more")
 
-    warned: list[str] = []
-    monkeypatch.setattr(observe, "PROGRESS_PERIOD", 0.0)
+    for name in ("PROGRESS_PERIOD", "LOOK_PERIOD", "PATIENCE"):
+        monkeypatch.setattr(observe, name, 0.01)
     monkeypatch.setattr(observe, "create_progress_artifact", create)
     token = inside.set("the task run")
     passed: list[Any] = []
-    mirror = observe.ProgressArtifact("step", passed.append, warned.append)
+    notice = Notice(0)
+    mirror = observe.Mirror("step", tmp_path / "step.log", passed.append, notice)
     inside.reset(token)
-    events = [{"event": "progress", "name": "main", "done": done, "total": 4} for done in (1, 2, 3)]
-    thread = threading.Thread(target=lambda: [mirror(event) for event in events])  # an executor's thread knows no task run
-    thread.start()
+    events = [{"event": "progress", "name": "main", "done": done, "total": 4, "unit": "step"} for done in (1, 2, 3)]
+    thread = threading.Thread(target=lambda: [mirror(events[0]), asked.wait(), mirror(events[1]), mirror(events[2])])
+    thread.start()  # an executor's thread knows no task run
     thread.join()
-    asked.wait()
-    assert passed == events and seen == [("the task run", 25.0)], "the second and third were passed on while the first is being mirrored"
+    mirror.close(StepResult("step", "t.t", "Model", "0" * 40, "ran"))
+    assert passed == events and seen == [("the task run", 25.0, "step: main: 1 of 4 steps")] and notice.slow and not notice.told
     gone.set()
     for one in threading.enumerate():
         if one.name == "fabloom-mirror-step":
             one.join()
-    assert warned == ["no http://host any more"]
+    assert notice.told
+
+
+def test_progress_ends_at_100_and_lines_are_shown_as_they_come_but_never_too_many(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from fabloom.flows.run.prefect import observe
+    from fabloom.flows.run.prefect.outage import Notice
+
+    shown: list[float] = []
+    monkeypatch.setattr(observe, "PROGRESS_PERIOD", 0.0)
+    monkeypatch.setattr(observe, "LOOK_PERIOD", 0.01)
+    monkeypatch.setattr(observe, "create_progress_artifact", lambda percent, **named: shown.append(percent))
+    monkeypatch.setattr(observe, "update_progress_artifact", lambda artifact, percent, **named: shown.append(percent))
+    log = tmp_path / "step.log"
+    log.write_text("of an earlier run\n")
+    mirror = observe.Mirror("step", log, lambda event: None, Notice(0))
+    with caplog.at_level("INFO", "fabloom.step"), log.open("a") as file:
+        file.write("  1%|#\r 50%|##\r100%|###\nhttp://user:secret@host is \x1b[31mred\nwithout an end")
+        file.flush()
+        mirror({"event": "progress", "name": "main", "done": 3, "total": 4, "unit": "step"})
+        for number in range(5000):
+            mirror({"event": "log", "message": f"line {number}"})
+        log.unlink()  # as a commit does
+        mirror.close(
+            StepResult("step", "t.t", "Report", "1" * 40, "ran", digest="2" * 40, seconds=2.0, metrics={"iou": 0.5, "iou_ci": [0.4, 0.6]})
+        )
+    text = caplog.text
+    assert shown[-1] == 100.0 and "earlier run" not in text
+    assert "100%|###" in text and "50%" not in text and "secret" not in text and "\x1b" not in text and "without an end" in text
+    assert "lines left out" in text and len(caplog.records) < 200 and "line 4999" in text
+    assert "Report 111111111111 made in 2.0 s; digest 222222222222" in text and "metrics: iou 0.50 [0.40, 0.60]" in text
 
 
 def test_a_step_that_was_stopped_is_cancelled_and_one_that_failed_is_not() -> None:
     from fabloom.errors import Interrupted, StepFailed
-    from fabloom.flows.run.prefect.session import _state_of
-    from fabloom.method import StepResult
+    from fabloom.flows.run.prefect.states import state_of, state_of_run
     from fabloom.running.execute import code_of
 
     states = {}
     for error in (Interrupted("stopped after step 5"), StepFailed("model", "no")):
-        states[type(error)] = _state_of(StepResult("model", "t.t", "Model", "0" * 40, "failed", error=str(error), exit_code=code_of(error)))
+        result = StepResult("model", "t.t", "Model", "0" * 40, "failed", error=str(error), exit_code=code_of(error))
+        states[type(error)] = state_of(result)
+        assert state_of_run(result).type == states[type(error)].type
+        assert str(state_of_run(result).message).count("model") == 1, "no message says it twice"
     assert (states[Interrupted].name, states[Interrupted].message) == ("Cancelled", "stopped after step 5")
     assert states[StepFailed].is_failed()
+    left_out = state_of(StepResult("model", "t.t", "Model", "0" * 40, "skipped", error="why"))
+    assert (left_out.name, left_out.message) == ("Skipped", "why") and not left_out.is_cancelled(), (
+        "no automation on what is cancelled fires"
+    )
 
 
 def test_a_lost_concurrency_slot_ends_no_run() -> None:
