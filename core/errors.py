@@ -18,8 +18,13 @@ A message says what is wrong, where, why, and what to do about it.
 from __future__ import annotations
 
 import difflib
+import linecache
+import traceback
 from collections.abc import Iterable
 from typing import Any
+
+INNER = ("fabloom", "IPython")
+"""Packages whose lines are not the caller's own."""
 
 
 class FabloomError(Exception):
@@ -28,10 +33,14 @@ class FabloomError(Exception):
     exit_code = 1
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows: the caller's own line and the message, without the frames inside fabloom."""
-        from .frames import in_notebook
-
-        return in_notebook(self)
+        """What a notebook shows: the last line of the caller's own and the message, without the frames inside fabloom."""
+        own = [
+            (frame.f_code.co_filename, line)
+            for frame, line in traceback.walk_tb(self.__traceback__)
+            if str(frame.f_globals.get("__name__")).partition(".")[0] not in INNER
+        ]
+        called = linecache.getline(*own[-1]).strip() if own else ""
+        return [*([f"line {own[-1][1]}: {called}"] if called else []), f"{type(self).__name__}: {self}"]
 
 
 class UserError(FabloomError):

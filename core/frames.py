@@ -14,9 +14,7 @@ keeps every frame. `python -X dev` keeps them for all.
 from __future__ import annotations
 
 import functools
-import linecache
 import sys
-import traceback
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -24,8 +22,6 @@ from .errors import FabloomError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-INNER = ("fabloom", "IPython")
-"""Packages whose lines are not the caller's own."""
 
 
 def door(function: Callable[P, T]) -> Callable[P, T]:
@@ -42,14 +38,3 @@ def door(function: Callable[P, T]) -> Callable[P, T]:
             raise error.with_traceback(None) from None
 
     return opened
-
-
-def in_notebook(error: BaseException) -> list[str]:
-    """What IPython prints of an error raised on purpose: the last line of the caller's own, and the message."""
-    own = [
-        (frame.f_code.co_filename, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if str(frame.f_globals.get("__name__")).partition(".")[0] not in INNER
-    ]
-    called = linecache.getline(*own[-1]).strip() if own else ""
-    return [*([f"line {own[-1][1]}: {called}"] if called else []), f"{type(error).__name__}: {error}"]
