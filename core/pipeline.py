@@ -42,21 +42,7 @@ class Pipeline(BaseModel):
     @classmethod
     def load(cls, path: str | Path) -> Pipeline:
         """Read a YAML file. Raises PipelineError that names the file and the place in it."""
-        path = Path(path)
-        try:
-            with path.open("rb") as file:  # never more than can be one: it may be a device
-                data = file.read(plain_yaml.LARGEST + 1)
-            if len(data) > plain_yaml.LARGEST:
-                raise PipelineError("", f"'{path}' is larger than the {plain_yaml.LARGEST >> 20} MiB of a pipeline")
-            text = data.decode()
-        except OSError as error:
-            raise PipelineError("", f"cannot read the pipeline '{path}': {error.strerror}") from error
-        except ValueError as error:  # also a path with a NUL
-            raise PipelineError("", f"cannot read the pipeline '{path}': {error}. A pipeline is UTF-8 text.") from error
-        try:
-            content = plain_yaml.load(text)
-        except plain_yaml.NotPlain as error:
-            raise PipelineError("", f"'{path}' cannot be read as YAML: {error}") from error
+        content = document(path)
         return cls.parse(content, origin=str(path))
 
     @classmethod
@@ -92,6 +78,25 @@ class Pipeline(BaseModel):
         if seed is not None:
             content["seed"] = seed
         return type(self).parse(content)
+
+
+def document(path: str | Path, what: str = "pipeline") -> Any:
+    """The plain data of a YAML file, within the bounds of `plain_yaml`. Raises PipelineError that names the file and the place in it."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:  # never more than can be one: it may be a device
+            data = file.read(plain_yaml.LARGEST + 1)
+        if len(data) > plain_yaml.LARGEST:
+            raise PipelineError("", f"'{path}' is larger than the {plain_yaml.LARGEST >> 20} MiB of a {what}")
+        text = data.decode()
+    except OSError as error:
+        raise PipelineError("", f"cannot read the {what} '{path}': {error.strerror}") from error
+    except ValueError as error:  # also a path with a NUL
+        raise PipelineError("", f"cannot read the {what} '{path}': {error}. A {what} is UTF-8 text.") from error
+    try:
+        return plain_yaml.load(text)
+    except plain_yaml.NotPlain as error:
+        raise PipelineError("", f"'{path}' cannot be read as YAML: {error}") from error
 
 
 def _places(content: dict[str, Any], place: str) -> list[str]:

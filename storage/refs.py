@@ -106,7 +106,7 @@ class LocalRefs:
     def set(self, name: str, key: str, *, expected: str | None = None, why: str = "") -> RefEntry:
         """Point the ref at `key`; nothing is appended where it is there already.
 
-        Raises RefMoved where `expected` is given and the ref points at something else by now, or at nothing.
+        Raises RefMoved where `expected` is given and the ref points at something else by now, or at nothing; '' expects nothing.
         """
         with self._writing(name) as past:
             current = next((entry for entry in reversed(living(past)) if entry.action in MOVES), None)
@@ -295,9 +295,9 @@ def held_back(entries: Sequence[RefEntry]) -> frozenset[str]:
 def _check_expected(name: str, current: RefEntry | None, expected: str | None) -> None:
     """Raise RefMoved where a ref is not at the key that somebody decided against."""
     now = current.key if current else None
-    if expected is not None and now != expected:
-        at = (now or "nothing")[:12]
-        raise RefMoved(f"ref '{name}' points at {at}, not at {expected[:12]} any more: decide again on what is there")
+    if expected is not None and (now or "") != expected:
+        at, thought = (now or "nothing")[:12], (expected or "nothing")[:12]
+        raise RefMoved(f"ref '{name}' points at {at}, not at {thought} any more: decide again on what is there")
 
 
 def _nowhere(name: str, entries: Sequence[RefEntry]) -> UserError:

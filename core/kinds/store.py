@@ -54,7 +54,7 @@ class Refs(Protocol):
         ...
 
     def set(self, name: str, key: str, *, expected: str | None = None, why: str = "") -> RefEntry:
-        """Point the ref at `key`. Raises RefMoved where `expected` is given and the ref is not there any more."""
+        """Point the ref at `key`. Raises RefMoved where `expected` is given and the ref is not there any more; '' expects nothing."""
         ...
 
     def rollback(self, name: str, *, to: str | None = None, hold: bool = True, why: str = "") -> RefEntry:

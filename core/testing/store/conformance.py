@@ -260,6 +260,10 @@ class StoreConformance:
             with pytest.raises(RefMoved):
                 refs.set(name, C, expected=expected)
         assert refs.get("champion") == B and refs.names() == ["champion"]
+        refs.set("first", A, expected="")
+        with pytest.raises(RefMoved):
+            refs.set("first", B, expected="")
+        refs.delete("first")
         assert refs.set("champion", B) == refs.log("champion")[-1] and len(refs.log("champion")) == 2, "nothing new, nothing appended"
 
     def test_a_rollback_goes_to_what_was_before_what_was_taken_back(self, fabloom_store: Store) -> None:

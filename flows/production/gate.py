@@ -1,0 +1,142 @@
+"""The gate: whether a challenger may take the champion's place. Pure functions of a report's numbers.
+
+A condition is on the paired difference, challenger minus champion, and holds where the whole interval of it lies on the right side of
+the margin: a gate that looked at the value alone would promote noise every other night. What cannot be judged is not promoted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fabloom.errors import did_you_mean
+from fabloom.kinds import Metric
+from fabloom.kinds.metric import leaves
+
+from .spec import Condition
+
+DIFFERENCE, SOURCES = "difference", "sources"
+"""Where a report has the paired differences, and from how many independent sources its images come."""
+FEWEST = 6
+"""Sources below which nothing is promoted: that 5 of 5 lie on one side of 0 has a chance of 2 / 2^5 > 0.05 (sign test)."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one condition; `why` is a sentence, also where it holds. `interval` is (low, high), None where unknown."""
+
+    metric: str
+    wanted: str
+    value: float | None
+    interval: tuple[float, float] | None
+    margin: float
+    better: str
+    passed: bool
+    why: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {**asdict(self), "interval": list(self.interval) if self.interval else None}
+
+
+def judge(gate: Sequence[Condition], report: Mapping[str, Any], challenger: str = "model") -> list[Verdict]:
+    """A verdict for each condition, on the described metrics of a report in which `challenger` names the challenger's own group."""
+    differences, ours = _group(report, DIFFERENCE), _group(report, challenger)
+    return [_verdict(one, differences.get(one.metric), ours, sources_of(report), differences) for one in gate]
+
+
+def judge_first(minimum: Mapping[str, float], report: Mapping[str, Any], challenger: str = "model") -> list[Verdict]:
+    """A verdict for each bound that the first challenger's own score must keep, with its whole interval."""
+    ours, sources = _group(report, challenger), sources_of(report)
+    found = []
+    for name, bound in minimum.items():
+        metric = ours.get(name)
+        down = metric is not None and metric.better == "down"
+        wanted = f"{'below' if down else 'above'} {bound:g}"
+        why = _hindrance(name, metric, sources, ours)
+        if not why and metric is not None and metric.interval is not None:
+            why, passed = _bound(metric.interval, bound, down=down)
+            found.append(_made(name, wanted, metric, bound, "down" if down else "up", passed, why))
+            continue
+        found.append(_made(name, wanted, metric, bound, "down" if down else "up", False, why))
+    return found
+
+
+def sources_of(report: Mapping[str, Any]) -> int | None:
+    """The number of independent sources that a report says its intervals resample; None where it does not say."""
+    told = report.get(SOURCES)
+    value = told.value if isinstance(told, Metric) else told
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def headline_of(report: Mapping[str, Any], challenger: str, champion: str, otherwise: str) -> dict[str, Any]:
+    """The score that a report is about, of challenger and champion as plain data; of the metric `otherwise` where it names none; or {}."""
+    ours = _group(report, challenger)
+    name = next((name for name, metric in ours.items() if metric.role == "headline"), otherwise)
+    if name not in ours:
+        return {}
+    theirs = _group(report, champion).get(name)
+    found = {"metric": name, "unit": ours[name].unit, "better": ours[name].better, "challenger": _plain(ours[name])}
+    return {**found, "champion": None if theirs is None else _plain(theirs)}
+
+
+def _plain(metric: Metric) -> dict[str, Any]:
+    return {"value": _finite(metric.value), "interval": list(metric.interval) if metric.interval else None}
+
+
+def _verdict(
+    asked: Condition, metric: Metric | None, ours: Mapping[str, Metric], sources: int | None, known: Mapping[str, Metric]
+) -> Verdict:
+    said = ours[asked.metric].better if asked.metric in ours else None
+    better = asked.better or said or ""
+    wanted = f"above {asked.bound(better):g}" if better != "down" else f"below {asked.bound(better):g}"
+    why, passed = _hindrance(asked.metric, metric, sources, known), False
+    if not why and not better:
+        why = f"neither the gate nor the report says whether more or less of {asked.metric} is better"
+    if not why and said and said != better:
+        why = f"the gate takes {asked.metric} for better {better}, the report for better {said}"
+    if not why and metric is not None and metric.interval is not None:
+        why, passed = _bound(metric.interval, asked.bound(better), down=better == "down")
+    return _made(asked.metric, wanted, metric, asked.margin, better, passed, why)
+
+
+def _hindrance(name: str, metric: Metric | None, sources: int | None, known: Mapping[str, Any]) -> str:
+    """Why nothing can be said of a metric; '' where something can."""
+    if metric is None:
+        return f"the evaluation has no {name}.{did_you_mean(name, known)}"
+    if _finite(metric.value) is None:
+        return f"{name} is undefined"
+    if metric.interval is None or not all(map(math.isfinite, metric.interval)):
+        return f"{name} has no interval"
+    if sources is None:
+        return "the evaluation does not say from how many independent sources its images come"
+    if sources < FEWEST:
+        return f"the held-out images come from {sources} source{'s' * (sources != 1)}, and fewer than {FEWEST} show nothing about others"
+    return ""
+
+
+def _bound(interval: tuple[float, float], bound: float, *, down: bool) -> tuple[str, bool]:
+    """Whether the whole interval lies beyond the bound, in words; an end that touches it does not."""
+    low, high = interval
+    end, passed = (high, high < bound) if down else (low, low > bound)
+    side, place = ("upper", "below") if down else ("lower", "above")
+    return f"the {side} end of the interval, {end:.4g}, is {'' if passed else 'not '}{place} {bound:g}", passed
+
+
+def _made(name: str, wanted: str, metric: Metric | None, margin: float, better: str, passed: bool, why: str) -> Verdict:
+    value = None if metric is None else _finite(metric.value)
+    interval = None if metric is None or metric.interval is None or not all(map(math.isfinite, metric.interval)) else metric.interval
+    return Verdict(name, wanted, value, interval, margin, better, passed, why)
+
+
+def _finite(value: Any) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if number else None
+
+
+def _group(report: Mapping[str, Any], name: str) -> dict[str, Metric]:
+    """The metrics right under a group by name."""
+    group = report.get(name)
+    return {path[0]: metric for path, metric in leaves(group).items() if len(path) == 1} if isinstance(group, Mapping) else {}

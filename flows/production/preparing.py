@@ -1,0 +1,102 @@
+"""What a night decides on, before anything runs: refs frozen to keys, the pipeline with the evaluation in it, its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fabloom.errors import PipelineError, UserError, did_you_mean
+from fabloom.flows.run.api import load_pipeline
+from fabloom.kinds import Report
+from fabloom.pipeline import Pipeline
+from fabloom.planning.plan import Plan, make_plan
+
+from .line import pointed
+
+if TYPE_CHECKING:
+    from fabloom.kinds.store import Store
+    from fabloom.registry import Registry
+
+    from .spec import Spec
+
+EVALUATION = "evaluation"
+"""The step that a night adds to the pipeline."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A night before it runs: `pipeline` with the step `evaluation` in it, its plan, and the keys it decides on.
+
+    `champion` is '' where there is none; `frozen` says which key each ref stood for.
+    """
+
+    pipeline: Pipeline
+    evaluation: str
+    plan: Plan
+    challenger: str
+    champion: str
+    test: str
+    frozen: Mapping[str, str]
+
+
+def prepare(spec: Spec, registry: Registry, store: Store, *, seed: int | None = None) -> Prepared:
+    """Freeze and plan. Raises UserError for what does not fit together, before anything ran."""
+    built = load_pipeline(spec.pipeline, registry).override(spec.set, seed)
+    if spec.challenger not in built.steps:
+        known = did_you_mean(spec.challenger, built.steps)
+        raise UserError(f"challenger: pipeline '{built.name}' has no step '{spec.challenger}'.{known}")
+    if spec.check is not None and spec.check.step not in built.steps:
+        raise UserError(f"check.step: pipeline '{built.name}' has no step '{spec.check.step}'.{did_you_mean(spec.check.step, built.steps)}")
+    champion, frozen = pointed(store, spec.champion), dict[str, str]()
+    content = built.model_dump()
+    for name, step in content["steps"].items():
+        step["inputs"] = {port: _frozen(f"steps.{name}.inputs.{port}", source, store, frozen) for port, source in step["inputs"].items()}
+    name = EVALUATION if EVALUATION not in built.steps else f"{EVALUATION}-of-the-night"
+    content["steps"][name] = _evaluation(spec, built, store, champion, frozen)
+    pipeline = Pipeline.parse(content)
+    plan = make_plan(pipeline, registry, store)
+    step = plan.step(name)
+    if not issubclass(step.spec.output, Report):
+        raise UserError(f"evaluate.task: {step.task} gives {step.spec.output.kind}; a gate needs a Report")
+    test = step.inputs[spec.evaluate.ports.test]
+    if champion:
+        frozen[f"ref:{spec.champion}"] = champion
+    return Prepared(pipeline, name, plan, plan.step(spec.challenger).key, champion, str(test), frozen)
+
+
+def _evaluation(spec: Spec, built: Pipeline, store: Store, champion: str, frozen: dict[str, str]) -> dict[str, Any]:
+    """The step that scores challenger and champion on the held-out set."""
+    ports, test = spec.evaluate.ports, spec.evaluate.test
+    if test not in built.steps and not test.startswith(("ref:", "key:")):
+        known = did_you_mean(test, built.steps)
+        raise UserError(f"evaluate.test: '{test}' is no step of pipeline '{built.name}'; give one, or ref:NAME or key:HEX.{known}")
+    inputs = {ports.challenger: spec.challenger, ports.test: _frozen("evaluate.test", test, store, frozen)}
+    if champion:
+        inputs[ports.champion] = f"key:{champion}"
+    return {"task": spec.evaluate.task, "inputs": inputs, "params": dict(spec.evaluate.params)}
+
+
+def _frozen(place: str, source: Any, store: Store, frozen: dict[str, str]) -> Any:
+    """The source with the key that a ref points at now; noted in `frozen`."""
+    if isinstance(source, list):
+        return [_frozen(place, one, store, frozen) for one in source]
+    if not source.startswith("ref:"):
+        return source
+    try:
+        frozen[source] = store.resolve(source)
+    except UserError as error:
+        raise PipelineError(place, str(error)) from error
+    return f"key:{frozen[source]}"
+
+
+def part(pipeline: Pipeline, step: str) -> Pipeline:
+    """The pipeline with nothing but a step and what it needs."""
+    wanted, waiting = set[str](), [step]
+    while waiting:
+        name = waiting.pop()
+        if name in pipeline.steps and name not in wanted:
+            wanted.add(name)
+            for source in pipeline.steps[name].inputs.values():
+                waiting += [source] if isinstance(source, str) else source
+    return pipeline.model_copy(update={"steps": {name: one for name, one in pipeline.steps.items() if name in wanted}})
