@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +11,7 @@ import typer
 
 from fabloom.progress import silent
 
-from .output import emit_json, say, table
+from .output import emit_json, say, table, tell
 from .shared import JsonOption, SeedOption, StoreOption, conclude, display, load_registry
 from .stopping import StopRequest
 
@@ -23,6 +24,12 @@ SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="A specificat
 def retrain(
     spec: SpecArgument,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would happen; run and write nothing.")] = False,
+    if_new: Annotated[
+        bool, typer.Option("--if-new", help="Only if what `watch` names has changed since the last night, and is at rest.")
+    ] = False,
+    write: Annotated[
+        str | None, typer.Option("--write", metavar="LINE", help="Write a specification of a line of that name to SPEC, to be edited.")
+    ] = None,
     note: Annotated[str, typer.Option(metavar="TEXT", help="A remark, kept in the decision.")] = "",
     store: StoreOption = None,
     seed: SeedOption = None,
@@ -43,6 +50,12 @@ def retrain(
     Rejected, NoChange, Skipped, Held, Superseded, Failed, Stopped, and all but the last two exit with 0. Every night leaves a decision:
     `fabloom show LINE/decision`, `fabloom drift LINE`. Take a promotion back with `fabloom ref rollback LINE/champion`.
     """
+    if write is not None:
+        from fabloom.flows.production.example import write_example
+
+        write_example(spec, write)
+        emit_json({"spec": str(spec)}) if json_ else say(f"{spec} is written; edit it, then `fabloom retrain {spec} --dry-run`.")
+        return
     from fabloom.flows.production import night
     from fabloom.flows.production.spec import Spec
     from fabloom.flows.run import api
@@ -56,7 +69,8 @@ def retrain(
     stop = StopRequest()
     with display(json_) as live:
         emit = stop.watching(live.emit, live.say) if live is not None else stop.watching(silent)
-        done = night.retrain(asked, replace(how, emit=emit, stop=stop))
+        how = replace(how, emit=emit, stop=stop)
+        done = night.if_new(asked, how, time.time()) if if_new else night.retrain(asked, how)
     if done.run is not None:
         conclude(done.run, live, done.run.report_path)
     if json_:
@@ -85,3 +99,38 @@ def _tell_plan(plan: dict[str, Any], json_: bool) -> None:
 def sentence(text: str) -> str:
     """With a full stop and a capital."""
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '…')) else '.'}"
+
+
+@commands.command()
+def drift(
+    line: Annotated[str, typer.Argument(metavar="LINE", help="Name of a line, as its specification has it.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the page. Default: in the store.")] = None,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show how good a line's challengers and champions were, night by night, and what became of each.
+
+    Scores are of the held-out set, with their intervals. The page draws them, and what the training sets were like where they were
+    checked. A night in which nothing changed is listed once.
+    """
+    from fabloom.flows.production.drift import changes, columns, newest_metric, page_name, rows, verdict, write_drift
+    from fabloom.flows.run import api
+
+    opened = api.open_store(store, load_registry(), read_only=True)
+    shown = rows(opened, line)
+    page = (out or opened.pages / page_name(line)).absolute()
+    try:
+        write_drift(page, line, shown)
+    except OSError as error:
+        if out is not None:
+            raise
+        tell(f"the page cannot be written: {error.strerror}; --out FILE puts it elsewhere")
+    if json_:
+        rows_ = [row.as_dict() for row in shown]
+        emit_json({"line": line, "metric": newest_metric(shown), "rows": rows_, "page": str(page) if page.is_file() else None})
+        return
+    table(*columns(shown))
+    for told in (*changes(shown), verdict(shown)):
+        say(f"\n{told}")
+    if page.is_file():
+        say(f"\n{page}")

@@ -23,8 +23,6 @@ MEANINGS: dict[str, str] = {
     "Stopped": "a stop was asked for; the same command goes on from the last checkpoint",
 }
 """What each outcome says."""
-BAD = ("Failed", "Stopped")
-"""Outcomes with an exit code of their own; every other is one of the things that a schedule expects."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +98,8 @@ class Decision(Artifact):
         notes = [note for note in (r.reason, r.note) if note]
         yield Exhibit(f"{r.outcome}: {MEANINGS[r.outcome]}", notes=notes, section="result")
         if r.gate:
-            rows = [[v["metric"], v["value"], *(v["interval"] or (None, None)), v["wanted"], v["passed"], v["why"]] for v in r.gate]
-            columns = ("metric", "challenger minus champion" if r.champion else "challenger", "from", "to", "wanted", "holds", "why")
+            rows = [[v["metric"], v["value"], *(v["interval"] or (None, None)), v["wanted"], v["passed"]] for v in r.gate]
+            columns = ("metric", "challenger minus champion" if r.champion else "challenger", "from", "to", "wanted", "holds")
             yield Exhibit("Gate", table=Table(columns, rows), section="result")
         if r.headline:
             yield Exhibit("Scores on the held-out set", metrics=r.scores, section="result")

@@ -44,23 +44,16 @@ class Verdict:
 def judge(gate: Sequence[Condition], report: Mapping[str, Any], challenger: str = "model") -> list[Verdict]:
     """A verdict for each condition, on the described metrics of a report in which `challenger` names the challenger's own group."""
     differences, ours = _group(report, DIFFERENCE), _group(report, challenger)
-    return [_verdict(one, differences.get(one.metric), ours, sources_of(report), differences) for one in gate]
+    return [_verdict(one, differences, ours, sources_of(report)) for one in gate]
 
 
 def judge_first(minimum: Mapping[str, float], report: Mapping[str, Any], challenger: str = "model") -> list[Verdict]:
-    """A verdict for each bound that the first challenger's own score must keep, with its whole interval."""
+    """A verdict for each bound that the first challenger's own score must keep: from above where less is better, else from below."""
     ours, sources = _group(report, challenger), sources_of(report)
     found = []
     for name, bound in minimum.items():
-        metric = ours.get(name)
-        down = metric is not None and metric.better == "down"
-        wanted = f"{'below' if down else 'above'} {bound:g}"
-        why = _hindrance(name, metric, sources, ours)
-        if not why and metric is not None and metric.interval is not None:
-            why, passed = _bound(metric.interval, bound, down=down)
-            found.append(_made(name, wanted, metric, bound, "down" if down else "up", passed, why))
-            continue
-        found.append(_made(name, wanted, metric, bound, "down" if down else "up", False, why))
+        better = "down" if name in ours and ours[name].better == "down" else "up"
+        found.append(_made(name, ours.get(name), bound, bound, better, _hindrance(name, ours, sources)))
     return found
 
 
@@ -86,49 +79,47 @@ def _plain(metric: Metric) -> dict[str, Any]:
     return {"value": _finite(metric.value), "interval": list(metric.interval) if metric.interval else None}
 
 
-def _verdict(
-    asked: Condition, metric: Metric | None, ours: Mapping[str, Metric], sources: int | None, known: Mapping[str, Metric]
-) -> Verdict:
+def _verdict(asked: Condition, found: Mapping[str, Metric], ours: Mapping[str, Metric], sources: int | None) -> Verdict:
     said = ours[asked.metric].better if asked.metric in ours else None
-    better = asked.better or said or ""
-    wanted = f"above {asked.bound(better):g}" if better != "down" else f"below {asked.bound(better):g}"
-    why, passed = _hindrance(asked.metric, metric, sources, known), False
-    if not why and not better:
+    better = asked.better or said or "up"
+    why = _hindrance(asked.metric, found, sources)
+    if not why and asked.better is None and said is None:
         why = f"neither the gate nor the report says whether more or less of {asked.metric} is better"
-    if not why and said and said != better:
+    if not why and said is not None and said != better:
         why = f"the gate takes {asked.metric} for better {better}, the report for better {said}"
-    if not why and metric is not None and metric.interval is not None:
-        why, passed = _bound(metric.interval, asked.bound(better), down=better == "down")
-    return _made(asked.metric, wanted, metric, asked.margin, better, passed, why)
+    return _made(asked.metric, found.get(asked.metric), asked.bound(better), asked.margin, better, why)
 
 
-def _hindrance(name: str, metric: Metric | None, sources: int | None, known: Mapping[str, Any]) -> str:
+def _hindrance(name: str, found: Mapping[str, Metric], sources: int | None) -> str:
     """Why nothing can be said of a metric; '' where something can."""
-    if metric is None:
-        return f"the evaluation has no {name}.{did_you_mean(name, known)}"
-    if _finite(metric.value) is None:
+    if name not in found:
+        return f"the evaluation has no {name}.{did_you_mean(name, found)}"
+    if _finite(found[name].value) is None:
         return f"{name} is undefined"
-    if metric.interval is None or not all(map(math.isfinite, metric.interval)):
+    if _interval(found[name]) is None:
         return f"{name} has no interval"
     if sources is None:
-        return "the evaluation does not say from how many independent sources its images come"
+        return f"nothing says from how many independent sources the images of {name} come"
     if sources < FEWEST:
         return f"the held-out images come from {sources} source{'s' * (sources != 1)}, and fewer than {FEWEST} show nothing about others"
     return ""
 
 
-def _bound(interval: tuple[float, float], bound: float, *, down: bool) -> tuple[str, bool]:
-    """Whether the whole interval lies beyond the bound, in words; an end that touches it does not."""
-    low, high = interval
-    end, passed = (high, high < bound) if down else (low, low > bound)
-    side, place = ("upper", "below") if down else ("lower", "above")
-    return f"the {side} end of the interval, {end:.4g}, is {'' if passed else 'not '}{place} {bound:g}", passed
-
-
-def _made(name: str, wanted: str, metric: Metric | None, margin: float, better: str, passed: bool, why: str) -> Verdict:
-    value = None if metric is None else _finite(metric.value)
-    interval = None if metric is None or metric.interval is None or not all(map(math.isfinite, metric.interval)) else metric.interval
+def _made(name: str, metric: Metric | None, bound: float, margin: float, better: str, why: str) -> Verdict:
+    """The verdict, where nothing hinders it by whether the whole interval lies beyond the bound; an end that touches it does not."""
+    value, interval = (None, None) if metric is None else (_finite(metric.value), _interval(metric))
+    wanted = f"{'below' if better == 'down' else 'above'} {bound:g}"
+    passed = False
+    if not why and interval is not None:
+        low, high = interval
+        passed = high < bound if better == "down" else low > bound
+        lies = "lies" if passed else "does not lie"
+        why = f"{name} {value:.4g} [{low:.4g}, {high:.4g}] {lies} {wanted} with its whole interval"
     return Verdict(name, wanted, value, interval, margin, better, passed, why)
+
+
+def _interval(metric: Metric) -> tuple[float, float] | None:
+    return metric.interval if metric.interval is not None and all(map(math.isfinite, metric.interval)) else None
 
 
 def _finite(value: Any) -> float | None:

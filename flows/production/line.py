@@ -18,7 +18,7 @@ from fabloom.regular import clear
 from .decision import Decision, Record
 
 if TYPE_CHECKING:
-    from fabloom.kinds.store import Store
+    from fabloom.kinds.store import RefEntry, Store
 
 HOLDER = "line.json"
 """In the work folder of a line's key, while a night holds it: who that is."""
@@ -90,19 +90,11 @@ def mend(store: Store, line: str) -> None:
             note_down(store, line, key, "noted down by the next night")
 
 
-def decisions(store: Store, line: str) -> list[tuple[str, str, Record]]:
-    """(time, key, what was decided) of every night of a line that decided something new, oldest first.
-
-    Raises UserError for a line without any.
-    """
-    name = f"{line}/decision"
-    if name not in store.refs.names():
-        known = [one.removesuffix("/decision") for one in store.refs.names() if one.endswith("/decision")]
-        told = f" Lines with nights in this store: {', '.join(known)}." if known else ""
-        raise UserError(f"line '{line}' has had no night in '{store.url}'.{told} See `fabloom retrain --help`.")
-    found = []
-    for entry in store.refs.log(name):
+def decisions(store: Store, line: str) -> list[tuple[RefEntry, Record]]:
+    """What the nights of a line decided, oldest first; the entry says when, and the decision's key. What is gone is left out."""
+    name, found = f"{line}/decision", []
+    for entry in store.refs.log(name) if name in store.refs.names() else ():
         artifact = store.get(entry.key) if entry.action == "set" and store.has(entry.key) else None
         if isinstance(artifact, Decision):
-            found.append((entry.at, entry.key, artifact.record))
+            found.append((entry, artifact.record))
     return found

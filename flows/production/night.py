@@ -14,16 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from fabloom.errors import Interrupted, RefMoved
+from fabloom.errors import DataError, EnvironmentProblem, FabloomError, Interrupted, RefMoved
 from fabloom.flows.run import api
 from fabloom.flows.run.api import EngineName, RunnerName
 from fabloom.progress import Emit, silent
 from fabloom.registry.address import without_secrets
 
-from . import line
-from .decision import BAD, Outcome, Record
-from .gate import Verdict, headline_of, judge, judge_first, sources_of
-from .preparing import Prepared, prepare
+from . import line, watching
+from .data import accepted, look, objections
+from .decision import Outcome, Record
+from .gate import headline_of, judge, judge_first, sources_of
+from .preparing import Prepared, part, prepare
 
 if TYPE_CHECKING:
     from fabloom.flows.run.result import RunResult
@@ -44,19 +45,13 @@ class Night:
     record: Record
     decision: str = ""
     run: RunResult | None = None
+    exit_code: int = 0
+    """0 for whatever a schedule expects; that of the first failure for Failed and Stopped."""
 
     @property
     def outcome(self) -> Outcome:
         """One of `decision.OUTCOMES`."""
         return self.record.outcome
-
-    @property
-    def exit_code(self) -> int:
-        """0 for whatever a schedule expects; that of the run for Failed and Stopped."""
-        if self.outcome not in BAD:
-            return 0
-        code = self.run.exit_code if self.run is not None else 0
-        return code or (Interrupted.exit_code if self.outcome == "Stopped" else 1)
 
     def as_dict(self) -> dict[str, Any]:
         """The document that `fabloom retrain --json` prints."""
@@ -100,23 +95,40 @@ class _Course:
         self.record = started(spec, ready, how.note)
 
     def go(self) -> Night:
-        """All of it."""
-        early = foreseen(self.spec, self.how.store, self.ready)
-        if early is not None:
-            return self._end(*early)
-        problem = self._check()
-        if problem is not None:
-            return problem
-        return self._run(self.ready.pipeline) or self._judge()
+        """All of it. Raises EnvironmentProblem where the machine is at fault: it may be unable to keep a decision too."""
+        try:
+            early = foreseen(self.spec, self.how.store, self.ready)
+            if early is not None:
+                return self._end(*early)
+            return self._check() or self._run(self.ready.pipeline) or self._judge()
+        except EnvironmentProblem:
+            raise
+        except FabloomError as error:
+            return self._end("Failed", str(error), error.exit_code)
 
     def _check(self) -> Night | None:
         """Look at the training set before anything is trained on it."""
-        return None
+        check, ready, store = self.spec.check, self.ready, self.how.store
+        if check is None:
+            return None
+        last = accepted(line.decisions(store, self.spec.line))
+        key = ready.plan.step(check.step).key
+        if last.get("key") == key and last.get("test") == ready.test:  # looked at before: the bounds alone may be others
+            data, problems = last, objections(check, {**last, "known": None}, {})
+        else:
+            ended = self._run(part(ready.pipeline, check.step, ready.tested))
+            if ended is not None:
+                return ended
+            data = look(store, key, test=ready.test, last=str(last.get("key", "")))
+            problems = objections(check, data, last)
+        self.record = replace(self.record, data={**data, "accepted": not problems})
+        return self._end("Rejected", f"the training set of step '{check.step}': {'; '.join(problems)}") if problems else None
 
     def _run(self, pipeline: Pipeline) -> Night | None:
         """Run what is missing; the night's end where that did not go well."""
         how, options = self.how, self.spec.options
-        redo = [name for name in how.redo if name in pipeline.steps]
+        made = () if self.run is None else [step.name for step in self.run.steps]
+        redo = [name for name in how.redo if name in pipeline.steps and name not in made]
         self.run = api.run(
             pipeline, store=how.store, registry=how.registry, engine=how.engine, runner=how.runner, device=how.device or options.device,
             checkpoint_seconds=options.checkpoint_seconds, redo=redo, emit=how.emit, stop=how.stop, check=False,
@@ -124,11 +136,11 @@ class _Course:
         bad = next((step for step in self.run.steps if step.status == "failed"), None)
         if bad is not None:
             told = bad.error if bad.name in bad.error else f"step '{bad.name}': {bad.error}"
-            return self._end("Stopped" if bad.exit_code == Interrupted.exit_code else "Failed", told)
+            return self._end("Stopped" if bad.exit_code == Interrupted.exit_code else "Failed", told, self.run.exit_code)
         moved = [step.name for step in self.run.plan.steps if step.key != self.ready.plan.step(step.name).key]
         if moved:
             told = f"the files that step '{moved[0]}' reads changed while the night began; the next one takes them as they are then"
-            return self._end("Failed", told)
+            return self._end("Failed", told, DataError.exit_code)
         return None
 
     def _judge(self) -> Night:
@@ -149,8 +161,8 @@ class _Course:
             headline=headline_of(metrics, ports.challenger, ports.champion, spec.gate[0].metric),
         )
         if not all(one.passed for one in verdicts):
-            return self._end("Rejected", told(one for one in verdicts if not one.passed))
-        return self._promote(told(verdicts) or "the line had no champion")
+            return self._end("Rejected", "; ".join(one.why for one in verdicts if not one.passed))
+        return self._promote("; ".join(one.why for one in verdicts) or "the line had no champion")
 
     def _promote(self, reason: str) -> Night:
         """Compare and set. The record is there before the ref moves, so that the ref's log can name it."""
@@ -165,14 +177,30 @@ class _Course:
             return self._end("Superseded", f"{error}. The gate had passed: {reason}")
         return self._end("Promoted", reason)
 
-    def _end(self, outcome: Outcome, reason: str) -> Night:
+    def _end(self, outcome: Outcome, reason: str, exit_code: int = 0) -> Night:
         """Keep the decision and make it the newest of its line."""
         reason = " ".join(without_secrets(reason).split())
         reason = reason if len(reason) <= LONGEST else f"{reason[: LONGEST - 1]}…"
         record = replace(self.record, outcome=outcome, reason=reason)
         key = line.keep(self.how.store, record)
         line.note_down(self.how.store, self.spec.line, key, f"{outcome}: {reason}")
-        return Night(record, key, self.run)
+        return Night(record, key, self.run, exit_code)
+
+
+def if_new(spec: Spec, how: How, now: float) -> Night:
+    """A night where what is watched has changed and come to rest; else NoChange or Skipped, of which nothing is kept."""
+    watch, state = watching.remembered(how.store, spec.line), watching.state_of(spec, how.registry, how.store)
+    watch, sight = watching.look(watch, state, now, spec.settle)
+    watching.remember(how.store, spec.line, watch)
+    if sight == "unchanged":
+        return Night(Record(spec.line, "NoChange", "nothing that is watched has changed since the last night", how.note, spec.pipeline))
+    if sight == "settling":
+        reason = f"what is watched changed in the last {spec.settle:g} s; a night begins once it has been at rest for as long"
+        return Night(Record(spec.line, "Skipped", reason, how.note, spec.pipeline))
+    done = retrain(spec, how)
+    if done.outcome not in ("Skipped", "Failed", "Stopped"):
+        watching.remember(how.store, spec.line, watching.taken(watch, state))
+    return done
 
 
 def started(spec: Spec, ready: Prepared, note: str = "") -> Record:
@@ -197,16 +225,6 @@ def foreseen(spec: Spec, store: Store, ready: Prepared) -> tuple[Outcome, str] |
     if not ready.champion and spec.first == "reject":
         return "Rejected", f"the line has no champion, and `first: reject` makes none; set one with `fabloom ref set {spec.champion} KEY`"
     return None
-
-
-def told(verdicts: Any) -> str:
-    """Verdicts as one sentence."""
-    return "; ".join(_sentence(one) for one in verdicts)
-
-
-def _sentence(one: Verdict) -> str:
-    known = f" {one.value:+.4g} [{one.interval[0]:.4g}, {one.interval[1]:.4g}]" if one.value is not None and one.interval else ""
-    return f"{one.metric}{known}, wanted {one.wanted}: {one.why}"
 
 
 def rehearse(spec: Spec, how: How) -> dict[str, Any]:

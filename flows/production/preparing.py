@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import PipelineError, UserError, did_you_mean
 from fabloom.flows.run.api import load_pipeline
-from fabloom.kinds import Report
+from fabloom.kinds import ImageSet, Report
 from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import Plan, make_plan
 
@@ -33,6 +33,9 @@ class Prepared:
 
     pipeline: Pipeline
     evaluation: str
+    """Name of that step."""
+    tested: str
+    """Where the held-out set comes from: a step, or key:HEX."""
     plan: Plan
     challenger: str
     champion: str
@@ -59,10 +62,12 @@ def prepare(spec: Spec, registry: Registry, store: Store, *, seed: int | None = 
     step = plan.step(name)
     if not issubclass(step.spec.output, Report):
         raise UserError(f"evaluate.task: {step.task} gives {step.spec.output.kind}; a gate needs a Report")
-    test = step.inputs[spec.evaluate.ports.test]
+    if spec.check is not None and not issubclass(plan.step(spec.check.step).spec.output, ImageSet):
+        raise UserError(f"check.step: '{spec.check.step}' gives {plan.step(spec.check.step).kind}; only an ImageSet can be looked at")
+    test, tested = str(step.inputs[spec.evaluate.ports.test]), str(pipeline.steps[name].inputs[spec.evaluate.ports.test])
     if champion:
         frozen[f"ref:{spec.champion}"] = champion
-    return Prepared(pipeline, name, plan, plan.step(spec.challenger).key, champion, str(test), frozen)
+    return Prepared(pipeline, name, tested, plan, plan.step(spec.challenger).key, champion, test, frozen)
 
 
 def _evaluation(spec: Spec, built: Pipeline, store: Store, champion: str, frozen: dict[str, str]) -> dict[str, Any]:
@@ -90,9 +95,9 @@ def _frozen(place: str, source: Any, store: Store, frozen: dict[str, str]) -> An
     return f"key:{frozen[source]}"
 
 
-def part(pipeline: Pipeline, step: str) -> Pipeline:
-    """The pipeline with nothing but a step and what it needs."""
-    wanted, waiting = set[str](), [step]
+def part(pipeline: Pipeline, *steps: str) -> Pipeline:
+    """The pipeline with nothing but some steps and what they need. What is no step counts for nothing: a key."""
+    wanted, waiting = set[str](), [*steps]
     while waiting:
         name = waiting.pop()
         if name in pipeline.steps and name not in wanted:

@@ -28,7 +28,7 @@ class Line:
         self.folder, self._capfd, self._monkeypatch = folder, capfd, monkeypatch
         self.registry = Registry.load()
         (folder / "data").mkdir()
-        self.grey(100)
+        self.grey(99)
         read = {"task": "rival.read", "params": {"path": "data"}}
         train = {"task": "rival.train", "inputs": {"images": "images"}}
         (folder / "pipeline.yaml").write_text(yaml.safe_dump({"name": "rivals", "steps": {"images": read, "model": train}}))
@@ -44,6 +44,7 @@ class Line:
         self.store: Store = open_store(folder / "store", self.registry)
         test = run({"name": "held", "steps": {"images": {**read, "seed": 9}}}, store=self.store, registry=self.registry, device="cpu")
         self.store.refs.set("unit/heldout", test["images"].key)
+        self.grey(100)
 
     def grey(self, level: int, count: int = 20, defects: float = 0.5) -> None:
         """The day's data."""
