@@ -86,7 +86,7 @@ def ours(threads: int) -> tuple[Callable[[Path, Columns], None], Callable[[Path]
                 write_shard(folder / name, start // BLOCK, values[start : start + BLOCK], spec, BLOCK, threads)
 
     def open_reader(folder: Path) -> Reader:
-        from fabloom.storage.format.rows import Rows, StoredArray
+        from fabloom.storage.format.arrays import Rows, StoredArray
 
         return Rows({path.name: StoredArray(path, None) for path in sorted(folder.iterdir()) if path.is_dir()}, threads).read
 

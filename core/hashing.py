@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,8 +23,13 @@ def blake_file(path: Path) -> str:
 
 def blake_open(file: IO[bytes]) -> str:
     """blake2b-160 of what is left to read of an open file, read in 1 MiB pieces."""
+    return blake_pieces(iter(lambda: file.read(1 << 20), b""))
+
+
+def blake_pieces(pieces: Iterable[Any]) -> str:
+    """blake2b-160 of what comes piece by piece, in buffers."""
     digest = hashlib.blake2b(digest_size=20)
-    while piece := file.read(1 << 20):
+    for piece in pieces:
         digest.update(piece)
     return digest.hexdigest()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from fabloom.errors import FabloomError
 from fabloom.regular import clear, is_plain
 
+from .backends.base import BaseStore
 from .backends.local import STAMP, LocalStore
 from .backends.locks import is_held, is_odd, release, try_lock
 from .backends.pins import deciding, living
@@ -105,14 +106,14 @@ def collect(store: LocalStore, older_than_days: float) -> tuple[list[str], int]:
     return removed, freed
 
 
-def users_first(store: LocalStore, keys: Iterable[str]) -> Iterator[str]:
+def users_first(store: BaseStore, keys: Iterable[str]) -> Iterator[str]:
     """The keys, each before what it was made from."""
     made_from = {key: inputs_of(store, key) for key in keys}
     order = TopologicalSorter({key: inputs & made_from.keys() for key, inputs in made_from.items()})
     return reversed(list(order.static_order()))
 
 
-def inputs_of(store: LocalStore, key: str) -> set[str]:
+def inputs_of(store: BaseStore, key: str) -> set[str]:
     """What an artifact was made from; nothing where its manifest cannot be read, since nothing can be made of it either."""
     try:
         values = store.manifest(key)["preimage"].get("inputs", {}).values()

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fabloom.errors import EnvironmentProblem, FabloomError
 from fabloom.hashing import blake_file
 from fabloom.notes import read_note
 from fabloom.regular import is_plain, read_regular
 from fabloom.running.execute import STEP
+from fabloom.storage.backends.base import BaseStore
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.commit.manifest import DATA, DIFFERS, NAME, read_manifest, tree_digest
 
 from .gc import KEY, leftovers
-from .refs import SUFFIX
+from .refs import SUFFIX, LocalRefs
 
 LARGEST = 1 << 12
 """Bytes that are told of a note."""
@@ -121,9 +123,13 @@ def is_known(store: LocalStore, key: str) -> bool:
 def maker(folder: Path) -> dict[str, str]:
     """Which step made an artifact first, as far as its manifest can be read and says so."""
     try:
-        manifest = read_manifest(folder)
+        return maker_of(read_manifest(folder))
     except (FabloomError, OSError):
         return {}
+
+
+def maker_of(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Which step made the artifact of a manifest, as far as it says so."""
     known = {"step": manifest["step"], "pipeline": manifest["pipeline"], "task": manifest["preimage"]["task"]}
     return {name: value for name, value in known.items() if value}
 
@@ -135,7 +141,7 @@ def left_by(store: LocalStore, path: Path) -> dict[str, str]:
     return {name: str(value) for name, value in (note or {}).items()}
 
 
-def broken_refs(store: LocalStore) -> dict[str, list[str]]:
+def broken_refs(store: BaseStore) -> dict[str, list[str]]:
     """Refs that cannot be read, or point at nothing."""
     found: dict[str, list[str]] = {}
     try:
@@ -147,7 +153,7 @@ def broken_refs(store: LocalStore) -> dict[str, list[str]]:
             target = next(reversed(store.refs.history(name)), None)
             if target is not None and not store.has(target):
                 found[f"ref {name}"] = [f"it points at {target[:12]}, which is not in the store"]
-            elif (store.root / "refs" / f"{name}{SUFFIX}").is_symlink():
+            elif isinstance(store.refs, LocalRefs) and (store.refs.root / f"{name}{SUFFIX}").is_symlink():
                 found[f"ref {name}"] = ["a link, where a file was written"]
         except (FabloomError, OSError) as error:
             found[f"ref {name}"] = [str(error)]
@@ -180,16 +186,28 @@ def verify(store: LocalStore, key: str | None = None) -> Health:
         if problems:
             health.problems[folder.name] = problems
             health.steps |= {folder.name: made} if (made := maker(folder)) else {}
+    health.warnings += twice_made(store, key)
+    if key is None:
+        health.problems |= broken_refs(store)
+        for name, left in leftovers_of(store):
+            health.leftovers.append(name)
+            health.steps |= {name: left} if left else {}
+    return health
+
+
+def twice_made(store: LocalStore, key: str | None) -> list[str]:
+    """What was noted where a second committer had made something else than the first."""
+    warnings = []
     for note in sorted((store.root / "work").glob(f"{key or '*'}/{DIFFERS}")):
         try:
             told = read_regular(note, LARGEST).decode(errors="replace")
         except OSError as error:
             told = f"{note.name} cannot be read: {error.strerror}"
-        health.warnings.append(f"{note.parent.name[:12]} was made twice with different results: {told}")
-    if key is None:
-        health.problems |= broken_refs(store)
-        for path in leftovers(store):
-            name = path.relative_to(store.root).as_posix()
-            health.leftovers.append(name)
-            health.steps |= {name: left} if (left := left_by(store, path)) else {}
-    return health
+        warnings.append(f"{note.parent.name[:12]} was made twice with different results: {told}")
+    return warnings
+
+
+def leftovers_of(store: LocalStore) -> Iterator[tuple[str, dict[str, str]]]:
+    """What runs left that did not end, relative to the store, and which step left it."""
+    for path in leftovers(store):
+        yield path.relative_to(store.root).as_posix(), left_by(store, path)

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
@@ -89,7 +90,9 @@ def _readable(registry: Registry, name: str) -> Callable[[], str]:
 
 
 def _store(url: str | None, registry: Registry) -> str:
-    opened = open_store(url, registry)
+    opened: Any = open_store(url, registry)
+    if (probe := getattr(opened, "probe", None)) is not None:
+        probe()
     free = shutil.disk_usage(opened.pages.parent).free / 1e9
     return f"{opened.url}: {sum(1 for _ in opened.keys())} artifacts, {free:.0f} GB free"
 

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from fabloom.flows.run.result import RunResult
     from fabloom.kinds.store import Store
     from fabloom.registry import Registry
-    from fabloom.storage.backends.local import LocalStore
+    from fabloom.storage.upkeep import Upkeep
 
     from .display import LiveDisplay
 
 StoreOption = Annotated[
-    str | None, typer.Option("--store", metavar="URL", envvar="FABLOOM_STORE", help="Folder of artifacts. Default: ./.fabloom")
+    str | None,
+    typer.Option("--store", metavar="URL", envvar="FABLOOM_STORE", help="Folder of artifacts, or s3://BUCKET/PREFIX. Default: ./.fabloom"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; messages go to stderr.")]
 PipelineArgument = Annotated[
@@ -101,11 +102,9 @@ def resolved(opened: Store, text: str) -> str:
     return naming.resolved(opened, text)
 
 
-def open_folder(url: str | None, *, read_only: bool = True) -> LocalStore:
-    """The store of `--store`, for what looks at its files. Raises UserError for one that keeps none on this machine."""
-    from fabloom.storage.backends.local import LocalStore
-
-    opened = open_store(url, read_only=read_only)
-    if not isinstance(opened, LocalStore):
-        raise UserError(f"store '{opened.url}' keeps no files on this machine; its own tools check and clean it")
-    return opened
+def upkeep_of(opened: Store) -> Upkeep:
+    """What checks and cleans a store. Raises UserError for a plugin's that brings nothing of the kind."""
+    found: Upkeep | None = getattr(opened, "upkeep", None)
+    if found is None:
+        raise UserError(f"store '{opened.url}' has no upkeep that fabloom could call; its own tools check and clean it")
+    return found

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .output import emit_json, say
-from .shared import JsonOption, StoreOption, open_folder, resolved
+from .shared import JsonOption, StoreOption, open_store, resolved, upkeep_of
 
 commands = typer.Typer()
 
@@ -19,12 +19,10 @@ def verify(
     json_: JsonOption = False,
 ) -> None:
     """Hash every committed byte and compare. Exit 1 if anything is damaged."""
-    from fabloom.storage.verify import verify as check
-
     from .health import tell_health
 
-    opened = open_folder(store)
-    health = check(opened, resolved(opened, what) if what else None)
+    opened = open_store(store)
+    health = upkeep_of(opened).verify(resolved(opened, what) if what else None)
     if json_:
         emit_json(vars(health))
     else:
@@ -43,19 +41,16 @@ def gc(
     json_: JsonOption = False,
 ) -> None:
     """Remove what dead runs left, and old report pages; with --unreferenced also artifacts, after showing them."""
-    from fabloom.storage.gc import collect, sweep
-    from fabloom.storage.gc import unreferenced as find
-
-    opened = open_folder(store, read_only=False)
-    paths, freed = sweep(opened)
+    upkeep = upkeep_of(open_store(store, read_only=False))
+    paths, freed = upkeep.sweep()
     keys: list[str] = []
     if unreferenced and yes:
-        keys, more = collect(opened, older_than)
+        keys, more = upkeep.collect(older_than)
         freed += more
     elif unreferenced:
-        keys = find(opened, older_than)
+        keys = upkeep.unreferenced(older_than)
     if json_:
-        emit_json({"removed": [str(p) for p in paths], "artifacts": keys, "artifacts_removed": bool(keys and yes), "bytes": freed})
+        emit_json({"removed": paths, "artifacts": keys, "artifacts_removed": bool(keys and yes), "bytes": freed})
         return
     for key in keys:
         say(f"{'removed' if yes else 'would remove'} {key[:12]}")

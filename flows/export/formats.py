@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import DamagedArtifact, UserError
-from fabloom.hashing import blake
+from fabloom.hashing import blake_file
 
 from . import images, models, predictions, segmenter
 
@@ -37,19 +37,20 @@ def report(job: Export) -> Write:
 
 def zarr(job: Export) -> Write:
     """`data.zarr`: a copy of the zarr group, every file held against its hash in the manifest on the way."""
-    if not job.source.is_dir():
-        raise UserError(f"artifact {job.manifest['key'][:12]} is not kept in a folder by this store; there is no zarr group to copy")
+    stored: Callable[[str], Iterable[bytes]] | None = getattr(job.artifact._reader, "raw", None)
+    if stored is None:
+        raise UserError(f"artifact {job.manifest['key'][:12]} is not kept as zarr by this store; there is no zarr group to copy")
 
     def write(folder: Path) -> None:
         files: Mapping[str, Any] = job.manifest["files"]
         with job.progress(len(files), "file") as bar:
             for name, (_, digest) in files.items():
-                data = (job.source / name).read_bytes() if (job.source / name).is_file() else b""
-                if blake(data) != digest:
-                    raise DamagedArtifact(f"artifact {job.manifest['key'][:12]}: '{name}' is not what was committed. Run `fabloom verify`.")
                 target = folder / "data.zarr" / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)
+                with target.open("wb") as file:
+                    file.writelines(stored(name))
+                if blake_file(target) != digest:
+                    raise DamagedArtifact(f"artifact {job.manifest['key'][:12]}: '{name}' is not what was committed. Run `fabloom verify`.")
                 bar.advance()
 
     return write

@@ -34,7 +34,6 @@ class Export:
 
     artifact: Any
     manifest: Mapping[str, Any]
-    source: Path
     registry: Registry
     emit: Emit
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -93,9 +92,7 @@ def export_artifact(
         )
     folder = free(Path(folder).absolute())
     with _sound(artifact, chosen):
-        write = formats[chosen](
-            Export(artifact, manifest, store.folder(key) / "data.zarr", registry or Registry.load(), emit, options or {})
-        )
+        write = formats[chosen](Export(artifact, manifest, registry or Registry.load(), emit, options or {}))
     with beside(folder) as partial:
         with _sound(artifact, chosen):
             write(partial)

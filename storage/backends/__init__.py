@@ -1,4 +1,4 @@
-"""Opens local folders as stores, through the same hook that serves other URL schemes."""
+"""Opens local folders and buckets as stores, through the same hook that serves other URL schemes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 from fabloom.hooks import hookimpl
 
 if TYPE_CHECKING:
-    from .local import LocalStore
+    from fabloom.kinds.store import Store
 
 
 @hookimpl(tryfirst=True)
-def fabloom_open_store(url: str, read_only: bool) -> LocalStore | None:
-    """A path, or file://PATH. Anything else with a scheme is left to other plugins."""
-    from .local import LocalStore
-
+def fabloom_open_store(url: str, read_only: bool) -> Store | None:
+    """A path, or file://PATH; s3://BUCKET/PREFIX. Anything else with a scheme is left to other plugins."""
     scheme, separator, rest = url.partition("://")
+    if separator and scheme == "s3":
+        from .objects.store import ObjectStore
+
+        return ObjectStore(url, read_only=read_only)
     if separator and scheme != "file":
         return None
+    from .local import LocalStore
+
     return LocalStore(rest if separator else url, read_only=read_only)

@@ -23,6 +23,7 @@ from fabloom.storage.commit.exchange import recover
 from fabloom.storage.commit.manifest import DATA, NAME, read_manifest
 from fabloom.storage.commit.reader import ArtifactReader
 from fabloom.storage.refs import LocalRefs
+from fabloom.storage.upkeep import LocalUpkeep
 
 from .base import BaseStore
 from .locks import locked
@@ -59,6 +60,11 @@ class LocalStore(BaseStore):
     def pages(self) -> Path:
         """Where report pages lie."""
         return self.root / "reports"
+
+    @property
+    def upkeep(self) -> LocalUpkeep:
+        """For `verify` and `gc`."""
+        return LocalUpkeep(self)
 
     def _open(self) -> None:
         stamp = self.root / STAMP

@@ -6,6 +6,7 @@ Stored as canonical JSON with a hash of itself, so that a flipped bit in the man
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,24 +40,35 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read and check a manifest. Raises DamagedArtifact, or EnvironmentProblem where a newer fabloom wrote it or none may read it."""
-    data = _content(folder)
+    return parse_manifest(_content(folder), folder.name)
+
+
+def parse_manifest(data: bytes, key: str) -> dict[str, Any]:
+    """Check the bytes of the manifest of `key`. Raises as `read_manifest`."""
     try:
         body: dict[str, Any] = json.loads(data, parse_constant=_refused)
         seal = canonical_json({"self": body["self"]})[1:-1]
         before, _, after = data.partition(b"," + seal)
-        if not isinstance(body["schema"], int) or blake(before + after) != body["self"] or body["key"] != folder.name:
+        if not isinstance(body["schema"], int) or blake(before + after) != body["self"] or body["key"] != key:
             raise ValueError("its own hash does not match")
         if body["schema"] <= SCHEMA:
             check_shape(data)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedArtifact(
-            f"artifact {folder.name[:12]}: {NAME} is damaged ({error}). Run `fabloom run … --redo STEP` to make it again."
+            f"artifact {key[:12]}: {NAME} is damaged ({error}). Run `fabloom run … --redo STEP` to make it again."
         ) from error
     if body["schema"] > SCHEMA:
-        raise EnvironmentProblem(
-            f"artifact {folder.name[:12]} has store schema {body['schema']}; this fabloom knows {SCHEMA}. Upgrade fabloom."
-        )
+        raise EnvironmentProblem(f"artifact {key[:12]} has store schema {body['schema']}; this fabloom knows {SCHEMA}. Upgrade fabloom.")
     return completed(body)
+
+
+def note_second(work: Path, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+    """Of two commits of a key the first stays: the second's work folder goes, or says in what they differ."""
+    if first["digest"] == second["digest"]:
+        shutil.rmtree(work, ignore_errors=True)
+    else:
+        work.mkdir(parents=True, exist_ok=True)
+        write_durably(work / DIFFERS, canonical_json({"committed": first["digest"], "dropped": second["digest"]}))
 
 
 def _refused(name: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ from fabloom.regular import STRANGE, read_regular
 from .manifest import NAME
 
 if TYPE_CHECKING:
-    from fabloom.storage.format.rows import Rows, StoredArray
+    from fabloom.storage.format.batches import Rows
+    from fabloom.storage.format.rows import StoredArray
 
 GROUP = "zarr.json"
 
@@ -73,7 +75,7 @@ class ArtifactReader:
 
     def rows(self, names: Sequence[str], threads: int = 2) -> Rows:
         """Fast random access to rows of several arrays."""
-        from fabloom.storage.format.rows import Rows
+        from fabloom.storage.format.batches import Rows
 
         arrays = {}
         for name in names:
@@ -83,6 +85,12 @@ class ArtifactReader:
             arrays[name] = array
         return Rows(arrays, threads)
 
+    def raw(self, name: str) -> Iterator[Any]:
+        """The bytes of a stored file, as they are, in pieces; none where there is no file."""
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError), (self.folder / name).open("rb") as file:
+            while piece := file.read(1 << 20):
+                yield piece
+
     def _entry(self, name: str) -> tuple[int, str]:
         if self._files is None or name not in self._files:
             raise DamagedArtifact(f"artifact {self.key[:12]}: '{name}' is not in its manifest")
@@ -91,18 +99,22 @@ class ArtifactReader:
 
     def _checked(self, name: str) -> bytes:
         size, digest = self._entry(name)
-        try:
-            data = read_regular(self.folder / name, size + 1)
-        except OSError as error:
-            if error.errno not in {errno.ENOENT, *STRANGE}:
-                raise
-            data = None
+        data = self._content(name, size)
         if data is None or len(data) != size or blake(data) != digest:
             what = "is missing" if data is None else "differs from what was committed"
             raise DamagedArtifact(
                 f"artifact {self.key[:12]}: '{name}' {what}. Run `fabloom verify {self.key[:12]}`, then `fabloom run … --redo STEP`."
             )
         return data
+
+    def _content(self, name: str, size: int) -> bytes | None:
+        """What lies there, of which a byte more than was committed is enough to tell; None for nothing."""
+        try:
+            return read_regular(self.folder / name, size + 1)
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, *STRANGE}:
+                raise
+            return None
 
     def _check_same(self) -> None:
         """Raise DamagedArtifact where another artifact has taken this one's place: what was opened since may be of the other."""

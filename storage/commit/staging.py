@@ -24,7 +24,7 @@ from fabloom.regular import clear, is_plain
 from fabloom.storage.format.arrays import StoredArray, create_array, create_group, write_shard, write_tensor
 
 from .exchange import aside, exchange
-from .manifest import DATA, DIFFERS, NAME, read_manifest, tree_digest, write_manifest
+from .manifest import DATA, NAME, note_second, read_manifest, tree_digest, write_manifest
 from .names import SAFE_NAME
 from .reader import ArtifactReader
 
@@ -214,12 +214,8 @@ class StagedArtifact:
         """What is staged, readable like a committed artifact by the task that wrote it."""
         return ArtifactReader(self.key, "", self.attrs, self.root / DATA, None)
 
-    def commit(self, target: Path, facts: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
-        """Digest everything, write the manifest last, rename into place. Returns the manifest.
-
-        Where the artifact is there already (a second committer, on a file system whose locks do not reach), it stays and is returned;
-        with `replace` the two change places and the old one goes.
-        """
+    def seal(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Digest everything and write the manifest last: what is staged is whole from here on. Returns the manifest."""
         if self._rows is None:
             self._drop_rows()
         elif self._rows.missing:
@@ -239,7 +235,7 @@ class StagedArtifact:
             array = StoredArray(self.folder(name), None)
             arrays[name] = {"shape": list(array.shape), "dtype": str(array.dtype)}
             marks.update({path.relative_to(data).as_posix(): mark for path, mark in array.marks().items()})
-        manifest = write_manifest(
+        return write_manifest(
             self.root,
             {
                 **facts,
@@ -251,6 +247,14 @@ class StagedArtifact:
                 "metrics": self.attrs.get("metrics", {}),
             },
         )
+
+    def commit(self, target: Path, facts: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
+        """Seal it and rename it into place. Returns the manifest.
+
+        Where the artifact is there already (a second committer, on a file system whose locks do not reach), it stays and is returned;
+        with `replace` the two change places and the old one goes.
+        """
+        manifest = self.seal(facts)
         target.parent.mkdir(parents=True, exist_ok=True)
         if replace and os.path.lexists(target):
             self._replace(target)
@@ -285,10 +289,7 @@ class StagedArtifact:
             raise DamagedArtifact(f"artifact {self.key[:12]} is there without its {NAME}. Run again to make it anew.")
         first = read_manifest(target)
         shutil.rmtree(self.root)
-        if first["digest"] == manifest["digest"]:
-            shutil.rmtree(self.work, ignore_errors=True)
-        else:
-            write_durably(self.work / DIFFERS, canonical_json({"committed": first["digest"], "dropped": manifest["digest"]}))
+        note_second(self.work, first, manifest)
         return first
 
 

@@ -31,8 +31,9 @@ import zstandard
 from fabloom.hashing import canonical_json
 from fabloom.kinds import RowSpec
 
+from .batches import Rows
 from .layout import METADATA
-from .rows import Rows, StoredArray
+from .rows import StoredArray
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

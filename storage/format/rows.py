@@ -8,9 +8,7 @@ claims are all held against the metadata. What does not fit raises `DamagedArtif
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +27,6 @@ if TYPE_CHECKING:
 
 INDEX_BYTES = 64 << 20
 """Shard indexes that one array keeps in memory, 16 bytes a chunk: enough for four million rows."""
-
-SPLIT_BYTES = 1 << 18
-"""Below this much payload an array is one job of `Rows.read`; hand-over between threads would cost more."""
 
 
 class StoredArray:
@@ -147,12 +142,7 @@ class StoredArray:
 
     def _decode(self, chunk: int, target: NDArray[np.uint8], scratch: NDArray[np.uint8], decoder: zstandard.ZstdDecompressor) -> None:
         """Read, verify and decode one inner chunk into `target`."""
-        number, slot = divmod(chunk, self.layout.shard // self.layout.chunk)
-        file = self._file(number)
-        offset, size = self._index(number, file)[slot].tolist()
-        end = file.size - (self.layout.shard // self.layout.chunk * 16 + 4)
-        if offset + size > end or size > self.layout.most_bytes or (not self.layout.compressed and size != len(target) + 4):
-            raise self._damage(file.path, chunk, "the chunk is missing, or does not lie in the shard")
+        file, offset, size = self.place(chunk)
         stored = [scratch[:size]] if self.layout.compressed else [target, scratch]
         if not file.fill(stored, offset):
             raise self._damage(file.path, chunk, "the file is cut short")
@@ -160,6 +150,17 @@ class StoredArray:
             self._inflate(file.path, chunk, scratch[:size], target, decoder)
         elif not _matches(target, scratch):
             raise self._damage(file.path, chunk, "the checksum does not match")
+
+    def place(self, chunk: int) -> tuple[Any, int, int]:
+        """The open file of an inner chunk, and where in it the chunk lies: offset and size. Raises DamagedArtifact for no such place."""
+        layout = self.layout
+        number, slot = divmod(chunk, layout.shard // layout.chunk)
+        file = self._file(number)
+        offset, size = self._index(number, file)[slot].tolist()
+        end = file.size - (layout.shard // layout.chunk * 16 + 4)
+        if offset + size > end or size > layout.most_bytes or (not layout.compressed and size != layout.raw_bytes + 4):
+            raise self._damage(file.path, chunk, "the chunk is missing, or does not lie in the shard")
+        return file, offset, size
 
     def _inflate(
         self, path: Path, chunk: int, stored: NDArray[np.uint8], target: NDArray[np.uint8], decoder: zstandard.ZstdDecompressor
@@ -181,14 +182,14 @@ class StoredArray:
         return DamagedArtifact(f"'{path}', {rows if self.layout.shard else 'tensor'}: {what}. Run `fabloom verify`.")
 
     def _file(self, number: int) -> OpenFile:
-        def opened() -> OpenFile:
-            path = self._shard_path(number)
-            file = OpenFile(path, (self._check(path) if self._check is not None else None) or "")
-            if self._same is not None:
-                self._same()
-            return file
+        return self._files.get(number, lambda: self._opened(number))
 
-        return self._files.get(number, opened)
+    def _opened(self, number: int) -> OpenFile:
+        path = self._shard_path(number)
+        file = OpenFile(path, (self._check(path) if self._check is not None else None) or "")
+        if self._same is not None:
+            self._same()
+        return file
 
     def _shard_path(self, number: int) -> Path:
         return self.folder.joinpath("c", str(number), *["0"] * (len(self.shape) - 1))
@@ -229,68 +230,39 @@ class StoredArray:
         if not out.size:
             return out
         path = self._tensor_path()
+        stored, mark = self._whole(path)
+        if mark and stored[-4:].tobytes().hex() != mark:
+            raise self._damage(path, 0, "it is another one than was committed there, or damaged")
+        self.decode(path, 0, stored, out.reshape(-1).view(np.uint8), zstandard.ZstdDecompressor())
+        return out
+
+    def decode(
+        self, path: Path, chunk: int, stored: NDArray[np.uint8], target: NDArray[np.uint8], decoder: zstandard.ZstdDecompressor
+    ) -> None:
+        """Verify a chunk, its checksum at its end, and put what it holds into `target`. Raises DamagedArtifact."""
+        if self.layout.compressed:
+            self._inflate(path, chunk, stored, target, decoder)
+        elif len(stored) != len(target) + 4 or not _matches(stored[:-4], stored[-4:]):
+            raise self._damage(path, chunk, "the checksum does not match")
+        else:
+            target[:] = stored[:-4]
+
+    def _whole(self, path: Path) -> tuple[NDArray[np.uint8], str | None]:
+        """The file of a tensor, and the mark that was committed with it."""
         mark = self._check(path) if self._check is not None else None
         try:
-            size = path.stat().st_size
-            if not 4 < size <= self.layout.most_bytes:
-                raise self._damage(path, 0, f"{size} bytes cannot be this tensor")
+            self._check_size(path, path.stat().st_size)
             stored = np.fromfile(path, np.uint8)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise self._damage(path, 0, "the file is missing") from error
         if self._same is not None:
             self._same()
-        if mark and stored[-4:].tobytes().hex() != mark:
-            raise self._damage(path, 0, "it is another one than was committed there, or damaged")
-        target = out.reshape(-1).view(np.uint8)
-        if self.layout.compressed:
-            self._inflate(path, 0, stored, target, zstandard.ZstdDecompressor())
-        elif len(stored) != len(target) + 4 or not _matches(stored[:-4], stored[-4:]):
-            raise self._damage(path, 0, "the checksum does not match")
-        else:
-            target[:] = stored[:-4]
-        return out
+        return stored, mark
+
+    def _check_size(self, path: Path, size: int) -> None:
+        if not 4 < size <= self.layout.most_bytes:
+            raise self._damage(path, 0, f"{size} bytes cannot be this tensor")
 
 
 def _matches(data: NDArray[np.uint8], checksum: NDArray[np.uint8]) -> bool:
     return int(google_crc32c.value(data)) == int.from_bytes(checksum.tobytes(), "little")
-
-
-class Rows:
-    """Random rows of several arrays at once (`fabloom.artifacts.RowReader`), decoded straight into the batch by `threads` threads."""
-
-    def __init__(self, arrays: Mapping[str, StoredArray], threads: int = 2) -> None:
-        self.arrays = dict(arrays)
-        self.threads = threads
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
-        lengths = {name: len(array) for name, array in self.arrays.items()}
-        if not lengths or len(set(lengths.values())) != 1 or not all(array.layout.shard for array in self.arrays.values()):
-            raise ValueError(f"rows are read together from row-wise arrays of one length, not from {lengths}")
-
-    def __len__(self) -> int:
-        return len(next(iter(self.arrays.values())))
-
-    def read(self, rows: Sequence[int] | NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """{name: [B, ...]} for B row numbers in any order, repeats allowed. Raises IndexError and DamagedArtifact."""
-        wanted = np.asarray(rows)
-        wanted = next(iter(self.arrays.values())).checked(wanted if wanted.size else wanted.astype(np.int64))
-        order = np.argsort(wanted, kind="stable")  # by shard, and by offset in it
-        out = {name: array.empty(len(wanted)) for name, array in self.arrays.items()}
-        jobs: list[tuple[StoredArray, NDArray[Any], NDArray[np.intp]]] = []
-        for name in sorted(out, key=lambda name: -out[name].nbytes):
-            pieces = 2 * self.threads if self.threads > 1 and out[name].nbytes > SPLIT_BYTES else 1
-            jobs.extend((self.arrays[name], out[name], part) for part in np.array_split(order, pieces) if len(part))
-        if self.threads < 2:
-            for array, target, part in jobs:
-                array.fill(target, wanted, part)
-            return out
-        futures = [self._executor().submit(array.fill, target, wanted, part) for array, target, part in jobs]
-        wait(futures)
-        for future in futures:
-            future.result()
-        return out
-
-    def _executor(self) -> ThreadPoolExecutor:
-        """The pool of this process: threads do not live on in a forked child."""
-        if self._pool is None or self._pool[0] != os.getpid():
-            self._pool = (os.getpid(), ThreadPoolExecutor(self.threads, "fabloom-rows"))
-        return self._pool[1]

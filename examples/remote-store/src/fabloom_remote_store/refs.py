@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fabloom.durable import write_durably
@@ -27,21 +28,21 @@ class RemoteRefs(LocalRefs):
     def log(self, name: str) -> list[RefEntry]:
         """Everything that happened to the ref, oldest first. Raises UserError for an unknown ref."""
         with self.alone():
-            self.fetch(name)
+            self.exists(name)
             return self.read(name)
 
-    def fetch(self, name: str) -> None:
-        """Bring the log of the remote here, or take away what the remote has not got."""
-        if not self.safe(name):
-            return  # reading it says what is wrong with the name
-        local, data = self.root / f"{name}.json", self._remote.read(f"refs/{name}.json")
+    def exists(self, name: str) -> bool:
+        """Bring the log of the remote here, or take away what the remote has not got. Called under the lock, before a log is read."""
+        local, data = self.root / f"{self.checked(name)}.json", self._remote.read(f"refs/{name}.json")
         if data is None:
             local.unlink(missing_ok=True)
-            return
+            return False
         check_log(name, data)
         local.parent.mkdir(parents=True, exist_ok=True)
         write_durably(local, data)
+        return True
 
-    def share(self, name: str) -> None:
+    def write(self, name: str, entries: Sequence[RefEntry]) -> None:
         """Take the changed log to the remote, for everybody."""
+        super().write(name, entries)
         self._remote.write(f"refs/{name}.json", (self.root / f"{name}.json").read_bytes())

@@ -1,0 +1,344 @@
+"""The store in a bucket, against a server on loopback that speaks S3: who wins, what a kill leaves, what is read, what is never shown."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fabloom
+from fabloom.errors import DamagedArtifact, EnvironmentProblem, UserError
+from fabloom.kinds import ImageSet, OfflineData, RowSpec
+from fabloom.kinds.store import Store
+from fabloom.method import Context
+from fabloom.storage.backends.local import LocalStore
+from fabloom.storage.backends.objects import reading, upkeep
+from fabloom.storage.backends.objects.address import parse
+from fabloom.storage.backends.objects.bucket import Bucket, S3Bucket
+from fabloom.storage.backends.objects.refs import Overtaken
+from fabloom.storage.backends.objects.store import ObjectStore
+from fabloom.testing import StoreConformance
+from fabloom.testing.store.conformance import A, B, asked, commit, facts, ignore, never, pictures
+
+pytestmark = pytest.mark.usefixtures("s3")
+
+Open = Callable[..., ObjectStore]
+
+
+class TestBucket(StoreConformance):
+    def open(self, place: Path, *, read_only: bool = False) -> Store:
+        return ObjectStore(f"s3://lab/{place.parent.name}", read_only=read_only, work=place)
+
+
+class Through:
+    """A bucket with one operation in between."""
+
+    def __init__(self, bucket: Bucket, **instead: Any) -> None:
+        self._bucket, self._instead = bucket, instead
+
+    def __getattr__(self, name: str) -> Any:
+        return self._instead.get(name) or getattr(self._bucket, name)
+
+
+@pytest.fixture
+def url() -> str:
+    """A store that is nobody else's."""
+    return f"s3://lab/{secrets.token_hex(4)}/runs"
+
+
+@pytest.fixture
+def machine(url: str, tmp_path: Path) -> Open:
+    """Opens the store as another machine would: with a work folder of its own. `machine("a", bucket=…)`."""
+    return lambda name="ours", **more: ObjectStore(url, work=tmp_path / name, **more)
+
+
+def images(seed: int = 0, count: int = 5) -> Callable[[Context], Any]:
+    return lambda ctx: ImageSet.write(ctx, pictures(count, seed))
+
+
+def sealed(store: Store, name: str, seed: int = 0) -> tuple[Any, dict[str, Any]]:
+    """An artifact that is staged, ready to be committed."""
+    staged = store.stage(asked(name))
+    ImageSet.write(Context(staging=staged, seed=0, workdir=store.work(staged.key)), pictures(5, seed))
+    return staged, facts(name, "ImageSet")
+
+
+def names(bucket: Bucket, room: str) -> list[str]:
+    return [entry.name for entry in bucket.list(room)]
+
+
+# -------------------------------------------------------------------------------------------------------- one winner
+
+
+def test_of_sixteen_machines_that_make_one_artifact_one_wins_and_the_others_data_go(machine: Open) -> None:
+    stores = [machine(f"m{n}") for n in range(16)]
+    ready = [sealed(store, "race", seed=n) for n, store in enumerate(stores)]
+    start, told = threading.Barrier(16), {}
+
+    def go(n: int) -> None:
+        start.wait()
+        told[n] = stores[n].commit(*ready[n])["digest"]
+
+    threads = [threading.Thread(target=go, args=(n,)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    key = asked("race")
+    assert len(told) == 16 and len(set(told.values())) == 1 and list(stores[0].keys()) == [key]
+    winner = next(n for n in range(16) if (stores[0].get(key).array("images")[...] == pictures(5, n)).all())
+    assert stores[winner].get(key).digest == told[0] and len(stores[0].upkeep.uploads()[key]) == 1
+    warned = [n for n, store in enumerate(stores) if store.upkeep.verify(key).warnings]
+    assert warned == [n for n in range(16) if n != winner], "each loser notes that its own came out otherwise"
+
+
+def test_an_answer_that_got_lost_makes_nobody_a_loser(machine: Open, url: str) -> None:
+    real = S3Bucket(parse(url))
+
+    def create(name: str, content: bytes) -> bool:
+        return real.create(name, content) and False  # the request came through, its answer did not, and it was sent again
+
+    def exchange(name: str, content: bytes, tag: str) -> bool:
+        return real.exchange(name, content, tag) and False
+
+    ours = machine()
+    lossy: Any = Through(real, create=create, exchange=exchange)
+    ours.bucket = ours.refs.bucket = lossy  # type: ignore[attr-defined]
+    made = commit(ours, "images", images())
+    assert machine("theirs").get(made.key).digest == made.digest and not list(ours.workspace.root.glob("staging/*"))
+    for key in (A, B, A):
+        ours.refs.set("champion", key)
+    assert [entry.key for entry in machine("theirs").refs.log("champion")] == [A, B, A], "each change is there once"
+
+
+def test_a_ref_that_went_to_b_and_back_is_not_the_one_that_was_read(machine: Open) -> None:
+    ours, theirs = machine(), machine("theirs")
+    ours.refs.set("champion", A)
+    _, tag = ours.bucket.read("refs/champion.json") or (b"", "")
+    for key in (B, A):
+        theirs.refs.set("champion", key)
+    assert theirs.refs.get("champion") == A and not ours.bucket.exchange("refs/champion.json", b"[]", tag)
+    past = ours.refs.read("champion")
+    theirs.refs.hold("champion", B)
+    with pytest.raises(Overtaken):
+        ours.refs.write("champion", [*past, past[0]])
+    assert [entry.action for entry in ours.refs.log("champion")] == ["set", "set", "set", "hold"]
+    ours.refs.unhold("champion", B)
+    assert ours.refs.rename("champion", "line/champion").key == A and theirs.refs.names() == ["line/champion"]
+
+
+def test_a_server_that_ignores_conditions_is_refused_before_anything_is_trusted_to_it(machine: Open, url: str) -> None:
+    real = S3Bucket(parse(url))
+    careless: Any = Through(real, create=lambda name, content: real.write(name, content) or True)
+    with pytest.raises(EnvironmentProblem, match="conditional writes"):
+        machine(bucket=careless)
+    ours = machine()
+    ours.probe()
+    assert not names(ours.bucket, "probes")
+    ours.bucket = careless
+    with pytest.raises(EnvironmentProblem, match="conditional writes"):
+        ours.probe()
+
+
+# -------------------------------------------------------------------------------------------------------- kills
+
+
+def test_an_upload_that_was_cut_off_is_not_there_is_finished_by_its_machine_and_swept_by_any(
+    machine: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = machine(), machine("theirs")
+    staged, what = sealed(ours, "cut")
+    key, real, sent = staged.key, S3Bucket.write, []
+
+    def cut(self: S3Bucket, name: str, content: bytes | Path) -> None:
+        if len(sent) == 2:
+            raise EnvironmentProblem("the network is gone")
+        sent.append(name)
+        real(self, name, content)
+
+    monkeypatch.setattr(S3Bucket, "write", cut)
+    with pytest.raises(EnvironmentProblem, match="network"):
+        ours.commit(staged, what)
+    monkeypatch.setattr(S3Bucket, "write", real)
+    assert not ours.has(key) and not theirs.has(key) and list(theirs.keys()) == [] and names(ours.bucket, f"objects/{key}")
+    assert theirs.upkeep.verify().leftovers == [ours.upkeep.unnamed()[0].where]
+    assert theirs.upkeep.sweep() == ([], 0), "it may be under way"
+    with ours.lock(key, ignore, never) as held:
+        assert held and ours.has(key), "the work was done: only its upload was missing"
+    assert (theirs.get(key).array("images")[...] == pictures(5)).all() and len(theirs.upkeep.uploads()[key]) == 2
+    monkeypatch.setattr(upkeep, "GRACE", -60.0)
+    removed, freed = theirs.upkeep.sweep()
+    assert len(removed) == 1 and freed > 0 and len(theirs.upkeep.uploads()[key]) == 1 and not theirs.upkeep.verify().problems
+    assert not ours.upkeep.verify().leftovers
+
+
+def test_gc_takes_what_nothing_needs_and_leaves_what_a_ref_a_run_elsewhere_or_lineage_needs(machine: Open) -> None:
+    ours, theirs = machine(), machine("theirs")
+    first, second, loose, read = (
+        commit(ours, name, images(n), inputs)
+        for n, (name, inputs) in enumerate([("a", {}), ("b", {"images": asked("a")}), ("c", {}), ("d", {})])
+    )
+    ours.refs.set("kept", second.key)
+    with theirs.pinned([read.key]):
+        assert ours.upkeep.unreferenced(1) == [] and ours.upkeep.unreferenced(-1) == [loose.key]
+        removed, freed = ours.upkeep.collect(-1)
+    assert removed == [loose.key] and freed > 0 and not names(ours.bucket, f"objects/{loose.key}")
+    assert list(theirs.keys()) == sorted([first.key, second.key, read.key]) and not names(ours.bucket, "pins")
+    assert theirs.upkeep.collect(-1)[0] == [read.key] and not theirs.upkeep.verify().problems
+
+
+# -------------------------------------------------------------------------------------------------------- reading
+
+
+def test_what_lies_there_is_what_a_local_store_holds_and_plain_zarr(machine: Open, url: str, tmp_path: Path) -> None:
+    import zarr
+    from obstore.store import from_url
+    from zarr.storage import ObjectStore as ZarrStore
+
+    local = commit(LocalStore(tmp_path / "local"), "same", images())
+    made = commit(machine(), "same", images())
+    assert made.digest == local.digest
+    ours = machine("theirs")
+    place = names(ours.bucket, f"objects/{made.key}")[0].partition("data.zarr")[0] + "data.zarr"
+    group = zarr.open_group(
+        ZarrStore(from_url(f"{url}/{place}", client_options={"allow_http": True}, **_config()), read_only=True), mode="r"
+    )
+    assert (np.asarray(group["images"]) == pictures(5)).all()
+
+
+def _config() -> dict[str, str]:
+    import os
+
+    return {"endpoint": os.environ["FABLOOM_S3_ENDPOINT"]}
+
+
+def test_rows_are_fetched_by_ranges_and_the_rest_stays_there(machine: Open, url: str) -> None:
+    codes = np.random.default_rng(0).integers(-100, 100, (300, 24, 24)).astype(np.int8)
+    ids = np.arange(300)
+
+    def write(ctx: Context) -> Any:
+        writer = OfflineData.writer(ctx, count=300, block=128, arrays={"id": RowSpec("int64"), "code": RowSpec("int8", (24, 24))})
+        writer.append({"id": ids, "code": codes})
+        return OfflineData.finish(ctx, writer, {})
+
+    key = commit(machine(), "rows", write).key
+    fetched: list[int] = []
+    real = S3Bucket(parse(url))
+
+    def ranges(name: str, offsets: Sequence[int], sizes: Sequence[int]) -> Any:
+        fetched.append(sum(sizes))
+        return real.ranges(name, offsets, sizes)
+
+    counting: Any = Through(real, ranges=ranges)
+    found: Any = machine("theirs", bucket=counting).get(key)
+    reader = found.reader(["id", "code"])
+    assert sum(fetched) < 40_000
+    rows = [299, 0, 7, 7, 130]
+    read = reader.read(rows)
+    assert (read["id"] == ids[rows]).all() and (read["code"] == codes[rows]).all()
+    before = sum(fetched)
+    reader.read([1, 129])
+    assert sum(fetched) - before < 3 * 24 * 24 and sum(fetched) < codes.nbytes // 2
+    assert (found.array("code")[...] == codes).all() and (found.array("code")[5:9, 3] == codes[5:9, 3]).all()
+
+
+def test_a_damaged_object_is_never_another_value(machine: Open) -> None:
+    ours = machine()
+    made = commit(ours, "images", images())
+    where = ours.upkeep.uploads()[made.key][0].where
+    assert not ours.upkeep.verify().problems
+    for name in names(ours.bucket, where):
+        whole = b"".join(map(bytes, ours.bucket.stream(name)))
+        for bad in (whole[:-1], bytes([whole[0] ^ 1]) + whole[1:], None):
+            if bad is None:
+                ours.bucket.delete([name])
+            else:
+                ours.bucket.write(name, bad)
+            short = name.removeprefix(f"{where}/data.zarr/")
+            assert [short in told for told in ours.upkeep.verify(made.key).problems[made.key]] == [True]
+            with pytest.raises(DamagedArtifact):
+                _everything(ours.get(made.key))
+        ours.bucket.write(name, whole)
+    assert (_everything(ours.get(made.key)) == pictures(5)).all()
+    body, _ = ours.bucket.read(ours.place(made.key)) or (b"", "")
+    for bad in (body[:-1], body.replace(b'"upload":"', b'"upload":"../', 1), b"{", b"[]"):
+        ours.bucket.write(ours.place(made.key), bad)
+        with pytest.raises(DamagedArtifact, match="--redo"):
+            ours.get(made.key)
+        assert made.key in ours.upkeep.verify().problems
+    with ours.lock(made.key, ignore, never):
+        ours.commit(*sealed(ours, "images"), replace=True)
+    assert (_everything(ours.get(made.key)) == pictures(5)).all() and not ours.upkeep.verify().problems
+
+
+def _everything(artifact: Any) -> Any:
+    found = {name: artifact.array(name)[...] for name in sorted(artifact._reader.names())}
+    assert artifact.attrs is not None
+    return found["images"]
+
+
+def test_what_is_made_again_leaves_nobody_with_a_mixture(machine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "SMALL", 0)
+    ours, theirs = machine(), machine("theirs")
+    key = commit(ours, "images", images(0, 400)).key
+    opened: Any = theirs.get(key)
+    rows = opened.images
+    with ours.lock(key, ignore, never):
+        ours.commit(*sealed(ours, "images", seed=1), replace=True)
+    with pytest.raises(DamagedArtifact, match="made again"):
+        rows[:]
+    assert len(ours.upkeep.uploads()[key]) == 1 and (theirs.get(key).array("images")[...] == pictures(5, 1)).all()
+
+
+# -------------------------------------------------------------------------------------------------------- doors and secrets
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://",
+        "s3://lab@x/y",
+        "s3://key:word@lab/x",
+        "s3://lab/../x",
+        "s3://lab/a//b",
+        "s3://UPPER/x",
+        "s3://lab/x?endpoint=y",
+        "s3://lab/x#y",
+        "s3://ab",
+    ],
+)
+def test_a_url_that_is_no_bucket_or_says_more_is_refused(url: str) -> None:
+    with pytest.raises(UserError) as told:
+        fabloom.open_store(url)
+    assert "word" not in str(told.value).replace("password", "")
+
+
+@pytest.mark.parametrize(
+    "given", ["http://192.0.2.7:9000", "https://key:word@host", "ftp://host", "host:9000", "http://", "https://h/?token=word"]
+)
+def test_an_endpoint_that_is_open_to_everybody_or_holds_a_secret_is_refused(url: str, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FABLOOM_S3_ENDPOINT", given)
+    with pytest.raises(EnvironmentProblem, match="FABLOOM_S3_ENDPOINT") as told:
+        fabloom.open_store(url)
+    assert "word" not in str(told.value).replace("password", "")
+
+
+def test_a_bucket_that_is_not_there_and_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentProblem, match="no such bucket"):
+        ObjectStore("s3://nobody/x", work=tmp_path / "w")
+    monkeypatch.setenv("FABLOOM_S3_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(EnvironmentProblem, match="cannot be reached") as told:
+        ObjectStore("s3://lab/x", work=tmp_path / "w")
+    assert len(str(told.value).splitlines()) == 1 and "retries" in str(told.value) and not (tmp_path / "w").exists()
+
+
+def test_strangers_keep_their_prefix(machine: Open, url: str, tmp_path: Path) -> None:
+    S3Bucket(parse(url)).write("thesis.docx", b"x")
+    with pytest.raises(UserError, match=r"thesis\.docx"):
+        machine()
+    assert not (tmp_path / "ours").exists()
