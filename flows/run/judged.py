@@ -65,8 +65,8 @@ def _ports(manifest: Mapping[str, Any], key: str) -> list[str]:
 
 def _read(store: Store, manifest: Mapping[str, Any], port: str) -> Evaluation:
     """The headline's result, or control, that is named as the port; the only result where it has no name."""
-    facts = [str(manifest.get(name) or "") for name in ("step", "pipeline", "created")]
-    plain = Evaluation(manifest["key"], manifest["preimage"]["task"], *facts, port)
+    step, pipeline, created = (str(manifest.get(name) or "") for name in ("step", "pipeline", "created"))
+    plain = Evaluation(manifest["key"], manifest["preimage"]["task"], step, pipeline, created, port)
     with contextlib.suppress(Exception):  # of a plugin's own making
         report: Any = store.get(manifest["key"])
         said = headline(report.described)

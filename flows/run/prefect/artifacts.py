@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact, create_table_artifact
@@ -58,8 +58,7 @@ def slug(name: str) -> str:
 def report_of(result: RunResult, engine: Engine) -> Report | None:
     """The last report of the run that is there."""
     key = next((step.key for step in reversed(result.steps) if step.kind == "Report" and step.status in ("ran", "reused")), None)
-    found: Any = engine.store.get(key) if key is not None else None
-    return found
+    return cast("Report", engine.store.get(key)) if key is not None else None
 
 
 def _report(result: RunResult, engine: Engine, line: str, described: str) -> None:

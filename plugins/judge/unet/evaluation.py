@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -229,9 +229,9 @@ def compare(params: EvaluateParams, predictors: Mapping[str, Scored]) -> dict[st
 def summary(name: str, predictor: Scored) -> dict[str, Any]:
     """All numbers of a predictor; what is no model is a control of the model's."""
     found = described(name, predictor.intervals)
-    found["iou_sd"] = Metric(iou_sd(predictor.marks[IDENTITY.name]), **said(name, "iou_sd"))
+    found["iou_sd"] = explained(Metric(iou_sd(predictor.marks[IDENTITY.name])), name, "iou_sd")
     if name != "nothing":
-        found["trainings"] = Metric(predictor.trainings, **said(name, "trainings"))
+        found["trainings"] = explained(Metric(predictor.trainings), name, "trainings")
     if predictor.trainings > 1:
         found |= {f"{score}_training_sd": predictor.ratios[score].training_sd for score in VARYING}
     return found
@@ -243,10 +243,13 @@ def described(name: str, intervals: Mapping[str, Interval]) -> dict[str, Any]:
     for score, i in intervals.items():
         role: Role = "control" if name != "model" else "headline" if score == HEADLINE else "detail"
         better: Better = "down" if score.startswith("false_alarm") else "up"
-        found[score] = Metric(i.value, i.bounds, better=better, role=role, **said(name, score))
+        found[score] = explained(Metric(i.value, i.bounds, better=better, role=role), name, score)
     return found
 
 
-def said(name: str, score: str) -> dict[str, str]:
-    """Label and meaning of a score, in the column of the model alone: the others stand beside it."""
-    return dict(zip(("label", "meaning"), SCORES[score], strict=True)) if name == "model" and score in SCORES else {}
+def explained(metric: Metric, name: str, score: str) -> Metric:
+    """With the label and meaning of the score, in the column of the model alone: the others stand beside it."""
+    if name != "model" or score not in SCORES:
+        return metric
+    label, meaning = SCORES[score]
+    return replace(metric, label=label, meaning=meaning)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, cast
 
 from fabloom.errors import DamagedArtifact, EnvironmentProblem
 from fabloom.hashing import canonical_json
@@ -48,7 +48,7 @@ def _again(
                 time.sleep(random.uniform(0, 0.01 * min(tried + 1, 20)))
         raise EnvironmentProblem(f"a ref of '{self.bucket.url}' was changed by others {TRIES} times before this change. Run again.")
 
-    return until_through
+    return cast(Callable[Concatenate[ObjectRefs, P], RefEntry], until_through)  # functools.wraps gives a type of its own
 
 
 class ObjectRefs(RefLog):
