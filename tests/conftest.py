@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -23,6 +24,9 @@ from fabloom.storage.backends.local import LocalStore
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("FABLOOM_THREADS", "1")
+gc.set_threshold(
+    50_000, 20, 20
+)  # half a million objects of torch and others lie here for good, and were looked at again every other second
 for _number, _default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:  # tests in the background or under nohup: their children must not inherit that
         with contextlib.suppress(ValueError):  # not the main thread
@@ -43,6 +47,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "store")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    """A store for all tests of a module, which call it `store` to have what several ask for with equal parameters made once."""
+    return LocalStore(tmp_path_factory.mktemp("kept") / "store")
 
 
 RunTask = Callable[..., Artifact]
@@ -103,20 +113,21 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
     made.close()
 
 
-InstallExample = Callable[[str], Path]
+InstallExample = Callable[[str | Path], Path]
 
 
 @pytest.fixture(scope="session")
 def install_example(tmp_path_factory: pytest.TempPathFactory) -> InstallExample:
-    """`install_example("remote-store")` builds and installs that distribution of `examples/` (without its dependencies, which the
-    extras bring) into a folder of its own, to be put on PYTHONPATH, and gives the folder."""
-    installed: dict[str, Path] = {}
+    """`install_example("remote-store")` builds and installs that distribution of `examples/`, or the one in another folder, (without
+    its dependencies, which the extras bring) into a folder of its own, to be put on PYTHONPATH, and gives the folder."""
+    installed: dict[str | Path, Path] = {}
 
-    def install(name: str) -> Path:
+    def install(name: str | Path) -> Path:
         if name not in installed:
-            folder = tmp_path_factory.mktemp(name)
+            origin = ROOT / "examples" / name  # which an absolute path replaces
+            folder = tmp_path_factory.mktemp(origin.name)
             source = folder / "source"  # a build leaves egg-info behind: not in the checkout
-            shutil.copytree(ROOT / "examples" / name, source, ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
+            shutil.copytree(origin, source, ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
             command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--offline", "--no-deps", "--no-build-isolation"]
             command += ["--python", sys.executable, "--target", str(folder / "site"), str(source)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)

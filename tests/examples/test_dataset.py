@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -204,11 +203,3 @@ def test_a_folder_that_is_not_there_and_a_link_out_are_told_while_planning(cli: 
         path.write_text(yaml.safe_dump({"name": "p", "steps": {"crops": {"task": "deeppcb.load", "params": {"folder": folder}}}}))
         done = cli("plan", path)
         assert done.returncode == 2 and "steps.crops.params: " in done.stderr and words in done.stderr
-
-
-def test_its_own_tests_pass(install_example: Callable[[str], Path], warm: Cli) -> None:
-    site = install_example("deeppcb")
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
-    environment = {**os.environ, "PYTHONPATH": str(site), "FABLOOM_THREADS": "1"}
-    done = warm(words, cwd=site.parent / "source", env=environment)
-    assert done.returncode == 0 and re.search(r"\d\d passed", done.stdout), done.stdout[-3000:]

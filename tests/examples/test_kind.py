@@ -214,11 +214,3 @@ def test_the_real_line_pair(cli: Cli, place: Path, data_dir: Path) -> None:
     assert refused.returncode == 2 and re.search(
         r"edge [34] is missing in rows 43 to 52, more than gap=0\. A bridge or a break\?", refused.stderr
     )
-
-
-def test_its_own_tests_pass(install_example: Callable[[str], Path], warm: Cli) -> None:
-    site = install_example("line-edges")
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
-    environment = {**os.environ, "PYTHONPATH": str(site), "FABLOOM_THREADS": "1"}
-    done = warm(words, cwd=site.parent / "source", env=environment)
-    assert done.returncode == 0 and re.search(r"\d\d passed", done.stdout), done.stdout[-3000:]

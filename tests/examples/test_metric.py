@@ -184,11 +184,3 @@ def test_the_real_line_pair_scores_as_the_readme_says(cli: Cli, place: Path, dat
     assert found["pair"] == pytest.approx(2.58, abs=0.01) and found["anchors"]["noise"] == pytest.approx(26, abs=2)
     values = LocalStore(place / "store").get(document["steps"]["edges"]["key"]).array("values")[...]
     assert sorted(values) == pytest.approx([0, found["pair"]]), "the reference itself, and the clean image"
-
-
-def test_its_own_tests_pass(install_example: Callable[[str], Path], warm: Cli) -> None:
-    site = install_example("edge-metric")
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
-    environment = {**os.environ, "PYTHONPATH": str(site), "FABLOOM_THREADS": "1"}
-    done = warm(words, cwd=site.parent / "source", env=environment)
-    assert done.returncode == 0 and re.search(r"\d\d passed", done.stdout), done.stdout[-3000:]

@@ -250,11 +250,3 @@ def test_a_hook_that_raises_or_a_name_that_is_taken_is_a_problem_of_this_plugin(
     (problem,) = json.loads(run("plugins", "--json").stdout)["problems"]
     assert "pipeline 'one-step' is registered twice" in problem["cause"]
     assert json.loads(run("pipelines", "--json").stdout)["one-step"]["steps"]["teacher"], "the one that was there first stays"
-
-
-def test_its_own_tests_pass(install_example: Callable[[str], Path], warm: Cli) -> None:
-    site = install_example("pcb-screening")
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
-    environment = {**os.environ, "PYTHONPATH": str(site), "FABLOOM_THREADS": "1"}
-    done = warm(words, cwd=site.parent / "source", env=environment)
-    assert done.returncode == 0 and re.search(r"\d passed", done.stdout), done.stdout[-3000:]

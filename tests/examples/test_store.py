@@ -84,14 +84,6 @@ def statuses(document: Any) -> dict[str, str]:
     return {name: step["status"] for name, step in document["steps"].items()}
 
 
-def test_the_authors_own_tests_pass(install_example: Callable[[str], Path], tmp_path: Path, warm: Machine) -> None:
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE / "tests"), "--rootdir", str(EXAMPLE)]
-    command += ["-c", str(EXAMPLE / "pyproject.toml"), "--basetemp", str(tmp_path / "theirs")]
-    environment = {**os.environ, "PYTHONPATH": str(install_example("remote-store")), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = warm(command, env=environment)
-    assert done.returncode == 0 and " passed" in done.stdout and "skipped" not in done.stdout, done.stdout[-3000:] + done.stderr[-2000:]
-
-
 def test_another_machine_reuses_everything(machine: Machine, tmp_path: Path) -> None:
     cli = ("-m", "fabloom.flows")
     (tmp_path / "isolated.py").write_text(ISOLATED)

@@ -130,13 +130,13 @@ class Door:
         """Begin it; says whether it is `done`, `stopped` at the place, or `waits` for a lock."""
         self.job = Job(lambda: self.call(operation, **given), at)
         self.job.start()
-        return self.job.told.get(timeout=60)
+        return self.job.told.get(timeout=240)
 
     def finish(self) -> Any:
         """Let it on to its end."""
         assert self.job is not None
         self.job.go.set()
-        self.job.join(60)
+        self.job.join(240)
         assert not self.job.is_alive(), "it hangs"
         return self.job.result
 

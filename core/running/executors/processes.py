@@ -116,8 +116,9 @@ class ProcessExecutor:
         with self._guard:
             if self._control is not None:
                 self._control.close()
-            if self._server is not None:
-                self._server.wait(timeout=10)
+            if self._server is not None and _end(self._server) is None:
+                self._server.kill()  # deaf, or starved by others for that long; its workers and its guard end themselves
+                self._server.wait()
             self._control = self._server = None
 
 

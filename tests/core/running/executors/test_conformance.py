@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
+import pytest
+
 from fabloom.kinds.store import Store
 from fabloom.registry import Registry
 from fabloom.running.executors import Executor, InlineExecutor, ProcessExecutor
@@ -13,6 +17,19 @@ class TestInline(ExecutorConformance):
         return InlineExecutor(registry, store)
 
 
+@pytest.fixture(scope="module")
+def host() -> Iterator[ProcessExecutor]:
+    made = ProcessExecutor(["torch", "scipy.fft"])
+    yield made
+    made.close()
+
+
 class TestProcesses(ExecutorConformance):
+    """With one step server for all; that one is started and ended is in test_processes.py."""
+
+    @pytest.fixture(autouse=True)
+    def _lodge(self, host: ProcessExecutor, lodger: Callable[[ProcessExecutor], Executor]) -> None:
+        self.lodge = lambda: lodger(host)
+
     def make(self, registry: Registry, store: Store) -> Executor:
-        return ProcessExecutor(["torch"])
+        return self.lodge()

@@ -77,6 +77,7 @@ def test_nothing_is_started_when_everything_is_reused(registry: Registry, store:
     monkeypatch.setattr(subprocess, "Popen", refuse)
     assert [r.status for r in isolated(plan, registry, store, idle)] == ["reused"] * 4
     idle.close()
+    idle.close()
 
 
 def test_an_isolated_step_gives_what_an_inline_one_gives(
@@ -112,9 +113,9 @@ def test_a_killed_task_is_named_and_a_rerun_goes_on(registry: Registry, store: L
 
 
 def test_a_stop_ends_in_a_checkpoint_with_130_and_the_rerun_equals_the_whole(
-    registry: Registry, store: LocalStore, tmp_path: Path, processes: ProcessExecutor
+    registry: Registry, store: LocalStore, tmp_path: Path, processes: ProcessExecutor, lodger: Callable[[ProcessExecutor], ProcessExecutor]
 ) -> None:
-    to_stop = ProcessExecutor(["torch", "torch._dynamo"])  # a stopped executor starts nothing any more
+    to_stop = lodger(processes)  # a stopped executor starts nothing any more
     plan = fade(registry, store, pause=0.05)
     stopping = threading.Event()
 
@@ -175,7 +176,7 @@ from fabloom.flows.cli.stopping import StopRequest
 stop = StopRequest()
 registry, store = Registry.load(), LocalStore(sys.argv[1])
 plan = make_plan(registry.pipeline("fade").override(sys.argv[2:]), registry, store)
-processes = ProcessExecutor(os.environ.get("PRELOAD", "torch torch._dynamo").split())
+processes = ProcessExecutor(os.environ.get("PRELOAD", "torch").split())
 def emit(event):
     print(event["event"], event["step"], event.get("done", ""), flush=True)
 results = run_inline(plan, Engine(registry, store, Options(device="cpu", checkpoint_seconds=0.0), emit, stop, processes))
@@ -190,7 +191,7 @@ def call(store: LocalStore, *settings: str, **variables: str) -> subprocess.Pope
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
 
 
-PATIENCE = 120.0
+PATIENCE = 240.0
 """Seconds after which something never happens. What is waited for cannot come about by itself, so a busy machine changes nothing."""
 
 
@@ -241,7 +242,7 @@ def test_a_caller_killed_while_the_server_still_imports_leaves_nobody(
 def test_two_callers_on_one_store_make_each_step_once(registry: Registry, store: LocalStore) -> None:
     settings = ["steps.model.params.pause=0.05", "steps.offline.params.pause=0.1"]
     children = [call(store, *settings) for _ in range(2)]
-    told = [child.communicate(timeout=120)[0].splitlines() for child in children]
+    told = [child.communicate(timeout=PATIENCE)[0].splitlines() for child in children]
     assert [child.returncode for child in children] == [0, 0]
     started = sorted(line.split()[1] for lines in told for line in lines if line.startswith("started"))
     assert started == ["images", "model", "offline", "report"]
