@@ -18,12 +18,13 @@ SAME = 0.9
 class Structure:
     """What the pixels of some images show.
 
-    `period` in pixels of the strongest lattice, in `directions` (0 none, 1 lines, 2 an array). `likeness` is the median correlation of
-    two images after the shift that aligns them best, `shift` the median of that shift in pixels; for images with a reference of their
-    own both are to that reference. None where there is nothing to compare. `flip_x` and `flip_y` are what is left of the likeness when
-    one is mirrored left-right or top-bottom (1: looks the same). `repeat_x` and `repeat_y` are the smallest cyclic shifts in pixels
-    under which registered images look the same, 0 for none. `edge` is by how many pixels edges lie elsewhere than in the images' own
-    references all over, 0 where they do not.
+    `period` in pixels, the pitch of an array or of lines, in `directions` (0 none, 1 lines, 2 an array). `likeness` is the median
+    correlation of two images after the shift that aligns them best, `shift` the median of that shift in pixels; for images with a
+    reference of their own both are to that reference. None where there is nothing to compare. `flip_x` and `flip_y` are what is left of
+    the likeness when one is mirrored left-right or top-bottom (1: looks the same). `repeat_x` and `repeat_y` are the smallest cyclic
+    shifts in pixels under which registered images look the same, 0 for none. `steps` are those between neighbouring sites, (down, right)
+    in pixels: two of an array, one across lines. `edge` is by how many pixels edges lie elsewhere than in the images' own references all
+    over, 0 where they do not.
     """
 
     period: float | None
@@ -35,6 +36,7 @@ class Structure:
     repeat_x: int = 0
     repeat_y: int = 0
     edge: int = 0
+    steps: tuple[tuple[float, float], ...] = ()
 
     @property
     def registered(self) -> bool:

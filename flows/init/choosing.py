@@ -232,8 +232,8 @@ def tile_size(found: Survey, smallest: int) -> int:
     return min(-(-int(wanted) // 32) * 32, 512, smallest // 32 * 32 or smallest)
 
 
-def changes(draft: Draft, side: tuple[int, int]) -> tuple[dict[str, bool], dict[str, int]]:
-    """(flips, cyclic shifts) under which the structure looks the same."""
+def changes(draft: Draft, side: tuple[int, int]) -> tuple[dict[str, bool], dict[str, Any]]:
+    """(flips, shifts) under which the structure looks the same."""
     structure = draft.survey.structure
     if structure is None:
         draft.say("changes: none, since nothing is known of the structure")
@@ -244,13 +244,16 @@ def changes(draft: Draft, side: tuple[int, int]) -> tuple[dict[str, bool], dict[
     text = f"flips {' and '.join(names)}" if names else "no flips"
     text += f" (mirrored {' or '.join(kept)} it looks otherwise)" if kept else ""
     steps = {f"shift_{axis}_step": step for axis, step in (("x", structure.repeat_x), ("y", structure.repeat_y)) if step}
+    shifts = "cyclic shifts by multiples of " + " and ".join(f"{step} px along {name[6]}" for name, step in steps.items())
+    if structure.registered and len(structure.steps) == 2 and len(steps) < 2:
+        found = [[round(pixels, 3) for pixels in step] for step in structure.steps]
+        steps, shifts = {"shift_lattice": found}, f"shifts from site to site, by {found[0]} and {found[1]} px (down, right)"
     usable = bool(steps) and side == draft.side and draft.survey.images <= FEW
-    shifts = " and ".join(f"{step} px along {name[6]}" for name, step in steps.items())
-    draft.say(f"changes to training images: {text}{f', cyclic shifts by multiples of {shifts}' if usable else ''}, contrast and brightness")
+    draft.say(f"changes to training images: {text}{f', {shifts}' if usable else ''}, contrast and brightness")
     return flips, steps if usable else {}
 
 
-def variations(draft: Draft, train: str, flips: dict[str, bool], shift: dict[str, int]) -> str:
+def variations(draft: Draft, train: str, flips: dict[str, bool], shift: dict[str, Any]) -> str:
     """The step with more places for the defects, where the structure repeats; with `--test same` also the test set."""
     same = draft.answers.test == "same"
     if not shift and not same:

@@ -19,6 +19,7 @@ from .lattice import Lattice
 from .one_shot import Picture
 from .pyramid import Size, fitted, resize
 from .registered import clean_picture, collapsed
+from .sites import steps_of
 
 Pixels = NDArray[np.uint8]
 Shrunk = Callable[[Pixels, Sequence[Size]], Sequence[Tensor]]
@@ -52,7 +53,7 @@ class Anchor:
         grey = resize(torch.from_numpy(picture.grey)[None, None], size)[0, 0].numpy()
         lattice = Lattice.fit(grey)
         if lattice.frequencies and (wanted == "lattice" or lattice.repeats(grey) >= REPEATS):
-            pitches = " and ".join(f"{1 / hypot(*frequency):.2f}" for frequency in lattice.frequencies)
+            pitches = " and ".join(f"{hypot(*step):.2f}" for step in steps_of(grey, lattice))
             return cls(lattice, words=f"anchored to a lattice with a pitch of {pitches} pixels")
         if wanted == "lattice":
             raise DataError("the image has no periodic structure that could anchor it; use `anchor: reference` or `anchor: none`")

@@ -14,6 +14,7 @@ from fabloom.method.survey import ALIKE, REGISTERED, Structure
 
 from .difference import blur
 from .lattice import Lattice
+from .sites import steps_of
 
 Real = NDArray[np.float64]
 LARGEST = 512
@@ -47,11 +48,14 @@ def look(images: Sequence[Real], references: Sequence[Real] | None = None) -> St
     shift = float(np.median([moved for _, moved in compared])) if compared else None
     still = likeness is not None and likeness >= ALIKE and shift is not None and shift <= REGISTERED and references is None
     typical = np.median(near, axis=0) if still else near[0]
-    lattice = Lattice.fit(middle(np.median(images, axis=0) if still else images[0]))
+    shown = middle(np.median(images, axis=0) if still else images[0])
+    lattice = Lattice.fit(shown)
+    steps = steps_of(shown, lattice)
+    period = float(np.hypot(*steps[0])) if steps else lattice.period
     across, down = (symmetry(near, typical if still else None, likeness if references is None else None, axis) for axis in (1, 0))
     step_x, step_y = (repeat(np.median(images, axis=0), axis) if still else 0 for axis in (1, 0))
     edge = wander(images, references) if references is not None and likeness is not None and likeness >= ALIKE else 0
-    return Structure(lattice.period, len(lattice.frequencies), likeness, shift, across, down, step_x, step_y, edge)
+    return Structure(period, len(lattice.frequencies), likeness, shift, across, down, step_x, step_y, edge, steps)
 
 
 def middle(image: Real) -> Real:

@@ -1,8 +1,8 @@
 """Variations of a few registered images that keep the structure's lines where they are.
 
 Flips and shifts act on image, mask, scores and reference together, noise on the image alone. Shifts are cyclic and along a direction
-in which the structure repeats, so that the lines of every variation lie on those of the unshifted image; a label made against a
-reference stays valid.
+in which the structure repeats, or by steps between the sites of an array, so that the structure of every variation lies on that of the
+unshifted image; a label made against a reference stays valid.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ import numpy as np
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
+from fabloom.kinds.masks import is_defect
 from fabloom.kinds.origin import row_origins
 from fabloom.method import Context
 from fabloom.plugins.blocks.difference import blur
 from fabloom.plugins.blocks.registration import Register
+from fabloom.plugins.blocks.sites import OFF, moves_of, translated
 from fabloom.plugins.blocks.truth import label_attrs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .params import AugmentParams
+
+    Moves = NDArray[np.int64]
 
 
 def augment(ctx: Context, params: AugmentParams, images: ImageSet) -> ImageSet:
@@ -31,7 +35,9 @@ def augment(ctx: Context, params: AugmentParams, images: ImageSet) -> ImageSet:
     height, width = pixels.shape[2:]
     if params.shift_x_step > width // 2 or params.shift_y_step > height // 2:
         raise DataError(f"shift steps ({params.shift_x_step}, {params.shift_y_step}) must be at most half of the {width}x{height} image")
-    moving = moves(params, pixels[0]) if images.references is None else []
+    sites = sites_of(params, (height, width))
+    spots = spots_of(params, images) if sites is not None else []
+    moving = moves(params, sites, pixels[0]) if images.references is None else []
     for field in moving:
         ctx.log(
             f"{field} moves the structure, which does not repeat after so many pixels: masks move along, but labels against one reference "
@@ -50,9 +56,11 @@ def augment(ctx: Context, params: AugmentParams, images: ImageSet) -> ImageSet:
         for index, source in enumerate(sources):
             place = stream(ctx, index // len(pixels) if params.paired else index, 0)
             flips, shift = geometry(params, place, height, width)
-            out[index] = noisy(params, turned(pixels[source], flips, shift), stream(ctx, index, 1))
+            if sites is not None:
+                shift = keeping(*spots[source], sites, place)
+            out[index] = noisy(params, turned(pixels[source], flips, shift, sites), stream(ctx, index, 1))
             for name, column in pictured.items():
-                beside[name][index] = turned(column[source], flips, shift)
+                beside[name][index] = turned(column[source], flips, shift, sites)
             bar.advance()
     return ImageSet.write(
         ctx,
@@ -72,23 +80,64 @@ def augment(ctx: Context, params: AugmentParams, images: ImageSet) -> ImageSet:
     )
 
 
-def moves(params: AugmentParams, image: NDArray[np.uint8]) -> list[str]:
+def sites_of(params: AugmentParams, size: tuple[int, int]) -> Moves | None:
+    """The whole-pixel moves [M,2] by steps between sites; None without such steps. Raises DataError where there is no move."""
+    if params.shift_lattice is None:
+        return None
+    found = moves_of(params.shift_lattice, size)
+    if len(found) < 2:
+        raise DataError(
+            f"shift_lattice: no multiple of the steps {params.shift_lattice} lies within {OFF} pixels of whole ones and within the "
+            f"{size[1]}x{size[0]} image; leave it out, or give the steps more exactly"
+        )
+    return found
+
+
+def moves(params: AugmentParams, sites: Moves | None, image: NDArray[np.uint8]) -> list[str]:
     """The parameters whose shift lays the structure of an image [C,H,W] beside itself."""
     grey = image.mean(0)
     blurred = blur(grey)
     register = Register.of(blurred, grey)
     steps = {"shift_y_step": (params.shift_y_step, 0), "shift_x_step": (params.shift_x_step, 1)}
-    return [field for field, (step, axis) in steps.items() if step and register.place(np.roll(blurred, step, axis)).verdict != "in place"]
+    shifted = {field: np.roll(blurred, step, axis) for field, (step, axis) in steps.items() if step}
+    if sites is not None:
+        shifted["shift_lattice"] = translated(blurred, sites[1], sites)
+    return [field for field, there in shifted.items() if register.place(there).verdict != "in place"]
 
 
-def turned(picture: NDArray[Any], flips: tuple[int, ...], shift: tuple[int, int]) -> NDArray[Any]:
-    """Pixels, mask or reference [..,H,W] mirrored, then rolled: no value is made that was not there."""
-    return np.roll(np.flip(picture, flips), shift, (-2, -1))
+def turned(picture: NDArray[Any], flips: tuple[int, ...], shift: tuple[int, int], sites: Moves | None = None) -> NDArray[Any]:
+    """Pixels, mask or reference [..,H,W] mirrored, then rolled, or moved from site to site and then mirrored: no value is made that was
+    not there.
+    """
+    if sites is None:
+        return np.roll(np.flip(picture, flips), shift, (-2, -1))
+    return np.flip(translated(picture, np.array(shift), sites), flips)
 
 
 def stream(ctx: Context, index: int, purpose: int) -> np.random.Generator:
     """Random numbers of one variation, or of one turn of the source images, for one purpose."""
     return np.random.default_rng([ctx.seed & 0xFFFFFFFF, ctx.seed >> 32, index, purpose])
+
+
+def spots_of(params: AugmentParams, images: ImageSet) -> list[tuple[NDArray[np.bool_] | None, bool]]:
+    """Of every image where its defects are drawn [H,W] or None, and whether it has one; of paired images those of all of them."""
+    drawn = None if images.masks is None else is_defect(images.masks[...])
+    defective = np.zeros(len(images), bool) if images.domain is None else images.domain[...] == 1
+    if params.paired:
+        drawn = None if drawn is None else np.broadcast_to(drawn.any(0), drawn.shape)
+        defective = np.broadcast_to(defective.any(), defective.shape)
+    return [(None if drawn is None else drawn[row], bool(defective[row])) for row in range(len(images))]
+
+
+def keeping(drawn: NDArray[np.bool_] | None, defective: bool, sites: Moves, draw: np.random.Generator) -> tuple[int, int]:
+    """A random move of `sites` that keeps the drawn defects in the image; none of a defect that nobody has drawn."""
+    order = draw.permutation(len(sites))
+    if defective and (drawn is None or not drawn.any()):
+        return 0, 0
+    for move in sites[order]:
+        if drawn is None or not drawn.any() or translated(drawn, move, sites).sum() >= drawn.sum():
+            return int(move[0]), int(move[1])
+    return 0, 0
 
 
 def geometry(params: AugmentParams, draw: np.random.Generator, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, int]]:

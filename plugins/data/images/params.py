@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import hypot
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
@@ -123,6 +124,12 @@ class AugmentParams(Params):
         0, ge=0, description="cyclic shift along x by random multiples of this many pixels (a line period); 0 is none"
     )
     shift_y_step: int = Field(0, ge=0, description="cyclic shift along y by random multiples of this many pixels (1 along vertical lines)")
+    shift_lattice: tuple[tuple[float, float], tuple[float, float]] | None = Field(
+        None,
+        description="shift by random whole multiples of these two steps (down, right) in pixels between the sites of an array, such as "
+        "[[0, 16], [13.856, 8]] of a hexagonal one; what comes in from outside is taken from sites inside, and a defect stays in the image "
+        "(one that nobody has drawn stays where it is)",
+    )
     noise: float = Field(
         0.0, ge=0, description="white noise added to each variation, standard deviation in grey levels; 0 lets variations repeat"
     )
@@ -138,6 +145,18 @@ class AugmentParams(Params):
     paired: bool = Field(
         False, description="source images share flip and shift in each turn, so that a clean and a defect image stay a registered pair"
     )
+
+    @model_validator(mode="after")
+    def _steps(self) -> Self:
+        if self.shift_lattice is None:
+            return self
+        if self.shift_x_step or self.shift_y_step:
+            raise ValueError("shift_lattice and shift_x_step or shift_y_step are two ways to shift: give one")
+        (one, other), (down, right) = self.shift_lattice
+        lengths = hypot(one, other), hypot(down, right)
+        if min(lengths) < 2 or abs(one * right - other * down) < 0.2 * lengths[0] * lengths[1]:
+            raise ValueError(f"shift_lattice wants two steps (down, right) of 2 pixels or more in two directions, not {self.shift_lattice}")
+        return self
 
     @model_validator(mode="after")
     def _noise(self) -> Self:
