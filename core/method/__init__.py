@@ -14,12 +14,13 @@ from .context import Context
 from .convention import CONVENTIONAL, Convention
 from .method import Method, PlannedStep, Port, TaskSpec
 from .origin import Origin, origin_of
+from .outline import Outline
 from .step import Options, StepRequest, StepResult
 from .survey import Structure, Survey
 from .task import read_tasks, task
 
 __all__ = [
-    "CONVENTIONAL", "Context", "Convention", "Method", "Options", "Origin", "PlannedStep", "Port", "StepRequest", "StepResult",
+    "CONVENTIONAL", "Context", "Convention", "Method", "Options", "Origin", "Outline", "PlannedStep", "Port", "StepRequest", "StepResult",
     "Structure", "Survey", "TaskSpec", "origin_of", "read_tasks", "task",
 ]  # fmt: skip
 

@@ -12,6 +12,7 @@ from fabloom.params import Params
 
 from .convention import CONVENTIONAL, listed
 from .origin import NOWHERE, Origin
+from .outline import Outline
 from .survey import Survey
 
 if TYPE_CHECKING:
@@ -43,6 +44,15 @@ class Method:
         `manifests` holds those of the ports' artifacts that are there, those of a list as `port[0]`, `port[1]`: `arrays` has the shape and
         dtype of each array. Asked only for a step that would run. What is not made yet is checked by the task. Raise PipelineError.
         """
+
+    @classmethod
+    def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
+        """Override to say, while planning, which arrays a step will write, as far as its parameters and inputs tell; None: not known.
+
+        `inputs` holds what is known of the ports' artifacts, those of a list as `port[0]`, `port[1]`; a port of which nothing is known is
+        missing. An array that is named must come out so. Read no data and import nothing heavy: `fabloom plan` asks.
+        """
+        return None
 
     @classmethod
     def prepare(cls, steps: Sequence[PlannedStep], messenger: Messenger) -> None:

@@ -59,6 +59,15 @@ def rough(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def sized(count: float) -> str:
+    """'820 bytes', '12 MB', '3.4 GB': two digits that count."""
+    for unit, bytes_ in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= 0.95 * bytes_:
+            value = count / bytes_
+            return f"{value:.1f} {unit}" if value < 9.95 else f"{value:,.0f} {unit}"
+    return f"{count:.0f} bytes"
+
+
 def _past(store: Store, tasks: set[str]) -> Iterable[dict[str, Any]]:
     """Manifests of these tasks, newest first."""
     ages = []

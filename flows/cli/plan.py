@@ -26,6 +26,7 @@ def plan(
     """Show what is in the store and what would run, in order. Runs nothing."""
     from fabloom.flows.run.api import load_pipeline, open_store
     from fabloom.planning.expectation import expectations, told
+    from fabloom.planning.outlines import outlines, room
     from fabloom.planning.plan import make_plan
     from fabloom.running.threads import threads
 
@@ -36,7 +37,7 @@ def plan(
         opened = open_store(store, registry, read_only=True)
     made = make_plan(load_pipeline(pipeline, registry).override(set_ or [], seed), registry, opened)
     waiting = [step for step in made.steps if not opened.has(step.key)]
-    expected = expectations(waiting, opened, threads())
+    expected, outlined = expectations(waiting, opened, threads()), outlines(made.steps, opened)
     rows: list[dict[str, Any]] = []
     for step in made.steps:
         state = "reuse" if opened.has(step.key) else "run"
@@ -50,7 +51,9 @@ def plan(
         rows.append({"step": step.name, "task": step.task, "kind": step.spec.output.kind, "key": step.key, "state": state, "note": note})
         if step.name in expected:
             found = expected[step.name]
-            rows[-1] |= {"seconds": found.seconds, "bytes": found.size, "memory": found.memory}
+            rows[-1] |= {"seconds": found.seconds, "bytes": found.size, "memory": found.memory, "bytes_at_most": None}
+            if step.name in outlined:
+                rows[-1]["bytes_at_most"] = outlined[step.name].size
     if json_:
         emit_json({"pipeline": made.pipeline.name, "steps": {r.pop("step"): r for r in rows}})
         return
@@ -63,15 +66,20 @@ def plan(
         return
     total = told(expected.values())
     say(f"\n{len(waiting)} of {len(rows)} steps would run{f': {total}, by earlier runs in this store' if total else ''}.")
+    for line in room(waiting, outlined, opened):
+        say(line)
 
 
 def _taking(row: dict[str, Any]) -> str:
     """'40 s, 12 MB, 900 MB of memory' of a step that would run, 'unknown' where nothing says it."""
-    from fabloom.planning.expectation import rough
+    from fabloom.planning.expectation import rough, sized
 
     if row["state"] != "run":
         return ""
     known = [rough(row["seconds"])] if row["seconds"] is not None else []
-    known += [f"{row['bytes'] / 1e6:.2g} MB"] if row["bytes"] is not None else []
+    if row["bytes"] is not None:
+        known.append(sized(row["bytes"]))
+    elif row["bytes_at_most"] is not None:
+        known.append(f"up to {sized(row['bytes_at_most'])}")
     known += [f"{row['memory'] / 1e6:,.0f} MB of memory"] if row["memory"] is not None else []
     return ", ".join(known) or "unknown"

@@ -14,6 +14,7 @@ from fabloom.hashing import blake
 from fabloom.method import Options, StepResult
 from fabloom.pipeline import Pipeline
 from fabloom.planning.expectation import expectations, told
+from fabloom.planning.outlines import outlines, room
 from fabloom.planning.plan import Plan, make_plan
 from fabloom.progress import Emit, silent
 from fabloom.registry import Registry
@@ -142,11 +143,13 @@ def _perform(plan: Plan, performer: Engine, engine: EngineName, runner: RunnerNa
 
 
 def _tell(plan: Plan, engine: Engine) -> None:
-    """Say how long the whole is expected to take, where earlier runs of this store know it."""
+    """Say how long the whole is expected to take, where earlier runs of this store know it, and how much it will write."""
     waiting = [step for step in plan.steps if step.name in engine.options.redo or not engine.store.has(step.key)]
     total = told(expectations(waiting, engine.store, threads()).values())
     if total:
         engine.emit({"event": "log", "message": f"expected by earlier runs: {total}"})
+    for line in room(waiting, outlines(plan.steps, engine.store), engine.store):
+        engine.emit({"event": "log", "message": line})
 
 
 def finish(plan: Plan, results: list[StepResult], store: Any) -> RunResult:

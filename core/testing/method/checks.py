@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fabloom.errors import FabloomError
 from fabloom.kinds import Artifact, Exhibit, Fields, ImageSet, LazyArray, Model, OfflineData, Report
+from fabloom.method import PlannedStep
+from fabloom.method.blame import located
+from fabloom.planning.outlines import given
 
 if TYPE_CHECKING:
+    from fabloom.kinds.store import Store
     from fabloom.storage.commit.reader import ArtifactReader
 
 
@@ -199,3 +203,15 @@ KINDS: dict[type[Artifact], Callable[[Any], Iterator[str]]] = {
     OfflineData: offline,
     Report: report,
 }
+
+
+def misjudged(step: PlannedStep, store: Store) -> list[str]:
+    """What `Method.expect` says of a step that was run, where that is not so."""
+    try:
+        expected = step.spec.method.expect(step, given(store, step))
+    except Exception as error:
+        return [f"expect raises {located(error, step.spec.method)}"]
+    arrays = store.manifest(step.key)["arrays"]
+    made = {name: (tuple(one["shape"]), one["dtype"]) for name, one in arrays.items()}
+    said = {name: (tuple(shape), dtype) for name, (shape, dtype) in (expected.arrays if expected is not None else {}).items()}
+    return [f"expect says array '{name}' is {said[name]}, but it is {made.get(name)}" for name in said if said[name] != made.get(name)]

@@ -172,6 +172,15 @@ class MethodConformance:
                 f"write it with {spec.output.kind}.write, which checks, instead of ctx.staging",
             )
 
+        misjudged = checks.misjudged(fabloom_bench.step(task), fabloom_bench.store)
+        if misjudged:
+            breach(
+                spec.full_name,
+                listed(misjudged),
+                "an array that `expect` names comes out so: `fabloom plan` tells how much a step will write",
+                "name only arrays that follow from the parameters and the given outlines; return None where that is not known",
+            )
+
     def test_same_seed_same_digest(self, task: str, fabloom_bench: Bench) -> None:
         """The same key gives the same bytes, in another process, with another hash seed, with a checkpoint at every step."""
         outcome, files = fabloom_bench.again(task)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fabloom.kinds import ImageSet
-from fabloom.method import Context, Method, task
+from fabloom.method import Context, Method, Outline, PlannedStep, task
+from fabloom.plugins.blocks.expected import simulated
 
 from .params import SimulateParams
 
@@ -17,6 +20,12 @@ class ContactHole(Method):
 
     name = "contact-hole"
     preload = ("numpy", "scipy.fft")
+
+    @classmethod
+    def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
+        """Count and size are parameters."""
+        assert isinstance(step.params, SimulateParams)
+        return simulated(step.params, references=step.params.references)
 
     @task(version=1)
     def simulate(self, ctx: Context, params: SimulateParams) -> ImageSet:

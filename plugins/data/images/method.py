@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import DataError, PipelineError
 from fabloom.kinds import ImageSet
-from fabloom.method import Context, Method, Survey, task
+from fabloom.method import Context, Method, Outline, Survey, task
 
 from .params import AugmentParams, LoadParams
 from .parts import JoinParams, SplitParams, TileParams
@@ -45,6 +45,15 @@ class Images(Method):
                 step.params.scene()
             except DataError as error:
                 raise PipelineError(f"steps.{step.name}.params", str(error)) from error
+
+    @classmethod
+    def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
+        """Of `augment`: the rows of its images, as many as are asked for."""
+        if not isinstance(step.params, AugmentParams) or "images" not in inputs:
+            return None
+        rows = {name: spec for name, spec in inputs["images"].arrays.items() if name != "source"}
+        count = step.params.count
+        return Outline({**Outline(rows).with_count(count).arrays, "source": ((count,), "int32")}) if rows else None
 
     @classmethod
     def survey(cls, folder: Path, options: Mapping[str, Any]) -> Survey | None:

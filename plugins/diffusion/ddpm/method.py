@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fabloom.kinds import ImageSet, Model
-from fabloom.method import Context, Method, task
+from fabloom.method import Context, Method, Outline, PlannedStep, task
+from fabloom.plugins.blocks.expected import samples, trained
 
 from .params import SampleParams, TrainParams
 
@@ -37,6 +38,11 @@ class Ddpm(Method):
         from . import exporting
 
         return exporting.pretrained(model)
+
+    @classmethod
+    def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
+        """Samples have the shape of the training images."""
+        return samples(step.params, inputs) if isinstance(step.params, SampleParams) else trained(inputs)
 
     @task(version=1)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import PipelineError
 from fabloom.kinds import ImageSet, Model, Report
-from fabloom.method import Context, Method, PlannedStep, task
+from fabloom.method import Context, Method, Outline, PlannedStep, task
 
 from .params import EvaluateParams, SegmentParams, TrainParams
 
@@ -40,6 +40,16 @@ class UNet(Method):
         from . import exporting
 
         return exporting.networks(model)
+
+    @classmethod
+    def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
+        """Of `segment`: its images with masks and scores."""
+        rows = inputs["images"].arrays.get("images") if "images" in inputs else None
+        if not isinstance(step.params, SegmentParams) or rows is None:
+            return None
+        count, *image = rows[0]
+        plane = (count, *image[1:])
+        return Outline.of_images(count, tuple(image), masks=(plane, "uint8"), scores=(plane, "float16"))
 
     @task(version=3)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:

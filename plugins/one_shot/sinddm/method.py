@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fabloom.errors import PipelineError
 from fabloom.kinds import ImageSet, Model
-from fabloom.method import Context, Method, PlannedStep, task
+from fabloom.method import Context, Method, Outline, PlannedStep, task
+from fabloom.plugins.blocks.expected import grown, pyramid
 from fabloom.plugins.blocks.scale_params import check_anchor
 
 from .params import TIMES, SampleParams, TrainParams
@@ -39,6 +40,13 @@ class SinDdm(Method):
             if unused:
                 why = "a composite is repaired at the finest scale in its own size, where this is not used: leave it out"
                 raise PipelineError(f"steps.{step.name}.params.{unused[0]}", why)
+
+    @classmethod
+    def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
+        """Samples have the size that is asked for, or that of the training image."""
+        if isinstance(step.params, SampleParams):
+            return grown(step.params, inputs)
+        return pyramid(step.params, inputs) if isinstance(step.params, TrainParams) else None
 
     @classmethod
     def networks(cls, model: Model) -> Mapping[str, Network]:

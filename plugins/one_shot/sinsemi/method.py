@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fabloom.kinds import ImageSet, Model
-from fabloom.method import Context, Method, PlannedStep, task
+from fabloom.method import Context, Method, Outline, PlannedStep, task
+from fabloom.plugins.blocks.expected import grown, pyramid
 from fabloom.plugins.blocks.scale_params import check_anchor
 
 from .params import SampleParams, TrainParams
@@ -53,6 +54,13 @@ class SinSemi(Method):
             except weights.MissingWeights as problem:
                 why = f"steps.{name} is guided by LPIPS, and {problem} Without guidance: guidance.strength=0."
                 raise weights.MissingWeights(why) from problem
+
+    @classmethod
+    def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
+        """Samples have the size that is asked for, or that of the training image."""
+        if isinstance(step.params, SampleParams):
+            return grown(step.params, inputs)
+        return pyramid(step.params, inputs) if isinstance(step.params, TrainParams) else None
 
     @classmethod
     def networks(cls, model: Model) -> Mapping[str, Network]:

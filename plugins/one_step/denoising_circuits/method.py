@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fabloom.errors import PipelineError
-from fabloom.kinds import ImageSet, Model, OfflineData, Report
-from fabloom.method import Context, Method, task
+from fabloom.kinds import ImageSet, Model, OfflineData, Report, offline_specs
+from fabloom.method import Context, Method, Outline, PlannedStep, task
+from fabloom.plugins.blocks.expected import samples, trained
 
 from .params import CompareParams, DistillParams, RecordParams, SampleParams, TrainParams
 
 if TYPE_CHECKING:
-    from fabloom.method import PlannedStep
     from fabloom.network import Network
 
 
@@ -41,6 +41,22 @@ class DenoisingCircuits(Method):
             if size is not None and size % unit:
                 why = f"'{images.name}' makes images of {size} pixels, which patch and levels cannot halve: use a multiple of {unit}"
                 raise PipelineError(f"steps.{step.name}.params.base.channels", why)
+
+    @classmethod
+    def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
+        """Images have the shape of the teacher's, rows of offline data that of its latent."""
+        match step.params:
+            case SampleParams():
+                return samples(step.params, inputs)
+            case TrainParams(patch=patch, latent_channels=latent) if "base" not in step.inputs and step.params.base_path is None:
+                return trained(inputs, circuit={"patch": patch, "latent_channels": latent})
+            case TrainParams():
+                return trained(inputs)
+            case DistillParams():
+                return inputs.get("teacher")
+            case RecordParams():
+                return recorded(step.params, inputs.get("teacher"))
+        return None
 
     @classmethod
     def networks(cls, model: Model) -> Mapping[str, Network]:
@@ -83,3 +99,14 @@ class DenoisingCircuits(Method):
         from . import comparison
 
         return comparison.compare(ctx, params, teacher, student, reference)
+
+
+def recorded(params: RecordParams, teacher: Outline | None) -> Outline | None:
+    """Rows of a teacher whose image and latent are known."""
+    config = teacher.attrs.get("config", {}) if teacher is not None else {}
+    if not {"image", "circuit"} <= config.keys():
+        return None
+    (channels, height, width), patch = config["image"], config["circuit"]["patch"]
+    latent = (config["circuit"]["latent_channels"], height // patch, width // patch)
+    specs = offline_specs((channels, height, width), latent, params.chunks, r_sum=params.r_sum)
+    return Outline({name: ((params.count, *spec.shape), spec.dtype) for name, spec in specs.items()})

@@ -156,6 +156,8 @@ WRONG = {
     "signature": Wrong((("*, model: Model) -> ImageSet", "*, weights: Model) -> ImageSet"),), "test_schema", ("def Weave.sample(", "so that methods can be swapped"), ("test_",)),
     "prepare": Wrong((('name = "weave"', 'name = "weave"\n\n    @classmethod\n    def prepare(cls, steps, messenger):\n        messenger.message("fetching")'),),
                      "test_prepare", ("AttributeError", "wrong_prepare.py:", "EnvironmentProblem")),
+    "expect": Wrong((('name = "weave"', 'name = "weave"\n\n    @classmethod\n    def expect(cls, step, inputs):\n        from fabloom.method import Outline\n        return Outline.of_images(9, (1, 8, 8)) if step.spec.name == "sample" else None'),),
+                    "test_output[sample]", ("expect says array 'images' is ((9, 1, 8, 8), 'uint8'), but it is", "return None where that is not known")),
     "version": Wrong((('name = "weave"', 'name = "weave"\n    api = ">=2"'),), "test_schema", ("wants contract version >=2",)),
 }  # fmt: skip
 
