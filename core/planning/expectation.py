@@ -14,8 +14,8 @@ from itertools import islice
 from statistics import median
 from typing import Any
 
-from fabloom.errors import FabloomError
 from fabloom.kinds.store import Store
+from fabloom.kinds.survey import ages, manifests
 from fabloom.method import PlannedStep
 
 WORK = ("steps", "count", "epochs")
@@ -70,18 +70,9 @@ def sized(count: float) -> str:
 
 def _past(store: Store, tasks: set[str]) -> Iterable[dict[str, Any]]:
     """Manifests of these tasks, newest first."""
-    ages = []
-    for key in islice(store.keys(), LOOKED_AT):
-        try:
-            ages.append((store.committed_at(key), key))
-        except (FabloomError, OSError):  # removed meanwhile
-            continue
-    for _, key in sorted(ages, reverse=True)[:READ]:
-        try:
-            manifest = store.manifest(key)
-        except (FabloomError, OSError):
-            continue
-        if manifest["preimage"].get("task") in tasks:
+    made = sorted(((at, key) for key, at in islice(ages(store), LOOKED_AT)), reverse=True)[:READ]
+    for _, manifest in manifests(store, [key for _, key in made]):
+        if isinstance(manifest, dict) and manifest["preimage"].get("task") in tasks:
             yield manifest
 
 

@@ -18,17 +18,20 @@ from fabloom.flows.run.prefect.settings import PREFERRED
 from .markdown import NOTE, cell, code, described, prose, table, type_text
 
 ROOT = Path(__file__).resolve().parents[2]
-VARIABLE = re.compile(r"\bFABLOOM_[A-Z][A-Z_]*[A-Z]\b")
+VARIABLE = re.compile(r"\bFABLOOM_[A-Z][A-Z0-9_]*[A-Z]\b")
 
 VARIABLES = {
     "FABLOOM_OFFLINE": "Set to anything but `0`: weights are never downloaded, and what is not on the machine counts as missing.",
     "FABLOOM_PLUGINS": "Entry point names, comma-separated: which third-party plugins load. Empty: none. "
     "What comes with fabloom always loads.",
+    "FABLOOM_S3_ENDPOINT": "The server of `s3://` stores; default that of AWS_ENDPOINT_URL, else Amazon's own. http:// on loopback only.",
     "FABLOOM_STORE": "The store where `--store` is not given. Default `./.fabloom`.",
     "FABLOOM_THREADS": "Threads a step computes with; default one for each core that nothing else keeps busy when the step begins. "
     "Equal digests are promised for equal numbers; the manifest records it, and a step that goes on keeps the number that it began with.",
     "FABLOOM_WEIGHTS_DIR": "Folder of pretrained weights (LPIPS). Looked at before torch's hub cache and a download; "
     "files are checked by sha256.",
+    "FABLOOM_WORK_DIR": "Folder for what this machine keeps of stores in a bucket: work, staging, locks, report pages. "
+    "Default `~/.cache/fabloom/work`.",
 }
 VALUES = {"str": "TEXT", "int": "INTEGER", "float": "NUMBER", "Path": "PATH", "list[str]": "TEXT"}
 """What stands for a value of such a type."""

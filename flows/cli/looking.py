@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fabloom.errors import FabloomError, UserError, did_you_mean
+from fabloom.errors import UserError, did_you_mean
 
 from .output import emit_json, say, table
 from .shared import JsonOption, StoreOption, WhatArgument, open_store, resolved
@@ -39,23 +39,15 @@ def artifacts(
     json_: JsonOption = False,
 ) -> None:
     """List what the store holds, newest first."""
+    from fabloom.kinds.survey import manifests
+
     opened = open_store(store)
     if kind is not None and kind not in (*opened.kinds, "damaged"):
         raise UserError(f"--kind: there is no kind '{kind}'.{did_you_mean(kind, opened.kinds)}")
     found = []
-    for key in opened.keys():
-        try:
-            manifest = opened.manifest(key)
-        except (FabloomError, OSError) as error:
-            manifest = {
-                "key": key,
-                "kind": "damaged",
-                "digest": "",
-                "created": "",
-                "preimage": {"task": str(error)},
-                "arrays": {},
-                "metrics": {},
-            }
+    for key, read in manifests(opened, opened.keys()):
+        unread = {"key": key, "kind": "damaged", "digest": "", "created": "", "preimage": {"task": str(read)}, "arrays": {}, "metrics": {}}
+        manifest = read if isinstance(read, dict) else unread
         if kind in (None, manifest["kind"]):
             found.append(manifest)
     found.sort(key=lambda m: m["created"], reverse=True)

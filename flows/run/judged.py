@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fabloom.errors import FabloomError
 from fabloom.flows.report.numbers import headline, told, words
 from fabloom.kinds.metric import Metric
+from fabloom.kinds.survey import manifests
 
 if TYPE_CHECKING:
     from fabloom.kinds.store import Store
@@ -50,10 +51,9 @@ class Evaluation:
 def evaluations(store: Store, key: str) -> list[Evaluation]:
     """The reports that were made with the artifact as an input, newest first; one that cannot be read is left out."""
     found = []
-    for other in store.keys():
-        with contextlib.suppress(FabloomError, OSError):  # damaged, or removed meanwhile
-            manifest = store.manifest(other)
-            if manifest["kind"] == "Report":
+    for _, manifest in manifests(store, store.keys()):
+        if isinstance(manifest, dict) and manifest["kind"] == "Report":
+            with contextlib.suppress(FabloomError, OSError):  # damaged, or removed meanwhile
                 found += [_read(store, manifest, port) for port in _ports(manifest, key)]
     return sorted(found, key=lambda one: one.created, reverse=True)
 

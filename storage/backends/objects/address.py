@@ -20,6 +20,7 @@ PART = re.compile(r"[A-Za-z0-9_\-=+][A-Za-z0-9_.\-=+]{0,199}")
 ENDPOINTS = ("FABLOOM_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 """Variables that name the door, the first that is set counts; none for Amazon's own."""
 ALLOW_HTTP = "AWS_ALLOW_HTTP"
+AUTHORITIES = "AWS_CA_BUNDLE"
 WORK = "FABLOOM_WORK_DIR"
 """Variable with the folder for what stays on this machine: work, locks, reports."""
 
@@ -77,6 +78,17 @@ def endpoint() -> str | None:
             f"{ALLOW_HTTP}=true where the network is your own."
         )
     return given.rstrip("/")
+
+
+def certificates() -> dict[str, str]:
+    """What is trusted beside the usual authorities: the file that AWS_CA_BUNDLE names. Raises EnvironmentProblem where it is none."""
+    name = os.environ.get(AUTHORITIES)
+    if not name:
+        return {}
+    try:
+        return {"root_certificate": Path(name).read_text()}
+    except (OSError, ValueError) as error:
+        raise EnvironmentProblem(f"{AUTHORITIES} names '{name}', which cannot be read ({error}). Mend it, or unset it.") from error
 
 
 def workspace(address: Address, server: str | None) -> Path:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from fabloom.errors import DamagedArtifact, EnvironmentProblem
 from fabloom.registry.address import without_secrets
 
-from .address import Address, endpoint
+from .address import Address, certificates, endpoint
 
 MOST_BYTES = 64 << 20
 """The most that is read of a manifest or a ref: these are the only objects whose size nothing announces."""
@@ -110,6 +110,7 @@ class S3Bucket:
                     "allow_http": (self._server or "").startswith("http://"),
                     "connect_timeout": timedelta(seconds=5),
                     "timeout": timedelta(seconds=60),
+                    **certificates(),  # type: ignore[typeddict-item]
                 },
                 retry_config={"max_retries": RETRIES, "retry_timeout": WITHIN},
             )

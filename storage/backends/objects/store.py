@@ -15,12 +15,14 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import DamagedArtifact, EnvironmentProblem, FabloomError, UserError
 from fabloom.hashing import canonical_json
 from fabloom.kinds import Artifact, Staging
+from fabloom.kinds.survey import Found
 from fabloom.planning.keys import SCHEMA
 from fabloom.storage.backends.base import BaseStore
 from fabloom.storage.backends.local import STAMP, LocalStore
@@ -28,7 +30,7 @@ from fabloom.storage.commit.manifest import DATA, NAME, parse_manifest, read_man
 
 from . import pins
 from .address import endpoint, parse, workspace
-from .bucket import Bucket, S3Bucket
+from .bucket import Bucket, S3Bucket, together
 from .publish import UPLOAD, publish, upload_of
 from .refs import ObjectRefs
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 MANIFESTS = "manifests"
 TOKEN = re.compile(r"[0-9a-f]{16}")
 OF_A_KEY = re.compile(r"[0-9a-f]{40}")
+MANY = 256
+"""Manifests that are asked for before the first of them is given out."""
 GRACE = 86400.0
 """Seconds after its last object for which an upload without a manifest may still be one under way."""
 NEEDED = (
@@ -173,9 +177,22 @@ class ObjectStore(BaseStore):
 
     def keys(self) -> Iterator[str]:
         """All committed keys, sorted: a request for a thousand."""
-        return (key for key, _ in self.committed())
+        return (key for key, _ in self.ages())
 
-    def committed(self, after: str = "") -> Iterator[tuple[str, float]]:
+    def manifests(self, keys: Iterable[str]) -> Iterator[tuple[str, Found]]:
+        """Each key with its manifest, or why it cannot be read: several requests at a time."""
+
+        def read(key: str) -> tuple[str, Found]:
+            try:
+                return key, self.manifest(key)
+            except FabloomError as error:
+                return key, error
+
+        remaining = iter(keys)
+        while some := list(islice(remaining, MANY)):
+            yield from together(read, some)
+
+    def ages(self, after: str = "") -> Iterator[tuple[str, float]]:
         """Committed keys with the Unix time of their commit, sorted; those that begin with or come after `after`."""
         for entry in self.bucket.list(MANIFESTS, after):
             if self.is_manifest(entry.name):
@@ -184,7 +201,7 @@ class ObjectStore(BaseStore):
     def beginning(self, text: str) -> Iterable[str]:
         """Committed keys that begin with `text`."""
         found = []
-        for key, _ in self.committed(text):
+        for key, _ in self.ages(text):
             if not key.startswith(text):
                 break
             found.append(key)

@@ -154,7 +154,7 @@ class ObjectUpkeep:
     def unreferenced(self, older_than_days: float) -> list[str]:
         """Keys that neither a ref nor a run reaches through lineage, and that were made more than so many days ago."""
         wanted = pins.living(self.bucket).union(*(self.store.refs.history(name) for name in self.store.refs.names()))
-        made = dict(self.store.committed())
+        made = dict(self.store.ages())
         reached, fringe = set(wanted), [key for key in wanted if key in made]
         while fringe:
             above = set[str]().union(*together(self._inputs, fringe)) - reached
