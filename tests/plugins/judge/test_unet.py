@@ -18,6 +18,7 @@ from fabloom.plugins.judge.unet import evaluation, fitting, intervals, metrics, 
 from fabloom.plugins.judge.unet.augmentation import augment, mirrored, shifted
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.params import Augment, EvaluateParams, TrainParams
+from fabloom.plugins.judge.unet.wording import SCORES
 
 STILL = {"flip_x": False, "flip_y": False, "gain": 0, "offset": 0}
 
@@ -469,7 +470,7 @@ def test_several_trainings_are_scored_one_by_one_and_together(run_task: Any, blo
     report: Report = run_task(UNet, "evaluate", {"resamples": 100, "shifts": []}, images=test, model=model, baseline=anchor)
     table = report.tables["By training"]
     assert [row[:2] for row in table.rows] == [["model", "1"], ["model", "2"], ["model", "sd"], ["baseline", "1"]]
-    scored, column = report.metrics["model"], table.columns.index("iou_defect")
+    scored, column = report.metrics["model"], table.columns.index(SCORES["iou_defect"][0])
     values = [row[column] for row in table.rows[:2]]
     assert values[0] != values[1] and scored["iou_defect"] == pytest.approx(np.mean(values), abs=1e-4)
     assert scored["iou_defect_training_sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-4) and scored["trainings"] == 2
