@@ -83,7 +83,7 @@ class SinSemi(Method):
 
         return training.train(ctx, params, images, reference)
 
-    @task(version=1)
+    @task(version=2)
     def sample(self, ctx: Context, params: SampleParams, *, model: Model, reference: ImageSet | None = None) -> ImageSet:
         """Generate images of any size.
 

@@ -26,7 +26,7 @@ from . import levels
 from .bridge import Bridge, Prediction
 from .guidance import Guide
 from .levels import Levels
-from .params import STEPS, SampleParams
+from .params import FINER, STEPS, SampleParams
 from .solvers import Ode, Paper, Sde, Solver, advance
 
 MARGIN = 0.05
@@ -154,7 +154,7 @@ def sample(ctx: Context, params: SampleParams, model: Model, reference: ImageSet
 def steps_of(given: int | tuple[int, ...] | None, sizes: Sequence[Size]) -> tuple[int, ...]:
     """Steps of every scale. Raises DataError where their number is not that of the scales."""
     if given is None:
-        return steps_by_size(STEPS, sizes)
+        return steps_by_size(STEPS, sizes[:1]) + steps_by_size(FINER, sizes[1:])
     if isinstance(given, int):
         return (given,) * len(sizes)
     if len(given) != len(sizes):

@@ -97,9 +97,10 @@ def fit(ctx: Context, params: TrainParams, net: nn.Module, scales: levels.Levels
 
 
 def draw_batch(params: TrainParams, scales: levels.Levels, contexts: list[Tensor | None], draw: torch.Generator) -> Batch:
-    """A random scale, and for every example a window of it, a time and noises of its own."""
+    """A random scale, the coarsest more often, and for every example a window of it, a time and noises of its own."""
     count = len(scales.images) - (params.scales == "all but finest" and len(scales.images) > 1)
-    scale = int(torch.randint(count, (), generator=draw))
+    again = params.coarsest - 1
+    scale = max(int(torch.randint(count + again, (), generator=draw)) - again, 0)
     image, recon, context = scales.images[scale], scales.recons[scale], contexts[scale]
     windows = Windows.draw(params, scale, image, draw)
     x0 = windows.of(image)
