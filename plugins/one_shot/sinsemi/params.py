@@ -89,8 +89,8 @@ class SampleParams(Params):
     """Sampling. The defaults are the preset `small`; `published` and `parity` are the paper's sampler as described and as released."""
 
     preset: Literal["small", "published", "parity"] = Field(
-        "small", description="fills in what is left out. small: sde, 12 steps and 8 at finer scales; published: paper, 300 steps, sigma 0.35; "
-        "parity: the released sampler, sigma 1, guidance 1 normalised over the batch"
+        "small", description="fills in what is left out. small: sde, 12 and finer 8 steps a scale; published: paper, 300 steps, "
+        "sigma 0.35; parity: the released sampler, sigma 1, guidance 1 normalised over the batch"
     )  # fmt: skip
     count: int = Field(200, ge=1, description="images (published 1000)")
     batch: int = Field(16, ge=1, description="images generated at once; fewer where they hold more than a million pixels together")

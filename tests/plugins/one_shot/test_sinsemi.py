@@ -25,7 +25,7 @@ from fabloom.plugins.one_shot.sinsemi.bridge import Bridge
 from fabloom.plugins.one_shot.sinsemi.guidance import Guide
 from fabloom.plugins.one_shot.sinsemi.method import SinSemi
 from fabloom.plugins.one_shot.sinsemi.params import Guidance, SampleParams, TrainParams
-from fabloom.plugins.one_shot.sinsemi.sampling import Sampler, Trained
+from fabloom.plugins.one_shot.sinsemi.sampling import Sampler, Trained, steps_of
 from fabloom.plugins.one_shot.sinsemi.solvers import Ode, Paper, Sde, Solver
 
 Tensor = torch.Tensor
@@ -184,6 +184,23 @@ def drawn(given: dict[str, Any], count: int = 300) -> list[training.Batch]:
     params = TrainParams.model_validate({"batch": 2, **given})
     draw = torch.Generator().manual_seed(0)
     return [training.draw_batch(params, LINES, [torch.rand(1, 2, *size) for size in LINES.sizes], draw) for _ in range(count)]
+
+
+def test_the_coarsest_scale_is_trained_on_more_often() -> None:
+    def share(given: dict[str, Any]) -> float:
+        return sum(batch.scale == 0 for batch in drawn({"preset": "published", **given})) / 300
+
+    assert len(LINES.sizes) == 2
+    # one scale in two, two draws in three, three in four; the deviation of a share is 0.03
+    assert share({}) == pytest.approx(1 / 2, abs=0.1)
+    assert share({"coarsest": 2}) == pytest.approx(2 / 3, abs=0.08)
+    assert share({"coarsest": 3}) == pytest.approx(3 / 4, abs=0.08)
+    assert (TrainParams().coarsest, TrainParams.model_validate({"preset": "parity"}).coarsest) == (2, 1)
+
+
+def test_finer_scales_take_fewer_steps() -> None:
+    assert steps_of(None, [(55, 55), (96, 96), (512, 512), (2048, 2048)]) == (12, 8, 4, 2)
+    assert steps_of(5, [(55, 55), (96, 96)]) == (5, 5)
 
 
 def test_the_released_code_never_trains_the_finest_scale() -> None:
