@@ -12,7 +12,9 @@ FIRST = "sinsemi"
 FEW = 4
 """Defect images to learn from above which generated ones are not worth their time unasked."""
 SMALLEST = 42
-COUNT = 200
+COUNT, COUNT_LARGE = 200, 50
+"""Images that are generated, and how many of more than `LARGE` pixels, each of which takes seconds to minutes."""
+LARGE = 256 * 256
 
 
 def generate(draft: Draft, registry: Registry, train: str, varied: str) -> str | None:
@@ -44,12 +46,14 @@ def unfit(draft: Draft, registry: Registry, method: str) -> str:
     height, width = draft.side
     if f"{method}.train" not in registry.tasks or f"{method}.sample" not in registry.tasks:
         return f"{method} has no train and sample"
-    limit = registry.tasks[f"{method}.train"].params.model_fields.get("max_pixels")
-    if limit is not None and limit.default is not None and height * width > limit.default:
-        return f"images of {height} x {width} are larger than the {limit.default:,} pixels that {method} takes as they are"
-    if min(height, width) < SMALLEST:
-        return f"images of {height} x {width} are smaller than the {SMALLEST} px that {method} needs"
-    if not found.clean or found.references:
+    fields = registry.tasks[f"{method}.train"].params.model_fields
+    limit = fields.get("max_pixels")
+    largest = limit.default if limit is not None and limit.default is not None else height * width
+    if height * width > largest or min(height, width) < SMALLEST:
+        return f"images of {height} x {width} are not of the {SMALLEST} px a side to {largest:,} pixels that {method} takes as they are"
+    if found.references and "anchor" not in fields:
+        return f"images of {method} follow no reference, so they could not be labelled by their difference to one"
+    if not found.clean and not found.references:
         return "generated images are labelled by their difference to clean ones of the same place, and none is told to be clean"
     if draft.answers.structure == "registered" or (structure is not None and structure.registered):
         return ""
@@ -58,7 +62,9 @@ def unfit(draft: Draft, registry: Registry, method: str) -> str:
 
 def steps(draft: Draft, method: str, train: str, varied: str) -> str:
     """One image with a defect in, many out, labelled, measured, and joined with the plain ones."""
-    draft.say(f"generator: {method} on one image with a defect, {COUNT} generated ones beside the plain ones")
+    height, width = draft.side
+    count = COUNT if height * width <= LARGE else COUNT_LARGE
+    draft.say(f"generator: {method} on one image with a defect, {count} generated ones beside the plain ones")
     alone = train
     if draft.answers.test != "same":
         # what is held out stays unseen: the generator gets an image of the training part
@@ -66,9 +72,12 @@ def steps(draft: Draft, method: str, train: str, varied: str) -> str:
         alone = draft.add(
             "one", "images.split", "one image with a defect, and the clean ones", draft.steps[train]["inputs"], part="train", defects=1
         )
-    draft.add("generator", f"{method}.train", "sees the one image with a defect and no other", {"images": alone})
-    draft.add("synthetic", f"{method}.sample", "", {"model": "generator"}, count=COUNT)
-    comment = "masks of the generated images, by difference to the clean ones"
-    draft.add("synthetic_labelled", "reference-difference.label", comment, {"images": "synthetic", "reference": alone})
+    # images with references of their own are generated along one, and then have it beside them
+    anchor, reference = ({"anchor": "reference"}, {}) if draft.survey.references else ({}, {"reference": alone})
+    draft.add("generator", f"{method}.train", "sees the one image with a defect and no other", {"images": alone}, **anchor)
+    draft.add("synthetic", f"{method}.sample", "", {"model": "generator"}, count=count)
+    comment = f"masks of the generated images, by difference to {'their reference' if anchor else 'the clean ones'}"
+    rule = draft.steps.get("labelled", {}).get("params", {})
+    draft.add("synthetic_labelled", "reference-difference.label", comment, {"images": "synthetic", **reference}, **rule)
     draft.add("quality", "quality.evaluate", "how good the generated images are", {"images": "synthetic", "reference": alone})
     return draft.add("both", "images.join", "plain and generated", {"images": [varied, "synthetic_labelled"]})

@@ -177,7 +177,8 @@ def test_pairs_are_asked_for_and_held_against_their_own_references(cli: Cli, tmp
     assert done.code == 0, done.err
     assert done.json["found"]["references"] == 4
     assert done.json["pipeline"]["steps"]["labelled"] == {"task": "reference-difference.label", "inputs": {"images": "images"}}
-    assert "generated images are labelled by their difference to clean ones" in " ".join(done.json["chosen"])
+    assert done.json["pipeline"]["steps"]["generator"]["params"] == {"anchor": "reference"}
+    assert done.json["pipeline"]["steps"]["synthetic_labelled"]["inputs"] == {"images": "synthetic"}, "they have their references"
 
 
 def test_the_data_bar_is_cut_off_and_a_folder_of_others_is_scored_on(cli: Cli, tmp_path: Path) -> None:
