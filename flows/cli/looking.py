@@ -46,7 +46,15 @@ def artifacts(
         raise UserError(f"--kind: there is no kind '{kind}'.{did_you_mean(kind, opened.kinds)}")
     found = []
     for key, read in manifests(opened, opened.keys()):
-        unread = {"key": key, "kind": "damaged", "digest": "", "created": "", "preimage": {"task": str(read)}, "arrays": {}, "metrics": {}}
+        unread: dict[str, Any] = {
+            "key": key,
+            "kind": "damaged",
+            "digest": "",
+            "created": "",
+            "preimage": {"task": str(read)},
+            "arrays": {},
+            "metrics": {},
+        }
         manifest = read if isinstance(read, dict) else unread
         if kind in (None, manifest["kind"]):
             found.append(manifest)

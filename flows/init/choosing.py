@@ -243,7 +243,7 @@ def changes(draft: Draft, side: tuple[int, int]) -> tuple[dict[str, bool], dict[
     kept = [name for name, may in (("left-right", flips["flip_x"]), ("top-bottom", flips["flip_y"])) if not may]
     text = f"flips {' and '.join(names)}" if names else "no flips"
     text += f" (mirrored {' or '.join(kept)} it looks otherwise)" if kept else ""
-    steps = {f"shift_{axis}_step": step for axis, step in (("x", structure.repeat_x), ("y", structure.repeat_y)) if step}
+    steps: dict[str, Any] = {f"shift_{axis}_step": step for axis, step in (("x", structure.repeat_x), ("y", structure.repeat_y)) if step}
     shifts = "cyclic shifts by multiples of " + " and ".join(f"{step} px along {name[6]}" for name, step in steps.items())
     if structure.registered and len(structure.steps) == 2 and len(steps) < 2:
         found = [[round(pixels, 3) for pixels in step] for step in structure.steps]

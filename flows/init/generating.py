@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fabloom.errors import UserError, did_you_mean
 from fabloom.registry import Registry
 
@@ -73,7 +75,9 @@ def steps(draft: Draft, method: str, train: str, varied: str) -> str:
             "one", "images.split", "one image with a defect, and the clean ones", draft.steps[train]["inputs"], part="train", defects=1
         )
     # images with references of their own are generated along one, and then have it beside them
-    anchor, reference = ({"anchor": "reference"}, {}) if draft.survey.references else ({}, {"reference": alone})
+    own = draft.survey.references
+    anchor: dict[str, Any] = {"anchor": "reference"} if own else {}
+    reference = {} if own else {"reference": alone}
     draft.add("generator", f"{method}.train", "sees the one image with a defect and no other", {"images": alone}, **anchor)
     draft.add("synthetic", f"{method}.sample", "", {"model": "generator"}, count=count)
     comment = f"masks of the generated images, by difference to {'their reference' if anchor else 'the clean ones'}"

@@ -72,8 +72,10 @@ def _refined(step: Real, frequencies: Real) -> Vector:
     """The step near a peak [2] of which both frequencies [2,2] make whole turns; the peak where there is none so near."""
     turns = frequencies @ step
     if np.abs(turns - turns.round()).max() <= INTEGER:
-        step = np.linalg.solve(frequencies, turns.round())
-    return float(step[0]), float(step[1])
+        down, right = np.linalg.solve(frequencies, turns.round())
+    else:
+        down, right = step
+    return float(down), float(right)
 
 
 def moves_of(steps: Sequence[Vector], size: tuple[int, int]) -> NDArray[np.int64]:

@@ -101,17 +101,18 @@ class S3Bucket:
         if self._server is not None:
             config |= {"endpoint": self._server, "aws_endpoint_url_s3": self._server}
         self._pid = os.getpid()
+        client: Any = {
+            "allow_http": (self._server or "").startswith("http://"),
+            "connect_timeout": timedelta(seconds=5),
+            "timeout": timedelta(seconds=60),
+            **certificates(),
+        }
         with self._reaching(""):
             self._store = S3Store(
                 self._address.bucket,
                 prefix=self._address.prefix or None,
                 config=config,  # type: ignore[arg-type]
-                client_options={
-                    "allow_http": (self._server or "").startswith("http://"),
-                    "connect_timeout": timedelta(seconds=5),
-                    "timeout": timedelta(seconds=60),
-                    **certificates(),  # type: ignore[typeddict-item]
-                },
+                client_options=client,
                 retry_config={"max_retries": RETRIES, "retry_timeout": WITHIN},
             )
 
