@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ METHODS = {name: m for name, m in REGISTRY.methods.items() if m.__module__.start
 TASKS = {name: spec for name, spec in REGISTRY.tasks.items() if spec.method.name in METHODS}
 
 
+Script = Callable[..., subprocess.CompletedProcess[str]]
+
+
 def page(name: str) -> str:
     return (FOLDER / f"{name}.md").read_text()
 
@@ -36,8 +39,10 @@ def sections(name: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def script(name: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, FOLDER / name, *words], capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def script(warm: Callable[..., subprocess.CompletedProcess[str]]) -> Script:
+    """`script("generate.py", *words)` runs it."""
+    return lambda name, *words: warm([FOLDER / name, *words])
 
 
 def pair(folder: Path) -> None:
@@ -126,13 +131,13 @@ def test_the_pipeline_for_ones_own_images_can_be_planned(
     assert "fabloom run" in own
 
 
-def test_the_tables_of_defaults_are_what_the_code_says() -> None:
+def test_the_tables_of_defaults_are_what_the_code_says(script: Script) -> None:
     done = script("generate.py", "--check")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("old", "new"), [("| `5.0` |", "| `6.0` |"), ("<!-- defaults: ddpm.train -->", "<!-- defaults: ddpm.trian -->")])
-def test_a_stale_table_and_a_misspelt_task_are_found(old: str, new: str, tmp_path: Path) -> None:
+def test_a_stale_table_and_a_misspelt_task_are_found(old: str, new: str, tmp_path: Path, script: Script) -> None:
     text = page("ddpm")
     assert old in text
     (tmp_path / "ddpm.md").write_text(text.replace(old, new, 1))
@@ -147,8 +152,8 @@ def test_published_values_come_from_presets_and_descriptions() -> None:
     assert ("window", "44", "null") in rows  # from the preset alone
 
 
-def test_the_cheap_picture_is_what_the_script_draws(tmp_path: Path, warm: Any) -> None:
-    done = warm([FOLDER / "make_pictures.py", "line-pair", "--to", tmp_path])
+def test_the_cheap_picture_is_what_the_script_draws(tmp_path: Path, script: Script) -> None:
+    done = script("make_pictures.py", "line-pair", "--to", tmp_path)
     assert done.returncode == 0, done.stderr
     drawn, kept = (np.asarray(Image.open(folder / "line-pair.png"), float) for folder in (tmp_path, FOLDER / "pictures"))
     assert drawn.shape == kept.shape
@@ -157,7 +162,7 @@ def test_the_cheap_picture_is_what_the_script_draws(tmp_path: Path, warm: Any) -
     assert np.abs(drawn[::-1] - kept).mean() > 5
 
 
-def test_an_unknown_picture_is_refused() -> None:
+def test_an_unknown_picture_is_refused(script: Script) -> None:
     done = script("make_pictures.py", "line-pears")
     assert done.returncode == 2
     assert "line-pears" in done.stderr

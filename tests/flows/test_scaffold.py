@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,15 +35,9 @@ def written(tmp_path_factory: pytest.TempPathFactory, fabloom: Start) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(written: Path, install_example: Callable[[Path], Path]) -> Path:
     """The written plugin, built and installed into a folder of its own."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--offline", "--no-deps", "--no-build-isolation"]
-    done = subprocess.run(
-        [*command, "--python", sys.executable, "--target", str(folder), str(written)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return folder
+    return install_example(written)
 
 
 def test_it_has_every_file_of_the_template_under_its_own_name(written: Path) -> None:
@@ -60,13 +53,6 @@ def test_it_has_every_file_of_the_template_under_its_own_name(written: Path) -> 
     for file in written.rglob("*.[pty]*"):
         if file.is_file() and "__pycache__" not in file.parts:
             assert "weave" not in file.read_text().lower(), file
-
-
-def test_its_own_tests_pass_at_once(written: Path, site: Path, warm: Start) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
-    done = warm(["-m", "pytest", "-q", "-p", "no:cacheprovider", written], env=environment)
-    assert done.returncode == 0, done.stdout[-4000:]
-    assert " passed" in done.stdout and "skipped" not in done.stdout.splitlines()[-1]
 
 
 def test_its_pipeline_runs_and_learns(site: Path, tmp_path: Path, fabloom: Start) -> None:

@@ -174,9 +174,11 @@ TINY = [
 ]
 
 
-def test_one_shot_end_to_end(pair: Path, store: LocalStore) -> None:
-    tiny = ["steps.model.params={steps: 5, width: 8, batch: 2}", "steps.synthetic.params={count: 8, steps: 2}"]
-    done = fabloom.run("one-shot", store=store, set=[f"steps.images.params.path={pair}", *TINY, *tiny], device="cpu")
+TINY_MODEL = ["steps.model.params={steps: 5, width: 8, batch: 2}", "steps.synthetic.params={count: 8, steps: 2}"]
+
+
+def test_one_shot_end_to_end(pair: Path, kept: LocalStore) -> None:
+    done = fabloom.run("one-shot", store=kept, set=[f"steps.images.params.path={pair}", *TINY, *TINY_MODEL], device="cpu")
     assert done.exit_code == 0, [step.error for step in done.steps if step.error]
     assert {"model", "baseline", "nothing"} <= done.report.keys()
     assert done.report_path is not None
@@ -185,41 +187,42 @@ def test_one_shot_end_to_end(pair: Path, store: LocalStore) -> None:
 
 
 def test_a_guided_pipeline_without_weights_is_refused_before_anything_runs(
-    pair: Path, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: Path, store: LocalStore, kept: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FABLOOM_WEIGHTS_DIR", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("FABLOOM_OFFLINE", "1")
     told: list[str] = []
 
-    def run(name: str, *settings: str) -> Any:
+    def run(name: str, *settings: str, into: LocalStore = store) -> Any:
         given = [f"steps.images.params.path={pair}", *settings]
-        return fabloom.run(name, store=store, set=given, device="cpu", emit=lambda event: told.append(str(event.get("message"))))
+        return fabloom.run(name, store=into, set=given, device="cpu", emit=lambda event: told.append(str(event.get("message"))))
 
     with pytest.raises(EnvironmentProblem, match=r"squeezenet1_1.*FABLOOM_OFFLINE is set.*set FABLOOM_WEIGHTS_DIR"):
         run("one-shot-leaderboard")
     with pytest.raises(EnvironmentProblem, match="alexnet"):
         run("one-shot", "steps.synthetic.params.guidance={strength: 0.5, net: alex}")
     assert not list(store.keys()), "nothing ran"
-    tiny = ["steps.model.params={steps: 2, width: 8, batch: 2}", "steps.synthetic.params={count: 8, steps: 2}"]
+    another = [*TINY, *TINY_MODEL, "steps.quality.params.resamples=101"]  # one that no run with weights has made
     told.clear()
-    assert run("one-shot", *TINY, *tiny).exit_code == 0
+    first_run = run("one-shot", *another, into=kept)
+    assert first_run.exit_code == 0 and {s.name for s in first_run.steps if s.status == "ran"} >= {"quality"}
     missing = [line for line in told if "will be left out" in line]
     assert [line.partition(" will")[0] for line in missing] == ["LPIPS squeeze", "SIFID"]
     first = next(line for line in told if line != "None")
     assert first == missing[0], "it is told before anything else"
     told.clear()
-    assert {s.status for s in run("one-shot", *TINY, *tiny).steps} == {"reused"} and set(told) == {"None"}
+    assert {s.status for s in run("one-shot", *another, into=kept).steps} == {"reused"} and set(told) == {"None"}
 
 
-def test_leaderboard_end_to_end(registry: Registry, pair: Path, store: LocalStore) -> None:
+def test_leaderboard_end_to_end(registry: Registry, pair: Path, kept: LocalStore) -> None:
     """The third party's method alone, so that it is quick: what is built in then counts as not installed."""
     for name in [n for n, method in registry.methods.items() if "one-shot" in method.tags and n != "loom"]:
         del registry.methods[name]
     settings = [f"steps.images.params.path={pair}", *TINY, "steps.*_samples.params.count=6"]
-    done = fabloom.run("one-shot-leaderboard", store=store, set=settings, device="cpu", registry=registry)
+    done = fabloom.run("one-shot-leaderboard", store=kept, set=settings, device="cpu", registry=registry)
     assert done.exit_code == 0, [step.error for step in done.steps if step.error]
-    board = store.get(next(step.key for step in done.steps if step.name == "leaderboard"))
+    board = kept.get(next(step.key for step in done.steps if step.name == "leaderboard"))
     assert isinstance(board, Report)
     rows = {title: [row[0] for row in table.rows] for title, table in board.tables.items()}
     assert rows[tables.COUNTS][:3] == ["loom", "loom + far", "SinSEMI"]

@@ -16,6 +16,7 @@ from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.diffusion.ddpm import diffusion, networks, sampling, training
 from fabloom.plugins.diffusion.ddpm.method import Ddpm
 from fabloom.plugins.diffusion.ddpm.params import Network, SampleParams, TrainParams
+from fabloom.storage.backends.local import LocalStore
 
 MEAN, STD = 0.3, 0.5
 LINEAR = ("linear", 1e-4, 0.02)
@@ -237,6 +238,11 @@ def test_labels_are_hidden_as_often_as_asked_and_flips_are_off_by_default() -> N
     assert len({tuple(x.flatten().tolist()) for x in both.x0}) == 4
 
 
+@pytest.fixture(scope="module")
+def store(kept: LocalStore) -> LocalStore:
+    return kept
+
+
 @pytest.fixture
 def stripes(run_task: Any) -> ImageSet:
     return run_task(Stripes, "simulate")
@@ -259,8 +265,6 @@ def test_training_lowers_the_loss_of_the_average_on_new_images(run_task: Any, st
 
 
 def test_a_stopped_training_goes_on_to_the_same_model(run_task: Any, stripes: ImageSet, tmp_path: Path) -> None:
-    from fabloom.storage.backends.local import LocalStore
-
     given = TINY | {"classes": "labels", "micro_batch": 5, "flip_x": True, "network": TINY["network"] | {"dropout": 0.1}}
     whole = run_task(Ddpm, "train", given, images=stripes)
     other = LocalStore(tmp_path / "other")
@@ -310,8 +314,6 @@ def test_images_depend_on_seed_and_index_not_on_batch_or_count(run_task: Any, st
 
 
 def test_same_seed_same_digest_and_bf16_stays_close(run_task: Any, stripes: ImageSet, tmp_path: Path) -> None:
-    from fabloom.storage.backends.local import LocalStore
-
     digests, sets = [], []
     for store in (LocalStore(tmp_path / "a"), LocalStore(tmp_path / "b")):
         images = run_task(Stripes, "simulate", store=store)

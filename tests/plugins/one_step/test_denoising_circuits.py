@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from fabloom.plugins.one_step.denoising_circuits.networks import (  # fmt: skip
     parameter_counts,
 )
 from fabloom.plugins.one_step.denoising_circuits.params import Stage, TrainParams
+from fabloom.storage.backends.local import LocalStore
 
 CIFAR = {
     "sample_size": 32, "in_channels": 3, "out_channels": 3, "block_out_channels": [128, 256, 256, 256], "layers_per_block": 2,
@@ -98,6 +100,11 @@ class LinesParams(Params):
 
 
 Lines.images.__annotations__["params"] = LinesParams
+
+
+@pytest.fixture(scope="module")
+def store(kept: LocalStore) -> LocalStore:
+    return kept
 
 
 @pytest.fixture
@@ -483,8 +490,6 @@ def test_the_whole_chain(run_task: Any, teacher: Model) -> None:
 
 
 def test_same_seed_same_digest_and_another_seed_other_data(run_task: Any, store: Any, tmp_path: Path) -> None:
-    from fabloom.storage.backends.local import LocalStore
-
     other = LocalStore(tmp_path / "other")
     digests = []
     for place, seed in ((store, 0), (other, 0)):
@@ -499,12 +504,12 @@ def test_same_seed_same_digest_and_another_seed_other_data(run_task: Any, store:
 
 def test_stopped_recording_goes_on_and_ends_in_the_same_bytes(run_task: Any, store: Any, tmp_path: Path, teacher: Model) -> None:
     from fabloom.errors import Interrupted
-    from fabloom.storage.backends.local import LocalStore
 
     params = {"count": 7, "batch": 2, "block": 2, "chunks": 2}
+    other = LocalStore(shutil.copytree(store.root, tmp_path / "other"))
     whole = run_task(DenoisingCircuits, "record", params, teacher=teacher)
-    other = LocalStore(tmp_path / "other")
-    again = run_task(DenoisingCircuits, "train", TINY, store=other, images=run_task(Lines, "images", store=other))
+    again = other.get(teacher.key)
+    assert not other.has(whole.key)
     calls = iter([False, True])
     with pytest.raises(Interrupted):
         run_task(DenoisingCircuits, "record", params, store=other, teacher=again, stop=lambda: next(calls, True))
@@ -536,7 +541,8 @@ def test_given_base_is_used_and_checked(run_task: Any, tmp_path: Path) -> None:
 
 
 def test_data_of_another_teacher_are_refused(run_task: Any, teacher: Model) -> None:
-    other = run_task(DenoisingCircuits, "train", TINY, seed=5, images=run_task(Lines, "images"))
+    short = {**TINY, "base": {**TINY["base"], "steps": 1}, "stages": [{"steps": 1, "step_probs": [1]}]}
+    other = run_task(DenoisingCircuits, "train", short, images=run_task(Lines, "images"))
     offline = run_task(DenoisingCircuits, "record", {"count": 4, "chunks": 2}, teacher=other)
     with pytest.raises(DataError, match="recorded from model"):
         run_task(DenoisingCircuits, "distill", {"steps": 1}, teacher=teacher, offline=offline)
