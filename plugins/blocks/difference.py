@@ -116,11 +116,6 @@ def clean_rows(reference: ImageSet) -> NDArray[np.int64]:
     return rows
 
 
-def clean_reference(reference: ImageSet) -> Real:
-    """The clean grey images [K,H,W] of a set. Raises DataError as `clean_rows`."""
-    return grey(reference.images[:][clean_rows(reference)])
-
-
 def noise(differences: Real) -> float:
     """Standard deviation of blurred differences [N,H,W], NaN where not known: the median over images of each one's MAD, so that
     defects do not count.
@@ -150,18 +145,6 @@ def jitter(differences: Real, references: Real, sigma: float) -> float:
             away = MAD * np.median(np.abs(strays - np.median(strays)))
             found.append(away**2 - np.median(np.square(sigma / slope[edges])))
     return float(np.sqrt(max(0.0, np.median(found)))) if found else 0.0
-
-
-def make_rule(params: LabelParams, images: ImageSet, clean: Real) -> Rule:
-    """The rule of images that all lie where the clean ones [K,H,W] do: their median is the reference.
-
-    One clean image differs from itself by nothing: then the images that are to be labelled show the noise.
-    """
-    published = params.preset == "published"
-    middle = np.median(clean, axis=0)
-    reference = blur(middle, published)
-    sample = clean[:BATCH] if len(clean) > 1 else grey(images.images[:BATCH])
-    return resolved(params, reference, blur(sample, published) - reference, reference[None], contrast_of(middle))
 
 
 def contrast_of(picture: Real) -> float:

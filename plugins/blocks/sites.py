@@ -48,7 +48,7 @@ def steps_of(image: Real, lattice: Lattice) -> tuple[Vector, ...]:
     found: list[Real] = []
     for peak in peaks[np.lexsort((peaks[:, 0], lengths.round()))].astype(float):
         if len(found) < 2 and all(across(peak, other) > COLLINEAR for other in found):
-            found.append(peak)
+            found.append(np.asarray(peak, np.float64))
     return tuple(_refined(step, frequencies) for step in found)
 
 

@@ -14,7 +14,9 @@ from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Metric, Model, Report, Table
 from fabloom.kinds.metric import Better, Role
 from fabloom.method import Context
-from fabloom.plugins.blocks.difference import clean_reference, make_rule
+from fabloom.plugins.blocks import references
+from fabloom.plugins.blocks.difference import Rule, blur
+from fabloom.plugins.blocks.difference import grey as grey_of
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.labels import LabelParams
 from fabloom.plugins.blocks.noise import NoiseSchedule
@@ -64,7 +66,8 @@ def compare(ctx: Context, params: CompareParams, teacher: Model, student: Model,
     pixels = np.asarray(reference.images)
     mean = grey.forward(pixels).clamp(-1, 1).mean(0, keepdim=True).expand_as(found)
     answers = {"student": found, "shuffled": found.roll(1, 0), "mean image": mean, "pure noise": noise.clamp(-1, 1)}
-    rows = judge(answers, walk.images, grey, reference)
+    rule, problem = labelling(ctx, reference)
+    rows = judge(answers, walk.images, grey, rule)
     metrics = {
         **{name: Metric(value, better=BETTER.get(name), role=ROLES.get(name, "detail")) for name, value in rows["student"].items()},
         "controls": {
@@ -89,7 +92,7 @@ def compare(ctx: Context, params: CompareParams, teacher: Model, student: Model,
         "same noise: recurrence above, one-step student below": sheet(grey, [walk.images[:shown], found[:shown]]),
         "x_0 read out along the recurrence, one row a sample": sheet(grey, list(torch.stack(walk.strip, 1)[:shown])),
     }
-    return Report.write(ctx, metrics, tables=tables, pictures=pictures, notes=NOTES)
+    return Report.write(ctx, metrics, tables=tables, pictures=pictures, notes=[*NOTES, *problem])
 
 
 def check(teacher: Model, student: Model, reference: ImageSet) -> None:
@@ -140,34 +143,46 @@ def _follow_batch(circuit: Circuit, schedule: NoiseSchedule, x: Tensor, at: list
     return Walk(readout(circuit, z).float().clamp(-1, 1).cpu(), [s.float().clamp(-1, 1).cpu() for s in strip], consistency, identity)
 
 
-def judge(answers: dict[str, Tensor], wanted: Tensor, grey: GreyMap, reference: ImageSet) -> dict[str, dict[str, float | None]]:
-    """Error ratios and agreement on the presence of a defect, for the student and each control.
+def labelling(ctx: Context, reference: ImageSet) -> tuple[Rule | None, list[str]]:
+    """The rule by which images that lie where the clean ones do are labelled; None, and why, where those are of several places."""
+    try:
+        clean = references.find(ctx, reference, reference, aligns=True)
+    except DataError as problem:
+        ctx.log(f"whether there is a defect is not compared: {problem}")
+        return None, [f"Whether there is a defect is not compared: {problem}."]
+    placed = []
+    if len(clean.clean) == 1:  # the images show the noise
+        values = grey_of(reference.images[: references.at_once(reference)])
+        placed = [clean.placer(picture).place(blur(value)) for value, picture in zip(values, clean.pictures(0, len(values)), strict=True)]
+    return references.rule_of(LabelParams(), reference, clean, placed), []
+
+
+def judge(answers: dict[str, Tensor], wanted: Tensor, grey: GreyMap, rule: Rule | None) -> dict[str, dict[str, float | None]]:
+    """Error ratios and agreement on the presence of a defect, for the student and each control; the first alone without a rule.
 
     The rule of labels has three answers: pairs of which it cannot tell in one or both do not count, unless as `_all` says.
     """
-    clean = clean_reference(reference)
-    rule = make_rule(LabelParams(), reference, clean)
 
-    def look(images: Tensor) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def look(images: Tensor, rule: Rule) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         found = [rule.find(level) for level in grey.inverse(images).numpy().mean(1, dtype=np.float64)]
         return np.array([one.sure > 0 for one in found]), np.array([one.told for one in found])
 
     variance = float(wanted.var(0).mean())
-    truth, known = look(wanted)
+    truth, known = look(wanted, rule) if rule else (None, None)
     rows: dict[str, dict[str, float | None]] = {}
     for name, images in answers.items():
         error = float(mse_loss(images, wanted))
-        verdict, told = look(images)
-        both = told & known
-        rows[name] = {
-            "mse_ratio": error / max(2 * variance, 1e-12),
-            "unexplained_variance": error / max(variance, 1e-12),
-            "defect_agreement": float((verdict == truth)[both].mean()) if both.any() else None,
-            "told_share": float(both.mean()),
-            "defect_agreement_all": float((verdict == truth).mean()),
-            "defect_share": float(verdict.mean()),
-            "defect_share_recurrence": float(truth.mean()),
-        }
+        rows[name] = {"mse_ratio": error / max(2 * variance, 1e-12), "unexplained_variance": error / max(variance, 1e-12)}
+        if rule and truth is not None and known is not None:
+            verdict, told = look(images, rule)
+            both = told & known
+            rows[name] |= {
+                "defect_agreement": float((verdict == truth)[both].mean()) if both.any() else None,
+                "told_share": float(both.mean()),
+                "defect_agreement_all": float((verdict == truth).mean()),
+                "defect_share": float(verdict.mean()),
+                "defect_share_recurrence": float(truth.mean()),
+            }
     return rows
 
 

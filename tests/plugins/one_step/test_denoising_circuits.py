@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from fabloom.plugins.one_step.denoising_circuits.networks import (  # fmt: skip
 )
 from fabloom.plugins.one_step.denoising_circuits.params import Stage, TrainParams
 from fabloom.storage.backends.local import LocalStore
+from fabloom.testing import MemoryStore, write_artifact
 
 CIFAR = {
     "sample_size": 32, "in_channels": 3, "out_channels": 3, "block_out_channels": [128, 256, 256, 256], "layers_per_block": 2,
@@ -565,6 +567,28 @@ def test_student_reads_codes_as_the_store_decodes_them(run_task: Any, teacher: M
 # comparison ------------------------------------------------------------------------------------------------------------
 
 
+def rule_for(run_task: Any, images: ImageSet) -> Any:
+    """The rule of labels of these images."""
+    from fabloom.plugins.one_step.denoising_circuits.comparison import labelling
+
+    rule, problem = labelling(SimpleNamespace(log=print), images)  # type: ignore[arg-type]
+    assert rule is not None and not problem
+    return rule
+
+
+def test_clean_images_of_several_places_tell_no_defects(run_task: Any) -> None:
+    from fabloom.plugins.blocks.grey import GreyMap
+    from fabloom.plugins.one_step.denoising_circuits.comparison import judge, labelling
+
+    draw = np.random.default_rng(0)
+    places = [draw.integers(0, 256, (1, 16, 16), np.uint8).repeat(2, 1).repeat(2, 2) for _ in range(6)]
+    images = write_artifact(MemoryStore(), lambda ctx: ImageSet.write(ctx, np.stack(places), domain=np.zeros(6, np.int8)))
+    rule, problem = labelling(SimpleNamespace(log=print), images)  # type: ignore[arg-type]
+    assert rule is None and "are not of one place" in problem[0]
+    rows = judge({"same": torch.zeros(2, 1, 4, 4)}, torch.randn(2, 1, 4, 4), GreyMap(0, 255), None)
+    assert set(rows["same"]) == {"mse_ratio", "unexplained_variance"}
+
+
 def test_controls_fail_where_a_perfect_answer_passes(run_task: Any) -> None:
     from fabloom.plugins.blocks.grey import GreyMap
     from fabloom.plugins.one_step.denoising_circuits.comparison import judge
@@ -574,7 +598,7 @@ def test_controls_fail_where_a_perfect_answer_passes(run_task: Any) -> None:
     wanted = grey.forward(images.images[:])
     mean = wanted.mean(0, keepdim=True).expand_as(wanted)
     rows = judge({"perfect": wanted, "shuffled": wanted.roll(1, 0), "mean": mean, "noise": torch.randn(wanted.shape).clamp(-1, 1)},
-                 wanted, grey, images)  # fmt: skip
+                 wanted, grey, rule_for(run_task, images))  # fmt: skip
     assert rows["perfect"]["mse_ratio"] == 0 and rows["perfect"]["defect_agreement"] == 1
     assert rows["perfect"]["defect_share"] == pytest.approx(0.5)
     assert rows["shuffled"]["mse_ratio"] > 0.7 and rows["shuffled"]["defect_agreement"] < 0.2  # neighbours alternate
@@ -600,7 +624,7 @@ def test_what_cannot_be_told_speaks_neither_for_nor_against_the_student(run_task
     bare, faint, strong = spotted(0), spotted(0.16), spotted(0.8)
     wanted = torch.cat([strong, strong, bare, bare])
     rows = judge({"faint": torch.cat([strong, faint, bare, faint]), "wrong": torch.cat([strong, bare, bare, strong]),
-                  "never": torch.cat([faint] * 4)}, wanted, grey, images)  # fmt: skip
+                  "never": torch.cat([faint] * 4)}, wanted, grey, rule_for(run_task, images))  # fmt: skip
     assert (rows["faint"]["defect_agreement"], rows["faint"]["told_share"], rows["faint"]["defect_agreement_all"]) == (1, 0.5, 0.75)
     assert (rows["wrong"]["defect_agreement"], rows["wrong"]["told_share"], rows["wrong"]["defect_agreement_all"]) == (0.5, 1, 0.5)
     assert (rows["never"]["defect_agreement"], rows["never"]["told_share"]) == (None, 0)
