@@ -48,7 +48,7 @@ def steps_of(image: Real, lattice: Lattice) -> tuple[Vector, ...]:
     found: list[Real] = []
     for peak in peaks[np.lexsort((peaks[:, 0], lengths.round()))].astype(float):
         if len(found) < 2 and all(across(peak, other) > COLLINEAR for other in found):
-            found.append(np.asarray(peak, np.float64))
+            found.append(peak)
     return tuple(_refined(step, frequencies) for step in found)
 
 
@@ -71,11 +71,9 @@ def autocorrelation(image: Real) -> Real:
 def _refined(step: Real, frequencies: Real) -> Vector:
     """The step near a peak [2] of which both frequencies [2,2] make whole turns; the peak where there is none so near."""
     turns = frequencies @ step
-    if np.abs(turns - turns.round()).max() <= INTEGER:
-        down, right = np.linalg.solve(frequencies, turns.round())
-    else:
-        down, right = step
-    return float(down), float(right)
+    near = np.abs(turns - turns.round()).max() <= INTEGER
+    down, right = (np.linalg.solve(frequencies, turns.round()) if near else step).tolist()
+    return down, right
 
 
 def moves_of(steps: Sequence[Vector], size: tuple[int, int]) -> NDArray[np.int64]:

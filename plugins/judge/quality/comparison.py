@@ -32,8 +32,8 @@ class Comparison:
     images: NDArray[np.uint8]
     reference: NDArray[np.uint8]
     clean: NDArray[np.uint8] | None
-    row: int
-    clean_row: int | None
+    row: int = 0
+    clean_row: int | None = None
 
     @classmethod
     def of(cls, params: EvaluateParams, images: ImageSet, reference: ImageSet) -> Comparison:
