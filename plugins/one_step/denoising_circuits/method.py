@@ -52,8 +52,9 @@ class DenoisingCircuits(Method):
                 return trained(inputs, circuit={"patch": patch, "latent_channels": latent})
             case TrainParams():
                 return trained(inputs)
-            case DistillParams():  # the config goes on, the weights are others
-                return Outline(attrs=inputs["teacher"].attrs) if "teacher" in inputs else None
+            case DistillParams() if "teacher" in inputs:
+                config = inputs["teacher"].attrs.get("config", {})
+                return Outline.of_model(image=config.get("image"), circuit=config.get("circuit"))
             case RecordParams():
                 return recorded(step.params, inputs.get("teacher"))
         return None
