@@ -99,19 +99,32 @@ def pairs(root: Path, form: Format, mask: Mask) -> tuple[dict[str, Any], Truth]:
     return {"test": f"{{name}}_test.{form.suffix}", "reference": f"{{name}}_temp.{form.suffix}"}, found
 
 
+def boxed(which: int) -> np.ndarray:
+    """All pixels between the outermost ones of a blob."""
+    mask = blob(which)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    return mask
+
+
+PLACES = {"voc": "JPEGImages/", "yolo": "images/"}
+"""Where a layout keeps its images."""
+
+
 def noted(kind: str) -> Callable[[Path, Format, Mask], tuple[dict[str, Any], Truth]]:
     """A layout with annotations of a tool: three images, the first without a defect, the last with two of two classes."""
 
     def write(root: Path, form: Format, mask: Mask) -> tuple[dict[str, Any], Truth]:
         names = [f"{name}.{form.suffix}" for name in ("n1", "n2", "n3")]
-        images(root, form, [f"JPEGImages/{name}" if kind == "voc" else name for name in names])
+        places = [f"{PLACES.get(kind.partition('-')[0], '')}{name}" for name in names]
+        images(root, form, places)
         objects: list[list[tuple[str, int]]] = [[], [("bridge", 1)], [("bridge", 1), ("open", 2)]]
         drawn = np.zeros((3, HEIGHT, WIDTH), np.uint8)
         for row, several in enumerate(objects):
             for label, which in several:
-                drawn[row][blob(which)] = CLASSES.index(label)
+                drawn[row][boxed(which) if kind.endswith("-boxes") else blob(which)] = CLASSES.index(label)
         params = notes.WRITERS[kind](root, names, objects, OUTLINES, (HEIGHT, WIDTH), drawn)
-        made = truth(form, [f"JPEGImages/{name}" if kind == "voc" else name for name in names], [0, 1, 2])
+        made = truth(form, places, [0, 1, 2])
         made.masks, made.names, made.domain = drawn, list(CLASSES), [0, 1, 1]
         return params, made
 

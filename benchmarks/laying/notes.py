@@ -139,10 +139,38 @@ def voc(root: Path, names: list[str], objects: Objects, corners: Corners, size: 
     return {}
 
 
+def yolo(area: str, named: str) -> Callable[..., dict[str, Any]]:
+    """Shares of width and height, class numbers by the order of data.yaml (a list or a map) or classes.txt; an empty file is clean."""
+
+    def write(root: Path, names: list[str], objects: Objects, corners: Corners, size: tuple[int, int], drawn: np.ndarray) -> dict[str, Any]:
+        order = ["open", "spare", "bridge"]
+        (root / "labels").mkdir()
+        for name, several in zip(names, objects, strict=True):
+            lines = []
+            for label, which in several:
+                shares = [(x / size[1], y / size[0]) for x, y in corners[which]]
+                if area == "boxes":
+                    (left, right), (top, bottom) = ((min(axis), max(axis)) for axis in zip(*shares, strict=True))
+                    numbers = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
+                else:
+                    numbers = [value for point in shares for value in point]
+                lines.append(" ".join([str(order.index(label)), *(f"{value:.6f}" for value in numbers)]))
+            (root / "labels" / f"{Path(name).stem}.txt").write_text("\n".join(lines))
+        if named == "classes.txt":
+            (root / "labels" / "classes.txt").write_text("\n".join(order) + "\n")
+        else:
+            told = "[open, spare, bridge]" if named == "list" else "\n  0: open\n  1: spare\n  2: bridge"
+            (root / "data.yaml").write_text(f"path: ../set\ntrain: images\nval: images\nnc: 3\nnames: {told}\n")
+        return {"boxes": "fill"} if area == "boxes" else {}
+
+    return write
+
+
 WRITERS: dict[str, Callable[..., dict[str, Any]]] = {
     "coco": coco("polygons"), "coco-runs": coco("runs"), "coco-text": coco("text"), "labelme": labelme("polygons"),
     "labelme-rectangles": labelme("rectangles"), "labelme-masks": labelme("masks"), "cvat": cvat("polygons"), "cvat-masks": cvat("masks"),
-    "voc": voc,
+    "voc": voc, "yolo": yolo("polygons", "list"), "yolo-map": yolo("polygons", "map"), "yolo-classes.txt": yolo("polygons", "classes.txt"),
+    "yolo-boxes": yolo("boxes", "list"),
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ class Shape:
     `points` are outlines [(x, y), ...] in pixels from the left upper corner of the image; a pixel belongs to the area where its
     centre does. `runs` are lengths of runs of 0, 1, 0, ... down the columns (`columns`) or along the rows, within `box`
     (left, top, width, height); `picture` is the same as a PNG in base 64. A shape with a box alone says no pixels. `crowd`: what is
-    inside is not told apart; its pixels become 255 (cannot tell).
+    inside is not told apart; its pixels become 255 (cannot tell). `relative`: points and box are shares of the image's width and height.
     """
 
     label: str
@@ -30,6 +30,7 @@ class Shape:
     picture: str = ""
     box: tuple[float, float, float, float] | None = None
     crowd: bool = False
+    relative: bool = False
 
     @property
     def boxed(self) -> bool:

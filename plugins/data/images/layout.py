@@ -20,6 +20,7 @@ from .annotations.klarf import is_klarf
 from .annotations.labelme import is_labelme, labelme
 from .annotations.listed import klarf
 from .annotations.voc import MASKS, is_voc, voc
+from .annotations.yolo import yolo, yolo_files
 from .entries import Entry, Scene
 from .maskfiles import inside_of
 from .pairs import pairs, propose
@@ -30,16 +31,16 @@ if TYPE_CHECKING:
 
 PLAIN = ("flat", "domains", "classes", "mvtec", "pairs")
 ANNOTATED: dict[str, Callable[[Tree, LoadParams, list[str]], Scene]] = {
-    "coco": coco, "labelme": labelme, "cvat": cvat, "voc": voc, "klarf": klarf,
+    "coco": coco, "labelme": labelme, "cvat": cvat, "voc": voc, "yolo": yolo, "klarf": klarf,
 }  # fmt: skip
 LAYOUTS = (*PLAIN, *ANNOTATED)
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "clean": ("flat", "domains", "pairs", "coco", "labelme", "cvat", "voc"),
+    "clean": ("flat", "domains", "pairs", "coco", "labelme", "cvat", "voc", "yolo"),
     "defect": ("flat", "domains", "pairs"),
     "clean_class": ("classes", "mvtec", *ANNOTATED),
     "masks": ("flat", "domains", "classes", "pairs"),
     "annotations": tuple(ANNOTATED),
-    "boxes": ("coco", "cvat", "voc"),
+    "boxes": ("coco", "cvat", "voc", "yolo"),
     "split": ("mvtec",),
     "view": ("klarf",),
 }
@@ -189,7 +190,7 @@ def documents(tree: Tree, *, named: bool = True) -> dict[str, list[str]]:
             raise DataError(f"{error}. If it is no annotation, name the layout, e.g. layout: flat") from None
         if kind is not None:
             found.setdefault(kind, []).append(name)
-    return found
+    return found | ({"yolo": labels} if (labels := yolo_files(tree)) else {})
 
 
 def _kind(tree: Tree, name: str) -> str | None:

@@ -17,7 +17,7 @@ class LoadParams(Params):
     """Where the files are and how they become uint8 [N,C,H,W]."""
 
     path: Source = Field(description="a folder of images in one of the layouts, or one image file")
-    layout: Literal["auto", "flat", "domains", "classes", "mvtec", "pairs", "coco", "labelme", "cvat", "voc", "klarf"] = Field(
+    layout: Literal["auto", "flat", "domains", "classes", "mvtec", "pairs", "coco", "labelme", "cvat", "voc", "yolo", "klarf"] = Field(
         "auto", description="how the folder is laid out; auto: the only layout that fits, refused where several do"
     )
     masks: Source | None = Field(None, description="folder of masks that carry the names of the images, instead of masks/")

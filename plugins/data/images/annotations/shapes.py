@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ def draw(where: str, shapes: Sequence[Shape], size: tuple[int, int], index: Mapp
 
 
 def _area(where: str, shape: Shape, size: tuple[int, int]) -> NDArray[np.bool_]:
+    if shape.relative:
+        shape = _in_pixels(shape, size)
     if shape.picture or shape.runs:
         _check_place(where, shape, size)
     if shape.picture:
@@ -51,6 +54,14 @@ def _area(where: str, shape: Shape, size: tuple[int, int]) -> NDArray[np.bool_]:
     for outline in outlines:
         area |= _filled(where, shape.label, outline, size)
     return area
+
+
+def _in_pixels(shape: Shape, size: tuple[int, int]) -> Shape:
+    """Points and box of a shape in shares of width and height, on an image of [H,W] pixels."""
+    height, width = size
+    left, top, across, down = shape.box or (0, 0, 0, 0)
+    points = tuple(tuple((x * width, y * height) for x, y in outline) for outline in shape.points)
+    return replace(shape, points=points, box=(left * width, top * height, across * width, down * height), relative=False)
 
 
 def _filled(where: str, label: str, outline: Sequence[tuple[float, float]], size: tuple[int, int]) -> NDArray[np.bool_]:
