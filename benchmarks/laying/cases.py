@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import special
+from . import special, yolo
 from .folders import NOTED, PLAIN
 from .formats import FORMATS, Format
 from .maskmodes import DOUBTFUL, RIGHT
@@ -41,4 +41,4 @@ def everything() -> list[Case]:
         for layout, write in NOTED.items()
         for name in ANNOTATED_FORMATS
     ]
-    return cases + special.CASES
+    return [*cases, *special.CASES, *yolo.CASES]

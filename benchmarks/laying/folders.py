@@ -85,6 +85,24 @@ def mvtec(root: Path, form: Format, mask: Mask) -> tuple[dict[str, Any], Truth]:
     return {}, truth(form, names, kinds, "classes" if mask else "", **known)
 
 
+def loco(root: Path, form: Format, mask: Mask) -> tuple[dict[str, Any], Truth]:
+    """Several masks an image in a folder of its name, each with a value of its own; a configuration that names them."""
+    places = ("test/bridge", "test/good", "test/open", "train/good", "validation/good")
+    kinds = [{"bridge": 1, "open": 2}.get(place.partition("/")[2], 0) for place in places]
+    names = [f"{place}/00{i}.{form.suffix}" for i, place in enumerate(places)]
+    images(root, form, names)
+    for name, kind in zip(names, kinds, strict=True):
+        if mask is not None and kind:
+            halves = np.zeros((2, HEIGHT, WIDTH), bool)
+            halves[0, : HEIGHT // 2], halves[1, HEIGHT // 2 :] = blob(kind)[: HEIGHT // 2], blob(kind)[HEIGHT // 2 :]
+            folder = root / "ground_truth" / CLASSES[kind] / Path(name).stem
+            for place, half in enumerate([half for half in halves if half.any()]):
+                put(folder / f"00{place}.{mask[0]}", mask[1], half)
+    (root / "defects_config.json").write_text('[{"defect_name": "bridge", "pixel_value": 255, "saturation_threshold": 1.0}]')
+    known = {"labels": [CLASSES[kind] for kind in kinds], "names": list(CLASSES), "domain": [int(kind > 0) for kind in kinds]}
+    return {}, truth(form, names, kinds, "classes" if mask else "", **known)
+
+
 def pairs(root: Path, form: Format, mask: Mask) -> tuple[dict[str, Any], Truth]:
     """Test images first in what is written; the range of wide levels is that of both."""
     tests, references = ([f"{name}_{word}.{form.suffix}" for name in ("p1", "p2")] for word in ("test", "temp"))
@@ -141,5 +159,5 @@ def klarf(version: str) -> Callable[[Path, Format, Mask], tuple[dict[str, Any], 
     return write
 
 
-PLAIN = {"flat": flat, "domains": domains, "classes": classes, "mvtec": mvtec, "pairs": pairs}
+PLAIN = {"flat": flat, "domains": domains, "classes": classes, "mvtec": mvtec, "loco": loco, "pairs": pairs}
 NOTED = {kind: noted(kind) for kind in notes.WRITERS} | {f"klarf-{version}": klarf(version) for version in notes.KLARFS}

@@ -1,4 +1,4 @@
-"""Layouts that folders and names of files say alone: flat, clean/ and defect/, class folders, MVTec's."""
+"""Layouts that folders and names of files say alone: flat, clean/ and defect/, class folders."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def why_not_domains(tree: Tree, masks: str | None) -> str | None:
         return f"folder '{strange}' is none of clean, defect, masks"
     if tree.images():
         return f"images beside clean/ and defect/ ('{tree.images()[0]}'); move them into one of these folders"
-    return _deeper(tree, others)
+    return deeper(tree, others)
 
 
 def why_not_classes(tree: Tree, masks: str | None, *, asked: bool = False) -> str | None:
@@ -63,27 +63,11 @@ def why_not_classes(tree: Tree, masks: str | None, *, asked: bool = False) -> st
     split = next((name for name in others if name.casefold() in SPLITS), None)
     if not asked and split is not None:
         return f"folder '{split}' is hardly a class, and none of clean, defect, masks"
-    return _deeper(tree, others)
+    return deeper(tree, others)
 
 
-def why_not_mvtec(tree: Tree) -> str | None:
-    """What keeps a folder from being train/good, test/TYPE and ground_truth/TYPE."""
-    if tree.images() or tree.images("test"):
-        return "images outside of train/good and test/TYPE"
-    if "test" not in tree.inside("") and "train/good" not in tree.pictured:
-        return "neither test/TYPE nor train/good"
-    if not {"train/good", "test/good"} & set(tree.pictured) and not tree.inside("ground_truth"):
-        return "neither train/good nor test/good nor ground_truth/"
-    odd = [name for name in tree.inside("") if name not in ("train", "test", "ground_truth")]
-    odd += [f"train/{name}" for name in tree.inside("train") if name != "good"]
-    return (
-        f"folder '{odd[0]}' is none of train/good, test and ground_truth"
-        if odd
-        else _deeper(tree, [f"test/{n}" for n in tree.inside("test")])
-    )
-
-
-def _deeper(tree: Tree, folders: Sequence[str]) -> str | None:
+def deeper(tree: Tree, folders: Sequence[str]) -> str | None:
+    """What keeps folders from holding images alone: one with folders of images in it."""
     deep = next((f"{name}/{tree.inside(name)[0]}" for name in folders if tree.inside(name)), None)
     return None if deep is None else f"folder '{deep}' lies one deeper"
 
@@ -130,39 +114,6 @@ def clean_folder(tree: Tree, folders: Sequence[str], params: LoadParams) -> str 
     if CLEAN in folders and params.clean_class != CLEAN:
         raise DataError(f"{tree.root}: clean_class is '{params.clean_class}' but there is a folder clean/ too; rename one")
     return params.clean_class
-
-
-def mvtec(tree: Tree, params: LoadParams) -> Scene:
-    """train/good and test/TYPE with ground_truth/TYPE/NAME_mask; good is clean, the other types are classes."""
-    folders = [f"test/{name}" for name in tree.inside("test")] if params.split != "train" else []
-    folders = (["train/good"] if params.split != "test" and "train/good" in tree.pictured else []) + folders
-    named = unique(tree, [image for folder in folders for image in tree.images(folder)])
-    if not named:
-        raise DataError(f"{tree.root}: no images of split: {params.split}; there are {', '.join(tree.inside(''))}")
-    good = params.clean_class or "good"
-    truth = {f"{stem(name)}": name for folder in tree.inside("ground_truth") for name in tree.images(f"ground_truth/{folder}")}
-    entries, used = [], set()
-    for name in sorted(named.values()):
-        _, kind, last = name.split("/")
-        label = CLEAN if kind == good else kind
-        said = [key for key in (f"ground_truth/{kind}/{stem(last)}_mask", f"ground_truth/{kind}/{stem(last)}") if key in truth]
-        if len(said) > 1:
-            raise DataError(f"{tree.root}: '{name}' has two masks, '{truth[said[0]]}' and '{truth[said[1]]}'; remove one")
-        if not said and label != CLEAN and truth and params.unlisted == "refuse":
-            raise DataError(f"{tree.root}: '{name}' has no mask ground_truth/{kind}/{stem(last)}_mask; add it, or say unlisted: skip")
-        if not said and label != CLEAN and truth and params.unlisted == "skip":
-            continue
-        used |= {truth[key] for key in said}
-        masks = tuple((label if label != CLEAN else None, tree.path(truth[key])) for key in said)
-        entries.append(Entry(name, tree.path(name), int(label != CLEAN), label, masks))
-    unused = sorted(set(truth.values()) - used) if params.split != "train" and params.unlisted != "skip" else []
-    if unused:
-        raise DataError(f"{tree.root}: mask '{unused[0]}' has no image of its name; rename or remove it")
-    names = ordered([entry.label or CLEAN for entry in entries], CLEAN)
-    every = {
-        name for folder in tree.pictured if folder.partition("/")[0] in ("train", "test", "ground_truth") for name in tree.images(folder)
-    }
-    return Scene("mvtec", entries, names, CLEAN, used=frozenset(every))
 
 
 def unique(tree: Tree, names: Sequence[str]) -> dict[str, str]:

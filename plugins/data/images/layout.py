@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fabloom.errors import DataError
 from fabloom.regular import read_regular
 
-from . import folders
+from . import folders, mvtec
 from .annotations.coco import coco, is_coco
 from .annotations.cvat import cvat, is_cvat
 from .annotations.klarf import is_klarf
@@ -129,6 +129,8 @@ def _read(tree: Tree, layout: str, params: LoadParams) -> Scene:
         return pairs(tree, params)
     if layout in ANNOTATED:
         return ANNOTATED[layout](tree, params, documents(tree).get(layout, []))
+    if layout == "mvtec":
+        return mvtec.mvtec(tree, params)
     read: Callable[[Tree, LoadParams], Scene] = getattr(folders, layout)
     return read(tree, params)
 
@@ -153,7 +155,7 @@ def fitting(tree: Tree, params: LoadParams) -> tuple[list[str], dict[str, str]]:
         "flat": folders.why_not_flat(tree, masks),
         "domains": folders.why_not_domains(tree, masks),
         "classes": folders.why_not_classes(tree, masks, asked=asked == "classes"),
-        "mvtec": folders.why_not_mvtec(tree),
+        "mvtec": mvtec.why_not_mvtec(tree),
         "pairs": None if asked == "pairs" or propose(tree) else "no two names that differ in a reference's word alone",
         **{name: None if found.get(name) else f"no {name} annotations" for name in ANNOTATED},
     }

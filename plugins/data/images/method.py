@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 class Images(Method):
-    """Image files of a folder, whatever its layout: flat, clean/ and defect/, class folders, MVTec's, pairs of test image and reference,
-    or images with annotations of COCO, LabelMe, CVAT, VOC, YOLO or KLARF.
+    """Image files of a folder, whatever its layout: flat, clean/ and defect/, class folders, MVTec's (AD and LOCO), pairs of test image
+    and reference, or images with annotations of COCO, LabelMe, CVAT, VOC, YOLO or KLARF.
 
     Formats: PNG, JPEG, BMP, GIF of one frame, WebP, PPM, PGM, PBM, PFM, JPEG 2000, TGA, PCX, SGI, TIFF and NPY. `layout: auto` takes a
     layout only where it is the only one that fits. File names are never interpreted unless a parameter says how. The headers of all

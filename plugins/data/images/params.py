@@ -40,7 +40,7 @@ class LoadParams(Params):
     unlisted: Literal["refuse", "clean", "skip"] = Field(
         "refuse", description="an image that no mask and no annotation names, where others have some; skip also leaves out what is missing"
     )
-    split: Literal["all", "train", "test"] = Field("all", description="mvtec: which of its folders")
+    split: Literal["all", "train", "test"] = Field("all", description="mvtec: which of its folders; train is also LOCO's validation")
     view: int = Field(1, ge=1, description="klarf: which image of each defect, from 1")
     strict: bool = Field(False, description="refuse a folder with files that are not read, instead of naming them in the log")
     colour: Literal["auto", "grey", "keep"] = Field(

@@ -112,7 +112,8 @@ class Files:
 LAYOUT = {
     "flat": "images in one folder", "domains": "folders clean/ and defect/", "classes": "a folder for each class",
     "mvtec": "MVTec (train/good, test/TYPE, ground_truth/TYPE)", "pairs": "pairs of an image and its reference", "coco": "COCO annotations",
-    "labelme": "LabelMe annotations", "cvat": "CVAT annotations", "voc": "Pascal VOC annotations", "klarf": "KLARF defect lists",
+    "labelme": "LabelMe annotations", "cvat": "CVAT annotations", "voc": "Pascal VOC annotations", "yolo": "YOLO labels",
+    "klarf": "KLARF defect lists",
 }  # fmt: skip
 """Each layout in words."""
 

@@ -15,6 +15,7 @@ import tifffile
 from PIL import Image
 
 from fabloom.errors import DataError
+from fabloom.plugins.data.images import layout, survey
 from fabloom.plugins.data.images.annotations.klarf import read_klarf
 from fabloom.plugins.data.images.layout import find
 from fabloom.plugins.data.images.method import Images
@@ -100,6 +101,8 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
     "mvtec": ("train/good/0.png", "test/good/1.png", "test/bent/2.png", "ground_truth/bent/2_mask.png"),
     "pairs": ("test/1.png", "test/2.png", "template/1.png", "template/2.png"),
     "voc": ("JPEGImages/a.png", "SegmentationClass/a.png"),
+    "loco": ("train/good/0.png", "validation/good/1.png", "test/bent/2.png", "ground_truth/bent/2/000.png", "ground_truth/bent/2/001.png"),
+    "yolo": ("images/a.png", "images/b.png", "labels/a.txt", "labels/b.txt", "train.txt"),
 }
 
 
@@ -107,8 +110,8 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
 def test_a_layout_is_found_by_names_alone(folder: Path, layout: str) -> None:
     found = find(touch(folder, *LAYOUTS[layout]))
     assert found.fit is not None, found.why
-    assert (found.layout, found.why, found.fit.problem) == (layout, "", None)
-    assert found.fit.params["layout"] == layout and found.fit.images == len(found.fit.names)
+    assert (found.layout, found.why, found.fit.problem) == ({"loco": "mvtec"}.get(layout, layout), "", None)
+    assert found.fit.params["layout"] == found.layout and found.fit.images == len(found.fit.names)
     if layout == "flat":
         assert found.fit.skipped == ("notes.txt",) and found.fit.masks == 2
     if layout == "classes":
@@ -116,8 +119,16 @@ def test_a_layout_is_found_by_names_alone(folder: Path, layout: str) -> None:
         assert not found.fit.clean_known
     if layout == "mvtec":
         assert found.fit.class_names == ("clean", "bent") and found.fit.classes == {"clean": 2, "bent": 1} and found.fit.masks == 1
+    if layout == "loco":
+        assert found.fit.classes == {"clean": 2, "bent": 1} and found.fit.masks == 1 and not found.fit.skipped
+    if layout == "yolo":
+        assert found.fit.classes == {"clean": 2} and found.fit.annotations == 2 and found.fit.skipped == ("train.txt",)
     if layout == "pairs":
         assert found.fit.references == ("template/1.png", "template/2.png")
+
+
+def test_every_layout_has_a_name_that_init_says() -> None:
+    assert set(survey.LAYOUT) == set(layout.LAYOUTS)
 
 
 def test_several_layouts_are_a_choice(folder: Path, load: Any) -> None:
