@@ -5,45 +5,38 @@ Nothing is fetched from anywhere and nothing runs: styles, pictures and charts a
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from fabloom.durable import write_durably
-from fabloom.flows.report.draw.cases import ROOM, View, grey_range, trimmed, view
-from fabloom.flows.report.draw.encoding import png_data_uri
 from fabloom.flows.report.draw.graph import draw
 from fabloom.flows.report.draw.markup import anchor, code, duration, guarded, problem, section, size, table, text
-from fabloom.flows.report.draw.pictures import SHEET_ROOM, SHOWN, grey_ends, sample_tiles
+from fabloom.flows.report.draw.pictures import SHEET_ROOM, SHOWN
 from fabloom.flows.report.draw.reduction import reduced
-from fabloom.kinds import Exhibit, Table
+from fabloom.kinds import Exhibit
 from fabloom.kinds.metric import is_number
 from fabloom.method import PlannedStep, StepResult
 from fabloom.planning.plan import Plan
 from fabloom.regular import clear, is_plain
 
 from . import exhibits, provenance
-from .numbers import Headline, comparisons, headline, number, told, words
+from .numbers import Headline, headline, number, told, words
+from .shown import FEW, Shown, common_grey, views
 from .templating import rendered
 
 if TYPE_CHECKING:
     from fabloom.kinds.store import Store
 
-__all__ = ["markdown_summary", "png_data_uri", "write_page"]
-
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 DONE = ("ran", "reused")
-SHEETS_ROOM, OTHERS_ROOM = 900_000, 500_000
-"""Characters that all sheets of samples may take, and all galleries but the last."""
-OTHERS = 24
-"""Images of a gallery that is not the last."""
+SHEETS_ROOM = 900_000
+"""Characters that all sheets of samples may take."""
 USUAL = exhibits.Room()
-MANY, FEW = 4, 8
-"""Results (and half the image sets) that are shown open, and the samples of a set where there are more."""
+MANY = 4
+"""Results (and half the image sets) that are shown open."""
 
 
 def write_page(path: Path, plan: Plan, results: list[StepResult], store: Store) -> None:
@@ -52,24 +45,6 @@ def write_page(path: Path, plan: Plan, results: list[StepResult], store: Store) 
     if not is_plain(path):
         clear(path)
     write_durably(path, Page(plan, results, store).render().encode())
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a step's artifact has to show: its exhibits, and why there are no more of them ('' where all are there)."""
-
-    step: PlannedStep
-    exhibits: tuple[Exhibit, ...]
-    problem: str = ""
-
-    def of(self, section: str) -> tuple[Exhibit, ...]:
-        """Those for a section of the page."""
-        return tuple(exhibit for exhibit in self.exhibits if exhibit.section == section)
-
-    @property
-    def breaks_in(self) -> str:
-        """The section where the problem is told: that of the last exhibit before it."""
-        return (self.exhibits[-1].section if self.exhibits else "data") if self.problem else ""
 
 
 class Page:
@@ -309,69 +284,9 @@ class Page:
         return provenance.reproduce(self.plan.pipeline, list(self.manifests.values()))
 
 
-def common_grey(shown: Sequence[Shown]) -> dict[str, tuple[int, int]]:
-    """Grey levels by step that are black and white in all sets of the page, so that sets can be compared by eye.
-
-    A set that spans less than a quarter of them keeps its own, since it would be flat; so does a lone one. Neither is named.
-    """
-    ends: dict[str, tuple[int, int]] = {}
-    for one in shown:
-        for exhibit in one.exhibits:
-            with contextlib.suppress(Exception):  # damaged: told where it is drawn
-                if exhibit.gallery is not None:
-                    ends[one.step.name] = grey_range(exhibit.gallery)
-                elif exhibit.samples is not None:
-                    ends[one.step.name] = grey_ends(sample_tiles(exhibit.samples, FEW)[0])
-    if len(ends) < 2:
-        return {}
-    low, high = min(low for low, _ in ends.values()), max(high for _, high in ends.values())
-    return {name: (low, high) for name, (first, last) in ends.items() if 4 * (last - first) >= high - low}
-
-
-def views(shown: Sequence[Shown], grey: Mapping[str, tuple[int, int]]) -> tuple[dict[str, View], dict[str, str]]:
-    """How the galleries of all reports are shown: the last one whole, of others the first images, in the room that is left.
-
-    And what is wrong with those that cannot be drawn.
-    """
-    found = [(one.step.name, exhibit.gallery) for one in shown for exhibit in one.exhibits if exhibit.gallery is not None]
-    drawn: dict[str, View] = {}
-    problems: dict[str, str] = {}
-    for index, (name, gallery) in enumerate(found):
-        last = index == len(found) - 1
-        try:
-            given = gallery if last else trimmed(gallery, OTHERS)
-            drawn[name] = view(name, given, ROOM if last else OTHERS_ROOM // (len(found) - 1), grey.get(name))
-        except Exception as error:
-            problems[name] = f"These images cannot be shown. {type(error).__name__}: {error}"
-    return drawn, problems
-
-
 def _titled(step: PlannedStep, body: str, name: str = "", *, fold: bool) -> str:
     """A part of the page under a step's name, which opens it where it is folded."""
     here = f' id="{text(name)}"' if name else ""
     if fold:
         return f"<details{here}><summary>{text(step.name)} {code(step.task)}</summary>{body}</details>"
     return f"<h3{here}>{text(step.name)} {code(step.task)}</h3>{body}"
-
-
-def markdown_summary(metrics: Mapping[str, Any], tables: Mapping[str, Table] | None = None) -> str:
-    """A report's numbers (plain or as Metrics) and tables as Markdown: the headline, then the comparisons."""
-    found = headline(metrics)
-    parts = [f"**{_plain(found)}** {_plain(found.verdict())}".rstrip()] if found else []
-    for block in comparisons(metrics):
-        rows = [[block.label(row), *map(told, cells)] for row, cells in block.rows.items()]
-        parts.append(_markdown_table(words(block.title), ["metric", *map(words, block.columns)], rows))
-    for title, t in (tables or {}).items():
-        parts.append(_markdown_table(words(title), t.columns, [[number(cell) for cell in row] for row in t.rows]))
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_table(title: str, columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    head = [f"### {_plain(title)}", ""] if title else []
-    return "\n".join([*head, *("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)])
-
-
-def _plain(value: Any) -> str:
-    """Text that Markdown shows as it is: no tables, tags, links or emphasis begin in it."""
-    return "".join("\\" + c if c in "\\`*_|[]" else c for c in text(" ".join(str(value).split())))

@@ -64,7 +64,7 @@ def report_of(result: RunResult, engine: Engine) -> Report | None:
 def _report(result: RunResult, engine: Engine, line: str, described: str) -> None:
     """Numbers, tables and pictures of the last report, then the steps."""
     from fabloom.flows.report.draw.encoding import data_uri
-    from fabloom.flows.report.page import markdown_summary
+    from fabloom.flows.report.markdown import markdown_summary
 
     report = report_of(result, engine)
     parts = [markdown_summary(report.described, report.tables)[: MARKDOWN_ROOM // 2]] if report is not None else []

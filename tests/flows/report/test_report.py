@@ -22,8 +22,9 @@ from fabloom.errors import DataError
 from fabloom.flows.report.draw import graph
 from fabloom.flows.report.draw.charts import curve, intervals
 from fabloom.flows.report.draw.pictures import HEAT, heat_map, outlines, png_data_uri, sample_sheet
+from fabloom.flows.report.markdown import markdown_summary
 from fabloom.flows.report.numbers import comparisons, headline, number, told
-from fabloom.flows.report.page import markdown_summary, write_page
+from fabloom.flows.report.page import write_page
 from fabloom.kinds import Artifact, Exhibit, ImageSet, Metric, Model, OfflineData, Report, Table, offline_specs
 from fabloom.kinds.portrait import places
 from fabloom.method import Context, Method, Options, StepResult, task
