@@ -108,7 +108,7 @@ def test_the_pins_are_plain_names_and_versions() -> None:
 
 def test_every_direct_dependency_is_pinned_within_its_range() -> None:
     known = {normal(name): version for name, version in pins().items()}
-    installed = [text for extra in ("dev", "bench", "docs", "mlflow", "onnx") for text in EXTRAS[extra]]
+    installed = [text for extra in ("dev", "bench", "docs", "mlflow", "onnx", "s3") for text in EXTRAS[extra]]
     wanted = [Requirement(text) for text in [*PROJECT["project"]["dependencies"], *installed]]
     for requirement in wanted:
         assert normal(requirement.name) in known, f"{requirement} is not in constraints.txt"

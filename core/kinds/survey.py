@@ -1,4 +1,4 @@
-"""Looking over all that a store holds. A store far away has `ages` and `manifests` of its own, which take fewer requests, or several at
+"""Looking over all that a store holds. A store far away has `ages` and `manifests_of` of its own, which take fewer requests, or several at
 a time; any other is asked for one key after the other.
 """
 
@@ -30,7 +30,7 @@ def ages(store: Store) -> Iterator[tuple[str, float]]:
 
 def manifests(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, Found]]:
     """Each key with its manifest, in the order given."""
-    own = getattr(store, "manifests", None)
+    own = getattr(store, "manifests_of", None)
     if own is not None:
         yield from own(keys)
         return

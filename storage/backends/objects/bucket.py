@@ -23,6 +23,8 @@ AT_ONCE = 16
 """Requests under way at the same time for one call."""
 PIECE = 8 << 20
 """Bytes of a part of a large upload, and of a piece of a stream."""
+GAP = 128 << 10
+"""Bytes between two pieces that are fetched too, since another request would take longer."""
 RETRIES = 3
 WITHIN = timedelta(seconds=30)
 """A request is tried again so often, and not later than that: obstore's own 10 times in 3 minutes keep a run waiting that cannot go on."""
@@ -97,21 +99,17 @@ class S3Bucket:
             from obstore.store import S3Store
         except ImportError as error:
             raise EnvironmentProblem(f"store '{self.url}' needs obstore ({error}): pip install 'fabloom[s3]'") from error
-        config: dict[str, Any] = {"conditional_put": "etag"}
+        config: Any = {"conditional_put": "etag"}
         if self._server is not None:
             config |= {"endpoint": self._server, "aws_endpoint_url_s3": self._server}
+        client: Any = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60), **certificates()}
+        client["allow_http"] = (self._server or "").startswith("http://")
         self._pid = os.getpid()
-        client: Any = {
-            "allow_http": (self._server or "").startswith("http://"),
-            "connect_timeout": timedelta(seconds=5),
-            "timeout": timedelta(seconds=60),
-            **certificates(),
-        }
         with self._reaching(""):
             self._store = S3Store(
                 self._address.bucket,
                 prefix=self._address.prefix or None,
-                config=config,  # type: ignore[arg-type]
+                config=config,
                 client_options=client,
                 retry_config={"max_retries": RETRIES, "retry_timeout": WITHIN},
             )
@@ -140,13 +138,13 @@ class S3Bucket:
                 return None
 
     def ranges(self, name: str, offsets: Sequence[int], sizes: Sequence[int]) -> list[Any] | None:
-        """GET with Range; pieces that lie side by side come in one request."""
+        """GET with Range; pieces that lie close together come in one request."""
         import obstore
         from obstore.exceptions import GenericError
 
         with self._reaching(name):
             try:
-                return list(obstore.get_ranges(self._store, name, starts=list(offsets), lengths=list(sizes)))
+                return list(obstore.get_ranges(self._store, name, starts=list(offsets), lengths=list(sizes), coalesce=GAP))
             except FileNotFoundError:
                 return None
             except GenericError as error:

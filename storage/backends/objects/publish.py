@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fabloom.errors import EnvironmentProblem
 from fabloom.storage.commit.manifest import DATA, NAME, note_second
 
-from .bucket import Bucket, together
+from .bucket import PIECE, Bucket, together
 
 if TYPE_CHECKING:
     from .store import ObjectStore
@@ -62,13 +62,18 @@ def _claim(store: ObjectStore, name: str, body: bytes, before: tuple[bytes, str]
 
 
 def _upload(bucket: Bucket, sealed: Path, manifest: Mapping[str, Any]) -> None:
-    """Bring every file there, several at a time. A kill leaves an upload that no manifest names: `gc` removes it."""
+    """Bring every file there, small ones several at a time, large ones one after the other in parts. A kill leaves an upload that no
+    manifest names: `gc` removes it.
+    """
     where = upload_of(manifest)
 
     def send(name: str) -> None:
         bucket.write(f"{where}/{DATA}/{name}", sealed / DATA / name)
 
-    together(send, list(manifest["files"]))
+    large = [name for name, (size, _) in manifest["files"].items() if size > PIECE]
+    together(send, [name for name in manifest["files"] if name not in set(large)])
+    for name in large:
+        send(name)
 
 
 def upload_of(manifest: Mapping[str, Any]) -> str:

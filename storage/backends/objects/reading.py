@@ -23,7 +23,7 @@ SMALL = 64 << 10
 """Bytes of an object that is fetched whole, with all its like, as soon as an array is asked for: a network has hundreds of tensors."""
 MOST_SMALL = 32 << 20
 """Bytes of small objects that a reader keeps in memory; above, only metadata are fetched ahead."""
-PORTION = 64 << 20
+PORTION = 32 << 20
 """Stored bytes that one reading has in memory at once."""
 
 

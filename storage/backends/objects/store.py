@@ -179,7 +179,7 @@ class ObjectStore(BaseStore):
         """All committed keys, sorted: a request for a thousand."""
         return (key for key, _ in self.ages())
 
-    def manifests(self, keys: Iterable[str]) -> Iterator[tuple[str, Found]]:
+    def manifests_of(self, keys: Iterable[str]) -> Iterator[tuple[str, Found]]:
         """Each key with its manifest, or why it cannot be read: several requests at a time."""
 
         def read(key: str) -> tuple[str, Found]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections.abc import Callable, Sequence
@@ -206,15 +207,12 @@ def test_what_lies_there_is_what_a_local_store_holds_and_plain_zarr(machine: Ope
     ours = machine("theirs")
     place = names(ours.bucket, f"objects/{made.key}")[0].partition("data.zarr")[0] + "data.zarr"
     group = zarr.open_group(
-        ZarrStore(from_url(f"{url}/{place}", client_options={"allow_http": True}, **_config()), read_only=True), mode="r"
+        ZarrStore(
+            from_url(f"{url}/{place}", client_options={"allow_http": True}, endpoint=os.environ["FABLOOM_S3_ENDPOINT"]), read_only=True
+        ),
+        mode="r",
     )
     assert (np.asarray(group["images"]) == pictures(5)).all()
-
-
-def _config() -> dict[str, str]:
-    import os
-
-    return {"endpoint": os.environ["FABLOOM_S3_ENDPOINT"]}
 
 
 def test_rows_are_fetched_by_ranges_and_the_rest_stays_there(machine: Open, url: str) -> None:
@@ -335,6 +333,22 @@ def test_a_bucket_that_is_not_there_and_a_server_that_is_not_there(monkeypatch: 
     with pytest.raises(EnvironmentProblem, match="cannot be reached") as told:
         ObjectStore("s3://lab/x", work=tmp_path / "w")
     assert len(str(told.value).splitlines()) == 1 and "retries" in str(told.value) and not (tmp_path / "w").exists()
+
+
+def test_a_fork_of_a_process_that_used_it_is_told_so(machine: Open) -> None:
+    ours = machine()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            ours.has(A)
+        except EnvironmentProblem as error:
+            os.write(writer, str(error).encode())
+        os._exit(0)
+    os.close(writer)
+    assert b"in no fork" in os.read(reader, 4096)
+    os.waitpid(child, 0)
+    os.close(reader)
 
 
 def test_strangers_keep_their_prefix(machine: Open, url: str, tmp_path: Path) -> None:
