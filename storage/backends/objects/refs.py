@@ -48,7 +48,7 @@ def _again(
                 time.sleep(random.uniform(0, 0.01 * min(tried + 1, 20)))
         raise EnvironmentProblem(f"a ref of '{self.bucket.url}' was changed by others {TRIES} times before this change. Run again.")
 
-    return cast(Callable[Concatenate[ObjectRefs, P], RefEntry], until_through)  # functools.wraps gives a type of its own
+    return cast("Callable[Concatenate[ObjectRefs, P], RefEntry]", until_through)  # functools.wraps gives a type of its own
 
 
 class ObjectRefs(RefLog):
