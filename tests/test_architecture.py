@@ -79,6 +79,9 @@ ALLOWED = {
     "plugins": {"core", "storage", "plugins"},
     "flows": {"core", "storage", "flows"},
 }
+ON_THE_SERVER = {f"fabloom.flows.production.{name}" for name in ("deploy", "doors", "listing", "serve", "server", "slots", "zombies")}
+"""What lies on Prefect's server is Prefect's; a line's specification, gate and night know nothing of it."""
+
 DOORS = {"fabloom": {"flows"}}
 """The lazy Python door may name what stands above it."""
 
@@ -95,7 +98,7 @@ def test_imports_point_one_way(path: Path) -> None:
     assert not {m.partition(".")[0] for m in found} & set(FOLDERS), "core, storage, plugins, flows are no import names"
     if not name.startswith("fabloom.flows.run.prefect"):
         late = name in ("fabloom.flows.cli.doctor",)  # it looks whether Prefect can be used
-        assert late or "prefect" not in {m.partition(".")[0] for m in found}
+        assert late or name in ON_THE_SERVER or "prefect" not in {m.partition(".")[0] for m in found}
     if folder == "core" and own not in ("", "testing"):
         used = {room(m)[1] for m in found if room(m)[0] == "core"}
         assert not [other for other in used if FLOORS[other] > FLOORS[own]], "a floor of core stands on those below it"

@@ -8,7 +8,7 @@ import typer
 
 from fabloom.errors import EnvironmentProblem, FabloomError
 
-from . import completing, export, init, installation, looking, new, plan, predict, production, refs, run, runs, shell, upkeep
+from . import completing, deploying, export, init, installation, looking, new, plan, predict, production, refs, run, runs, shell, upkeep
 from .leaving import leave, tell_lost, tell_system, tell_usage
 from .output import LostOutput, say, settle, tell
 
@@ -30,8 +30,8 @@ app = typer.Typer(
     Exit codes: 0 fine, 1 a step failed, 2 mend the command, pipeline or data, 3 the machine is at fault, 130 interrupted.
     """,
 )
-for room in (run, plan, installation, init, predict, production, runs, shell, looking, upkeep, export, refs, new):  # as `--help` lists them
-    app.add_typer(room.commands)
+for room in (run, plan, installation, init, predict, production, deploying, runs, shell, looking, upkeep, export, refs, new):
+    app.add_typer(room.commands)  # in the order of `--help`
 
 
 def _version(asked: bool) -> None:

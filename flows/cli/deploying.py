@@ -1,0 +1,195 @@
+"""The commands of what runs unattended: deploy, serve, deployments."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from fabloom.errors import UserError
+
+from . import completing
+from .output import emit_json, say, table, tell
+from .shared import JsonOption, SeedOption, SetOption
+
+if TYPE_CHECKING:
+    from fabloom.flows.production.deploy import Registered, Wish
+    from fabloom.flows.production.listing import Row
+    from fabloom.flows.production.when import When
+
+commands = typer.Typer()
+
+WhatArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="PIPELINE|SPEC",
+        help="A registered name (see `fabloom pipelines`), or the absolute path of a pipeline or of a line's specification.",
+        autocompletion=completing.pipelines,
+    ),
+]
+NameOption = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Of the deployment. Default: the pipeline's or line's.")]
+CronOption = Annotated[
+    str | None, typer.Option("--cron", metavar="LINE", help="When to run, as in '0 2 * * *' for two at night.", show_default=False)
+]
+ZoneOption = Annotated[
+    str | None, typer.Option("--timezone", metavar="ZONE", help="Of the cron line, as in Europe/Berlin. Default: UTC.", show_default=False)
+]
+IntervalOption = Annotated[
+    str | None, typer.Option("--interval", metavar="TIME", help="Time between two runs: 900, 15m, 1h30m, 1d.", show_default=False)
+]
+PlaceOption = Annotated[
+    str | None,
+    typer.Option("--store", metavar="URL", envvar="FABLOOM_STORE", help="Folder of artifacts, as the worker sees it. Default: ./.fabloom"),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+SecretOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--secret",
+        metavar="VARIABLE=BLOCK",
+        help="An environment variable of the runs, whose value a Secret block of Prefect's holds. Repeatable.",
+    ),
+]
+
+
+@commands.command()
+def deploy(
+    what: WhatArgument,
+    name: NameOption = None,
+    cron: CronOption = None,
+    timezone: ZoneOption = None,
+    interval: IntervalOption = None,
+    pool: Annotated[str, typer.Option(metavar="POOL", help="Work pool; a process pool is made where there is none.")] = "fabloom",
+    paused: Annotated[bool, typer.Option("--paused", help="Register it, but start nothing by the schedule yet.")] = False,
+    set_: SetOption = None,
+    store: PlaceOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = "auto",
+    secret: SecretOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Register a pipeline on Prefect's server, with a schedule or without; a worker runs it.
+
+    One run at a time: one that comes due while another is at work is cancelled. Register it again to change it; its runs stay.
+    The server is the one that PREFECT_API_URL names.
+    """
+    wish = _wish(what, name, _when(cron, timezone, interval), pool, paused, set_, store, seed, device, secret)
+    from fabloom.flows.production.deploy import register
+
+    done = register(wish)
+    if json_:
+        emit_json({**vars(done), "schedule": str(wish.when), "store": wish.subject.parameters["store"], "paused": wish.paused})
+        return
+    _tell(done, wish)
+
+
+@commands.command()
+def serve(
+    what: WhatArgument,
+    name: NameOption = None,
+    cron: CronOption = None,
+    timezone: ZoneOption = None,
+    interval: IntervalOption = None,
+    set_: SetOption = None,
+    store: PlaceOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Register a pipeline and run it here as it comes due, without a worker, until the command is stopped.
+
+    One run at a time. SIGTERM or Ctrl-C asks a run at work to stop at its next checkpoint, and pauses the schedule; serving again goes on.
+    """
+    wish = _wish(what, name, _when(cron, timezone, interval), "", False, set_, store, seed, device, None)
+    from fabloom.flows.production.serve import serve as carry_out
+
+    told = f"serving {wish.name}: {wish.subject.kind} {wish.subject.name}, {wish.when}"
+    tell(f"{told}; store {wish.subject.parameters['store']}. Ctrl-C ends it.")
+    carry_out([wish])
+
+
+@commands.command()
+def deployments(
+    action: Annotated[
+        Literal["list", "run", "pause", "resume"],
+        typer.Argument(metavar="[list|run|pause|resume]", help="What to do; list them where nothing is said."),
+    ] = "list",
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the deployment that is to run, pause or resume.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """List the deployments: schedule, last run and how it ended, next run. Or start one now, or stop and resume its schedule."""
+    if (action == "list") != (name is None):
+        raise UserError("`fabloom deployments` lists them all; run, pause and resume take the NAME of one")
+    from fabloom.flows.run.prefect.settings import prefer
+
+    prefer()
+    from fabloom.flows.production import listing
+
+    done: dict[str, str] = {}
+    if name is None:
+        _list(listing.rows(), json_)
+        return
+    if action == "run":
+        done["page"] = listing.start(name)
+    else:
+        listing.pause(name, action == "pause")
+    if json_:
+        emit_json({"action": action, "name": name, **done})
+    else:
+        say(f"{name}: " + {"run": f"asked for; {done.get('page')}", "pause": "paused", "resume": "goes on"}[action])
+
+
+def _list(rows: list[Row], json_: bool) -> None:
+    if json_:
+        emit_json([vars(row) for row in rows])
+        return
+    table(
+        ["deployment", "runs", "when", "state", "last run", "next run"],
+        [[r.name, r.subject, r.schedule, r.state, f"{r.last} {r.last_at}".strip() or "none yet", r.next_at] for r in rows],
+    )
+
+
+def _when(cron: str | None, timezone: str | None, interval: str | None) -> When:
+    from fabloom.flows.production.when import read_when
+
+    return read_when(cron, timezone, interval)
+
+
+def _wish(
+    what: str, name: str | None, when: When, pool: str, paused: bool, set_: list[str] | None, store: str | None, seed: int | None,
+    device: str, secret: list[str] | None,
+) -> Wish:  # fmt: skip
+    """What is asked for, checked as far as it can be without a server. Prefect is imported only where all of it is well."""
+    from fabloom.flows.production import subject
+
+    found = subject.read_subject(what, store, set_ or [], seed=seed, device=device)
+    called = subject.check_name(name or found.name)
+    secrets = dict(_secret(one) for one in secret or ())
+    from fabloom.flows.run.prefect.settings import prefer
+
+    prefer()
+    from fabloom.flows.production.deploy import Wish
+
+    return Wish(called, found, when, pool, paused, secrets)
+
+
+def _secret(text: str) -> tuple[str, str]:
+    found = re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)=([a-z0-9][a-z0-9-]*)", text)
+    if found is None:
+        raise UserError(
+            "--secret takes VARIABLE=BLOCK, as in AWS_SECRET_ACCESS_KEY=plant-s3: the name of a variable, and that of a Secret block, "
+            "never the secret itself"
+        )
+    return found[1], found[2]
+
+
+def _tell(done: Registered, wish: Wish) -> None:
+    """What there is now, and what is still to be done."""
+    say(f"{'renewed' if done.known else 'registered'} {done.name}: {wish.subject.kind} {wish.subject.name}, {wish.when}")
+    say(f"store   {wish.subject.parameters['store']}")
+    say(f"page    {done.page}")
+    if wish.paused:
+        say(f"It is paused; `fabloom deployments resume {wish.name}` lets the schedule begin.")
+    say(f"{'made' if done.made_pool else 'uses'} the work pool '{done.pool}'. A worker takes its runs, on each machine that shall work:")
+    say(f"    prefect worker start --pool {done.pool}")
+    say(f"Run it now: fabloom deployments run {wish.name}")

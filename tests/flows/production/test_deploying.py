@@ -1,0 +1,145 @@
+"""What `fabloom deploy` refuses before anything is sent, and what it would send. A real server and worker: test_deployments.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fabloom.errors import UserError
+from fabloom.flows.production import subject
+from fabloom.flows.production.when import NEW_DATA, When, read_when, spell
+
+INSTALLED = Path(__file__).parents[2] / "installed"
+PIPELINE = """
+name: mine
+steps:
+  images: {task: fade.make}
+"""
+
+
+@pytest.fixture(autouse=True)
+def fade(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(INSTALLED))
+    monkeypatch.delenv("FABLOOM_STORE", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("cron", "timezone", "interval", "words"),
+    [
+        ("0 2 * *", None, None, "has 4 fields"),
+        ("0 2 * * *", "Mars/Olympus", None, "'Mars/Olympus' is not known"),
+        ("0 2 * * *", None, "1h", "both say when"),
+        (None, "UTC", None, "without one leave it out"),
+        (None, None, "soon", "is no time"),
+        (None, None, "3s", "between 10 s and a year"),
+        (None, None, "4000d", "between 10 s and a year"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused(cron: str | None, timezone: str | None, interval: str | None, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        read_when(cron, timezone, interval)
+
+
+def test_schedules_are_told_as_they_are_read() -> None:
+    assert read_when(" 0  2 * * * ", "Europe/Berlin", None) == When(cron="0 2 * * *", timezone="Europe/Berlin")
+    assert str(read_when(None, None, "1h30m")) == "every 1h30m" and spell(90061) == "1d1h1m1s"
+    assert read_when(None, None, "5400").interval == 5400
+    assert read_when(None, None, None, on_new_data=True).interval == NEW_DATA
+    assert str(When()) == "when asked"
+
+
+def test_files_of_a_deployment_are_named_absolutely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(PIPELINE)
+    with pytest.raises(UserError, match=f"relative path.*another machine.*{tmp_path}/mine.yaml"):
+        subject.read_subject("mine.yaml", None)
+    found = subject.read_subject(str(tmp_path / "mine.yaml"), None, ["steps.images.params.count=3"], seed=4)
+    assert found.tags == ["fabloom", "pipeline:mine"]
+    wanted = {"pipeline": str(tmp_path / "mine.yaml"), "store": str(tmp_path / ".fabloom"), "seed": 4}
+    assert wanted.items() <= found.parameters.items() and found.parameters["overrides"] == ["steps.images.params.count=3"]
+    assert not (tmp_path / ".fabloom").exists(), "nothing is made"
+    data = "steps: {images: {task: images.load, params: {path: data/set}}}"
+    (tmp_path / "mine.yaml").write_text(f"name: mine\n{data}\n")
+    with pytest.raises(UserError, match=f"relative path.*--set steps.images.params.path={tmp_path}/data/set"):
+        subject.read_subject(str(tmp_path / "mine.yaml"), None)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "store", "words"),
+    [
+        (["steps.imagse.params.count=3"], None, "images"),
+        (["steps.images.params.cuont=3"], None, "count"),
+        (["steps.images.params.count=-3"], None, "steps.images.params.count"),
+        ([], "s3://key:hunter2@host/x", "holds a password"),
+    ],
+)
+def test_what_would_fail_every_night_is_refused_today(overrides: list[str], store: str | None, words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        subject.read_subject("fade", store, overrides)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_name_that_prefects_addresses_cannot_hold_is_refused() -> None:
+    assert subject.check_name("nightly 2") == "nightly 2"
+    for bad in ("", "a/b", "-x", "<b>", "x" * 101):
+        with pytest.raises(UserError, match="--name"):
+            subject.check_name(bad)
+
+
+def test_a_deployment_has_a_module_flat_parameters_one_run_at_a_time_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And Prefect's schema of the flow takes the parameters: a worker would refuse them otherwise."""
+    from prefect.client.schemas.objects import ConcurrencyLimitStrategy
+
+    from fabloom.flows.production.deploy import Wish, build
+    from fabloom.flows.run.prefect.flow import run_pipeline
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    found = subject.read_subject("fade", "/data/store")
+    wish = Wish("nightly", found, When(interval=900), pool="plant", secrets={"AWS_SECRET_ACCESS_KEY": "plant-s3"})
+    made = build(wish)
+    assert made.entrypoint == "fabloom.flows.run.prefect.flow.run_pipeline" and made.full_name == "fabloom/nightly"
+    assert made.concurrency_limit == 1 and made.concurrency_options is not None
+    assert made.concurrency_options.collision_strategy is ConcurrencyLimitStrategy.CANCEL_NEW
+    assert made.job_variables["env"]["AWS_SECRET_ACCESS_KEY"] == "{{ prefect.blocks.secret.plant-s3 }}"
+    assert "hunter2" not in made.model_dump_json()
+    assert set(made.parameters) == set(run_pipeline.parameters.properties)
+    assert not [name for name, value in made.parameters.items() if isinstance(value, dict)]
+    run_pipeline.validate_parameters(made.parameters)
+    again = build(wish)
+    assert made.schedules == again.schedules and made.schedules is not None, "registering twice shifts nothing"
+    assert [schedule.slug for schedule in made.schedules] == ["fabloom"]
+    with pytest.raises(UserError, match=r"'61 \* \* \* \*' cannot be"):
+        build(Wish("nightly", found, When(cron="61 * * * *")))
+    assert build(wish, served=True).work_pool_name is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "code", "words"),
+    [
+        (["fade", "--secret", "AWS_SECRET_ACCESS_KEY=hunter2!"], {}, 2, "never the secret itself"),
+        (["faed"], {}, 2, "Did you mean 'fade'?"),
+        (["fade"], {}, 3, "no Prefect server is named"),
+        (["fade"], {"PREFECT_API_URL": "http://user:hunter2@127.0.0.1:9/api"}, 3, "does not answer at http://127.0.0.1:9/api"),
+    ],
+)
+def test_the_command_refuses_in_one_line(
+    tmp_path: Path, warm: Any, arguments: list[str], variables: dict[str, str], code: int, words: str
+) -> None:
+    known = {**os.environ, "PYTHONPATH": str(INSTALLED), "PREFECT_HOME": str(tmp_path / "prefect"), "NO_PROXY": "*", **variables}
+    done = warm(["-m", "fabloom.flows", "deploy", *arguments], cwd=tmp_path, env=known)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr and len(done.stderr.splitlines()) == 1 and "hunter2" not in done.stderr + done.stdout
+    assert not (tmp_path / ".fabloom").exists()
+
+
+def test_the_listing_of_commands_does_not_import_prefect() -> None:
+    code = "import sys; from fabloom.flows.cli import main; print('prefect' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == json.dumps(False).title()
+    )
