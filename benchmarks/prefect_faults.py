@@ -54,8 +54,8 @@ print(run_pipeline("fade", sys.argv[1], "cpu", overrides=sys.argv[2].split(","),
 class Server:
     """A Prefect server in a folder of its own, that can be killed and started again at the same place."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, pages: bool = False) -> None:
+        self.folder, self.pages = folder, pages
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -69,9 +69,11 @@ class Server:
 
     def start(self) -> None:
         """Start it, and return when it answers."""
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port), "--no-ui"]
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += [] if self.pages else ["--no-ui"]
+        asked = self.environment(PREFECT_UI_API_URL=self.url)  # its pages do not know its port otherwise
         with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(command, env=self.environment(), stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(command, env=asked, stdout=log, stderr=log, start_new_session=True)
         wait_for(self.answers, "the server answers", 900, self.process)
 
     def answers(self) -> bool:

@@ -69,6 +69,8 @@ class StepResult:
     error: str = ""
     exit_code: int = 0
     metrics: dict[str, Any] = field(default_factory=dict, repr=False)
+    signal: str = ""
+    """Of a step whose process was killed: the signal's name."""
 
     @property
     def outcome(self) -> str:

@@ -22,6 +22,7 @@ from .course import Course
 from .execute import failed
 from .executors import Executor, InlineExecutor
 from .requests import request_of
+from .retry import advance, kept
 
 log = logging.getLogger("fabloom")
 
@@ -69,6 +70,18 @@ class Engine:
         return result
 
     def _execute(self, step: PlannedStep) -> StepResult:
+        """Run the step, and once more where a signal ended its process after it had come further."""
+        work = self.store.work(step.key)
+        before = kept(work)
+        result = self._once(step)
+        further = advance(before, kept(work)) if result.signal and not self.stop() else ""
+        if not further:
+            return result
+        why = f"its process was killed by {result.signal}. It is begun again, once, and goes on from {further}"
+        self.emit_for(step)({"event": "log", "message": why})
+        return self._once(step)
+
+    def _once(self, step: PlannedStep) -> StepResult:
         """Have the executor run the step, and pass a wish to stop on to it while it does."""
         executor = self.executor or InlineExecutor(self.registry, self.store, self.stop)
         future = executor.submit(request_of(step, self.store, self.options), self.emit_for(step))

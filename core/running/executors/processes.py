@@ -22,6 +22,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 
 from fabloom.errors import EnvironmentProblem
 from fabloom.method import StepRequest, StepResult
@@ -132,12 +133,18 @@ def _listen(ours: socket.socket, request: StepRequest, emit: Emit) -> StepResult
                 if event["event"] == "result":
                     result = StepResult(**event["result"])
                 elif event["event"] == "exit":
-                    return result or failed(request, RuntimeError(_death(request, "its process", event["status"])))
+                    return result or _killed(request, event["status"])
                 else:
                     emit(event)
         except (ConnectionError, ValueError):
             pass  # cut off in mid-line: the server died
     return result
+
+
+def _killed(request: StepRequest, status: int) -> StepResult:
+    """The result of a worker that ended without one."""
+    result = failed(request, RuntimeError(_death(request, "its process", status)))
+    return replace(result, signal=signal.Signals(-status).name) if status < 0 else result
 
 
 def _end(server: subprocess.Popen[bytes]) -> int | None:

@@ -29,7 +29,7 @@ def perform(request: dict[str, Any]) -> State[Any]:
 WHAT = "Run a pipeline of fabloom: reuse what is in the store, make the rest."
 
 
-@flow(name="fabloom", description=WHAT, flow_run_name="{pipeline}", persist_result=False, log_prints=False)
+@flow(name="fabloom", description=WHAT, persist_result=False, log_prints=False)
 def run_pipeline(
     pipeline: Annotated[Text, Field(min_length=1)],
     store: Text = "",

@@ -191,6 +191,8 @@ def _steps(session: Session) -> dict[str, Any] | State[Any]:
         except TerminationSignal:  # the worker's, at a cancel; Prefect knows why, and what to make of it. A second one ends the wait
             session.stop.set()
             _wait(futures.values(), session.notice)
+            with contextlib.suppress(Exception):  # for `fabloom runs`; what Prefect makes of the run is more urgent
+                session.finish()
             raise
         for step in plan.steps:
             if step.name not in session.results:
@@ -259,6 +261,7 @@ def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> Ru
     make_runner(runner, workers)  # raises where it is not installed
     engine = replace(engine, executor=executor_for(plan))
     session = Session(engine, plan, order, on_term=_own_handler(), notice=Notice(client_patience()))
+    named = run_pipeline.with_options(flow_run_name=plan.pipeline.name)  # a deployed run keeps the name that it is ordered under
     quiet()
     if not engine.stop():
         with answering():
@@ -270,7 +273,7 @@ def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> Ru
     Unsent(session.notice).install()
     with _current(session), answering():
         try:
-            state: State[Any] = run_pipeline(**order.parameters(), return_state=True)
+            state: State[Any] = named(**order.parameters(), return_state=True)
         except TROUBLE as error:
             if not session.began:
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ import torch
 import fabloom
 from fabloom.errors import DataError, EnvironmentProblem, PipelineError, PluginError
 from fabloom.kinds import ImageSet, Model, Report
-from fabloom.method import Context, Method, Options, PlannedStep, StepResult, task
+from fabloom.method import Context, Method, Options, PlannedStep, StepRequest, StepResult, task
 from fabloom.params import Params
 from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import make_plan
 from fabloom.progress import Messenger
 from fabloom.registry import Origin, Registry
 from fabloom.running.engine import Engine, exit_code, run_inline
+from fabloom.running.executors import InlineExecutor
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.verify import verify
 
@@ -242,6 +244,30 @@ def test_interrupted_then_resumed_equals_uninterrupted(registry: Registry, store
     resumed = execute(toy(), registry, store)
     assert [r.digest for r in resumed] == [r.digest for r in whole]
     assert not list(store.root.glob("work/*/*"))
+
+
+@pytest.mark.parametrize(("reached", "begun"), [([3, 7, 9], 2), ([3, 3, 3], 2), ([0, 5, 5], 1)])
+def test_a_step_that_is_killed_is_begun_again_once_and_only_where_it_came_further(
+    registry: Registry, store: LocalStore, reached: list[int], begun: int
+) -> None:
+    """An executor whose process is always killed, after it had a checkpoint of that step."""
+    step = make_plan(toy(), registry, store).steps[0]
+    times: list[int] = []
+
+    class Deadly(InlineExecutor):
+        def submit(self, request: StepRequest, emit: Any) -> Future[StepResult]:
+            at = reached[len(times)]
+            times.append(at)
+            work = store.work(request.key)
+            work.mkdir(parents=True, exist_ok=True)
+            if at:
+                (work / f"ckpt-main-{at:09d}-{'0' * 40}.pt").touch()
+            done: Future[StepResult] = Future()
+            done.set_result(StepResult.of(request, "failed", error="killed", exit_code=1, signal="SIGKILL"))
+            return done
+
+    result = Engine(registry, store, executor=Deadly(registry, store)).perform(step)
+    assert result.status == "failed" and times == reached[:begun]
 
 
 def test_redo_makes_a_committed_artifact_again(registry: Registry, store: LocalStore) -> None:

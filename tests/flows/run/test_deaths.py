@@ -66,6 +66,7 @@ class Death:
 STOPPED = ("130", "stops at its next checkpoint")
 KILLED = ("137", "dies")
 FAILED = ("1", "fails, naming the signal")
+AGAIN = ("0", "is begun again once, from its last checkpoint, and committed")
 UNTOUCHED = ("0", "runs on and is committed")
 THAT = ("that checkpoint", "goes on from it")
 LAST = ("the last checkpoint, locks that nobody holds", "goes on from it")
@@ -84,7 +85,7 @@ DEATHS = [
     Death("prefect", "step server", STOPPING, *UNTOUCHED, WITH_IT, *NOTHING),
     Death("prefect", "step server", "KILL", *FAILED, WITH_IT, *LAST),
     Death("prefect", "worker", STOPPING, *STOPPED, WITH_IT, *THAT),
-    Death("prefect", "worker", "KILL", *FAILED, WITH_IT, *LAST),
+    Death("prefect", "worker", "KILL", *AGAIN, WITH_IT, *NOTHING),
     Death("prefect", "Prefect's own server", f"{STOPPING}, KILL", *UNTOUCHED, WITH_IT, *NOTHING),
     Death("prefect", "a server elsewhere", f"{STOPPING}, KILL", *UNTOUCHED, WITH_IT, *NOTHING),
 ]  # fmt: skip
@@ -264,10 +265,13 @@ def check_words(row: Death, number: str, told: str) -> None:
         assert "worker" in row.target or "Stopping at the next checkpoint" in told
         assert re.search(r"stopped after step 5 of 8 of 'main'\. Run the same command again to go on\.", told), told
         assert told.endswith("fabloom: stopped. Run the same command again to go on.\n"), told
+    if row.target == "worker" and row.code == "0":
+        (line,) = [line for line in told.splitlines() if "was killed by" in line]
+        assert f"SIG{number}. It is begun again, once, and goes on from step {HELD_AT} of 'main'" in line
+        assert f"going on from step {HELD_AT} of 'main'" in told and "model: ran" in told
     if row.code == "1":
-        who = "the step server" if row.target == "step server" else "its process"
         (line,) = [line for line in told.splitlines() if line.startswith("step 'model' failed")]
-        assert f"{who} was killed by SIG{number}" in line and "Run again to go on from its last checkpoint." in line
+        assert f"the step server was killed by SIG{number}" in line and "Run again to go on from its last checkpoint." in line
     assert ("could not be told how the run ended" in told) == ("erver" in row.target and row.target != "step server"), told
 
 
@@ -329,6 +333,8 @@ def test_a_death(
     found = {**run.at_work(), "a server elsewhere": server}
     try:
         strike(row, number, found)
+        if row.target == "worker" and row.code == "0":  # the next one is held as well
+            wait_for(lambda: not alive(run.pid) or run.held.read_text().split()[0] != str(found["worker"]))
         if row.code == "0":
             run.held.unlink()
         status = run.wait()

@@ -98,14 +98,19 @@ def test_an_isolated_step_gives_what_an_inline_one_gives(
     assert not verify(store).problems and not verify(store).leftovers
 
 
-def test_a_killed_task_is_named_and_a_rerun_goes_on(registry: Registry, store: LocalStore, processes: ProcessExecutor) -> None:
-    plan = fade(registry, store, die=True, pause=0.02)
-    died = isolated(plan, registry, store, processes)
+def test_a_killed_step_goes_on_from_its_checkpoint_and_is_named_where_it_has_none(
+    registry: Registry, store: LocalStore, processes: ProcessExecutor
+) -> None:
+    plan = fade(registry, store, die=True)
+    died = run_inline(plan, Engine(registry, store, Options("cpu", 3600.0), executor=processes))
     assert [r.status for r in died] == ["ran", "failed", "skipped", "skipped"]
-    assert "SIGKILL" in died[1].error and "out of memory" in died[1].error and died[1].exit_code == 1
+    assert "SIGKILL" in died[1].error and "out of memory" in died[1].error and (died[1].exit_code, died[1].signal) == (1, "SIGKILL")
     events: list[dict[str, Any]] = []
+    plan = fade(registry, store, die=True, pause=0.02)
     assert [r.status for r in isolated(plan, registry, store, processes, emit=events.append)] == ["reused", "ran", "ran", "ran"]
-    assert any("going on from step" in e.get("message", "") for e in events)
+    told = [e["message"] for e in events if e["event"] == "log" and e["step"] == "model"]
+    at = next(line.rpartition("goes on from ")[2] for line in told if "was killed by SIGKILL. It is begun again, once" in line)
+    assert at.startswith("step ") and f"going on from {at}" in told
     # the same steps without the death have another key, but what was learnt must be the same
     quiet = isolated(fade(registry, store, pause=0.02), registry, store, processes)
     whole = store.get(quiet[1].key).array("weight")[...]
