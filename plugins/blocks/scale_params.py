@@ -72,13 +72,31 @@ def _check_training(place: str, params: ScaleTraining, inputs: Mapping[str, Any]
         raise PipelineError(f"{place}.inputs.reference", why)
     if images is None:
         return
-    side = getattr(images.params, SIDES.get(images.task, ""), None)
-    if isinstance(side, int) and side < SHORTEST:
-        why = f"step '{images.name}' gives images of {side} x {side}, too small for a pyramid: {SHORTEST} pixels or more"
+    size = _size_of(images)
+    if size is not None and min(size) < SHORTEST:
+        why = f"step '{images.name}' gives images of {size[0]} x {size[1]}, too small for a pyramid: {SHORTEST} pixels or more"
         raise PipelineError(f"{place}.inputs.images", why)
     if params.anchor == "reference" and "reference" not in inputs and images.task == "images.load" and not _may_have_clean(images):
         why = f"anchor is reference, but step '{images.name}' loads no clean image; connect one as `reference`"
         raise PipelineError(f"{place}.params.anchor", why)
+
+
+def _size_of(images: PlannedStep) -> tuple[int, int] | None:
+    """(height, width) of the images of a step, as a parameter or the header of the first file says; None where neither does."""
+    side = getattr(images.params, SIDES.get(images.task, ""), None)
+    if isinstance(side, int):
+        return side, side
+    scene = getattr(images.params, "scene", None)
+    entries: list[Any] = [] if scene is None else scene().entries
+    if not entries:
+        return None
+    from PIL import Image
+
+    try:
+        with Image.open(entries[0].path) as picture:
+            return picture.height - getattr(images.params, "crop_bottom", 0), picture.width
+    except Exception:  # NPY, say; and what cannot be read is for the loading to tell
+        return None
 
 
 def _may_have_clean(images: PlannedStep) -> bool:

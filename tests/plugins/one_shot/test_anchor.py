@@ -287,6 +287,10 @@ def test_what_can_be_known_is_refused_while_planning(store: Any, tmp_path: Path)
     small = {"task": "line-pair.simulate", "params": {"count": 1, "size": 32}}
     with pytest.raises(PipelineError, match=r"steps.model.inputs.images: step 'images' gives images of 32 x 32, too small"):
         plan(store, folder, {}, {}, small)
+    for name in ("c.png", "d.png"):
+        Image.fromarray(scene(60, 64)[:41]).save(folder / name)
+    with pytest.raises(PipelineError, match=r"steps.model.inputs.images: step 'images' gives images of 41 x 64, too small"):
+        plan(store, folder, {}, {})
 
 
 def test_grey_levels_of_the_clean_image_are_those_of_sinddm(run_task: Any) -> None:
