@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -65,11 +66,11 @@ def ours(client: SyncPrefectClient) -> list[DeploymentResponse]:
             return found
 
 
-def runs(client: SyncPrefectClient, deployment: UUID, states: list[StateType], sort: FlowRunSort, limit: int = PAGE) -> list[FlowRun]:
+def runs(client: SyncPrefectClient, deployment: UUID, states: Sequence[StateType], sort: FlowRunSort, limit: int = PAGE) -> list[FlowRun]:
     """Its runs in one of the states."""
     return client.read_flow_runs(
         deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
-        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": states}}}),
+        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": [*states]}}}),
         sort=sort,
         limit=limit,
     )

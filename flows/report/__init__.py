@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .page import markdown_summary, write_page
+from .markdown import markdown_summary
+from .page import write_page
 
 __all__ = ["markdown_summary", "write_page"]
