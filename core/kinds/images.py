@@ -10,7 +10,8 @@ from fabloom.errors import DataError
 from fabloom.frames import door
 
 from .arrays import LazyArray
-from .artifact import Artifact, RowSpec, Staging, Writing
+from .artifact import Artifact, Writing
+from .columns import append, check_channels, checked_array, checked_pixels
 from .exhibit import Exhibit
 from .masks import agreed_domain, check_classes, is_defect, tells_classes
 from .origin import check_source, named, read_origins
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from .streaming import Batch
-
-PIXELS = ("images", "masks", "scores", "references")
-COLUMNS = (*PIXELS, "domain", "labels", "source")
 
 
 class ImageSet(Artifact):
@@ -133,7 +131,7 @@ class ImageSet(Artifact):
 
         count, block, blocks = streamed(images, count, cls.BLOCK)
         first = next(blocks, {"images": np.empty(0, np.uint8)})
-        shape = cls._checked("images", first["images"], np.uint8, 4, None).shape[1:]
+        shape = checked_array("images", first["images"], np.uint8, 4, None).shape[1:]
         check_channels((count, *shape), channels)
         columns: dict[str, NDArray[Any]] = {}
         given = {"masks": masks, "scores": scores, "references": references}
@@ -141,13 +139,13 @@ class ImageSet(Artifact):
             if values is not None:
                 if name in first:
                     raise DataError(f"{name} come with the batches and in one piece; give them once")
-                columns[name] = cls._checked_pixels(name, values, (count, *shape))
+                columns[name] = checked_pixels(name, values, (count, *shape))
         if domain is not None:
-            columns["domain"] = cls._checked("domain", domain, np.int8, 1, (count,))
+            columns["domain"] = checked_array("domain", domain, np.int8, 1, (count,))
             if not np.isin(domain, (0, 1)).all():
                 raise DataError("domain holds values other than 0 (clean) and 1 (defect)")
         if labels is not None:
-            columns["labels"] = cls._checked("labels", labels, np.int16, 1, (count,))
+            columns["labels"] = checked_array("labels", labels, np.int16, 1, (count,))
             names = list(class_names or [])
             if not names or labels.min() < 0 or labels.max() >= len(names):
                 raise DataError(f"labels run to {int(labels.max())} but class_names holds {len(names)} names")
@@ -163,14 +161,14 @@ class ImageSet(Artifact):
             nonlocal several
             for start, rows in zip(range(0, count, block), itertools.chain([first], blocks), strict=True):
                 whole = {name: values[start : start + block] for name, values in columns.items()}
-                found = {name: cls._checked_pixels(name, values, (len(rows["images"]), *shape)) for name, values in rows.items()}
+                found = {name: checked_pixels(name, values, (len(rows["images"]), *shape)) for name, values in rows.items()}
                 if "masks" in found:
                     found["domain"] = agreed_domain(found["masks"], whole.pop("domain", None))
                     check_classes(found["masks"], whole.get("labels"), class_names or ())
                     several = several or tells_classes(found["masks"])
                 yield found | whole
 
-        cls._append(ctx.staging, count, block, laid())
+        append(ctx.staging, count, block, laid())
         if several:
             kept["mask_classes"] = True
         ctx.staging.attrs.update({**(attrs or {}), **kept})
@@ -251,47 +249,6 @@ class ImageSet(Artifact):
         return frame({"image": range(len(self)), **columns}).set_index("image")
 
     @classmethod
-    def _append(cls, staging: Staging, count: int, block: int, blocks: Iterator[dict[str, NDArray[Any]]]) -> None:
-        """Write blocks of rows, laid out as the first one is."""
-        first = next(blocks)
-        dims = {
-            **dict.fromkeys(("images", "references"), ("channel", "y", "x")),
-            **dict.fromkeys(("masks", "scores"), ("y", "x")),
-        }
-        order = [name for name in COLUMNS if name in first]
-        writer = staging.rows(count, block, {n: RowSpec(str(first[n].dtype), first[n].shape[1:], dims=dims.get(n, ())) for n in order})
-        for start, rows in zip(range(0, count, block), itertools.chain([first], blocks), strict=True):
-            if start >= writer.start:  # what a stopped run has on disk is not written again
-                writer.append({name: rows[name] for name in order})
-        writer.close()
-
-    @classmethod
-    def _checked_pixels(cls, name: str, values: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-        """Images, masks, scores or references [N,...] of images of `shape` [N,C,H,W]. Raises DataError for anything else."""
-        import numpy as np
-
-        if name not in PIXELS:
-            raise DataError(f"a batch has a column '{name}'; batches hold {', '.join(PIXELS)}")
-        flat = name in ("masks", "scores")
-        wanted = (shape[0], *shape[2:]) if flat else shape
-        checked = cls._checked(name, values, np.float16 if name == "scores" else np.uint8, len(wanted), wanted)
-        if name == "scores" and not np.isfinite(checked).all():
-            raise DataError("scores must be finite: a pixel that nobody can judge is 255 in the masks")
-        return checked
-
-    @staticmethod
-    def _checked(name: str, value: Any, dtype: Any, ndim: int, shape: tuple[int, ...] | None) -> NDArray[Any]:
-        import numpy as np
-
-        array = np.asarray(value)
-        if array.dtype != dtype:
-            raise DataError(f"{name} must be {np.dtype(dtype)}, not {array.dtype}")
-        if array.ndim != ndim or 0 in array.shape or (shape is not None and array.shape != shape):
-            wanted = shape if shape is not None else ("N,C,H,W" if ndim == 4 else f"{ndim} axes")
-            raise DataError(f"{name} must have shape {wanted} with no empty axis, not {array.shape}")
-        return array
-
-    @classmethod
     def summarise(cls, manifest: Mapping[str, Any]) -> str:
         """The number of images, their size, and what else is known of each."""
         arrays = manifest["arrays"]
@@ -320,12 +277,3 @@ class ImageSet(Artifact):
             share, count = places(self.masks)
             caption = f"Share of {count:,} masks that cover a pixel." if share.any() else "No mask of this set has a defect."
             yield Exhibit(heat=share, caption=caption, section="defects")
-
-
-def check_channels(shape: tuple[int, ...], declared: int | None) -> None:
-    """Raise DataError for images [N,C,H,W] of other than 1 or 3 channels that nobody declared: most are [N,H,W,C]."""
-    if shape[1] == declared or (declared is None and shape[1] in (1, 3)):
-        return
-    last = f" Channels last? Then give images.transpose(0, 3, 1, 2): {(shape[0], shape[3], *shape[1:3])}." if shape[3] <= 4 else ""
-    wanted = "1 or 3, or what `channels` declares" if declared is None else f"the declared {declared}"
-    raise DataError(f"images of shape {tuple(shape)} have {shape[1]} channels, wanted {wanted}.{last}")
