@@ -110,15 +110,12 @@ def test_flat_names_and_finite_numbers() -> None:
     assert [len(p) for p in portions(range(250), 100)] == [100, 100, 50] and not list(portions([], 3))
 
 
-def test_curves_come_while_a_step_runs_where_they_are_asked_for(tracked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curves_come_while_a_step_runs(tracked: Path, tmp_path: Path) -> None:
     store = fabloom.open_store(tmp_path / "store")
     pipeline = fabloom.Pipeline.parse({"name": "tiny", "steps": {"images": PIPELINE["steps"]["images"]}})
     (step,) = make_plan(pipeline, Registry.load(), store).steps
     done = StepResult.of(step, "ran", digest="0" * 40, seconds=1.0)
-    curves = {"curves": {"main.loss": [[0, 4.0], [1, 3.0]]}}
-    fabloom_mlflow.fabloom_step_logged(step, "main", 0, {"loss": 4.0})
-    assert not tracked.exists(), "nobody asked"
-    monkeypatch.setenv(fabloom_mlflow.LIVE_VARIABLE, "1")
+    curves = {"curves": {"main.loss": [[0, 4.0], [1, 3.0], [2, 2.0]]}}
     fabloom_mlflow.fabloom_step_started(step)
     fabloom_mlflow.fabloom_step_logged(step, "main", 0, {"loss": 4.0, "bad": math.nan})
     fabloom_mlflow.fabloom_step_logged(step, "main", 1, {"loss": 3.0})
@@ -126,5 +123,30 @@ def test_curves_come_while_a_step_runs_where_they_are_asked_for(tracked: Path, t
     assert run_.info.status == "RUNNING" and curve(tracked, run_, "main.loss") == [(0, 4.0), (1, 3.0)]
     fabloom_mlflow.fabloom_step_finished(step, done, curves)
     (run_,) = logged(tracked)
-    assert run_.info.status == "FINISHED" and curve(tracked, run_, "main.loss") == [(0, 4.0), (1, 3.0)]
+    assert run_.info.status == "FINISHED" and curve(tracked, run_, "main.loss") == [(0, 4.0), (1, 3.0), (2, 2.0)], "the last one too, once"
     assert run_.data.tags["fabloom.key"] == step.key and run_.data.params["seed"] == str(step.seed)
+
+
+def test_a_step_that_was_killed_goes_on_in_its_run(tracked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fabloom.open_store(tmp_path / "store")
+    pipeline = fabloom.Pipeline.parse({"name": "tiny", "steps": {"images": PIPELINE["steps"]["images"]}})
+    (step,) = make_plan(pipeline, Registry.load(), store).steps
+    fabloom_mlflow.fabloom_step_logged(step, "main", 0, {"loss": 4.0})
+    monkeypatch.setattr(fabloom_mlflow, "_live", {})  # another process
+    fabloom_mlflow.fabloom_step_logged(step, "main", 1, {"loss": 3.0})
+    fabloom_mlflow.fabloom_step_finished(step, StepResult.of(step, "ran", digest="0" * 40, seconds=1.0), None)
+    (run_,) = logged(tracked)
+    assert run_.info.status == "FINISHED" and curve(tracked, run_, "main.loss") == [(0, 4.0), (1, 3.0)]
+
+
+def test_a_server_that_is_down_is_asked_once_while_a_step_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("fabloom_mlflow.tracking.connect", lambda: asked.append("") or 1 / 0)
+    store = fabloom.open_store(tmp_path / "store")
+    pipeline = fabloom.Pipeline.parse({"name": "tiny", "steps": {"images": PIPELINE["steps"]["images"]}})
+    (step,) = make_plan(pipeline, Registry.load(), store).steps
+    with pytest.raises(ZeroDivisionError):
+        fabloom_mlflow.fabloom_step_logged(step, "main", 0, {"loss": 4.0})
+    fabloom_mlflow.fabloom_step_logged(step, "main", 1, {"loss": 3.0})
+    assert len(asked) == 1
+    fabloom_mlflow._live.clear()

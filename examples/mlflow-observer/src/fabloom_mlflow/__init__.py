@@ -5,9 +5,9 @@ Observers are called in the process that runs the pipeline. They see a step and 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fabloom import hookimpl
@@ -19,10 +19,17 @@ _began: dict[tuple[str, str], float] = {}
 """Unix time at which a step began, by its name and key. Steps run in parallel, each in a thread of the engine."""
 
 
-_live: dict[tuple[str, str], str] = {}
-"""MLflow's runs that are open, by name and key of the step."""
+@dataclass
+class Live:
+    """MLflow's run of a step that goes on, the (name, turn) of points that are in it, and whether logging failed and is left to the end."""
 
-LIVE_VARIABLE = "FABLOOM_MLFLOW_LIVE"
+    run: str | None = None
+    points: set[tuple[str, int]] = field(default_factory=set)
+    down: bool = False
+
+
+_live: dict[tuple[str, str], Live] = {}
+"""By name and key of the step."""
 
 
 @hookimpl
@@ -33,23 +40,29 @@ def fabloom_step_started(step: PlannedStep) -> None:
 
 @hookimpl
 def fabloom_step_logged(step: PlannedStep, loop: str, at: int, values: Mapping[str, float]) -> None:
-    """Log what a training says while it goes on, where `FABLOOM_MLFLOW_LIVE` asks for it: its run in MLflow is open until the step ends."""
-    if os.environ.get(LIVE_VARIABLE):
-        from .tracking import log_points
+    """Log what a training says while it goes on: its run in MLflow is open until the step ends."""
+    live = _live.setdefault((step.name, step.key), Live())
+    if live.down:
+        return
+    from .tracking import log_points
 
-        place = step.name, step.key
-        named = {f"{loop}.{name}": value for name, value in values.items()}
-        _live[place] = log_points(_live.get(place), step, _began.get(place, time.time()), named, at)
+    named = {f"{loop}.{name}": value for name, value in values.items()}
+    try:
+        live.run = log_points(live.run, step, _began.get((step.name, step.key), time.time()), named, at)
+    except BaseException:
+        live.down = True  # a server that is down is told of once, not five times a second, and asked again when the step ends
+        raise
+    live.points |= {(name, at) for name in named}
 
 
 @hookimpl
 def fabloom_step_finished(step: PlannedStep, result: StepResult, manifest: Mapping[str, Any] | None) -> None:
-    """Log a step that ran or failed. One that was reused has been logged when it ran."""
+    """Log a step that ran or failed, and the points of its curves that are not logged yet. One that was reused was logged when it ran."""
     ended = time.time()
-    began = _began.pop((step.name, step.key), ended)
+    began, live = _began.pop((step.name, step.key), ended), _live.pop((step.name, step.key), Live())
     if result.status in ("ran", "failed"):
         from .tracking import log_step  # MLflow takes seconds to import: only where something is to be logged
 
-        open_run = _live.pop((step.name, step.key), None)
-        curves = manifest["curves"] if manifest and open_run is None else {}  # those of an open run are there already
-        log_step(step, result, curves, began, ended, open_run)
+        curves = manifest["curves"] if manifest else {}
+        rest = {name: [point for point in points if (name, point[0]) not in live.points] for name, points in curves.items()}
+        log_step(step, result, rest, began, ended, live.run)

@@ -1,6 +1,6 @@
-"""A step, written to MLflow in one go when it has finished: a killed pipeline leaves no run that seems to be going on.
+"""A step in MLflow: a run that opens with the first point of a curve, or when the step has ended, and is closed then.
 
-Who wants curves while it trains asks for an open run, and has it closed when the step ends.
+A pipeline that is killed leaves a run that MLflow takes for running; when the same step goes on, it goes on in that one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ Curves = Mapping[str, Sequence[tuple[int, float]]]
 """(step, value) of what a training logged, by loop and name: `main.loss`."""
 
 EXPERIMENT_VARIABLE = "FABLOOM_MLFLOW_EXPERIMENT"
+KEY = "fabloom.key"
+"""The tag that leads from a run to the artifact."""
 DEFAULT_URI = "file:./mlruns"
 AT_ONCE = {"params": 100, "metrics": 1000}
 """What MLflow takes in one call of `log_batch`."""
@@ -65,9 +67,12 @@ def log_points(open_run: str | None, step: PlannedStep, began: float, values: Ma
 
 
 def begin(client: MlflowClient, step: PlannedStep, began: float) -> str:
-    """A new run of the step's experiment."""
+    """A run of the step's experiment: the one that a killed pipeline left open for the same step, else a new one."""
     named = experiment(client, os.environ.get(EXPERIMENT_VARIABLE) or step.pipeline)
-    return str(client.create_run(named, start_time=milliseconds(began), run_name=step.name).info.run_id)
+    left = client.search_runs([named], f"tags.`{KEY}` = '{step.key}' and attributes.status = 'RUNNING'", max_results=1)
+    if left:
+        return str(left[0].info.run_id)
+    return str(client.create_run(named, start_time=milliseconds(began), run_name=step.name, tags={KEY: step.key}).info.run_id)
 
 
 def connect() -> MlflowClient:
