@@ -17,7 +17,7 @@ os.environ["FABLOOM_PLUGINS"] = ""  # what comes with fabloom, whatever else is 
 os.environ["FABLOOM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parent))
 
-from generators import commands, contract, drawings, tasks
+from generators import commands, contract, drawings, production, tasks
 from generators.markdown import Undocumented
 
 FOLDER = Path(__file__).parent
@@ -28,6 +28,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/kinds.md": contract.kinds_page,
     "reference/pipeline.md": tasks.pipeline_page,
     "reference/pipeline.schema.json": tasks.schema_text,
+    "reference/retrain.md": production.retrain_page,
+    "reference/retrain.schema.json": production.schema_text,
     "reference/tasks.md": tasks.tasks_page,
     **{f"drawings/{name}.svg": draw for name, draw in drawings.DRAWINGS.items()},
 }

@@ -20,9 +20,9 @@ from fabloom.pipeline import Pipeline
 from fabloom.registry import Registry
 
 ROOT = Path(__file__).parents[2]
-TUTORIAL = ROOT / "docs" / "tutorial.md"
-"""Its commands build on each other; they have a test of their own."""
-PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").rglob("*.md") if page != TUTORIAL)]
+TUTORIAL, PRODUCTION = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "production.md"
+"""Their commands build on each other; they have tests of their own, here and in tests/flows/production."""
+PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").rglob("*.md") if page not in (TUTORIAL, PRODUCTION))]
 FABLOOM = [sys.executable, "-m", "fabloom.flows"]
 
 

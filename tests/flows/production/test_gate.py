@@ -108,17 +108,3 @@ def test_the_headline_is_the_reports_else_the_first_of_the_gate() -> None:
     assert found["metric"] == "b" and found["challenger"] == {"value": 0.2, "interval": [0.1, 0.3]} and found["champion"]["value"] == 0.15
     assert headline_of({"model": {"a": Metric(float("nan"))}}, "model", "baseline", "a")["challenger"]["value"] is None
     assert headline_of({}, "model", "baseline", "a") == {}
-
-
-def test_what_unet_evaluate_reports_is_what_the_gate_reads(run_task: Any) -> None:
-    from fabloom.plugins.data.line_pair.method import LinePair
-    from fabloom.plugins.judge.unet.method import UNet
-
-    small = {"count": 12, "size": 32}
-    images, test = (run_task(LinePair, "simulate", small, seed=seed) for seed in (0, 1))
-    models = [run_task(UNet, "train", {"steps": 0, "batch": 4}, seed=seed, images=images) for seed in (0, 1)]
-    made = run_task(UNet, "evaluate", {"resamples": 100, "shifts": []}, images=test, model=models[0], baseline=models[1])
-    verdicts = judge([Condition(metric="iou_defect", by=0.01), Condition(metric="false_alarm_rate", no_worse_than=0.02)], made.described)
-    assert [one.better for one in verdicts] == ["up", "down"] and all(one.interval is not None for one in verdicts), verdicts
-    found = headline_of(made.described, "model", "baseline", "iou")
-    assert found["metric"] == "iou_defect" and found["champion"]["interval"]
