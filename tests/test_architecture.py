@@ -79,7 +79,9 @@ ALLOWED = {
     "plugins": {"core", "storage", "plugins"},
     "flows": {"core", "storage", "flows"},
 }
-ON_THE_SERVER = {f"fabloom.flows.production.{name}" for name in ("deploy", "doors", "listing", "serve", "server", "slots", "zombies")}
+ON_THE_SERVER = {
+    f"fabloom.flows.production.{name}" for name in ("deploy", "doors", "flow", "listing", "serve", "server", "shown", "slots", "zombies")
+}
 """What lies on Prefect's server is Prefect's; a line's specification, gate and night know nothing of it."""
 
 DOORS = {"fabloom": {"flows"}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -130,7 +131,8 @@ def _perform(plan: Plan, performer: Engine, engine: EngineName, runner: RunnerNa
     _tell(plan, performer)
     if engine == "inline":
         return finish(plan, run_inline(plan, performer), performer.store)
-    performer.emit({"event": "log", "message": "starting Prefect; --engine inline does without it and starts at once"})
+    if "prefect" not in sys.modules:  # else a flow is at work already
+        performer.emit({"event": "log", "message": "starting Prefect; --engine inline does without it and starts at once"})
     from fabloom.flows.run.prefect.settings import prefer
 
     prefer()

@@ -14,6 +14,7 @@ from typing import Any
 
 from prefect import allow_failure
 from prefect.client.schemas import State
+from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.states import Failed
@@ -250,15 +251,27 @@ def _end_alone(session: Session, error: BaseException) -> RunResult:
     return result
 
 
+def _run_within(plan: Plan, engine: Engine, order: Order) -> RunResult:
+    """The plan in the flow run that this is called in, which a worker may end by SIGTERM."""
+    stop, asked = threading.Event(), engine.stop
+    engine = replace(engine, executor=executor_for(plan), stop=lambda: asked() or stop.is_set())
+    with _current(Session(engine, plan, order, stop=stop)) as session:
+        _run(session)
+    return session.finish()
+
+
 def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> RunResult:
     """Run the plan as a Prefect flow from this process, with each step in a worker process of its own.
 
+    Called inside a flow run, the steps are tasks of that one.
     A server that stops answering after the flow began costs what Prefect shows of the run. Raises EnvironmentProblem where it never began.
     """
     from .flow import run_pipeline
 
     order = Order.of(plan, engine, runner, workers)
     make_runner(runner, workers)  # raises where it is not installed
+    if FlowRunContext.get() is not None:
+        return _run_within(plan, engine, order)
     engine = replace(engine, executor=executor_for(plan))
     session = Session(engine, plan, order, on_term=_own_handler(), notice=Notice(client_patience()))
     named = run_pipeline.with_options(flow_run_name=plan.pipeline.name)  # a deployed run keeps the name that it is ordered under
