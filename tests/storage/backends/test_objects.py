@@ -19,7 +19,7 @@ from fabloom.kinds.store import Store
 from fabloom.method import Context
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.backends.objects import reading, upkeep
-from fabloom.storage.backends.objects.address import parse
+from fabloom.storage.backends.objects.address import endpoint, parse
 from fabloom.storage.backends.objects.bucket import Bucket, S3Bucket
 from fabloom.storage.backends.objects.refs import Overtaken
 from fabloom.storage.backends.objects.store import ObjectStore
@@ -324,6 +324,15 @@ def test_an_endpoint_that_is_open_to_everybody_or_holds_a_secret_is_refused(url:
     with pytest.raises(EnvironmentProblem, match="FABLOOM_S3_ENDPOINT") as told:
         fabloom.open_store(url)
     assert "word" not in str(told.value).replace("password", "")
+
+
+def test_http_to_another_machine_is_taken_where_somebody_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given in ("http://127.0.0.1:9000", "http://[::1]:9000", "http://localhost", "https://192.0.2.7/"):
+        monkeypatch.setenv("FABLOOM_S3_ENDPOINT", given)
+        assert endpoint() == given.rstrip("/")
+    monkeypatch.setenv("FABLOOM_S3_ENDPOINT", "http://192.0.2.7:9000")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    assert endpoint() == "http://192.0.2.7:9000"
 
 
 def test_a_bucket_that_is_not_there_and_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
