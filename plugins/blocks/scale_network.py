@@ -39,7 +39,9 @@ class ScaleBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """x [B,Ci,H,W] and condition [B,32] to [B,Co,H,W]."""
         shift = self.shift(self.mix(nn.functional.gelu(condition))[:, :, None, None])
-        out: Tensor = self.second(nn.functional.gelu(self.first(self.depthwise(x) + shift))) + self.residual(x)
+        # sums in place: no convolution needs its own output for its gradient, and memory is what large frames wait for
+        inner = self.first(self.depthwise(x).add_(shift))
+        out: Tensor = self.second(nn.functional.gelu(inner)).add_(self.residual(x))
         return out
 
 
