@@ -50,7 +50,7 @@ def checked_array(name: str, value: Any, dtype: Any, ndim: int, shape: tuple[int
     """An array of that dtype and number of axes, none empty, and of that shape where one is given. Raises DataError for anything else."""
     import numpy as np
 
-    array = np.asarray(value)
+    array: NDArray[Any] = np.asarray(value)
     if array.dtype != dtype:
         raise DataError(f"{name} must be {np.dtype(dtype)}, not {array.dtype}")
     if array.ndim != ndim or 0 in array.shape or (shape is not None and array.shape != shape):
