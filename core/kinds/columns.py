@@ -40,17 +40,17 @@ def checked_pixels(name: str, values: Any, shape: tuple[int, ...]) -> NDArray[An
         raise DataError(f"a batch has a column '{name}'; batches hold {', '.join(PIXELS)}")
     flat = name in ("masks", "scores")
     wanted = (shape[0], *shape[2:]) if flat else shape
-    values = checked_array(name, values, np.float16 if name == "scores" else np.uint8, len(wanted), wanted)
-    if name == "scores" and not np.isfinite(values).all():
+    checked: NDArray[Any] = checked_array(name, values, np.float16 if name == "scores" else np.uint8, len(wanted), wanted)
+    if name == "scores" and not np.isfinite(checked).all():
         raise DataError("scores must be finite: a pixel that nobody can judge is 255 in the masks")
-    return values
+    return checked
 
 
 def checked_array(name: str, value: Any, dtype: Any, ndim: int, shape: tuple[int, ...] | None) -> NDArray[Any]:
     """An array of that dtype and number of axes, none empty, and of that shape where one is given. Raises DataError for anything else."""
     import numpy as np
 
-    array: NDArray[Any] = np.asarray(value)
+    array = np.asarray(value)
     if array.dtype != dtype:
         raise DataError(f"{name} must be {np.dtype(dtype)}, not {array.dtype}")
     if array.ndim != ndim or 0 in array.shape or (shape is not None and array.shape != shape):
