@@ -32,11 +32,12 @@ for _number, _default in ((signal.SIGINT, signal.default_int_handler), (signal.S
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(_number, _default)
 LONG = (
-    "test_export.py", "test_docs.py", "test_conformance_kit.py", "test_dataset.py", "test_pipeline.py", "test_cli.py", "test_prefect.py",
-    "test_deaths.py", "test_one_shot.py", "test_denoising_circuits.py", "test_conformance.py", "test_sinddm.py", "test_sinsemi.py",
-    "test_processes.py", "test_prefect_faults.py",
+    "test_docs.py", "test_conformance.py", "test_export.py", "test_deaths.py", "test_conformance_kit.py", "test_prefect.py",
+    "test_own_tests.py", "test_denoising_circuits.py", "test_processes.py", "test_one_shot.py", "test_segmenter.py", "test_faults.py",
+    "test_prefect_faults.py", "test_unet.py", "test_store.py", "test_cli.py", "test_pipeline.py", "test_dataset.py", "test_segmentation.py",
+    "test_notebooks.py", "test_architecture.py", "test_sinddm.py", "test_sinsemi.py", "test_packaging.py", "test_crowd.py",
 )  # fmt: skip
-"""Files of half a minute and more, the longest first: processes take whole files, and whoever gets a long one last is waited for."""
+"""Files of some ten CPU seconds and more, the longest first: processes take whole files, and whoever gets a long one last is waited for."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -404,5 +404,5 @@ def test_prefects_server_ends_with_its_caller_also_while_it_is_starting() -> Non
     assert server.is_running() and os.getpgid(server.pid) != os.getpgid(caller.pid)
     os.killpg(caller.pid, signal.SIGKILL)
     caller.wait()
-    psutil.wait_procs([server], timeout=60)
+    psutil.wait_procs([server], timeout=240)
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
