@@ -30,7 +30,7 @@ from pathlib import Path
 import torch, zarr
 import fabloom
 from fabloom.context import Context
-from fabloom.flows import api
+from fabloom.flows.run import api
 from fabloom.registry import Registry
 from fabloom.storage.store import Store
 

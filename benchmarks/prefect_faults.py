@@ -31,6 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -93,8 +94,15 @@ class Server:
         """What the API answers."""
         data = None if method == "GET" else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            text = answer.read()
+        for last in (False,) * 9 + (True,):
+            try:
+                with urllib.request.urlopen(request, timeout=180) as answer:
+                    text = answer.read()
+                break
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or last:  # its SQLite is locked
+                    raise
+                time.sleep(1)
         return json.loads(text) if text else None
 
     def states(self) -> tuple[str, dict[str, str]]:

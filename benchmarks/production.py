@@ -84,9 +84,9 @@ class Place:
     hold: Path
     pipeline: Path
 
-    def order(self, store: Path, **parameters: Any) -> str:
-        """A run of the deployment; its id."""
-        asked = {"pipeline": str(self.pipeline), "store": str(store), "device": "cpu", "checkpoint_seconds": 0.2, **parameters}
+    def order(self, folder: Path, **parameters: Any) -> str:
+        """A run of the deployment with a store in that folder; its id."""
+        asked = {"pipeline": str(self.pipeline), "store": str(folder), "device": "cpu", "checkpoint_seconds": 0.2, **parameters}
         body = {"parameters": asked, "state": {"type": "SCHEDULED"}}
         return str(self.server.ask("POST", f"/deployments/{self.deployment}/create_flow_run", **body)["id"])
 
@@ -220,6 +220,7 @@ def cancel(place: Place) -> Finding:
     fault, at = time.monotonic(), time.time()
     place.server.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
     gone = left_after(run, 30)
+    place.hold.unlink(missing_ok=True)
     wait_for(lambda: place.ended(run), "the run is cancelled", 600)
     finding.seconds = round(time.monotonic() - fault, 1)
     time.sleep(5)
@@ -266,6 +267,7 @@ def flow_killed(place: Place) -> Finding:
         "tasks": {name: task["state_name"] for name, task in place.tasks(run).items()}, "never": gone[1],
     }  # fmt: skip
     finding.check(finding.seen["state"] == "Crashed", "it is not Crashed")
+    finding.check("Running" not in finding.seen["tasks"].values(), "a task is shown as Running")
     finding.check(not left, "processes of the run are left after 30 s")
     place.hold.unlink(missing_ok=True)
     return finding

@@ -26,10 +26,17 @@ def perform(request: dict[str, Any]) -> State[Any]:
     return session.perform(request)
 
 
+def settle(flow: Any, flow_run: Any, state: State[Any]) -> None:
+    """Prefect's hook after a crash, which its worker runs in a process of its own where the flow's is dead."""
+    from fabloom.flows.run.prefect import aftermath
+
+    aftermath.settle(flow_run.id)
+
+
 WHAT = "Run a pipeline of fabloom: reuse what is in the store, make the rest."
 
 
-@flow(name="fabloom", description=WHAT, persist_result=False, log_prints=False)
+@flow(name="fabloom", description=WHAT, on_crashed=[settle], persist_result=False, log_prints=False)
 def run_pipeline(
     pipeline: Annotated[Text, Field(min_length=1)],
     store: Text = "",
