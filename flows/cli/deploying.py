@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -42,7 +43,21 @@ PlaceOption = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", envvar="FABLOOM_STORE", help="Folder of artifacts, as the worker sees it. Default: ./.fabloom"),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", help="auto, cpu, cuda or mps. Default: auto, or what a line's specification says.", show_default=False),
+]
+FolderOption = Annotated[
+    str | None,
+    typer.Option("--folder", metavar="FOLDER", help="Where a run begins: relative paths count from there.", show_default=False),
+]
+NewDataOption = Annotated[
+    bool,
+    typer.Option(
+        "--on-new-data",
+        help="Of a line: look every 5 minutes (or --interval) whether what it watches changed and is at rest; only then run.",
+    ),
+]
 SecretOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -60,22 +75,40 @@ def deploy(
     cron: CronOption = None,
     timezone: ZoneOption = None,
     interval: IntervalOption = None,
+    on_new_data: NewDataOption = False,
     pool: Annotated[str, typer.Option(metavar="POOL", help="Work pool; a process pool is made where there is none.")] = "fabloom",
     paused: Annotated[bool, typer.Option("--paused", help="Register it, but start nothing by the schedule yet.")] = False,
     set_: SetOption = None,
     store: PlaceOption = None,
     seed: SeedOption = None,
-    device: DeviceOption = "auto",
+    device: DeviceOption = None,
+    folder: FolderOption = None,
     secret: SecretOption = None,
+    write_yaml: Annotated[
+        Path | None, typer.Option("--write-yaml", metavar="FILE", help="Register nothing; write a prefect.yaml that would.")
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Register a pipeline on Prefect's server, with a schedule or without; a worker runs it.
+    """Register a pipeline, or a line's retraining, on Prefect's server, with a schedule or without; a worker runs it.
 
     One run at a time: one that comes due while another is at work is cancelled. Register it again to change it; its runs stay.
     The server is the one that PREFECT_API_URL names.
     """
-    wish = _wish(what, name, _when(cron, timezone, interval), pool, paused, set_, store, seed, device, secret)
-    from fabloom.flows.production.deploy import register
+    from fabloom.flows.production import written
+
+    if write_yaml is not None:
+        written.check_new(write_yaml)
+    when = _when(cron, timezone, interval, on_new_data)
+    wish = _wish(name, when, pool, paused, secret, what, store, set_ or (), seed, device, folder, on_new_data)
+    from fabloom.flows.production.deploy import build, register
+
+    if write_yaml is not None:
+        written.write_yaml(build(wish), write_yaml)
+        if json_:
+            emit_json({"written": str(write_yaml)})
+        else:
+            say(f"wrote {write_yaml}; register it with `prefect --no-prompt deploy --all` there")
+        return
 
     done = register(wish)
     if json_:
@@ -91,16 +124,19 @@ def serve(
     cron: CronOption = None,
     timezone: ZoneOption = None,
     interval: IntervalOption = None,
+    on_new_data: NewDataOption = False,
     set_: SetOption = None,
     store: PlaceOption = None,
     seed: SeedOption = None,
-    device: DeviceOption = "auto",
+    device: DeviceOption = None,
+    folder: FolderOption = None,
 ) -> None:
-    """Register a pipeline and run it here as it comes due, without a worker, until the command is stopped.
+    """Register a pipeline, or a line's retraining, and run it here as it comes due, without a worker, until the command is stopped.
 
     One run at a time. SIGTERM or Ctrl-C asks a run at work to stop at its next checkpoint, and pauses the schedule; serving again goes on.
     """
-    wish = _wish(what, name, _when(cron, timezone, interval), "", False, set_, store, seed, device, None)
+    when = _when(cron, timezone, interval, on_new_data)
+    wish = _wish(name, when, "", False, None, what, store, set_ or (), seed, device, folder, on_new_data)
     from fabloom.flows.production.serve import serve as carry_out
 
     told = f"serving {wish.name}: {wish.subject.kind} {wish.subject.name}, {wish.when}"
@@ -149,20 +185,17 @@ def _list(rows: list[Row], json_: bool) -> None:
     )
 
 
-def _when(cron: str | None, timezone: str | None, interval: str | None) -> When:
+def _when(cron: str | None, timezone: str | None, interval: str | None, on_new_data: bool) -> When:
     from fabloom.flows.production.when import read_when
 
-    return read_when(cron, timezone, interval)
+    return read_when(cron, timezone, interval, on_new_data=on_new_data)
 
 
-def _wish(
-    what: str, name: str | None, when: When, pool: str, paused: bool, set_: list[str] | None, store: str | None, seed: int | None,
-    device: str, secret: list[str] | None,
-) -> Wish:  # fmt: skip
+def _wish(name: str | None, when: When, pool: str, paused: bool, secret: list[str] | None, *asked: Any) -> Wish:
     """What is asked for, checked as far as it can be without a server. Prefect is imported only where all of it is well."""
     from fabloom.flows.production import subject
 
-    found = subject.read_subject(what, store, set_ or [], seed=seed, device=device)
+    found = subject.read_subject(subject.Asked(*asked))
     called = subject.check_name(name or found.name)
     secrets = dict(_secret(one) for one in secret or ())
     from fabloom.flows.run.prefect.settings import prefer

@@ -13,6 +13,7 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
+from fabloom.errors import EnvironmentProblem
 from fabloom.flows.run.api import open_store
 from fabloom.registry import Registry, entry_points, restriction
 from fabloom.running.arithmetic import inspect
@@ -29,15 +30,28 @@ FIXED = {
 
 @dataclass(frozen=True)
 class Check:
-    """One finding; `ok` is False where something must be mended."""
+    """One finding; `ok` is False where something must be mended. One that is ok and has advice could be better."""
 
     name: str
     ok: bool
     finding: str
+    why: str = ""
+    """Why it matters."""
+    advice: str = ""
+    """What to do."""
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        return "PROBLEM" if not self.ok else "advice" if self.advice else "ok"
+
+    def __str__(self) -> str:
+        whole = ": ".join(part for part in (self.finding, self.why) if part)
+        return f"{whole}. To do: {self.advice}" if self.advice else whole
 
 
-def examine(store: str | None, *, server: bool) -> list[Check]:
-    """All checks, in the order in which trouble usually comes."""
+def examine(store: str | None, *, server: bool, fix: bool = False) -> list[Check]:
+    """All checks, in the order in which trouble usually comes. With `fix`, what can be mended of Prefect's server is."""
     checks = [Check("python", True, f"{platform.python_version()} on {platform.platform()}, {threads()} threads")]
     checks += [_version(name, wanted) for name, wanted in FIXED.items()]
     registry = Registry.load()
@@ -53,8 +67,36 @@ def examine(store: str | None, *, server: bool) -> list[Check]:
     checks.append(_guarded("precision", _precision))
     checks.append(_weights())
     if server:
-        checks.append(_guarded("prefect server", _server))
+        checks += _prefect(fix=fix)
+        checks.append(_guarded("store's folder", lambda: _fit(store, registry)))
     return checks
+
+
+def _prefect(*, fix: bool) -> list[Check]:
+    """That a flow runs; and all about the server, where one is named that others use too."""
+    from fabloom.flows.run.prefect.settings import prefer
+
+    prefer()
+    from prefect.settings import get_current_settings
+
+    if not get_current_settings().api.url:
+        name = "PREFECT_API_URL"
+        found = Check(name, True, "is not set: each run starts a server of its own", "a deployment needs one that stays", f"export {name}")
+        return [_guarded("prefect server", _server), found]
+    from .server_health import examine_server
+
+    found = examine_server(fix=fix)
+    return [_guarded("prefect server", _server), *found] if len(found) > 1 else found
+
+
+def _fit(url: str | None, registry: Registry) -> str:
+    """Whether the store's file system keeps what a store is built on."""
+    from fabloom.flows.production.probe import unfit
+
+    opened = open_store(url, registry)
+    if problem := unfit(opened.pages.parent):
+        raise EnvironmentProblem(f"{opened.url}: {problem}. Put the store on a local disk, or on a file system with locks (NFS 4).")
+    return "renames in one step, locks, writes through"
 
 
 def _weights() -> Check:
@@ -115,10 +157,12 @@ def _precision() -> str:
 
 
 def _server() -> str:
-    from fabloom.flows.run.prefect.settings import prefer
+    from fabloom.flows.run.prefect.settings import prefer, quiet
 
     prefer()
     from prefect import flow
+
+    quiet()
 
     @flow(name="fabloom-doctor")
     def probe() -> int:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fabloom.errors import FabloomError
+from fabloom.errors import FabloomError, UserError
 
 from . import completing
 from .output import emit_json, say, table
@@ -107,14 +107,22 @@ def plugins(store: StoreOption = None, json_: JsonOption = False) -> None:
 def doctor(
     store: StoreOption = None,
     json_: JsonOption = False,
-    server: Annotated[bool, typer.Option(help="Also start Prefect's server and run a flow (half a minute).")] = False,
+    server: Annotated[
+        bool, typer.Option("--server", help="Also Prefect's server: run a flow on it, look at what deployments need of it.")
+    ] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="With --server: mend what can be mended there.")] = False,
 ) -> None:
-    """Check the installation: versions, plugins, store, devices, weights, and on request Prefect's server."""
+    """Check the installation: versions, plugins, store, devices, weights, and on request Prefect's server.
+
+    The server is the one that PREFECT_API_URL names; where it names none, one is started for as long as the check takes (half a minute).
+    """
     from .doctor import examine
 
-    checks = examine(store, server=server)
+    if fix and not server:
+        raise UserError("--fix mends what lies on Prefect's server; give --server too")
+    checks = examine(store, server=server, fix=fix)
     if json_:
         emit_json({"checks": [vars(c) for c in checks]})
     else:
-        table(["", "check", "finding"], [["ok" if c.ok else "PROBLEM", c.name, c.finding] for c in checks])
+        table(["", "check", "finding"], [[c.verdict, c.name, str(c)] for c in checks])
     raise typer.Exit(0 if all(c.ok for c in checks) else 3)

@@ -68,6 +68,10 @@ class Registered:
 
 def flow_of(subject: Subject) -> Flow[..., Any]:
     """The flow that carries the subject out."""
+    if subject.kind == "line":
+        from .flow import retrain
+
+        return retrain
     from fabloom.flows.run.prefect.flow import run_pipeline
 
     return run_pipeline
@@ -84,11 +88,17 @@ def build(wish: Wish, *, served: bool = False) -> RunnerDeployment:
         tags=wish.subject.tags,
         version=__version__,
         work_pool_name=None if served else wish.pool,
-        job_variables=None if served else {"env": {**ENVIRONMENT, **templates(wish.secrets)}},
+        job_variables=None if served else job_variables(wish),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     made: RunnerDeployment = deployment
     return made
+
+
+def job_variables(wish: Wish) -> dict[str, Any]:
+    """What a worker is told of the run's process."""
+    folder = {"working_dir": wish.subject.folder} if wish.subject.folder else {}
+    return {"env": {**ENVIRONMENT, **templates(wish.secrets)}, **folder}
 
 
 def schedules(when: When) -> list[Schedule]:

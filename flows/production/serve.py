@@ -21,5 +21,7 @@ def serve(wishes: Sequence[Wish]) -> None:
     deployments = [build(wish, served=True) for wish in wishes]
     with connected():
         pass
-    os.environ.update(ENVIRONMENT)  # the runs' processes inherit it
+    os.environ.update(ENVIRONMENT)  # the runs' processes inherit both
+    if folder := next((wish.subject.folder for wish in wishes if wish.subject.folder), ""):
+        os.chdir(folder)
     prefect_serve(*deployments, limit=len(deployments) + 1, print_starting_message=False)

@@ -24,18 +24,17 @@ def connected() -> Iterator[SyncPrefectClient]:
     """A client of the server that PREFECT_API_URL names. Raises EnvironmentProblem where none is named, answers, or lets us in."""
     if not get_current_settings().api.url:
         raise EnvironmentProblem(NONE_NAMED)
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-        try:
-            with get_client(sync_client=True) as client:
+    try:
+        with get_client(sync_client=True) as client:
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # one that is not there is told at once
                 client.api_version()
-                yield client
-        except httpx.HTTPStatusError as error:
-            raise EnvironmentProblem(_refused(error)) from error
-        except TROUBLE as error:
-            raise EnvironmentProblem(
-                f"Prefect's server does not answer at {place()}: {reason(error)}. "
-                "Start it (`prefect server start`), or mend PREFECT_API_URL."
-            ) from error
+            yield client
+    except httpx.HTTPStatusError as error:
+        raise EnvironmentProblem(_refused(error)) from error
+    except TROUBLE as error:
+        raise EnvironmentProblem(
+            f"Prefect's server does not answer at {place()}: {reason(error)}. Start it (`prefect server start`), or mend PREFECT_API_URL."
+        ) from error
 
 
 def _refused(error: httpx.HTTPStatusError) -> str:

@@ -1,6 +1,7 @@
 """What a deployment carries out: a pipeline, or a line's retraining, looked through before anything is registered.
 
-A deployed run begins on another machine, or later, in a folder of the worker's own. So files are named absolutely, here and in what is run.
+A deployed run begins on another machine, or later, in a folder of the worker's own. So files are named absolutely, here and in what is run,
+or counted from a folder that the deployment names.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from fabloom.planning.plan import make_plan
 from fabloom.registry import Registry
 from fabloom.registry.address import check_address
 
+from .spec import Spec
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,99}")
 ELSEWHERE = "A run begins in a folder of its worker's own, perhaps on another machine, and must be able to read it there"
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Subject:
     """Of the pipeline or the line."""
     parameters: dict[str, Any]
     """Of the flow."""
-    watched: bool = False
-    """Whether a line says what to watch."""
+    folder: str = ""
+    """Where a run begins, and relative paths count from; empty: in a folder of its worker's."""
 
     @property
     def tags(self) -> list[str]:
@@ -44,18 +48,26 @@ class Subject:
         return ["fabloom", f"{self.kind}:{self.name}"]
 
 
-def read_subject(what: str, store: str | None, overrides: Sequence[str] = (), *, seed: int | None = None, device: str = "auto") -> Subject:
-    """The pipeline of that name or absolute path. Raises UserError.
+@dataclass(frozen=True)
+class Asked:
+    """What is to be deployed, as the command line says it."""
 
-    It is checked as far as this machine can: words, tasks, parameters, and, where the store is here, the whole plan.
+    what: str
+    store: str | None = None
+    overrides: Sequence[str] = ()
+    seed: int | None = None
+    device: str | None = None
+    folder: str | None = None
+    on_new_data: bool = False
+
+
+def read_subject(asked: Asked) -> Subject:
+    """The pipeline of that name or path, or the line of that specification. Raises UserError.
+
+    It is checked as far as this machine can: words, tasks, parameters, and, where store and files are here, the whole plan.
     """
-    registry = Registry.load()
-    place = read_place(store)
-    _readable_there(what, registry)
-    built = load_pipeline(what, registry).override(overrides, seed)
-    _check(built, registry, place)
-    order = Order(what, place, device, -1 if seed is None else seed, tuple(overrides))
-    return Subject("pipeline", built.name, order.parameters())
+    look = _Look(asked, Registry.load())
+    return look.line() if look.is_line() else look.pipeline()
 
 
 def check_name(name: str) -> str:
@@ -65,42 +77,92 @@ def check_name(name: str) -> str:
     return name
 
 
-def read_place(store: str | None) -> str:
-    """The store as a worker is told of it: its URL, or the absolute path of its folder. Raises UserError for a URL with a secret."""
-    text = store or DEFAULT_STORE
-    check_address(text)
-    return text if "://" in text else str(Path(text).expanduser().absolute())
+class _Look:
+    """One look through a subject."""
 
+    def __init__(self, asked: Asked, registry: Registry) -> None:
+        self.asked, self.registry = asked, registry
+        self.folder = Path(asked.folder) if asked.folder else None
+        if self.folder is not None and not (self.folder.is_absolute() and self.folder.is_dir()):
+            raise UserError(f"--folder '{asked.folder}' is no folder of this machine, given by an absolute path")
+        self.store = self._store()
+        self.what = self._named(asked.what, asked.what)
+        if asked.device is not None and asked.device not in DEVICES:
+            raise UserError(f"--device '{asked.device}': one of {', '.join(DEVICES)}")
 
-def is_file(what: str) -> bool:
-    """Whether it names a file, as the registry understands it."""
-    return what.endswith((".yaml", ".yml")) or "/" in what
+    def is_line(self) -> bool:
+        """Whether the file says how a line is retrained, and not how a pipeline goes."""
+        if not self._is_file(self.what):
+            return False
+        content = document(self.what)
+        return isinstance(content, dict) and "line" in content and "steps" not in content
 
+    def pipeline(self) -> Subject:
+        """The subject of a pipeline."""
+        asked = self.asked
+        if asked.on_new_data:
+            raise UserError("--on-new-data looks at what a line's specification watches; a pipeline says nothing of it. Give a schedule")
+        built = load_pipeline(self.what, self.registry).override(asked.overrides, asked.seed)
+        self._check(built)
+        order = Order(self.what, self.store, asked.device or "auto", -1 if asked.seed is None else asked.seed, tuple(asked.overrides))
+        return Subject("pipeline", built.name, order.parameters(), str(self.folder or ""))
 
-def _readable_there(what: str, registry: Registry) -> None:
-    if what not in registry.pipeline_names() and (is_file(what) or Path(what).is_file()) and not Path(what).is_absolute():
-        raise UserError(f"'{what}' is a relative path. {ELSEWHERE}: write {Path(what).absolute()}")
+    def line(self) -> Subject:
+        """The subject of a specification."""
+        asked, spec = self.asked, Spec.load(self.what)
+        if asked.overrides:
+            raise UserError(f"a line's overrides stand in its specification, under 'set': {self.what}; leave --set out")
+        path = self._named(spec.pipeline, f"{self.what}: pipeline: '{spec.pipeline}'")
+        self._check(load_pipeline(path, self.registry).override(spec.set, asked.seed))
+        for one in spec.watch:
+            if not one.startswith("ref:"):
+                self._place(Path(one), f"{self.what}: watch: '{one}'", one)
+        parameters = {
+            "spec": self.what,
+            "store": self.store,
+            "device": asked.device or "specified",
+            "seed": -1 if asked.seed is None else asked.seed,
+            "if_new": asked.on_new_data,
+        }
+        return Subject("line", spec.line, parameters, str(self.folder or ""))
 
+    def _store(self) -> str:
+        """The store as a worker is told of it: its URL, or the absolute path of its folder. Raises UserError for a URL with a secret."""
+        text = self.asked.store or DEFAULT_STORE
+        check_address(text)
+        return text if "://" in text else str((self.folder or Path.cwd()) / Path(text).expanduser())
 
-def _check(pipeline: Pipeline, registry: Registry, place: str) -> None:
-    """Tasks, parameters and files; the plan too, where the store is here. Nothing is made or written."""
-    for name, step in pipeline.steps.items():
-        spec = registry.task(step.task, f"steps.{name}.task")
-        try:
-            params = spec.params.model_validate(step.params)
-        except ValidationError as error:
-            raise validation_error(error, spec.params, f"steps.{name}.params") from error
-        for field, source in _sources(params):
-            if not source.path.is_absolute():
-                raise UserError(
-                    f"steps.{name}.params.{field}: '{source.path}' is a relative path. {ELSEWHERE}: "
-                    f"--set steps.{name}.params.{field}={source.path.absolute()}"
-                )
-    try:
-        store = open_store(place, registry, read_only=True)
-    except UserError:
-        return  # there is none yet, or not here
-    make_plan(pipeline, registry, store)
+    def _is_file(self, what: str) -> bool:
+        """Whether it names a file, as the registry understands it."""
+        return what not in self.registry.pipeline_names() and (what.endswith((".yaml", ".yml")) or "/" in what or Path(what).is_file())
+
+    def _named(self, what: str, told: str) -> str:
+        """A registered name as it is, or the absolute path of a file."""
+        return str(self._place(Path(what), told, what)) if self._is_file(what) else what
+
+    def _place(self, path: Path, told: str, shown: str) -> Path:
+        """The path, absolute. Raises UserError for a relative one where no folder is given."""
+        if path.is_absolute():
+            return path
+        if self.folder is None:
+            told = f"'{told}'" if told == shown else told
+            raise UserError(f"{told} is a relative path. {ELSEWHERE}: write {path.absolute()}, or say by --folder where a run begins")
+        return self.folder / path
+
+    def _check(self, pipeline: Pipeline) -> None:
+        """Tasks, parameters and paths; the plan too, where store and files are here. Nothing is made or written."""
+        here = Path(self.store).is_dir() and self.folder in (None, Path.cwd())
+        for name, step in pipeline.steps.items():
+            spec = self.registry.task(step.task, f"steps.{name}.task")
+            try:
+                params = spec.params.model_validate(step.params)
+            except ValidationError as error:
+                raise validation_error(error, spec.params, f"steps.{name}.params") from error
+            for field, source in _sources(params):
+                place = f"steps.{name}.params.{field}"
+                here = self._place(source.path, f"{place}: '{source.path}'", str(source.path)).exists() and here
+        if here:
+            make_plan(pipeline, self.registry, open_store(self.store, self.registry, read_only=True))
 
 
 def _sources(params: BaseModel, before: str = "") -> Iterator[tuple[str, Source]]:
@@ -112,11 +174,3 @@ def _sources(params: BaseModel, before: str = "") -> Iterator[tuple[str, Source]
                 yield before + name, one
             elif isinstance(one, BaseModel):
                 yield from _sources(one, f"{before}{name}.")
-
-
-def is_specification(what: str) -> bool:
-    """Whether a file says how a line is retrained, and not how a pipeline goes. Raises UserError for one that cannot be read."""
-    if not is_file(what):
-        return False
-    content = document(what)
-    return isinstance(content, dict) and "line" in content and "steps" not in content

@@ -13,6 +13,7 @@ import pytest
 
 from fabloom.errors import UserError
 from fabloom.flows.production import subject
+from fabloom.flows.production.subject import Asked
 from fabloom.flows.production.when import NEW_DATA, When, read_when, spell
 
 INSTALLED = Path(__file__).parents[2] / "installed"
@@ -58,16 +59,50 @@ def test_files_of_a_deployment_are_named_absolutely(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(PIPELINE)
     with pytest.raises(UserError, match=f"relative path.*another machine.*{tmp_path}/mine.yaml"):
-        subject.read_subject("mine.yaml", None)
-    found = subject.read_subject(str(tmp_path / "mine.yaml"), None, ["steps.images.params.count=3"], seed=4)
+        subject.read_subject(Asked("mine.yaml"))
+    found = subject.read_subject(Asked(str(tmp_path / "mine.yaml"), None, ["steps.images.params.count=3"], seed=4))
     assert found.tags == ["fabloom", "pipeline:mine"]
     wanted = {"pipeline": str(tmp_path / "mine.yaml"), "store": str(tmp_path / ".fabloom"), "seed": 4}
     assert wanted.items() <= found.parameters.items() and found.parameters["overrides"] == ["steps.images.params.count=3"]
     assert not (tmp_path / ".fabloom").exists(), "nothing is made"
     data = "steps: {images: {task: images.load, params: {path: data/set}}}"
     (tmp_path / "mine.yaml").write_text(f"name: mine\n{data}\n")
-    with pytest.raises(UserError, match=f"relative path.*--set steps.images.params.path={tmp_path}/data/set"):
-        subject.read_subject(str(tmp_path / "mine.yaml"), None)
+    with pytest.raises(UserError, match=rf"steps\.images\.params\.path: .*relative path.*{tmp_path}/data/set"):
+        subject.read_subject(Asked(str(tmp_path / "mine.yaml")))
+
+
+SPEC = """
+line: etch
+pipeline: mine.yaml
+challenger: images
+evaluate: {task: unet.evaluate, test: "ref:etch/heldout"}
+gate: [{metric: iou_defect, by: 0.01}]
+watch: [incoming, "ref:etch/images"]
+"""
+
+
+def test_a_line_is_deployed_with_a_folder_from_which_its_paths_count(tmp_path: Path) -> None:
+    from fabloom.flows.production.deploy import Wish, build
+
+    spec = tmp_path / "retrain.yaml"
+    spec.write_text(SPEC)
+    (tmp_path / "mine.yaml").write_text(PIPELINE)
+    with pytest.raises(UserError, match=r"pipeline: 'mine.yaml' is a relative path.*--folder"):
+        subject.read_subject(Asked(str(spec)))
+    with pytest.raises(UserError, match="--folder 'here' is no folder"):
+        subject.read_subject(Asked(str(spec), folder="here"))
+    found = subject.read_subject(Asked("retrain.yaml", folder=str(tmp_path), on_new_data=True))
+    wanted = {"spec": str(spec), "store": str(tmp_path / ".fabloom"), "device": "specified", "seed": -1, "if_new": True}
+    assert found.parameters == wanted and found.tags == ["fabloom", "line:etch"]
+    made = build(Wish(found.name, found, When(interval=300)))
+    assert made.full_name == "fabloom retrain/etch" and made.entrypoint == "fabloom.flows.production.flow.retrain"
+    assert made.job_variables["working_dir"] == str(tmp_path) and made.job_variables["env"]["PYTHONSAFEPATH"] == "1"
+    with pytest.raises(UserError, match="leave --set out"):
+        subject.read_subject(Asked(str(spec), folder=str(tmp_path), overrides=["steps.images.params.count=3"]))
+    spec.write_text(SPEC.replace("incoming", "/data/incoming").replace("mine.yaml", f"{tmp_path}/mine.yaml"))
+    assert subject.read_subject(Asked(str(spec))).folder == ""
+    with pytest.raises(UserError, match="a pipeline says nothing of it"):
+        subject.read_subject(Asked("fade", on_new_data=True))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +116,7 @@ def test_files_of_a_deployment_are_named_absolutely(tmp_path: Path, monkeypatch:
 )
 def test_what_would_fail_every_night_is_refused_today(overrides: list[str], store: str | None, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        subject.read_subject("fade", store, overrides)
+        subject.read_subject(Asked("fade", store, overrides))
     assert "hunter2" not in str(caught.value)
 
 
@@ -100,7 +135,7 @@ def test_a_deployment_has_a_module_flat_parameters_one_run_at_a_time_and_no_secr
     from fabloom.flows.run.prefect.flow import run_pipeline
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
-    found = subject.read_subject("fade", "/data/store")
+    found = subject.read_subject(Asked("fade", "/data/store"))
     wish = Wish("nightly", found, When(interval=900), pool="plant", secrets={"AWS_SECRET_ACCESS_KEY": "plant-s3"})
     made = build(wish)
     assert made.entrypoint == "fabloom.flows.run.prefect.flow.run_pipeline" and made.full_name == "fabloom/nightly"

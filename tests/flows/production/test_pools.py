@@ -1,0 +1,65 @@
+"""Templates of container pools and the image. No container runs here: a real server takes the templates in test_deployments.py."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fabloom.flows.production import pools
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = ROOT / "examples" / "production"
+INSTRUCTIONS = ("FROM", "ARG", "ENV", "COPY", "RUN", "USER", "WORKDIR", "CMD")
+
+
+@pytest.mark.parametrize("kind", pools.KINDS)
+def test_the_files_are_what_the_installed_prefect_makes(kind: pools.Kind) -> None:
+    """Another version ships another template: `python -m fabloom.flows.production.pools KIND > examples/production/KIND-pool.json`."""
+    assert json.loads((EXAMPLES / f"{kind}-pool.json").read_text()) == pools.template(kind)
+
+
+@pytest.mark.parametrize("kind", pools.KINDS)
+def test_a_job_filled_in_has_image_store_and_secret_and_nothing_left_open(kind: pools.Kind) -> None:
+    """As a worker fills it in: the pool's defaults, under the deployment's job variables."""
+    from prefect.utilities.templating import apply_values, find_placeholders
+
+    template = pools.template(kind)
+    known = template["variables"]["properties"]
+    used = {one.name for one in find_placeholders(json.dumps(template["job_configuration"]))}
+    assert used <= set(known), "the server refuses a template whose variables it does not declare"
+    values: dict[str, Any] = {name: field["default"] for name, field in known.items() if "default" in field}
+    values["env"] = {**values["env"], "AWS_SECRET_ACCESS_KEY": "filled in by the worker"}
+    job = apply_values(template["job_configuration"], values)
+    assert not find_placeholders(json.dumps(job))
+    assert job["env"]["FABLOOM_STORE"].startswith(pools.PLACE) and job["env"]["PYTHONSAFEPATH"] == "1"
+    if kind == "docker":
+        assert job["image"] == pools.IMAGE and job["volumes"] == [f"{pools.PLACE}:{pools.PLACE}"]
+        return
+    pod = job["job_manifest"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == pools.IMAGE and pod["terminationGracePeriodSeconds"] >= 60
+    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounted["store"] == pools.PLACE and {volume["name"] for volume in pod["volumes"]} == set(mounted)
+    assert "nvidia.com/gpu" not in container["resources"].get("limits", {}), "a GPU is asked for only where one is wanted"
+    with_gpu = apply_values(template["job_configuration"], {**values, "gpus": "1"})
+    (container,) = with_gpu["job_manifest"]["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_the_image_installs_this_package_and_runs_as_nobody_special() -> None:
+    """Read as text: there is no Docker here."""
+    text = (EXAMPLES / "Dockerfile").read_text()
+    lines = [line for line in re.sub(r"\\\n", " ", text).splitlines() if line.strip() and not line.startswith("#")]
+    words = [line.split(None, 1) for line in lines]
+    assert [word for word, _ in words if word not in INSTRUCTIONS] == []
+    assert words[0][0] == "FROM" and ":" in words[0][1] and "latest" not in words[0][1]
+    after_install = [word for word, _ in words[[word for word, _ in words].index("RUN") :]]
+    assert "USER" in after_install and [rest for word, rest in words if word == "USER"][-1] not in ("root", "0")
+    assert json.loads([rest for word, rest in words if word == "CMD"][-1])[0] == "fabloom"
+    for constraint in re.findall(r"--constraint /src/(\S+)", text):
+        assert (ROOT / constraint).is_file()
+    assert not re.search(r"(?i)password|secret|token|_key", text)

@@ -1,0 +1,85 @@
+"""What `doctor --server` reads where no server is needed for it: addresses, zombie automations, dead runs, the store's folder."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from fabloom.flows.production import probe
+
+
+def test_a_socket_that_is_open_to_others_is_seen_and_one_on_loopback_is_not() -> None:
+    from fabloom.flows.production import doors
+
+    with socket.socket() as inside, socket.socket() as outside:
+        inside.bind(("127.0.0.1", 0))
+        outside.bind(("0.0.0.0", 0))
+        for one in (inside, outside):
+            one.listen()
+        assert doors.open_addresses(inside.getsockname()[1]) == []
+        assert doors.open_addresses(outside.getsockname()[1]) == ["0.0.0.0"]
+    with socket.socket(socket.AF_INET6) as both:
+        both.bind(("::", 0))
+        both.listen()
+        assert doors.open_addresses(both.getsockname()[1]) == ["::"]
+    assert doors.is_loopback("localhost") and not doors.is_loopback("192.0.2.7")
+
+
+def test_a_hasty_automation_is_known_by_what_it_does_not_by_its_name() -> None:
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import Automation
+    from prefect.states import StateType
+
+    from fabloom.flows.production import zombies
+
+    ours = Automation(id=uuid4(), **zombies.automation(180).model_dump())
+    assert zombies._crashes(ours) and zombies.within(ours) == timedelta(seconds=540)
+    other: Any = ours.model_copy(update={"actions": [ChangeFlowRunState(state=StateType.SCHEDULED)]})
+    assert not zombies._crashes(other)
+    assert ours.trigger.model_dump()["expect"] == {"prefect.flow-run.*"}, "a run may end as Promoted, NoChange, …"
+
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("kind", "age", "pid", "beat", "dead"),
+    [
+        ("PENDING", 30, None, None, False),
+        ("PENDING", 90, None, None, True),
+        ("PENDING", 90, "12", None, False),
+        ("PENDING", 1000, "12", None, True),
+        ("RUNNING", 500, "12", None, False),
+        ("RUNNING", 600, "12", None, True),
+        ("RUNNING", 9000, "12", 100, False),
+        ("RUNNING", 9000, "12", 600, True),
+        ("CANCELLING", 9000, "12", 600, True),
+    ],
+)
+def test_a_run_is_dead_when_nothing_could_carry_it_on(
+    monkeypatch: pytest.MonkeyPatch, kind: str, age: float, pid: str | None, beat: float | None, dead: bool
+) -> None:
+    from prefect.client.schemas.objects import StateType
+
+    from fabloom.flows.production import slots
+
+    monkeypatch.setattr(slots, "last_heartbeat", lambda client, run: None if beat is None else NOW - timedelta(seconds=beat))
+    state = SimpleNamespace(type=StateType(kind), timestamp=NOW - timedelta(seconds=age))
+    run: Any = SimpleNamespace(state=state, infrastructure_pid=pid, start_time=None)
+    deployment: Any = SimpleNamespace(work_pool_name=None)
+    client: Any = None
+    assert bool(slots.death_of(client, run, deployment, 180, NOW)) is dead
+
+
+def test_a_folder_that_renames_and_locks_is_fit_and_one_without_locks_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert probe.unfit(tmp_path) == ""
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(probe, "TRY", "")  # another process gets the lock
+    assert "does not keep another process out" in probe.unfit(tmp_path)
+    assert not list(tmp_path.iterdir())
