@@ -30,6 +30,8 @@ from scipy import ndimage
 Pixels = NDArray[np.uint8]
 Pair = tuple[Pixels, Pixels]
 BOARD = "00041000"
+TESTED = 16
+"""Variations of the two images that the segmenters are scored on: each is predicted 36 times, by six networks and under six moves."""
 SHOWN, SIDE = 4, 384
 """Samples on a picture, and the side that each part of it is shrunk to."""
 
@@ -89,9 +91,10 @@ def spent() -> tuple[float, float]:
 
 
 def settings(folder: Path, count: int) -> list[str]:
-    """The pipeline on a folder, with as many variations as samples."""
+    """The pipeline on a folder, with as many variations as samples, and labels by what the frame's own noise allows."""
     counted = [f"steps.{step}.params.count={count}" for step in ("synthetic", "varied")]
-    return [f"steps.images.params.path={folder}", f"steps.test.params.count={min(count, 50)}", *counted]
+    labels = [f"steps.{step}.params.preset=calibrated" for step in ("real", "labelled")]
+    return [f"steps.images.params.path={folder}", f"steps.test.params.count={min(count, TESTED)}", *counted, *labels]
 
 
 def measured(name: str, out: Path, count: int, changes: list[str]) -> None:

@@ -144,7 +144,7 @@ class EvaluateParams(Params):
         None, gt=0, lt=1, description="a pixel is a defect where its probability is above this; left out: the model's own, else 0.5"
     )
     min_area: int = Field(4, ge=1, description="fewest pixels of a predicted component that raises an alarm; IoU counts every pixel")
-    batch: int = Field(256, ge=1, description="images predicted at once")
+    batch: int = Field(256, ge=1, description="images predicted at once; fewer of large ones")
     resamples: int = Field(2000, ge=100, description="bootstrap resamples of the test images")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of the intervals")
     shifts: tuple[PositiveInt, ...] = Field(

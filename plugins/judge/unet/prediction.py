@@ -15,14 +15,18 @@ from fabloom.plugins.blocks.grey import GreyMap
 
 from .networks import logits
 
+PIXELS = 2**22
+"""Most pixels that are predicted at once, 1 GiB of activations: 256 images of 128 x 128, four of 1024 x 1024."""
+
 
 def logit_maps(
     net: nn.Module, images: NDArray[np.uint8] | LazyArray, grey: GreyMap, depth: int, device: torch.device, *, batch: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Logits [B,H,W] of uint8 images [N,C,H,W], `batch` images at once. `net` is in evaluation mode."""
-    for start in range(0, len(images), batch):
+    """Logits [B,H,W] of uint8 images [N,C,H,W], at most `batch` images and `PIXELS` at once. `net` is in evaluation mode."""
+    at_once = max(1, min(batch, PIXELS // (images.shape[-2] * images.shape[-1])))
+    for start in range(0, len(images), at_once):
         with torch.inference_mode():
-            x = grey.forward(np.asarray(images[start : start + batch])).to(device)
+            x = grey.forward(np.asarray(images[start : start + at_once])).to(device)
             found: NDArray[np.float32] = logits(net, x, depth).cpu().numpy()
         yield found
 

@@ -10,11 +10,12 @@ import torch
 
 from fabloom.kinds import ImageSet
 from fabloom.kinds.gallery import spread
-from fabloom.plugins.judge.unet import cases, sweep
+from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.judge.unet import cases, prediction, sweep
 from fabloom.plugins.judge.unet.defects import Defects
 from fabloom.plugins.judge.unet.intervals import Interval, interval, resampled, unanimous
 from fabloom.plugins.judge.unet.metrics import Ratio
-from fabloom.plugins.judge.unet.prediction import logit
+from fabloom.plugins.judge.unet.prediction import logit, logit_maps
 from fabloom.testing import write_artifact
 
 LEVELS = sweep.levels_of(0.5)
@@ -150,3 +151,20 @@ def test_a_gallery_goes_by_the_names_of_the_files(store: Any) -> None:
     wide = np.repeat(np.repeat(truth, 40, 1), 40, 2)
     drawn = cases.gallery(images, large, wide, Defects.of(wide), wide > 0, np.zeros(wide.shape, np.uint8), 4)
     assert drawn.images.shape == (4, 1, 187, 187) and drawn.shrunk == 3 and drawn.outcomes.count("found") == 3
+
+
+def test_large_images_are_predicted_a_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    class Brightness(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(len(x))
+            return x
+
+    images = np.arange(5, dtype=np.uint8).repeat(16 * 16).reshape(5, 1, 16, 16)
+    monkeypatch.setattr(prediction, "PIXELS", 2 * 16 * 16)
+    maps = np.concatenate(list(logit_maps(Brightness(), images, GreyMap(-1.0, 1.0), 3, torch.device("cpu"), batch=4)))
+    assert seen == [2, 2, 1] and (maps[:, 3, 3] == [0, 1, 2, 3, 4]).all()
+    seen.clear()
+    assert len(list(logit_maps(Brightness(), images[..., :8, :8], GreyMap(-1.0, 1.0), 3, torch.device("cpu"), batch=4))) == 2
+    assert seen == [4, 1]
