@@ -81,8 +81,8 @@ def _prefect(*, fix: bool) -> list[Check]:
 
     if not get_current_settings().api.url:
         name = "PREFECT_API_URL"
-        found = Check(name, True, "is not set: each run starts a server of its own", "a deployment needs one that stays", f"export {name}")
-        return [_guarded("prefect server", _server), found]
+        unset = Check(name, True, "is not set: each run starts a server of its own", "a deployment needs one that stays", f"export {name}")
+        return [_guarded("prefect server", _server), unset]
     from .server_health import examine_server
 
     found = examine_server(fix=fix)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
-from prefect.states import StateType
 
 NAME = "fabloom: a run without heartbeats has crashed"
 BEATS = 3
