@@ -150,7 +150,10 @@ def test_every_page_of_the_navigation_is_built_and_every_page_is_in_it(site: Pat
     for page in named:
         assert (site / page).with_suffix(".html").is_file(), page
     written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
-    assert written == set(named)
+    notebooks = {f"notebooks/{path.stem}.md" for path in (ROOT / "examples" / "notebooks").glob("*.ipynb")}
+    assert written | notebooks == set(named) and len(notebooks) >= 3
+    page = (site / "notebooks" / "own-images.html").read_text()
+    assert "open_store" in page and "<h1" in page and "Here the images are drawn" in page
 
 
 def test_the_search_index_knows_the_reference(site: Path) -> None:
@@ -174,7 +177,7 @@ def test_a_strict_build_fails_on_a_broken_link(tmp_path: Path) -> None:
     for name in ("mkdocs.yml", "pyproject.toml", "CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(DOCS, tmp_path / "docs", ignore=shutil.ignore_patterns("__pycache__"))
-    for folder in ("benchmarks", "core", "storage", "plugins", "flows"):
+    for folder in ("benchmarks", "examples", "core", "storage", "plugins", "flows"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     with (tmp_path / "docs" / "why.md").open("a") as page:
         page.write("\n[nowhere](no-such-page.md)\n")
