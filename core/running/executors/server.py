@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -40,6 +41,7 @@ def serve(preload: list[str]) -> None:
             importlib.import_module(module)
         registry = Registry.load()
         registry.complete()  # here once, not in each worker
+    gc.freeze()  # a worker that collects would copy all of it
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
