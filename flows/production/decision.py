@@ -23,6 +23,8 @@ MEANINGS: dict[str, str] = {
     "Stopped": "a stop was asked for; the same command goes on from the last checkpoint",
 }
 """What each outcome says."""
+BAD = ("Failed", "Stopped")
+"""Outcomes with an exit code of their own; every other is one of the things that a schedule expects."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from fabloom.registry.address import without_secrets
 
 from . import line, watching
 from .data import accepted, look, objections
-from .decision import Outcome, Record
+from .decision import BAD, Outcome, Record
 from .gate import headline_of, judge, judge_first, sources_of
 from .preparing import Prepared, part, prepare
 
@@ -198,7 +198,7 @@ def if_new(spec: Spec, how: How, now: float) -> Night:
         reason = f"what is watched changed in the last {spec.settle:g} s; a night begins once it has been at rest for as long"
         return Night(Record(spec.line, "Skipped", reason, how.note, spec.pipeline))
     done = retrain(spec, how)
-    if done.outcome not in ("Skipped", "Failed", "Stopped"):
+    if done.outcome not in ("Skipped", *BAD):
         watching.remember(how.store, spec.line, watching.taken(watch, state))
     return done
 
