@@ -56,6 +56,12 @@ class Record:
             raise DataError(f"a night does not end as '{self.outcome}'; it ends as one of {', '.join(OUTCOMES)}")
 
     @property
+    def verdicts(self) -> Table:
+        """The gate, condition by condition."""
+        rows = [[v["metric"], v["value"], *(v["interval"] or (None, None)), v["wanted"], v["passed"]] for v in self.gate]
+        return Table(("metric", "challenger minus champion" if self.champion else "challenger", "from", "to", "wanted", "holds"), rows)
+
+    @property
     def scores(self) -> dict[str, Any]:
         """The headline metric of challenger and champion as `Metric`s, {"challenger": {name: Metric}, ...}; {} where nothing was scored."""
         found: dict[str, Any] = {}
@@ -100,9 +106,7 @@ class Decision(Artifact):
         notes = [note for note in (r.reason, r.note) if note]
         yield Exhibit(f"{r.outcome}: {MEANINGS[r.outcome]}", notes=notes, section="result")
         if r.gate:
-            rows = [[v["metric"], v["value"], *(v["interval"] or (None, None)), v["wanted"], v["passed"]] for v in r.gate]
-            columns = ("metric", "challenger minus champion" if r.champion else "challenger", "from", "to", "wanted", "holds")
-            yield Exhibit("Gate", table=Table(columns, rows), section="result")
+            yield Exhibit("Gate", table=r.verdicts, section="result")
         if r.headline:
             yield Exhibit("Scores on the held-out set", metrics=r.scores, section="result")
         if r.data:

@@ -90,10 +90,8 @@ def publish(done: Night) -> None:
 
 def markdown(record: Record) -> str:
     """A decision for reading in Prefect's pages."""
-    rows = [[v["metric"], v["value"], *(v["interval"] or (None, None)), v["wanted"], v["passed"]] for v in record.gate]
-    columns = ("metric", "challenger minus champion" if record.champion else "challenger", "from", "to", "wanted", "holds")
     head = markdown_summary({}, {f"{record.outcome}: {MEANINGS[record.outcome]}": Table(("why",), [[record.reason]])})
-    tables = {"Gate": Table(columns, rows)} if rows else {}
+    tables = {"Gate": record.verdicts} if record.gate else {}
     keys = {name: getattr(record, name) for name in ("challenger", "champion", "test", "evaluation")}
     tables["Decided on"] = Table(("what", "key"), [[name, key] for name, key in {**keys, **record.frozen}.items() if key])
     return "\n\n".join(filter(None, (head, markdown_summary(record.scores, tables))))
