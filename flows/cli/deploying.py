@@ -98,6 +98,7 @@ def deploy(
 
     if write_yaml is not None:
         written.check_new(write_yaml)
+        written.check_secrets(secret or ())
     when = _when(cron, timezone, interval, on_new_data)
     wish = _wish(name, when, pool, paused, secret, what, store, set_ or (), seed, device, folder, on_new_data)
     from fabloom.flows.production.deploy import build, register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,15 @@ def check_new(file: Path) -> None:
         raise UserError(f"--write-yaml '{file}': it is there already. Take it away, or give another name and copy what is new.")
     if not file.absolute().parent.is_dir():
         raise UserError(f"--write-yaml '{file}': there is no folder '{file.absolute().parent}'. Make it.")
+
+
+def check_secrets(secrets: Sequence[str]) -> None:
+    """Raise UserError for secrets: `prefect deploy` fills blocks in when it registers, and keeps what was in them in the deployment."""
+    if secrets:
+        raise UserError(
+            f"--secret {secrets[0]} with --write-yaml: `prefect deploy` would put the secret itself into the deployment. Register with "
+            "`fabloom deploy` alone, whose runs ask for the block, or give the variable to the workers"
+        )
 
 
 def write_yaml(deployment: RunnerDeployment, file: Path) -> None:

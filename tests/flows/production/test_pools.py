@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fabloom.errors import UserError
 from fabloom.flows.production import pools
 
 ROOT = Path(__file__).parents[3]
@@ -63,3 +64,21 @@ def test_the_image_installs_this_package_and_runs_as_nobody_special() -> None:
     for constraint in re.findall(r"--constraint /src/(\S+)", text):
         assert (ROOT / constraint).is_file()
     assert not re.search(r"(?i)password|secret|token|_key", text)
+
+
+def test_the_prefect_yaml_of_the_example_is_what_the_command_writes(tmp_path: Path) -> None:
+    """`prefect deploy --all` takes such a file in benchmarks/deployments.py."""
+    from fabloom.flows.production.deploy import Wish, build
+    from fabloom.flows.production.subject import Asked, read_subject
+    from fabloom.flows.production.when import When
+    from fabloom.flows.production.written import check_new, check_secrets, write_yaml
+
+    when = When(cron="0 2 * * *", timezone="Europe/Berlin")
+    wish = Wish("line-pair", read_subject(Asked("one-step", "/srv/fabloom/store")), when, "plant")
+    check_new(tmp_path / "prefect.yaml")
+    write_yaml(build(wish), tmp_path / "prefect.yaml")
+    assert (tmp_path / "prefect.yaml").read_text() == (EXAMPLES / "prefect.yaml").read_text()
+    with pytest.raises(UserError, match="there already"):
+        check_new(tmp_path / "prefect.yaml")
+    with pytest.raises(UserError, match="the secret itself into the deployment"):
+        check_secrets(["AWS_SECRET_ACCESS_KEY=plant-s3"])
