@@ -9,6 +9,7 @@
 | overlap | a run each minute, whose first one trains for longer than that: the second is Cancelled, the next one finds all of it there |
 | submitting | the worker is killed while it starts a run: `doctor --server --fix` frees the slot, and the next run runs |
 | served | `fabloom serve` gets SIGTERM in mid-training: the run is Cancelled at a checkpoint, the schedule is paused, nothing is left |
+| line | a line's retraining, deployed with `--on-new-data`: Promoted, then NoChange |
 | yaml | `prefect --no-prompt deploy --all` with the prefect.yaml that `fabloom deploy --write-yaml` wrote |
 
 `--minutes N` adds a run each minute for N minutes, with an overlap and a worker that is killed while it starts a run and replaced.
@@ -32,6 +33,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nights import PIPELINE, SPEC
 from prefect_faults import INSTALLED, Server, wait_for
 
 NAME = "nightly"
@@ -252,7 +254,7 @@ def submitting(plant: Plant, outcome: Outcome) -> None:
     wait_for(lambda: slots_finding(plant)["ok"] is False, "doctor sees it", 300)
     outcome.hold("finding", slots_finding(plant)["finding"])
     outcome.seen["seen after s"] = round(time.monotonic() - began)
-    fixed = slots_finding(plant, "--fix")
+    fixed = slots_finding(plant, fix=True)
     outcome.hold("mended", fixed["finding"], lambda told: "mended" in told)
     outcome.hold("slot freed", plant.slots(made["id"]), 0)
     plant.fabloom("deployments", "run", NAME)
@@ -265,10 +267,15 @@ def submitting(plant: Plant, outcome: Outcome) -> None:
     plant.forget(made["id"])
 
 
-def slots_finding(plant: Plant, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "fabloom.flows", "doctor", "--server", *arguments, "--json"]
-    done = subprocess.run(command, env=plant.environment(), capture_output=True, text=True, check=False)
-    found: dict[str, Any] = next(check for check in json.loads(done.stdout)["checks"] if check["name"] == "slots")
+def slots_finding(plant: Plant, *, fix: bool = False) -> dict[str, Any]:
+    """What `fabloom doctor --server [--fix]` says of slots, without what it looks at besides."""
+    code = (
+        "import dataclasses, json; from fabloom.flows.run.prefect.settings import prefer; prefer()\n"
+        "from fabloom.flows.cli.server_health import examine_server\n"
+        f"print(json.dumps([dataclasses.asdict(check) for check in examine_server(fix={fix})]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=plant.environment(), capture_output=True, text=True, check=True)
+    found: dict[str, Any] = next(check for check in json.loads(done.stdout) if check["name"] == "slots")
     return found
 
 
@@ -323,6 +330,27 @@ def yaml(plant: Plant, outcome: Outcome) -> None:
     plant.forget(found["id"])
 
 
+def line(plant: Plant, outcome: Outcome) -> None:
+    folder = plant.folder / "line"
+    folder.mkdir()
+    (folder / "pipeline.yaml").write_text(PIPELINE)
+    spec = SPEC.replace("PIPELINE", "pipeline.yaml").replace("COUNT", "5")
+    (folder / "retrain.yaml").write_text(f"{spec}settle: 0\nwatch: [pipeline.yaml]\n")
+    asked = ("deploy", "retrain.yaml", "--folder", str(folder), "--on-new-data", "--interval", "1h")
+    made = plant.fabloom(*asked)
+    outcome.hold("name", made["name"], "fabloom retrain/nights")
+    for night in ("first", "second"):
+        plant.fabloom("deployments", "run", "nights")
+        plant.work("--run-once").wait()
+        outcome.seen[night] = plant.runs(made["id"])[-1]["state"]["message"]
+    outcome.hold("states", plant.states(made["id"]), ["Promoted", "NoChange"])
+    row = plant.fabloom("deployments")[0]
+    outcome.hold("row", (row["subject"], row["schedule"], row["last"]), ("line:nights", "every 1h", "NoChange"))
+    outcome.hold("slots", row["running"], 0)
+    outcome.hold("damage", plant.damage(), 0)
+    plant.forget(made["id"])
+
+
 def minutes(plant: Plant, outcome: Outcome, count: int) -> None:
     """A run each minute, for so many minutes."""
     made = plant.deploy("--cron", "* * * * *", "--set", "steps.images.params.count=9")
@@ -349,7 +377,8 @@ def minutes(plant: Plant, outcome: Outcome, count: int) -> None:
 
 
 CASES: dict[str, Callable[[Plant, Outcome], None]] = {
-    "short": short, "once": once, "doctor": doctor, "overlap": overlap, "submitting": submitting, "served": served, "yaml": yaml,
+    "short": short, "once": once,
+    "doctor": doctor, "overlap": overlap, "submitting": submitting, "served": served, "yaml": yaml, "line": line,
 }  # fmt: skip
 
 
