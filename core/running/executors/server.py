@@ -41,7 +41,7 @@ def serve(preload: list[str]) -> None:
             importlib.import_module(module)
         registry = Registry.load()
         registry.complete()  # here once, not in each worker
-    gc.freeze()  # a worker that collects would copy all of it
+    gc.freeze()  # what all workers begin with: no collection of theirs walks through it, or copies its pages for that
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
