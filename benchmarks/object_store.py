@@ -19,7 +19,6 @@ import json
 import multiprocessing
 import os
 import platform
-import secrets
 import signal
 import statistics
 import subprocess
@@ -33,19 +32,24 @@ from pathlib import Path
 from typing import Any
 
 SERVER = """
-import sys, threading
+import secrets, sys
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print("http://{}:{}".format(*server.get_host_and_port()), flush=True)
-sys.stdin.read()
+for line in sys.stdin:  # so many manifests, without a request for each
+    for _ in range(int(line)):
+        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object("lab", f"many/manifests/{secrets.token_hex(20)}.json", b"{}")
+    print("done", flush=True)
 server.stop()
 """
 
 
 @contextmanager
-def s3() -> Iterator[str]:
-    """A server in a process of its own, with a bucket `lab`; it ends with this one."""
+def s3() -> Iterator[Callable[[int], None]]:
+    """A server in a process of its own, with a bucket `lab`; it ends with this one. Gives what fills the store s3://lab/many."""
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -56,7 +60,12 @@ def s3() -> Iterator[str]:
         os.environ |= {
             "FABLOOM_S3_ENDPOINT": url, "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_REGION": "us-east-1",
         }  # fmt: skip
-        yield url
+
+        def fill_many(count: int) -> None:
+            print(count, file=server.stdin, flush=True)
+            assert server.stdout is not None and server.stdout.readline() == "done\n"
+
+        yield fill_many
     finally:
         server.stdin.close()
         server.wait()
@@ -234,16 +243,15 @@ def kills(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def listing(count: int, folder: Path) -> dict[str, Any]:
+def listing(count: int, folder: Path, fill_many: Callable[[int], None]) -> dict[str, Any]:
     """CPU and wall seconds for the keys of a store with so many; manifests stand alone, since a listing reads no content."""
-    from fabloom.storage.backends.objects.bucket import together
     from fabloom.storage.backends.objects.store import ObjectStore
 
     found = {}
     store = ObjectStore("s3://lab/many", work=folder / "many")
     made = 0
     for size in (count // 10, count):
-        together(lambda _: store.bucket.write(store.place(secrets.token_hex(20)), b"{}"), range(size - made))
+        fill_many(size - made)
         made = size
         cpu, wall = min(measured(lambda: sum(1 for _ in store.keys())) for _ in range(3))
         one = next(store.keys())
@@ -264,13 +272,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     found: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"}
-    with tempfile.TemporaryDirectory() as folder, s3():
+    with tempfile.TemporaryDirectory() as folder, s3() as fill_many:
         place = Path(folder)
         for part, work in (
             ("costs", lambda: costs(given.rounds, place)),
             ("races", lambda: races(given.races, place)),
             ("kills", lambda: kills(place)),
-            ("listing", lambda: listing(given.keys, place)),
+            ("listing", lambda: listing(given.keys, place, fill_many)),
         ):
             if part in given.parts:
                 found[part] = work()
