@@ -8,12 +8,12 @@ from prefect import flow
 from prefect.client.schemas import State
 from pydantic import Field
 
-from fabloom.flows.run.prefect.flow import Names, Text
+from fabloom.flows.run.prefect.flow import Names, Text, settle
 
 WHAT = "Retrain a line of fabloom: make a challenger, and promote it where it is better than the champion."
 
 
-@flow(name="fabloom retrain", description=WHAT, flow_run_name="{spec}", persist_result=False, log_prints=False)
+@flow(name="fabloom retrain", description=WHAT, flow_run_name="{spec}", on_crashed=[settle], persist_result=False, log_prints=False)
 def retrain(
     spec: Annotated[Text, Field(min_length=1)],
     store: Text = "",

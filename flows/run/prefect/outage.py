@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import httpx
@@ -122,6 +123,21 @@ def wait_for_server(notice: Notice, stop: Callable[[], bool]) -> None:
             raise Unanswered(reason(error)) from error
         notice(reason(error))
         time.sleep(ASKING_PERIOD)
+
+
+def wait_for_steps(futures: Iterable[Any], notice: Notice) -> None:
+    """Wait for every step, whatever becomes of the slot that Prefect holds for a deployment with a limit.
+
+    It is lost when the server has not answered for some minutes, and Prefect then means to end the run, so that no more of them run
+    than allowed. But the server starts none while it is gone, and two runs never make one artifact twice.
+    """
+    for future in futures:
+        while True:
+            try:
+                future.wait()
+                break
+            except asyncio.CancelledError:
+                notice("its concurrency slot is lost")
 
 
 def leave_unanswered(error: BaseException) -> None:

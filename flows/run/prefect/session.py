@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -37,7 +36,17 @@ from . import assets
 from .artifacts import publish
 from .observe import Mirror
 from .order import Order, executor_for
-from .outage import DEPLOYED_PATIENCE, TROUBLE, Notice, Unsent, answering, client_patience, leave_unanswered, wait_for_server
+from .outage import (
+    DEPLOYED_PATIENCE,
+    TROUBLE,
+    Notice,
+    Unsent,
+    answering,
+    client_patience,
+    leave_unanswered,
+    wait_for_server,
+    wait_for_steps,
+)
 from .runners import make_runner
 from .server import start_server
 from .settings import quiet
@@ -188,10 +197,10 @@ def _steps(session: Session) -> dict[str, Any] | State[Any]:
         futures: dict[str, Any] = {}
         try:
             _submit(session, runner, futures)
-            _wait(futures.values(), session.notice)
+            wait_for_steps(futures.values(), session.notice)
         except TerminationSignal:  # the worker's, at a cancel; Prefect knows why, and what to make of it. A second one ends the wait
             session.stop.set()
-            _wait(futures.values(), session.notice)
+            wait_for_steps(futures.values(), session.notice)
             with contextlib.suppress(Exception):  # for `fabloom runs`; what Prefect makes of the run is more urgent
                 session.finish()
             raise
@@ -218,21 +227,6 @@ def _submit(session: Session, runner: Any, futures: dict[str, Any]) -> None:
         wait_for = [allow_failure(future) for future in above] if here else above
         named = task.with_options(name=step.task, task_run_name=step.name)
         futures[step.name] = runner.submit(named, parameters, wait_for=wait_for)
-
-
-def _wait(futures: Iterable[Any], notice: Notice) -> None:
-    """Wait for every step, whatever becomes of the slot that Prefect holds for a deployment with a limit.
-
-    It is lost when the server has not answered for some minutes, and Prefect then means to end the run, so that no more of them run
-    than allowed. But the server starts none while it is gone, and two runs never make one artifact twice.
-    """
-    for future in futures:
-        while True:
-            try:
-                future.wait()
-                break
-            except asyncio.CancelledError:
-                notice("its concurrency slot is lost")
 
 
 def _own_handler() -> Any:

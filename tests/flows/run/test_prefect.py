@@ -8,11 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from prefect.exceptions import ParameterTypeError, SignatureMismatchError
 
 from fabloom.flows.run.prefect.settings import STARTUP_SECONDS
 from fabloom.flows.run.result import RunResult
@@ -38,7 +40,10 @@ assert "torch" not in sys.modules, "the caller imported torch"
 
 import prefect.server.api.server
 from prefect import get_client
+from prefect.states import Running
 from fabloom.flows import run_pipeline
+from fabloom.flows.run.prefect.aftermath import settle
+from fabloom.flows.run.prefect.flow import perform
 assert run_pipeline.name == "fabloom"
 
 async def ask():
@@ -50,7 +55,10 @@ async def ask():
         for line in await client.read_logs(limit=200):
             logs.setdefault(names.get(line.task_run_id, ""), []).append(line.message)
         found = await client.request("POST", "/events/filter", json={"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}})
+        dying = await client.create_task_run(perform, flows[2].id, "dying", name="dying", state=Running())
+        await asyncio.to_thread(settle, flows[2].id)
         return {
+            "settled": (await client.read_task_run(dying.id)).state_name,
             "logs": logs,
             "assets": [
                 (e["resource"]["prefect.resource.id"], [r["prefect.resource.id"] for r in e["related"] if r["prefect.resource.role"] == "asset"])
@@ -154,6 +162,44 @@ def test_what_was_made_is_an_asset_of_what_it_was_made_from_and_nothing_else_is(
     assets = [(name.rpartition("/")[2], sorted(one.rpartition("/")[2] for one in above)) for name, above in told["api"]["assets"]]
     above = {"images": [], "model": ["images"], "offline": ["model"], "report": ["model", "offline"]}
     assert sorted(assets) == sorted((keys[name], sorted(keys[one] for one in names)) for name, names in above.items())
+
+
+def test_a_task_that_a_dead_process_left_is_shown_as_crashed(told: dict[str, Any]) -> None:
+    assert told["api"]["settled"] == "Crashed"
+
+
+def test_the_form_of_a_deployment_has_a_plain_field_for_each_parameter_and_says_what_it_is() -> None:
+    """Of a union or a dict Prefect's form makes what was not meant, or nothing at all."""
+    from prefect.utilities.callables import parameter_schema
+
+    from fabloom.flows import run_pipeline
+    from fabloom.flows.run.prefect.order import Order
+
+    schema = parameter_schema(run_pipeline.fn)
+    assert list(schema.properties) == list(Order("p").parameters()) and schema.required == ["pipeline"]
+    for name, field in schema.properties.items():
+        assert field.get("type") in ("string", "integer", "number", "boolean", "array"), name
+        assert field["description"] and not {"anyOf", "oneOf", "allOf", "$ref"} & field.keys(), name
+    assert run_pipeline.validate_parameters({"pipeline": "fade", "seed": "7"})["seed"] == 7
+    for wrong in ({"pipeline": ""}, {"pipeline": "fade", "device": "gpu"}, {"pipeline": "fade", "workers": 0}):
+        with pytest.raises(ParameterTypeError, match=list(wrong)[-1]):
+            run_pipeline.validate_parameters(wrong)
+    with pytest.raises(SignatureMismatchError, match="devise"):
+        run_pipeline.validate_parameters({"pipeline": "fade", "devise": "cpu"})
+
+
+def test_a_flow_run_of_what_cannot_be_run_ends_as_failed_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from fabloom.flows.run.prefect import session
+    from fabloom.flows.run.prefect.order import Order
+
+    monkeypatch.syspath_prepend(str(INSTALLED))
+    for order, words in (
+        (Order("fad"), "fad"),
+        (Order("fade", redo=("modle",)), "no step 'modle'"),
+        (Order("fade", overrides=("steps.model.params.stpes=3",)), "Did you mean 'steps'"),
+    ):
+        state: Any = session.run(replace(order, store=str(tmp_path / "store"), device="cpu"))
+        assert state.is_failed() and words in state.message and "\n" not in state.message
 
 
 def test_no_network_is_needed(told: dict[str, Any]) -> None:
@@ -357,8 +403,7 @@ def test_a_lost_concurrency_slot_ends_no_run() -> None:
 
     from prefect._internal.concurrency.cancellation import WatcherThreadCancelScope
 
-    from fabloom.flows.run.prefect.outage import Notice
-    from fabloom.flows.run.prefect.session import _wait
+    from fabloom.flows.run.prefect.outage import Notice, wait_for_steps
 
     class Step:
         def __init__(self) -> None:
@@ -383,7 +428,7 @@ def test_a_lost_concurrency_slot_ends_no_run() -> None:
         thread = threading.Thread(target=lose)
         thread.start()
         notice = Notice(0)
-        _wait([first, second], notice)
+        wait_for_steps([first, second], notice)
         thread.join()
     assert scope.cancelled() and second.done.is_set() and notice.told
 
