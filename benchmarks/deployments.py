@@ -405,6 +405,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started by a shell with &: a worker of ours would not stop at SIGTERM
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path.insert(0, str(INSTALLED))
     todo: dict[str, Callable[[Plant, Outcome], None]] = {name: CASES[name] for name in given.cases.split(",") if name}
     if given.minutes:
