@@ -252,7 +252,7 @@ def submitting(plant: Plant, outcome: Outcome) -> None:
     outcome.hold("next one", plant.states(made["id"])[-1], "Cancelled")
     began = time.monotonic()
     wait_for(lambda: slots_finding(plant)["ok"] is False, "doctor sees it", 300)
-    outcome.hold("finding", slots_finding(plant)["finding"])
+    outcome.seen["finding"] = slots_finding(plant)["finding"]
     outcome.seen["seen after s"] = round(time.monotonic() - began)
     fixed = slots_finding(plant, fix=True)
     outcome.hold("mended", fixed["finding"], lambda told: "mended" in told)

@@ -52,7 +52,7 @@ def pipeline(tmp_path: Path) -> Callable[..., Path]:
 COMMANDS = [
     [], ["run"], ["plan"], ["pipelines"], ["tasks"], ["plugins"], ["artifacts"], ["show"], ["lineage"], ["verify"], ["gc"], ["export"], ["predict"],
     ["runs"], ["report"], ["open"], ["compare"],
-    ["ref"], ["ref", "set"], ["ref", "rollback"], ["ref", "list"], ["ref", "rename"], ["ref", "delete"], ["doctor"],
+    ["ref"], ["ref", "set"], ["ref", "rollback"], ["ref", "list"], ["ref", "rename"], ["ref", "delete"], ["doctor"], ["deploy"],
 ]  # fmt: skip
 
 
