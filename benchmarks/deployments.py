@@ -320,7 +320,7 @@ def yaml(plant: Plant, outcome: Outcome) -> None:
     if done.returncode:
         outcome.seen["said"] = (done.stdout + done.stderr)[-1500:]
     (found,) = plant.server.ask("POST", "/deployments/filter")
-    outcome.hold("entry point", found["entrypoint"], "fabloom.flows.run.prefect.flow.run_pipeline")
+    outcome.hold("entry point", found["entrypoint"], "fabloom.flows.run.prefect.flow:run_pipeline")
     outcome.hold(
         "limit", (found["global_concurrency_limit"]["limit"], found["concurrency_options"]["collision_strategy"]), (1, "CANCEL_NEW")
     )
