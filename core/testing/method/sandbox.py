@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import gc
 import importlib
 import inspect
 import json
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from .guards import Watch
 
 EVENTS, OUTCOME, LOG, PLACE = "events.jsonl", "outcome.json", "log.txt", "cwd"
+ENGINE = ("fabloom.running.execute", "fabloom.storage.backends.local", "fabloom.storage.commit.staging", "fabloom.testing.running")
+"""What every run needs, imported before the forks; of a method's own modules none is."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,8 @@ def serve() -> None:
     import torch
 
     torch.set_num_threads(1)
+    for module in ENGINE:
+        importlib.import_module(module)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in pytest: its end closes our stdin
     for line in iter(sys.stdin.buffer.readline, b""):
         request = json.loads(line)
@@ -162,6 +167,7 @@ def serve() -> None:
         for module in wanted.preload:
             with contextlib.suppress(ImportError):  # the task will meet it, and its error is told
                 importlib.import_module(module)
+        gc.freeze()  # a fork that collects would copy all that is imported
         child = os.fork()
         if child == 0:
             _child(wanted)

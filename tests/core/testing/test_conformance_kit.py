@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -171,7 +171,7 @@ Results = dict[str, dict[str, str]]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def results(tmp_path_factory: pytest.TempPathFactory, warm: Callable[..., subprocess.CompletedProcess[str]]) -> Results:
     """Class name -> test -> '' where it passed, else its message; all plugins in one pytest run, as an author would start it."""
     site = tmp_path_factory.mktemp("site")
     (site / "right.py").write_text(RIGHT)
@@ -189,9 +189,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
         (folder / f"test_{module}.py").write_text(
             SUITE.format(module=module, title=module.title().replace("_", ""), seconds=SECONDS.get(module, 120.0))
         )
-    arguments = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "--rootdir", str(site)]
+    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "--rootdir", str(site)]
     environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*arguments, "-k", "test_lock", "--fabloom-lock", str(site)], env=environment, capture_output=True, check=False)
+    warm([*arguments, "-k", "test_lock", "--fabloom-lock", str(site)], env=environment)
     stale = site / "tests_wrong_stale_version" / "fabloom.lock"
     locked = json.loads(stale.read_text())
     right = json.loads((site / "tests_right" / "fabloom.lock").read_text())
@@ -201,9 +201,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     for name, wrong in WRONG.items():
         file = f"{site}/tests_wrong_{name}/test_wrong_{name}.py"
         asked.append(file if name in WHOLE else f"{file}::TestWrong{name.title().replace('_', '')}::{wrong.test}")
-    done = subprocess.run(
-        [*arguments, "--junit-xml", str(site / "results.xml"), *asked], env=environment, capture_output=True, text=True, check=False
-    )
+    done = warm([*arguments, "--junit-xml", str(site / "results.xml"), *asked], env=environment)
     assert (site / "results.xml").is_file(), done.stdout[-3000:]
     found: Results = {}
     for case in ET.parse(site / "results.xml").iter("testcase"):
