@@ -139,26 +139,43 @@ def test_openvino_gives_the_masks_of_predict(shipped: Shipped) -> None:
     agrees(shipped, [found[0], found[1]], images)
 
 
-def example(shipped: Shipped, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run it where every library but its own three refuses to be imported."""
+ONE_BY_ONE = """
+import contextlib, io, json, runpy, sys
+told, calls, sys.argv[0] = [], json.loads(sys.argv[2]), sys.argv[1]
+for given in calls:
+    out, err, code, sys.argv[1:] = io.StringIO(), io.StringIO(), 0, given
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+    told.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(told))
+"""
+
+
+def examples(shipped: Shipped, folder: Path, *calls: tuple[str, ...]) -> list[tuple[int, str, str]]:
+    """(code, stdout, stderr) of each call, in one Python where every library but its own three refuses to be imported."""
     (folder / "none").mkdir(exist_ok=True)
     for name in ("fabloom", "torch", "torchvision", "scipy", "skimage", "onnx", "pydantic", "zarr"):
         (folder / "none" / f"{name}.py").write_text(f"raise ImportError('{name} is not to be used')")
-    command = [sys.executable, str(shipped.folder / "example.py"), *arguments]
+    command = [sys.executable, "-c", ONE_BY_ONE, str(shipped.folder / "example.py"), json.dumps(calls)]
     env = {**os.environ, "PYTHONPATH": str(folder / "none")}
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [(code, out, err) for code, out, err in json.loads(done.stdout)]
 
 
 def test_the_example_needs_onnxruntime_numpy_and_pillow_alone(shipped: Shipped, tmp_path: Path) -> None:
     images = shipped.images(ODD[0])
     Image.fromarray(images.images[1][0]).save(tmp_path / "wafer 1.png")
-    done = example(shipped, tmp_path, "deep/masks", "wafer 1.png")
-    assert done.returncode == 0, done.stderr
+    ((code, out, err),) = examples(shipped, tmp_path, ("deep/masks", "wafer 1.png"))
+    assert code == 0, err
     assert [path.name for path in (tmp_path / "deep" / "masks").iterdir()] == ["wafer 1.png"]
     mask = np.asarray(Image.open(tmp_path / "deep" / "masks" / "wafer 1.png"))
     assert mask.shape == ODD[0] and set(np.unique(mask)) <= {0, 1, 2}
-    assert f"{(mask > 0).sum()} defect pixels" in done.stdout
-    assert f"{shipped.probability(np.asarray(images.images[1:2])).max():.3f}"[:-1] in done.stdout
+    assert f"{(mask > 0).sum()} defect pixels" in out
+    assert f"{shipped.probability(np.asarray(images.images[1:2])).max():.3f}"[:-1] in out
     assert len([line for line in EXAMPLE.splitlines() if line.strip()]) <= 30
 
 
@@ -173,7 +190,7 @@ def test_the_example_refuses_what_it_would_get_wrong(shipped: Shipped, tmp_path:
     (tmp_path / "other").mkdir()
     Image.fromarray(ramp.astype(np.uint8)).save(tmp_path / "other" / "grey.png")
     before = sorted(tmp_path.rglob("*.*"))
-    for word, arguments in [
+    refused = [
         ("deep.png has more than 8 bits", ("out", "grey.png", "deep.png")),
         ("real.tif has more than 8 bits", ("out", "real.tif")),
         ("deep colour.tif has more than 8 bits", ("out", "deep colour.tif")),
@@ -183,13 +200,13 @@ def test_the_example_refuses_what_it_would_get_wrong(shipped: Shipped, tmp_path:
         ("OUT IMAGE", ("grey.png", "colour.tif")),
         ("OUT IMAGE", ("grey.png",)),
         ("OUT IMAGE", ()),
-    ]:
-        done = example(shipped, tmp_path, *arguments)
-        assert done.returncode == 2 and word in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
-        assert not done.stdout and not (tmp_path / "out").exists()
+    ]
+    for (word, _), (code, out, err) in zip(refused, examples(shipped, tmp_path, *(call for _, call in refused)), strict=True):
+        assert code == 2 and word in err and len(err.splitlines()) == 1 and not out, err
+    assert not (tmp_path / "out").exists()
     assert [path for path in sorted(tmp_path.rglob("*.*")) if path.parent.name != "none"] == before
-    done = example(shipped, tmp_path, "out", "grey.png", "colour.tif")
-    assert done.returncode == 0 and {path.name for path in (tmp_path / "out").iterdir()} == {"grey.png", "colour.png"}, done.stderr
+    ((code, _, err),) = examples(shipped, tmp_path, ("out", "grey.png", "colour.tif"))
+    assert code == 0 and {path.name for path in (tmp_path / "out").iterdir()} == {"grey.png", "colour.png"}, err
 
 
 def test_the_card_says_what_it_is(shipped: Shipped) -> None:
