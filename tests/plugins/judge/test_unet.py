@@ -19,6 +19,7 @@ from fabloom.plugins.judge.unet.augmentation import augment, mirrored, shifted
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.params import Augment, EvaluateParams, TrainParams
 from fabloom.plugins.judge.unet.wording import SCORES
+from fabloom.storage.backends.local import LocalStore
 
 STILL = {"flip_x": False, "flip_y": False, "gain": 0, "offset": 0}
 
@@ -50,6 +51,11 @@ class Blobs(Method):
         images = grey.round().clip(0, 255).astype(np.uint8)
         labels = {"labels": masks.max((1, 2)).astype(np.int16), "class_names": ["clean", "disc"]} if params.with_labels else {}
         return ImageSet.write(ctx, images, masks=masks if params.with_masks else None, **labels)
+
+
+@pytest.fixture(scope="module")
+def store(kept: LocalStore) -> LocalStore:
+    return kept
 
 
 @pytest.fixture
@@ -443,8 +449,6 @@ def test_images_that_were_trained_on_are_refused(run_task: Any, blobs: ImageSet)
 
 
 def test_a_stopped_training_goes_on_to_the_same_model(run_task: Any, blobs: ImageSet, tmp_path: Path) -> None:
-    from fabloom.storage.backends.local import LocalStore
-
     small = TINY | {"steps": 3, "batch": 4, "repeats": 2, "augment": {"noise": 0.1, "shift": 2}}
     whole: Model = run_task(UNet, "train", small, images=blobs)
     other = LocalStore(tmp_path / "other")

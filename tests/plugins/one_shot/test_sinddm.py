@@ -421,6 +421,11 @@ class Picture(Method):
 TINY = {"steps": 60, "width": 16, "batch": 4, "precision": "fp32"}
 
 
+@pytest.fixture(scope="module")
+def store(kept: LocalStore) -> LocalStore:
+    return kept
+
+
 @pytest.fixture
 def picture(run_task: Any) -> ImageSet:
     made: ImageSet = run_task(Picture, "make")

@@ -27,6 +27,7 @@ from fabloom.plugins.one_shot.sinsemi.method import SinSemi
 from fabloom.plugins.one_shot.sinsemi.params import Guidance, SampleParams, TrainParams
 from fabloom.plugins.one_shot.sinsemi.sampling import Sampler, Trained, steps_of
 from fabloom.plugins.one_shot.sinsemi.solvers import Ode, Paper, Sde, Solver
+from fabloom.storage.backends.local import LocalStore
 
 Tensor = torch.Tensor
 BRIDGE = Bridge(0.35)
@@ -318,6 +319,11 @@ class Picture(Method):
 TINY = {"steps": 60, "width": 16, "batch": 4, "precision": "fp32"}
 
 
+@pytest.fixture(scope="module")
+def store(kept: LocalStore) -> LocalStore:
+    return kept
+
+
 @pytest.fixture
 def picture(run_task: Any) -> ImageSet:
     made: ImageSet = run_task(Picture, "make")
@@ -357,8 +363,6 @@ def test_equal_seeds_equal_digests_and_batches_do_not_matter(run_task: Any, pict
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(run_task: Any, picture: ImageSet, tmp_path: Path) -> None:
-    from fabloom.storage.backends.local import LocalStore
-
     whole = run_task(SinSemi, "train", {**TINY, "steps": 9, "ema_start": 3}, images=picture)
     other = LocalStore(tmp_path / "other")
     again = run_task(Picture, "make", store=other)
