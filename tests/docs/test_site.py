@@ -203,8 +203,8 @@ def generate(warm: Generate) -> Generate:
     return run
 
 
-def test_the_reference_is_what_the_code_says() -> None:
-    done = subprocess.run([sys.executable, DOCS / "generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+def test_the_reference_is_what_the_code_says(generate: Generate) -> None:
+    done = generate("--check")
     assert done.returncode == 0, f"run `python docs/generate.py`\n{done.stdout[:4000]}\n{done.stderr}"
 
 
