@@ -22,6 +22,8 @@ from fabloom.registry import Registry
 ROOT = Path(__file__).parents[2]
 TUTORIAL, PRODUCTION = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "production.md"
 """Their commands build on each other; they have tests of their own, here and in tests/flows/production."""
+OPERATIONS = ROOT / "docs" / "operations.md"
+"""What it does needs a server."""
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").rglob("*.md") if page not in (TUTORIAL, PRODUCTION))]
 FABLOOM = [sys.executable, "-m", "fabloom.flows"]
 
@@ -35,7 +37,8 @@ def commands() -> list[str]:
     for page in PAGES:
         text = page.read_text().replace("\\\n", " ")
         found += [line.strip().removeprefix("$ ") for line in re.findall(r"^(?: {4}|\$ )(?:\$ )?fabloom .*$", text, re.M)]
-    return sorted({line.split("  #")[0].strip() for line in found})
+    apart = PRODUCTION.read_text() + OPERATIONS.read_text()
+    return sorted({command for line in found if (command := line.split("  #")[0].strip()) not in apart})
 
 
 def environment(folder: Path) -> dict[str, str]:
