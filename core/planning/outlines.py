@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from fabloom.errors import FabloomError
 from fabloom.kinds.store import Store
@@ -76,9 +78,32 @@ def _stored(store: Store, key: str) -> Outline | None:
         if not store.has(key):
             return None
         arrays = store.manifest(key)["arrays"]
-        return Outline({name: (tuple(entry["shape"]), entry["dtype"]) for name, entry in arrays.items()}, store.get(key).attrs)
+        return Outline({name: (tuple(entry["shape"]), entry["dtype"]) for name, entry in arrays.items()}, _Attributes(store, key))
     except (FabloomError, OSError, KeyError, TypeError):
         return None
+
+
+class _Attributes(Mapping[str, Any]):
+    """Attributes of an artifact, opened when a method asks: a store elsewhere fetches one to open it. A damaged one has none."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store, self._key = store, key
+
+    @cached_property
+    def _read(self) -> Mapping[str, Any]:
+        try:
+            return self._store.get(self._key).attrs
+        except (FabloomError, OSError):
+            return {}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read)
+
+    def __len__(self) -> int:
+        return len(self._read)
 
 
 def _expected(step: PlannedStep, inputs: Mapping[str, Outline | None]) -> Outline | None:
