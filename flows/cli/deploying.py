@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,6 +17,7 @@ from .shared import JsonOption, SeedOption, SetOption
 if TYPE_CHECKING:
     from fabloom.flows.production.deploy import Registered, Wish
     from fabloom.flows.production.listing import Row
+    from fabloom.flows.production.subject import Asked
     from fabloom.flows.production.when import When
 
 commands = typer.Typer()
@@ -95,12 +96,13 @@ def deploy(
     The server is the one that PREFECT_API_URL names.
     """
     from fabloom.flows.production import written
+    from fabloom.flows.production.subject import Asked
 
     if write_yaml is not None:
         written.check_new(write_yaml)
         written.check_secrets(secret or ())
     when = _when(cron, timezone, interval, on_new_data)
-    wish = _wish(name, when, pool, paused, secret, what, store, set_ or (), seed, device, folder, on_new_data)
+    wish = _wish(Asked(what, store, set_ or (), seed, device, folder, on_new_data), name, when, pool, paused=paused, secret=secret)
     from fabloom.flows.production.deploy import build, register
 
     if write_yaml is not None:
@@ -136,8 +138,10 @@ def serve(
 
     One run at a time. SIGTERM or Ctrl-C asks a run at work to stop at its next checkpoint, and pauses the schedule; serving again goes on.
     """
+    from fabloom.flows.production.subject import Asked
+
     when = _when(cron, timezone, interval, on_new_data)
-    wish = _wish(name, when, "", False, None, what, store, set_ or (), seed, device, folder, on_new_data)
+    wish = _wish(Asked(what, store, set_ or (), seed, device, folder, on_new_data), name, when)
     from fabloom.flows.production.serve import serve as carry_out
 
     told = f"serving {wish.name}: {wish.subject.kind} {wish.subject.name}, {wish.when}"
@@ -192,11 +196,11 @@ def _when(cron: str | None, timezone: str | None, interval: str | None, on_new_d
     return read_when(cron, timezone, interval, on_new_data=on_new_data)
 
 
-def _wish(name: str | None, when: When, pool: str, paused: bool, secret: list[str] | None, *asked: Any) -> Wish:
+def _wish(asked: Asked, name: str | None, when: When, pool: str = "", *, paused: bool = False, secret: list[str] | None = None) -> Wish:
     """What is asked for, checked as far as it can be without a server. Prefect is imported only where all of it is well."""
     from fabloom.flows.production import subject
 
-    found = subject.read_subject(subject.Asked(*asked))
+    found = subject.read_subject(asked)
     called = subject.check_name(name or found.name)
     secrets = dict(_secret(one) for one in secret or ())
     from fabloom.flows.run.prefect.settings import prefer

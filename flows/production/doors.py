@@ -38,14 +38,9 @@ def open_addresses(port: int) -> list[str]:
 
 
 def _listening(table: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    rows = (line.split() for line in table.splitlines()[1:])
-    return [
-        _address(place)
-        for _, row in enumerate(rows)
-        if len(row) > 3 and row[3] == LISTENING
-        for place in [row[1]]
-        if int(place[-4:], 16) == port
-    ]
+    """The second column is `address:port` in hexadecimal digits, the fourth the state."""
+    rows = [line.split() for line in table.splitlines()[1:]]
+    return [_address(row[1]) for row in rows if len(row) > 3 and row[3] == LISTENING and int(row[1].partition(":")[2], 16) == port]
 
 
 def _address(place: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
