@@ -28,7 +28,14 @@ def run(
         Literal["prefect", "inline"],
         typer.Option(help="prefect: a flow, each step in its own process. inline: in this process, without Prefect."),
     ] = "prefect",
-    runner: Annotated[Literal["threads", "dask", "ray"], typer.Option(help="Prefect task runner.")] = "threads",
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Steps at the same time; those of one wave that need not each other.")] = 1,
+    runner: Annotated[
+        Literal["threads", "dask", "ray"],
+        typer.Option(help="Where steps run: processes of this machine (threads wait for them), or workers of dask or ray."),
+    ] = "threads",
+    cluster: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="A running dask or ray cluster, as in tcp://host:8786, in place of new workers here.")
+    ] = "",
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; it must be there where a step runs, not where all is reused.")
     ] = "auto",
@@ -63,8 +70,8 @@ def run(
 
             emit = stack.enter_context(TensorBoard(tensorboard)).watching(emit)
         result = api.run(
-            pipeline, set=set_ or [], store=store, seed=seed, engine=engine, runner=runner, device=device, redo=redo or [],
-            checkpoint_seconds=checkpoint, registry=registry, emit=emit, stop=stop,
+            pipeline, set=set_ or [], store=store, seed=seed, engine=engine, runner=runner, workers=workers, cluster=cluster,
+            device=device, redo=redo or [], checkpoint_seconds=checkpoint, registry=registry, emit=emit, stop=stop,
             keep_going=keep_going, check=False,
         )  # fmt: skip
     if json_:

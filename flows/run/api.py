@@ -74,6 +74,8 @@ def run(
     device: str = "auto",
     redo: Sequence[str] = (),
     runner: RunnerName = "threads",
+    workers: int = 1,
+    cluster: str = "",
     checkpoint_seconds: float = 30.0,
     emit: Emit = silent,
     stop: Callable[[], bool] = lambda: False,
@@ -91,7 +93,9 @@ def run(
     * `store`: its place, or an open one; by default FABLOOM_STORE, else `./.fabloom`.
     * `set`: overrides as of `--set`, as in `["steps.model.params.steps=200"]`. `seed`: of the whole pipeline.
     * `engine`: "inline" goes through the plan in this process, and runs each step here or where `executor` does (it is not closed);
-      "prefect" runs a Prefect flow with each step in a process of its own, on the task `runner` "threads", "dask" or "ray".
+      "prefect" runs a Prefect flow with each step in a process of its own, `workers` of them at the same time.
+    * `runner`: where "prefect" has those processes: "threads" on this machine, "dask" and "ray" in workers, `workers` new ones here or
+      those of the running `cluster`, an address as `tcp://host:8786`. New ones need `if __name__ == "__main__":` in a script.
     * `device`: auto, cpu, cuda, cuda:N or mps. It must be there where anything runs.
     * `redo`: names of steps that are made again although their artifacts are there.
     * `keep_going`: after a failure, steps that do not need the failed one run all the same.
@@ -114,18 +118,29 @@ def run(
         plan.step(name)
     if engine not in ("inline", "prefect"):
         raise UserError(f"engine '{engine}' is not known.{did_you_mean(engine, ('inline', 'prefect'))}")
+    check_workers(engine, runner, workers, cluster)
     check_device(device, present=any(not opened.has(step.key) or step.name in redo for step in plan.steps))
     if executor is not None and engine != "inline":
         raise UserError("an executor is used by engine 'inline' alone; leave one of both out")
     performer = Engine(registry, opened, Options(device, checkpoint_seconds, tuple(redo)), emit, stop, executor, keep_going)
     with opened.pinned(plan.keys()):
-        result = replace(_perform(plan, performer, engine, runner), given=keys)
+        result = replace(_perform(plan, performer, engine, runner, workers, cluster), given=keys)
     if check:
         result.check()
     return result
 
 
-def _perform(plan: Plan, performer: Engine, engine: EngineName, runner: RunnerName) -> RunResult:
+def check_workers(engine: str, runner: str, workers: int, cluster: str) -> None:
+    """Raises UserError for workers that the engine or the runner does not have."""
+    if workers < 1:
+        raise UserError(f"workers is {workers}; give a whole number from 1")
+    if engine == "inline" and (workers > 1 or cluster):
+        raise UserError("engine 'inline' takes one step at a time in this process; workers and a cluster are of engine 'prefect'")
+    if cluster and runner == "threads":
+        raise UserError(f"cluster '{cluster}' needs the runner that it belongs to: dask or ray")
+
+
+def _perform(plan: Plan, performer: Engine, engine: EngineName, runner: RunnerName, workers: int, cluster: str) -> RunResult:
     """What is pinned stays until here is left."""
     prepare(plan, performer)
     _tell(plan, performer)
@@ -141,7 +156,7 @@ def _perform(plan: Plan, performer: Engine, engine: EngineName, runner: RunnerNa
     except ValueError as error:  # pydantic's, of a setting that Prefect reads as it is imported
         told = " ".join(str(error).split())[:300]
         raise EnvironmentProblem(f"Prefect's settings (PREFECT_…) are not valid: {told}. Mend them, or use --engine inline.") from error
-    return run_prefect(plan, performer, runner)
+    return run_prefect(plan, performer, runner, workers, cluster)
 
 
 def _tell(plan: Plan, engine: Engine) -> None:

@@ -49,6 +49,7 @@ def run_pipeline(
     runner: Literal["threads", "dask", "ray"] = "threads",
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0,
     note: Text = "",
+    cluster: Text = "",
 ) -> dict[str, Any] | State[Any]:
     """Run a pipeline of fabloom: reuse what is in the store, make the rest. Gives what `fabloom run --json` prints.
 
@@ -61,14 +62,15 @@ def run_pipeline(
         redo: Names of steps that are made again although their artifacts are there.
         keep_going: After a failure, run the steps that do not need the failed one.
         workers: Steps at the same time. With 1 no two overlap.
-        runner: Where they run: threads of this flow, each step in a process of its own, or workers of dask or ray.
+        runner: Where they run: in processes that threads of this flow wait for, or by workers of dask or ray.
         checkpoint_seconds: Seconds between two checkpoints inside a step.
         note: Why this run is made; it is logged, and stands in the run's artifacts.
+        cluster: Address of a running cluster for runner dask or ray, as in tcp://host:8786. Empty: workers are started for this run.
     """
     from fabloom.flows.run.prefect import order, session
 
     return session.run(
         order.Order(
-            pipeline, store, device, seed, tuple(overrides), tuple(redo), keep_going, workers, runner, checkpoint_seconds, note
+            pipeline, store, device, seed, tuple(overrides), tuple(redo), keep_going, workers, runner, checkpoint_seconds, note, cluster
         )
     )  # fmt: skip

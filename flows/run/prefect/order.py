@@ -6,13 +6,14 @@ import threading
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fabloom.flows.run.api import load_pipeline, open_store
+from fabloom.flows.run.api import check_workers, load_pipeline, open_store
 from fabloom.method import Options
 from fabloom.planning.plan import Plan, make_plan
 from fabloom.registry import Registry
 from fabloom.running.device import check_device
 from fabloom.running.engine import Engine
-from fabloom.running.executors import ProcessExecutor
+from fabloom.running.executors import Executor, ProcessExecutor
+from fabloom.running.executors.dask import DaskExecutor
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,10 @@ class Order:
     runner: str = "threads"
     checkpoint_seconds: float = 30.0
     note: str = ""
+    cluster: str = ""
 
     @classmethod
-    def of(cls, plan: Plan, engine: Engine, runner: str, workers: int) -> Order:
+    def of(cls, plan: Plan, engine: Engine, runner: str, workers: int, cluster: str = "") -> Order:
         """What Prefect shows of a run that somebody else has planned: the pipeline by its name, with all overrides in it already."""
         options = engine.options
         return cls(
@@ -45,6 +47,7 @@ class Order:
             workers=workers,
             runner=runner,
             checkpoint_seconds=options.checkpoint_seconds,
+            cluster=cluster,
         )
 
     def parameters(self) -> dict[str, Any]:
@@ -56,6 +59,7 @@ class Order:
 
         Raises UserError and EnvironmentProblem, before anything runs.
         """
+        check_workers("prefect", self.runner, self.workers, self.cluster)
         registry = Registry.load()
         built = load_pipeline(self.pipeline, registry).override(self.overrides, None if self.seed < 0 else self.seed)
         store = open_store(self.store or None, registry)
@@ -67,6 +71,9 @@ class Order:
         return plan, Engine(registry, store, options, stop=stop.is_set, keep_going=self.keep_going)
 
 
-def executor_for(plan: Plan) -> ProcessExecutor:
-    """Each step in a process of its own, forked from a server that has loaded what the steps need."""
-    return ProcessExecutor({module for step in plan.steps for module in step.spec.method.preload})
+def executor_for(plan: Plan, order: Order) -> Executor:
+    """Each step in a process of its own, forked from a server that has loaded what the steps need: here, or in each worker of dask."""
+    preload = {module for step in plan.steps for module in step.spec.method.preload}
+    if order.runner == "dask":
+        return DaskExecutor(order.workers, order.cluster, preload)
+    return ProcessExecutor(preload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import signal
@@ -102,7 +103,7 @@ _session: ContextVar[Session | None] = ContextVar("fabloom_session", default=Non
 
 
 def perform(data: dict[str, Any]) -> State[Any]:
-    """Run or reuse the requested step. In another process than the flow's (dask, ray) an engine for the request's store is made once."""
+    """Run or reuse the requested step. In another process than the flow's (ray) an engine for the request's store is made once."""
     request = StepRequest.from_dict(data)
     session = _session.get()
     engine, notice = (session.engine, session.notice) if session else (_engine_of(request.store), Notice(0.0))
@@ -121,8 +122,9 @@ def perform(data: dict[str, Any]) -> State[Any]:
 @functools.cache
 def _engine_of(store: str) -> Engine:
     """The engine of a worker process; its step server ends with the process."""
-    registry = Registry.load()
-    return Engine(registry, open_store(store, registry), executor=ProcessExecutor())
+    registry, executor = Registry.load(), ProcessExecutor()
+    atexit.register(executor.close)
+    return Engine(registry, open_store(store, registry), executor=executor)
 
 
 def run(order: Order) -> dict[str, Any] | State[Any]:
@@ -138,7 +140,7 @@ def run(order: Order) -> dict[str, Any] | State[Any]:
         plan, engine = order.planned(stop)
         with engine.store.pinned(plan.keys()):
             prepare(plan, replace(engine, emit=_told))
-            with _current(Session(replace(engine, executor=executor_for(plan)), plan, order, stop=stop)) as session:
+            with _current(Session(replace(engine, executor=executor_for(plan, order)), plan, order, stop=stop)) as session:
                 return _run(session)
     except FabloomError as error:
         return Failed(message=without_secrets(str(error)))
@@ -193,7 +195,7 @@ def _steps(session: Session) -> dict[str, Any] | State[Any]:
     _say(f"{plan.pipeline.name}: {waiting} of {len(plan.steps)} steps are to be made in {engine.store.url}, the rest is there")
     if session.order.note:
         _say(f"note: {session.order.note}")
-    with make_runner(session.order.runner, session.order.workers) as runner:
+    with make_runner(session.order.runner, session.order.workers, session.order.cluster) as runner:
         futures: dict[str, Any] = {}
         try:
             _submit(session, runner, futures)
@@ -220,7 +222,7 @@ def _submit(session: Session, runner: Any, futures: dict[str, Any]) -> None:
     """Give every step to the runner. In this process `Course` says which of them do not begin, and why; elsewhere Prefect does."""
     from .flow import perform as task
 
-    engine, here = session.engine, session.order.runner == "threads"
+    engine, here = session.engine, session.order.runner != "ray"
     for step in session.plan.steps:
         above = [futures[name] for name in step.upstream]
         parameters = {"request": request_of(step, engine.store, engine.options).as_dict()}
@@ -248,13 +250,13 @@ def _end_alone(session: Session, error: BaseException) -> RunResult:
 def _run_within(plan: Plan, engine: Engine, order: Order) -> RunResult:
     """The plan in the flow run that this is called in, which a worker may end by SIGTERM."""
     stop, asked = threading.Event(), engine.stop
-    engine = replace(engine, executor=executor_for(plan), stop=lambda: asked() or stop.is_set())
+    engine = replace(engine, executor=executor_for(plan, order), stop=lambda: asked() or stop.is_set())
     with _current(Session(engine, plan, order, stop=stop)) as session:
         _run(session)
     return session.finish()
 
 
-def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> RunResult:
+def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1, cluster: str = "") -> RunResult:
     """Run the plan as a Prefect flow from this process, with each step in a worker process of its own.
 
     Called inside a flow run, the steps are tasks of that one.
@@ -262,11 +264,11 @@ def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1) -> Ru
     """
     from .flow import run_pipeline
 
-    order = Order.of(plan, engine, runner, workers)
-    make_runner(runner, workers)  # raises where it is not installed
+    order = Order.of(plan, engine, runner, workers, cluster)
+    make_runner(runner, workers, cluster)  # raises where it is not installed
     if FlowRunContext.get() is not None:
         return _run_within(plan, engine, order)
-    engine = replace(engine, executor=executor_for(plan))
+    engine = replace(engine, executor=executor_for(plan, order))
     session = Session(engine, plan, order, on_term=_own_handler(), notice=Notice(client_patience()))
     named = run_pipeline.with_options(flow_run_name=plan.pipeline.name)  # a deployed run keeps the name that it is ordered under
     quiet()

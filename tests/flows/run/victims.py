@@ -132,7 +132,7 @@ def fork_instead(notes: Path, *others: int) -> None:
     subprocess.Popen = Popen  # type: ignore[misc]
 
 
-def run_without_prefect(plan: Any, engine: Any, runner: str, workers: int = 1) -> Any:
+def run_without_prefect(plan: Any, engine: Any, runner: str, workers: int = 1, cluster: str = "") -> Any:
     """In place of the flow."""
     from fabloom.flows.run.api import finish
     from fabloom.running.engine import run_inline
