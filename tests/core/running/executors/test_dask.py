@@ -1,8 +1,9 @@
-"""Steps on dask workers: a cluster of two that is running already, and one of the executor's own."""
+"""Steps on two dask workers: the executor's own, and as a cluster that is running already."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,17 +22,26 @@ from fabloom.storage.backends.local import LocalStore
 from fabloom.testing import ExecutorConformance
 from fabloom.testing.executor.conformance import CPU, ignore, simulate, wait
 
-distributed = pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
 
 PRELOAD = ["torch", "scipy.fft"]
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    with distributed.LocalCluster(
-        host="127.0.0.1", n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=40, memory_limit=0
-    ) as made:
-        yield made
+def own() -> Iterator[DaskExecutor]:
+    """With two workers of its own, which the other tests take for a cluster that is running already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FABLOOM_THREADS", "2")
+        made = DaskExecutor(2)
+        made._connected()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def address(own: DaskExecutor) -> str:
+    assert own._cluster is not None
+    return str(own._cluster.scheduler_address)
 
 
 class Guest(DaskExecutor):
@@ -47,8 +57,8 @@ class TestRunningCluster(ExecutorConformance):
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
-    def _shared(cls, cluster: Any) -> Iterator[None]:
-        cls.address, cls.guest = cluster.scheduler_address, Guest(2, cluster.scheduler_address, PRELOAD)
+    def _shared(cls, address: str) -> Iterator[None]:
+        cls.address, cls.guest = address, Guest(2, address, PRELOAD)
         yield
         DaskExecutor.close(cls.guest)
 
@@ -58,25 +68,43 @@ class TestRunningCluster(ExecutorConformance):
         return self.guest
 
 
-def test_own_workers_share_the_cores_lead_their_own_groups_and_end(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One step to a worker that computes with its share, and nobody is left."""
-    monkeypatch.setenv("FABLOOM_THREADS", "2")
-    step = simulate(Registry.load(), store, count=4).steps[0]
-    executor = DaskExecutor(2)
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
-    try:
-        assert wait(executor.submit(request_of(step, store, CPU), ignore)).status == "ran"
-        assert store.manifest(step.key)["threads"] == 1
-        started = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
-        workers = executor._client.run(os.getpgrp).values()
-        assert len(set(workers)) == 2 and os.getpgrp() not in workers, "a Ctrl-C in the terminal does not reach them"
-        held = [psutil.Process(), *started]
-        ports = {one.laddr.ip for process in held for one in process.net_connections() if one.status == psutil.CONN_LISTEN}
-        assert ports == {"127.0.0.1"}
-    finally:
-        executor.close()
-    _, alive = psutil.wait_procs([child for child in started if "resource_tracker" not in _command(child)], timeout=30)
-    assert alive == []
+def test_what_cannot_be_reached_is_refused_with_what_to_do(store: LocalStore, address: str, tmp_path: Path) -> None:
+    """A cluster that is not there, a store in this process, a folder that is on this machine alone."""
+    request = request_of(simulate(Registry.load(), store, count=4).steps[0], store, CPU)
+    with pytest.raises(UserError, match="memory of this process"):
+        DaskExecutor(2).submit(replace(request, store="memory"), ignore)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(EnvironmentProblem, match=r"tcp://127\.0\.0\.1:9 cannot be used"):
+        patch.setattr("fabloom.running.executors.dask.PATIENCE", 1)
+        DaskExecutor(2, "tcp://127.0.0.1:9").submit(request, ignore)
+    executor = DaskExecutor(2, address)
+    refused = wait(executor.submit(replace(request, store=str(tmp_path / "elsewhere")), ignore))
+    executor.close()
+    assert refused.exit_code == EnvironmentProblem.exit_code and "a store that all of them reach" in refused.error
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_worker_that_dies_costs_no_step_and_none_is_left_in_the_end(own: DaskExecutor, store: LocalStore) -> None:
+    """Dask gives the step to the other worker. Each has its share of the cores and a process group of its own."""
+    step = simulate(Registry.load(), store, count=200).steps[0]
+    client = own._connected()
+    groups = set(client.run(os.getpgrp).values())
+    assert len(groups) == 2 and os.getpgrp() not in groups, "a Ctrl-C in the terminal does not reach them"
+    killed: list[int] = []
+
+    def kill_once(event: Any) -> None:
+        if event["event"] == "progress" and not killed:
+            address = next(where for where, what in client.processing().items() if what)
+            killed.append(client.run(os.getpid, workers=[address])[address])
+            os.kill(killed[0], signal.SIGKILL)
+
+    result = wait(own.submit(request_of(step, store, CPU), kill_once))
+    assert killed and result.status == "ran", result.error
+    assert store.manifest(step.key)["threads"] == 1
+    started = [child for child in psutil.Process().children(recursive=True) if "resource_tracker" not in _command(child)]
+    ports = {one.laddr.ip for process in [psutil.Process(), *started] for one in _connections(process) if one.status == psutil.CONN_LISTEN}
+    assert ports == {"127.0.0.1"}
+    own.close()
+    assert started and psutil.wait_procs(started, timeout=30)[1] == []
 
 
 def _command(process: psutil.Process) -> str:
@@ -86,16 +114,8 @@ def _command(process: psutil.Process) -> str:
         return ""
 
 
-def test_what_cannot_be_reached_is_refused_with_what_to_do(store: LocalStore, cluster: Any, tmp_path: Path) -> None:
-    """A cluster that is not there, a store in this process, a folder that is on this machine alone."""
-    request = request_of(simulate(Registry.load(), store, count=4).steps[0], store, CPU)
-    with pytest.raises(UserError, match="memory of this process"):
-        DaskExecutor(2).submit(replace(request, store="memory"), ignore)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(EnvironmentProblem, match=r"tcp://127\.0\.0\.1:9 cannot be used"):
-        patch.setattr("fabloom.running.executors.dask.PATIENCE", 1)
-        DaskExecutor(2, "tcp://127.0.0.1:9").submit(request, ignore)
-    executor = DaskExecutor(2, cluster.scheduler_address)
-    refused = wait(executor.submit(replace(request, store=str(tmp_path / "elsewhere")), ignore))
-    executor.close()
-    assert refused.exit_code == EnvironmentProblem.exit_code and "a store that all of them reach" in refused.error
-    assert not (tmp_path / "elsewhere").exists()
+def _connections(process: psutil.Process) -> list[Any]:
+    try:
+        return list(process.net_connections())
+    except psutil.Error:
+        return []
