@@ -152,10 +152,7 @@ def test_commands_in_the_docs_are_accepted(command: str, tmp_path: Path, warm: R
         done = run()
         assert done.returncode in (0, 2) and "--help" not in done.stderr, done.stderr
         return
-    if words[-2:] == [
-        "--format",
-        "segmenter",
-    ]:  # so far that the folder is looked at: tests/flows/test_segmenter.py goes on, for many seconds
+    if words[-2:] == ["--format", "segmenter"]:  # as far as the folder is looked at: test_segmenter.py goes on, for many seconds
         (folder / words[2] / "something").mkdir(parents=True)
         done = run()
         assert done.returncode == 2 and "exists and is no empty folder" in done.stderr, done.stderr
