@@ -165,7 +165,7 @@ def _tell(plan: Plan, engine: Engine) -> None:
     total = told(expectations(waiting, engine.store, threads()).values())
     if total:
         engine.emit({"event": "log", "message": f"expected by earlier runs: {total}"})
-    for line in room(waiting, outlines(plan.steps, engine.store), engine.store):
+    for line in room(waiting, outlines(waiting, engine.store), engine.store):  # what is reused is not even fetched
         engine.emit({"event": "log", "message": line})
 
 
