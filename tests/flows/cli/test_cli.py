@@ -341,7 +341,7 @@ def test_stores_that_cannot_be_used(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "photos" / "a.jpg").touch()
     (tmp_path / "newer").mkdir()
     (tmp_path / "newer" / "store.json").write_text('{"schema":9}')
-    for place, code in (("file", 2), ("photos", 2), ("newer", 3), ("s3://bucket", 2)):
+    for place, code in (("file", 2), ("photos", 2), ("newer", 3), ("gs://bucket", 2)):
         for command in (["artifacts"], ["verify"], ["plan", "fade"], ["gc"], ["run", "fade", "--engine", "inline"], ["ref", "list"]):
             done = cli(*command, "--store", place, "--json")
             assert done.code == code and not done.out and done.err.startswith("fabloom: "), (place, command, done)
