@@ -40,7 +40,7 @@ from fabloom import Context, ImageSet, Method, OfflineData, Params, Report, RowS
 from fabloom.errors import RefMoved
 from fabloom.flows.run import api
 from fabloom.registry import Origin, Registry
-from fabloom.storage import refs as refs_module
+from fabloom.storage import reflog
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.gc import collect, sweep
 from fabloom.storage.verify import verify
@@ -146,13 +146,13 @@ def failures(results: list[Any]) -> list[str]:
 @contextlib.contextmanager
 def equal_ids_and_times() -> Iterator[None]:
     """Every process, also one that is forked meanwhile, believes to be number 7, and that it is always the same second."""
-    real, clock = os.getpid, refs_module.time
+    real, clock = os.getpid, reflog.time
     os.getpid = lambda: 7
-    refs_module.time = _Stopped()  # type: ignore[assignment]
+    reflog.time = _Stopped()  # type: ignore[assignment]
     try:
         yield
     finally:
-        os.getpid, refs_module.time = real, clock
+        os.getpid, reflog.time = real, clock
 
 
 class _Stopped:
