@@ -37,7 +37,7 @@ def plan(
         opened = open_store(store, registry, read_only=True)
     made = make_plan(load_pipeline(pipeline, registry).override(set_ or [], seed), registry, opened)
     waiting = [step for step in made.steps if not opened.has(step.key)]
-    expected, outlined = expectations(waiting, opened, threads()), outlines(made.steps, opened)
+    expected, outlined = expectations(waiting, opened, threads()), outlines(waiting, opened)
     rows: list[dict[str, Any]] = []
     for step in made.steps:
         state = "reuse" if opened.has(step.key) else "run"
