@@ -26,7 +26,7 @@ def resolved(store: Store, text: str) -> str:
         return store.resolve(text)
     except UserError as error:
         refused = error
-    if text.startswith(("ref:", "key:")):
+    if text.startswith(("ref:", "key:")) or "://" in text:
         raise refused
     runs, _ = listed(store)
     run, colon, step = text.rpartition(":")
