@@ -22,7 +22,7 @@ from fabloom.running.execute import failed
 from .processes import ProcessExecutor
 
 
-class Lodging(WorkerPlugin):
+class Lodging(WorkerPlugin):  # type: ignore[misc]
     """The step server of one caller in one worker process: its first step starts it, and it ends with the caller or the worker."""
 
     def __init__(self, name: str, preload: Iterable[str]) -> None:
@@ -78,9 +78,10 @@ def work(request: dict[str, Any], name: str, ticket: str) -> dict[str, Any]:
 
     asked = StepRequest.from_dict(request)
     try:
-        return worker.plugins[name].perform(asked, tell).as_dict()
+        result: StepResult = worker.plugins[name].perform(asked, tell)
     except (EnvironmentProblem, KeyError) as error:  # no process can be started here; the caller has closed
-        return failed(asked, error).as_dict()
+        result = failed(asked, error)
+    return result.as_dict()
 
 
 def stop(name: str, dask_worker: Worker) -> None:
