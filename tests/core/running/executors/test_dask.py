@@ -85,6 +85,7 @@ def test_what_cannot_be_reached_is_refused_with_what_to_do(store: LocalStore, ad
 
 def test_a_worker_that_dies_costs_no_step_and_none_is_left_in_the_end(own: DaskExecutor, store: LocalStore) -> None:
     """Dask gives the step to the other worker. Each has its share of the cores and a process group of its own."""
+    before = set(psutil.Process().children(recursive=True))  # servers that other tests share
     step = simulate(Registry.load(), store, count=200).steps[0]
     client = own._connected()
     groups = set(client.run(os.getpgrp).values())
@@ -100,7 +101,8 @@ def test_a_worker_that_dies_costs_no_step_and_none_is_left_in_the_end(own: DaskE
     result = wait(own.submit(request_of(step, store, CPU), kill_once))
     assert killed and result.status == "ran", result.error
     assert store.manifest(step.key)["threads"] == 1
-    started = [child for child in psutil.Process().children(recursive=True) if "resource_tracker" not in _command(child)]
+    children = set(psutil.Process().children(recursive=True)) - before
+    started = [child for child in children if "resource_tracker" not in _command(child)]
     ports = {one.laddr.ip for process in [psutil.Process(), *started] for one in _connections(process) if one.status == psutil.CONN_LISTEN}
     assert ports == {"127.0.0.1"}
     own.close()
