@@ -21,12 +21,11 @@ def outlines(steps: Sequence[PlannedStep], store: Store) -> dict[str, Outline]:
 
     `steps` are those of a plan, in its order. A step of which nothing is known is left out, and so is one whose method fails to say.
     """
-    known: dict[str, Outline] = {}  # by key
+    known: dict[str, Outline | None] = {}  # by key; each is looked for once, however many inputs name it
     for step in steps:
-        found = _stored(store, step.key) or _expected(step, {port: _given(store, key, known) for port, key in _ports(step)})
-        if found is not None:
-            known[step.key] = found
-    return {step.name: known[step.key] for step in steps if step.key in known}
+        if _given(store, step.key, known) is None:
+            known[step.key] = _expected(step, {port: _given(store, key, known) for port, key in _ports(step)})
+    return {step.name: found for step in steps if (found := known[step.key]) is not None}
 
 
 def room(steps: Iterable[PlannedStep], found: Mapping[str, Outline], store: Store) -> list[str]:
@@ -68,8 +67,10 @@ def _ports(step: PlannedStep) -> list[tuple[str, str]]:
     return ports
 
 
-def _given(store: Store, key: str, known: Mapping[str, Outline]) -> Outline | None:
-    return known.get(key) or _stored(store, key)
+def _given(store: Store, key: str, known: dict[str, Outline | None]) -> Outline | None:
+    if key not in known:
+        known[key] = _stored(store, key)
+    return known[key]
 
 
 def _stored(store: Store, key: str) -> Outline | None:
