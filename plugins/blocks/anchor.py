@@ -53,7 +53,7 @@ class Anchor:
         grey = resize(torch.from_numpy(picture.grey)[None, None], size)[0, 0].numpy()
         lattice = Lattice.fit(grey)
         if lattice.frequencies and (wanted == "lattice" or lattice.repeats(grey) >= REPEATS):
-            pitches = " and ".join(f"{hypot(*step):.2f}" for step in steps_of(grey, lattice))
+            pitches = " and ".join(f"{hypot(*step):.2f}" for step in steps_of(grey, lattice)) or f"{lattice.period:.2f}"
             return cls(lattice, words=f"anchored to a lattice with a pitch of {pitches} pixels")
         if wanted == "lattice":
             raise DataError("the image has no periodic structure that could anchor it; use `anchor: reference` or `anchor: none`")

@@ -19,7 +19,7 @@ class ReferenceDifference(Method):
     name = "reference-difference"
     preload = ("numpy", "scipy.ndimage", "skimage.feature")
 
-    @task(version=2)
+    @task(version=3)
     def label(self, ctx: Context, params: LabelImages, *, images: ImageSet, reference: ImageSet | None = None) -> ImageSet:
         """The same images with masks and domain; sources, classes and references go along.
 

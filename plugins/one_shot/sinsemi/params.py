@@ -29,7 +29,7 @@ SAMPLE_PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 class TrainParams(ScaleTraining):
-    """Training on one image. The defaults are the preset `small`: some 15 CPU minutes for 96 x 96."""
+    """Training on one image. The defaults are the preset `small`: some 20 CPU minutes for 96 x 96."""
 
     preset: Literal["small", "published", "parity"] = Field(
         "small",

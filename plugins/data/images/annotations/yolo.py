@@ -89,7 +89,9 @@ def _shape(where: str, words: Sequence[str], named: Mapping[int, str]) -> Shape:
         (x, y, width, height) = values
         if min(width, height) <= 0:
             raise DataError(f"{where}: a box of {width:g} x {height:g}; mend or remove it")
-        return Shape(label, box=(_inside(where, x - width / 2), _inside(where, y - height / 2), width, height), relative=True)
+        left, top = _inside(where, x - width / 2), _inside(where, y - height / 2)
+        _inside(where, x + width / 2), _inside(where, y + height / 2)
+        return Shape(label, box=(left, top, width, height), relative=True)
     return Shape(label, (outline(where, [_inside(where, value) for value in values]),), relative=True)
 
 
