@@ -131,6 +131,15 @@ def test_every_layout_has_a_name_that_init_says() -> None:
     assert set(survey.LAYOUT) == set(layout.LAYOUTS)
 
 
+@pytest.mark.parametrize(("box", "outside"), [("0.1 0.5 0.4 0.2", "-0.1"), ("0.9 0.5 0.4 0.2", "1.1"), ("0.5 0.95 0.2 0.4", "1.15")])
+def test_a_yolo_box_that_leaves_the_image_is_refused_on_every_side(folder: Path, load: Any, box: str, outside: str) -> None:
+    png(folder / "images/a.png")
+    (folder / "labels").mkdir()
+    (folder / "labels/a.txt").write_text(f"0 {box}\n")
+    (folder / "classes.txt").write_text("bridge\n")
+    refused(load, folder, "labels/a.txt, line 1", outside, "lies outside of 0 to 1", layout="yolo", boxes="fill")
+
+
 def test_several_layouts_are_a_choice(folder: Path, load: Any) -> None:
     touch(folder, "1_test.png", "1_temp.png", "2_test.png", "2_temp.png")
     found = find(folder)
