@@ -25,10 +25,11 @@ evaluate:
   test: ref:{line}/heldout         # or key:HEX, or a step of the pipeline
   params: {{resamples: 2000, confidence: 0.95}}
 
-# All must hold, each with the whole interval of the paired difference, challenger minus champion
+# All must hold, each with the whole interval of the paired difference, challenger minus champion. Of rates, N sources in which nothing
+# happens rule out a loss of 3.7 / N at 95 %: a margin of 0.1 needs 36 clean ones, 0.02 needs 183
 gate:
   - {{metric: iou_defect, better: up, by: 0.01}}
-  - {{metric: false_alarm_rate, better: down, no_worse_than: 0.02}}
+  - {{metric: false_alarm_rate, better: down, no_worse_than: 0.1}}
 
 # While there is no champion: promote, reject, or bounds of the challenger's own scores, as in {{iou_defect: 0.3}}
 first: promote

@@ -20,7 +20,8 @@ from .spec import Condition
 DIFFERENCE, SOURCES = "difference", "sources"
 """Where a report has the paired differences, and from how many independent sources its images come."""
 FEWEST = 6
-"""Sources below which nothing is promoted: that 5 of 5 lie on one side of 0 has a chance of 2 / 2^5 > 0.05 (sign test)."""
+"""Sources below which nothing is promoted: that 5 of 5 lie on one side of 0 has a chance of 2 / 2^5 > 0.05 (sign test). It is
+meant for intervals of 95 %: those of 99 % would need eight."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,11 @@ class Condition(Part):
     metric: str = Field(description="a metric of the evaluation, as in iou_defect")
     better: Literal["up", "down"] | None = Field(None, description="which way is better; left out: as the report says")
     by: float | None = Field(None, ge=0, description="the whole interval must show a gain of more than this")
-    no_worse_than: float | None = Field(None, ge=0, description="the whole interval must show a loss of less than this")
+    no_worse_than: float | None = Field(
+        None,
+        ge=0,
+        description="the whole interval must show a loss of less than this; of a rate, N sources without an event rule out 3.7 / N at 95 %",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -102,7 +106,7 @@ class Spec(Part):
     challenger: Name = Field(description="the step whose artifact may become the champion")
     evaluate: Evaluate = Field(description="how challenger and champion are scored")
     gate: list[Condition] = Field(min_length=1, description="conditions that must all hold")
-    first: Literal["promote", "reject"] | dict[str, float] = Field(
+    first: Literal["promote", "reject"] | Annotated[dict[str, float], Field(min_length=1)] = Field(
         "promote",
         description="what to do while there is no champion: promote; reject; or a bound for each metric of the challenger itself, as in "
         "{iou_defect: 0.3}, which its whole interval must keep",

@@ -101,7 +101,7 @@ def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, model: Mode
         for name, given in models.items():
             predictors[name] = scored(ctx, params, name, look(ctx, params, given, test, bar.advance), test, start)
     predictors["nothing"] = scored(ctx, params, "nothing", blind(params, test), test, start)
-    gaps = {} if baseline is None else compare(params, predictors)
+    gaps = {} if baseline is None else compare(params, predictors, test)
     size = sizes(test)
     metrics: dict[str, Any] = {**size, **{name: summary(name, p) for name, p in predictors.items()}}
     if gaps:
@@ -220,10 +220,10 @@ def scored(ctx: Context, params: EvaluateParams, name: str, seen: Seen, test: He
     return Scored(seen, found, samples, {score: ends[score] for score in found}, curve)
 
 
-def compare(params: EvaluateParams, predictors: Mapping[str, Scored]) -> dict[str, Interval]:
+def compare(params: EvaluateParams, predictors: Mapping[str, Scored], test: HeldOut) -> dict[str, Interval]:
     """Model minus baseline."""
     ours, theirs = predictors["model"], predictors["baseline"]
-    return difference(ours.ratios, theirs.ratios, (ours.samples, theirs.samples), params.confidence)
+    return difference(ours.ratios, theirs.ratios, (ours.samples, theirs.samples), params.confidence, test.groups)
 
 
 def summary(name: str, predictor: Scored) -> dict[str, Any]:

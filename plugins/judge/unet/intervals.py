@@ -23,10 +23,13 @@ from numpy.typing import NDArray
 from .metrics import Ratio, Real
 
 FEWEST = 6
-"""Sources below which no verdict is given: that 5 of 5 lie on one side of 0 has a chance of 2 / 2^5 > 0.05 (sign test)."""
+"""Sources below which no verdict is given: that 5 of 5 lie on one side of 0 has a chance of 2 / 2^5 > 0.05 (sign test). It is meant for
+95 %: a confidence of 99 % would need eight."""
 TOO_FEW = "too few sources"
 COUNTS = ("false_alarms_per_image", "false alarms ")
 """Beginnings of the names of scores that are no share: they have no largest value."""
+SAME = 1e-12
+"""Differences below are rounding."""
 CHUNK = 2**22
 """Resampled rows that are drawn at once."""
 
@@ -99,8 +102,7 @@ def unanimous(found: Interval, ratio: Ratio, groups: NDArray[np.int64], confiden
     """
     if found.low is None or found.high is None:
         return found
-    sources = len(np.unique(groups[np.atleast_2d(ratio.bottom)[0] > 0]))
-    room = 1 - ((1 - confidence) / 2) ** (1 / max(sources, 1))
+    room = unseen(ratio, groups, confidence)
     if not ratio.top.any():
         return Interval(0.0, 0.0, max(room, found.high))
     if (ratio.top == ratio.bottom).all() and found.value == 1:
@@ -108,16 +110,47 @@ def unanimous(found: Interval, ratio: Ratio, groups: NDArray[np.int64], confiden
     return found
 
 
+def unseen(ratio: Ratio, groups: NDArray[np.int64], confidence: float) -> float:
+    """How often sources may be of a kind that none of those that count was, 0..1: the upper bound of Clopper & Pearson for 0 of G."""
+    sources = len(np.unique(groups[np.atleast_2d(ratio.bottom)[0] > 0]))
+    return float(1 - ((1 - confidence) / 2) ** (1 / max(sources, 1)))
+
+
+def one_sided(found: Interval, samples: Real, room: float, most: float) -> Interval:
+    """The interval of a difference of rates of events, where resamples cannot leave a side of 0, or their one value.
+
+    No source in which the model did worse does not mean that there is none: up to a share `room` of sources may be of the kind that was
+    not seen, with the largest difference there can be, while the others differ as these did. So a difference of 0 in each of G sources is
+    no interval [0, 0] but [-room, room]. most: the largest difference of a source; 1 for rates.
+    """
+    known = samples[np.isfinite(samples)]
+    if found.value is None or found.low is None or found.high is None:
+        return found
+    low, high, same = found.low, found.high, np.ptp(known) < SAME
+    if same or known.min() >= -SAME:
+        low = min(low, found.value - room * (most + found.value))
+    if same or known.max() <= SAME:
+        high = max(high, found.value + room * (most - found.value))
+    return Interval(found.value, low, high)
+
+
 def difference(
-    model: Mapping[str, Ratio], baseline: Mapping[str, Ratio], samples: tuple[Mapping[str, Real], Mapping[str, Real]], confidence: float
+    model: Mapping[str, Ratio],
+    baseline: Mapping[str, Ratio],
+    samples: tuple[Mapping[str, Real], Mapping[str, Real]],
+    confidence: float,
+    groups: NDArray[np.int64],
 ) -> dict[str, Interval]:
-    """Model minus baseline for each score: on the same resampled images, with independent trainings."""
+    """Model minus baseline for each score: on the same resampled images, with independent trainings. groups: as of `resampled`."""
     pairs = {}
     for name, ours in model.items():
         theirs = baseline[name].value
         value = None if ours.value is None or theirs is None else ours.value - theirs
-        most = reach(name)
-        pairs[name] = interval(value, samples[0][name] - samples[1][name], confidence, (-most, most))
+        most, gaps = reach(name), samples[0][name] - samples[1][name]
+        pairs[name] = interval(value, gaps, confidence, (-most, most))
+        if name.startswith(EVENTS):
+            largest = max(1.0, abs(value or 0.0))  # of a count one more, or as many as there were
+            pairs[name] = one_sided(pairs[name], gaps, unseen(ours, groups, confidence), largest)
     return pairs
 
 

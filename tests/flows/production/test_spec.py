@@ -35,6 +35,7 @@ GOOD: dict[str, Any] = {
         ({"gate": [{"metric": "iou", "by": float("nan")}]}, "gate.0.by"),
         ({"line": "a/b"}, "line: "),
         ({"first": "maybe"}, "first"),
+        ({"first": {}}, "first"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_its_place(changes: dict[str, Any], told: str) -> None:

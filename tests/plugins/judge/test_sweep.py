@@ -13,7 +13,7 @@ from fabloom.kinds.gallery import spread
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.judge.unet import cases, prediction, sweep
 from fabloom.plugins.judge.unet.defects import Defects
-from fabloom.plugins.judge.unet.intervals import Interval, interval, resampled, unanimous
+from fabloom.plugins.judge.unet.intervals import Interval, difference, interval, resampled, unanimous
 from fabloom.plugins.judge.unet.metrics import Ratio
 from fabloom.plugins.judge.unet.prediction import logit, logit_maps
 from fabloom.testing import write_artifact
@@ -118,6 +118,42 @@ def test_unanimous_events_are_no_certainty() -> None:
     assert unanimous(full, every, np.arange(20) // 2, 0.95).bounds == (pytest.approx(0.6915, abs=1e-4), 1)
     half = Interval(0.5, 0.5, 0.5)
     assert unanimous(half, Ratio(np.ones((1, 2)), np.full((1, 2), 2.0)), np.arange(2), 0.95) == half
+
+
+def gap_of(model: np.ndarray, baseline: np.ndarray, groups: np.ndarray, name: str = "false_alarm_rate") -> Interval:
+    """The paired difference of two rates of events, 0 or 1 for each image."""
+    ratios = [{name: Ratio(events[None], np.ones((1, len(events))))} for events in (model, baseline)]
+    samples = [resampled(one, groups, 400, torch.Generator().manual_seed(0)) for one in ratios]
+    return difference(*ratios, tuple(samples), 0.95, groups)[name]
+
+
+@pytest.mark.parametrize("name", ["false_alarm_rate", "false_alarms_per_image"])
+def test_a_difference_that_no_source_shows_is_no_certainty(name: str) -> None:
+    """Six sources without an alarm say of the difference that it is below 0.46; 183 of them, that it is below 0.02."""
+    none, some = np.zeros(6), np.array([0.0, 0, 1, 1, 0, 1])
+    for events in (none, some):
+        assert gap_of(events, events, np.arange(6), name).bounds == pytest.approx((-0.4593, 0.4593), abs=1e-4)
+    assert (
+        gap_of(np.zeros(182), np.zeros(182), np.arange(182), name).high > 0.02 > gap_of(np.zeros(183), np.zeros(183), np.arange(183)).high
+    )
+    assert gap_of(np.zeros(20), np.zeros(20), np.arange(20) // 2, name).high == pytest.approx(0.3085, abs=1e-4), "two images a source"
+    assert gap_of(none, none, np.arange(6), "iou").bounds == (0, 0), "the control: no score of events"
+
+
+def test_one_alarm_less_does_not_show_that_there_is_never_one_more() -> None:
+    """Resamples of [-1, 0, 0, ...] cannot leave 0 upwards; of all -1 they cannot leave -1."""
+    fewer = np.zeros(20)
+    fewer[0] = 1
+    found = gap_of(np.zeros(20), fewer, np.arange(20))
+    assert found.low < found.value < 0.1 < found.high < 0.1684
+    turned = gap_of(fewer, np.zeros(20), np.arange(20))
+    assert turned.bounds == pytest.approx((-found.high, -found.low))
+    assert gap_of(np.zeros(20), np.ones(20), np.arange(20)).bounds == pytest.approx((-1, -1 + 2 * 0.1684), abs=1e-4)
+    mixed = np.zeros(20), np.zeros(20)
+    mixed[0][:5], mixed[1][5:10] = 1, 1
+    plain = interval(0.0, resampled({"d": Ratio((mixed[0] - mixed[1])[None], np.ones((1, 20)))}, np.arange(20), 400,
+                     torch.Generator().manual_seed(0))["d"], 0.95, (-1, 1))  # fmt: skip
+    assert gap_of(*mixed, np.arange(20)).bounds == pytest.approx(plain.bounds), "where both happened, resamples say it"
 
 
 def test_of_many_images_the_worst_are_shown_first_and_good_ones_too() -> None:

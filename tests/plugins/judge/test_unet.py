@@ -162,13 +162,13 @@ def test_differences_are_paired_and_judged() -> None:
     samples = {gain: intervals.resampled(r, np.arange(50), 200, torch.Generator().manual_seed(3)) for gain, r in ratios.items()}
     judged = {}
     for gain in ratios:
-        gap = intervals.difference(ratios[gain], ratios[0.0], (samples[gain], samples[0.0]), 0.95)["iou"]
+        gap = intervals.difference(ratios[gain], ratios[0.0], (samples[gain], samples[0.0]), 0.95, np.arange(50))["iou"]
         assert gap.low == pytest.approx(gain) and gap.high == pytest.approx(gain)
         judged[gain] = intervals.verdict(gap, 6)
     assert judged == {0.0: "no difference shown", 0.02: "helped", -0.02: "hurt"}
     # unpaired resamples of the same small gain would not show it
     other = intervals.resampled(ratios[0.0], np.arange(50), 200, torch.Generator().manual_seed(4))
-    unpaired = intervals.difference(ratios[0.02], ratios[0.0], (samples[0.02], other), 0.95)["iou"]
+    unpaired = intervals.difference(ratios[0.02], ratios[0.0], (samples[0.02], other), 0.95, np.arange(50))["iou"]
     assert intervals.verdict(unpaired, 6) == "no difference shown"
 
 
@@ -199,7 +199,7 @@ def test_intervals_contain_the_choice_of_training() -> None:
         for way, (first, second) in samples.items():
             found = intervals.interval(ratios[0]["m"].value, first["m"], 0.9)
             inside[way] += found.low <= 0.5 <= found.high
-            gap = intervals.difference(ratios[0], ratios[1], (first, second), 0.9)["m"]
+            gap = intervals.difference(ratios[0], ratios[1], (first, second), 0.9, np.arange(40))["m"]
             false[way] += intervals.verdict(gap, 6) != "no difference shown"
     # three standard errors of a share of 0.9; the interval is meant to err on the wide side
     assert 0.85 < inside["trainings"] / trials < 0.995 and false["trainings"] / trials < 0.15
