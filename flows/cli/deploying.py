@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -146,7 +147,7 @@ def serve(
 
     told = f"serving {wish.name}: {wish.subject.kind} {wish.subject.name}, {wish.when}"
     tell(f"{told}; store {wish.subject.parameters['store']}. Ctrl-C ends it.")
-    carry_out([wish])
+    carry_out(wish)
 
 
 @commands.command()
@@ -227,7 +228,7 @@ def _tell(done: Registered, wish: Wish) -> None:
     say(f"store   {wish.subject.parameters['store']}")
     say(f"page    {done.page}")
     if wish.paused:
-        say(f"It is paused; `fabloom deployments resume {wish.name}` lets the schedule begin.")
+        say(f"It is paused; `fabloom deployments resume {shlex.quote(done.name)}` lets the schedule begin.")
     say(f"{'made' if done.made_pool else 'uses'} the work pool '{done.pool}'. A worker takes its runs, on each machine that shall work:")
     say(f"    prefect worker start --pool {done.pool}")
-    say(f"Run it now: fabloom deployments run {wish.name}")
+    say(f"Run it now: fabloom deployments run {shlex.quote(done.name)}")

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from .doctor import Check
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.responses import DeploymentResponse
 
 LEASES = "prefect.server.concurrency.lease_storage"
 RECENT = 3600
@@ -46,6 +48,13 @@ class _Server:
         self.own = get_current_settings()
         self.url = str(self.own.api.url).rstrip("/")
         self.settings: dict[str, Any] = client.request("GET", "/admin/settings").raise_for_status().json()
+
+    @cached_property
+    def ours(self) -> list[DeploymentResponse]:
+        """Our deployments: schedules and pools, which no check changes. `slots` asks anew, for what is in use."""
+        from fabloom.flows.production.listing import ours
+
+        return ours(self.client)
 
     def checks(self) -> Iterator[Check]:
         """In the order in which trouble usually comes."""
@@ -106,9 +115,9 @@ class _Server:
         from prefect.client.schemas.objects import StateType
         from prefect.client.schemas.sorting import FlowRunSort
 
-        from fabloom.flows.production.listing import ours, runs
+        from fabloom.flows.production.listing import runs
 
-        active = [one for one in ours(self.client) if not one.paused and any(schedule.active for schedule in one.schedules)]
+        active = [one for one in self.ours if not one.paused and any(schedule.active for schedule in one.schedules)]
         due = [
             one.name
             for one in active
@@ -123,9 +132,7 @@ class _Server:
 
     def workers(self) -> Check:
         """Runs of a pool that no worker asks become late, without an end."""
-        from fabloom.flows.production.listing import ours
-
-        pools = sorted({one.work_pool_name for one in ours(self.client) if one.work_pool_name and not one.paused})
+        pools = sorted({one.work_pool_name for one in self.ours if one.work_pool_name and not one.paused})
         online = {pool: _online(self.client, pool) for pool in pools}
         idle = [pool for pool, count in online.items() if not count]
         told = ", ".join(f"{count} at pool '{pool}'" for pool, count in online.items()) or "no deployment of fabloom's needs one"

@@ -24,8 +24,8 @@ Facts = Mapping[str, Any]
 
 
 def accepted(nights: Iterable[tuple[RefEntry, Record]]) -> dict[str, Any]:
-    """What the last set was like that the check let pass; {} where none has been looked at."""
-    return next((dict(record.data) for _, record in reversed([*nights]) if record.data.get("accepted")), {})
+    """What the last set was like that the check let pass, of nights newest first; {} where none has been looked at."""
+    return next((dict(record.data) for _, record in nights if record.data.get("accepted")), {})
 
 
 def look(store: Store, key: str, *, test: str, last: str) -> dict[str, Any]:

@@ -40,4 +40,4 @@ def retrain(
     """
     from fabloom.flows.production import shown
 
-    return shown.carry_out(shown.Asked(spec, store, device, seed, tuple(redo), if_new, dry_run, runner, note))
+    return shown.carry_out(shown.Parameters(spec, store, device, seed, tuple(redo), if_new, dry_run, runner, note))

@@ -92,9 +92,13 @@ def mend(store: Store, line: str) -> None:
 
 def decisions(store: Store, line: str) -> list[tuple[RefEntry, Record]]:
     """What the nights of a line decided, oldest first; the entry says when, and the decision's key. What is gone is left out."""
-    name, found = f"{line}/decision", []
-    for entry in store.refs.log(name) if name in store.refs.names() else ():
+    return [*latest(store, line)][::-1]
+
+
+def latest(store: Store, line: str) -> Iterator[tuple[RefEntry, Record]]:
+    """The same, newest first; each is read when it is asked for."""
+    name = f"{line}/decision"
+    for entry in reversed(store.refs.log(name)) if name in store.refs.names() else ():
         artifact = store.get(entry.key) if entry.action == "set" and store.has(entry.key) else None
         if isinstance(artifact, Decision):
-            found.append((entry, artifact.record))
-    return found
+            yield entry, artifact.record

@@ -112,12 +112,21 @@ def _moment(at: datetime | None) -> str:
 def find(client: SyncPrefectClient, name: str) -> DeploymentResponse:
     """One of ours by its name, with its flow's before it or without. Raises UserError."""
     known = ours(client)
-    named = [one for one in known if one.name == name.rpartition("/")[2]]
-    if len(named) == 1:
-        return named[0]
-    if named:
-        return client.read_deployment_by_name(name)
-    raise UserError(f"there is no deployment '{name}' of fabloom's.{did_you_mean(name, [one.name for one in known])}")
+    flows = {one: client.read_flow(one).name for one in {one.flow_id for one in known}}
+    full = {f"{flows[one.flow_id]}/{one.name}": one for one in known}
+    return full[named(name, [*full])]
+
+
+def named(name: str, known: Sequence[str]) -> str:
+    """The one of the full names FLOW/NAME that is meant by a full name, or by NAME alone. Raises UserError for none, and for several."""
+    found = [full for full in known if name in (full, full.rpartition("/")[2])]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(f"'{full}'" for full in sorted(found))
+        raise UserError(f"'{name}' is the name of {len(found)} deployments: {listed}. Give one of these in full.")
+    near = did_you_mean(name, known if "/" in name else [full.rpartition("/")[2] for full in known])
+    raise UserError(f"there is no deployment '{name}' of fabloom's.{near}")
 
 
 def start(name: str) -> str:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 LONGEST = 1000
 """Characters of a reason."""
+UNTAKEN = ("Skipped", "Superseded", *BAD)
+"""Outcomes after which what is watched is still due: nothing was decided on it, or not against the champion that there is now."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,17 @@ def retrain(spec: Spec, how: How) -> Night:
             reason = f"line '{spec.line}' is at work already: {holder}"
             return Night(Record(spec.line, "Skipped", reason, how.note, spec.pipeline))
         line.mend(how.store, spec.line)
-        ready = prepare(spec, how.registry, how.store, seed=how.seed)
+        ready = _ready(spec, how)
         with how.store.pinned({*ready.plan.keys(), *filter(None, (ready.champion,))}):
             return _Course(spec, how, ready).go()
+
+
+def _ready(spec: Spec, how: How) -> Prepared:
+    """What is decided on. Raises UserError, also for a step to be redone that is none."""
+    ready = prepare(spec, how.registry, how.store, seed=how.seed)
+    for name in how.redo:
+        ready.plan.step(name)
+    return ready
 
 
 class _Course:
@@ -111,7 +121,7 @@ class _Course:
         check, ready, store = self.spec.check, self.ready, self.how.store
         if check is None:
             return None
-        last = accepted(line.decisions(store, self.spec.line))
+        last = accepted(line.latest(store, self.spec.line))
         key = ready.plan.step(check.step).key
         if last.get("key") == key and last.get("test") == ready.test:  # looked at before: the bounds alone may be others
             data, problems = last, objections(check, {**last, "known": None}, {})
@@ -169,27 +179,34 @@ class _Course:
         store, spec, ready = self.how.store, self.spec, self.ready
         if ready.challenger in line.held_back(store, spec.champion):
             return self._end("Held", "the challenger was held back while the night ran")
-        promoted = replace(self.record, outcome="Promoted", reason=reason)
-        why = f"{line.DECIDED}{line.keep(store, promoted)}: {reason}"
+        promoted = self._ended("Promoted", reason)
+        key = line.keep(store, promoted)
+        why = f"{line.DECIDED}{key}: {promoted.reason}"
         try:
             store.refs.set(spec.champion, ready.challenger, expected=ready.champion, why=why)
         except RefMoved as error:
             return self._end("Superseded", f"{error}. The gate had passed: {reason}")
-        return self._end("Promoted", reason)
+        return self._noted(promoted, key)
 
     def _end(self, outcome: Outcome, reason: str, exit_code: int = 0) -> Night:
         """Keep the decision and make it the newest of its line."""
+        record = self._ended(outcome, reason)
+        return self._noted(record, line.keep(self.how.store, record), exit_code)
+
+    def _ended(self, outcome: Outcome, reason: str) -> Record:
+        """The record with its end: the reason in one line of at most LONGEST characters, without secrets."""
         reason = " ".join(without_secrets(reason).split())
-        reason = reason if len(reason) <= LONGEST else f"{reason[: LONGEST - 1]}…"
-        record = replace(self.record, outcome=outcome, reason=reason)
-        key = line.keep(self.how.store, record)
-        line.note_down(self.how.store, self.spec.line, key, f"{outcome}: {reason}")
+        return replace(self.record, outcome=outcome, reason=reason if len(reason) <= LONGEST else f"{reason[: LONGEST - 1]}…")
+
+    def _noted(self, record: Record, key: str, exit_code: int = 0) -> Night:
+        """The night, its decision the newest of its line."""
+        line.note_down(self.how.store, self.spec.line, key, f"{record.outcome}: {record.reason}")
         return Night(record, key, self.run, exit_code)
 
 
 def if_new(spec: Spec, how: How, now: float) -> Night:
     """A night where what is watched has changed and come to rest; else NoChange or Skipped, of which nothing is kept."""
-    watch, state = watching.remembered(how.store, spec.line), watching.state_of(spec, how.registry, how.store)
+    watch, state = watching.remembered(how.store, spec.line), watching.state_of(spec, how.registry, how.store, how.seed)
     watch, sight = watching.look(watch, state, now, spec.settle)
     watching.remember(how.store, spec.line, watch)
     if sight == "unchanged":
@@ -198,7 +215,7 @@ def if_new(spec: Spec, how: How, now: float) -> Night:
         reason = f"what is watched changed in the last {spec.settle:g} s; a night begins once it has been at rest for as long"
         return Night(Record(spec.line, "Skipped", reason, how.note, spec.pipeline))
     done = retrain(spec, how)
-    if done.outcome not in ("Skipped", *BAD):
+    if done.outcome not in UNTAKEN:
         watching.remember(how.store, spec.line, watching.taken(watch, state))
     return done
 
@@ -230,10 +247,12 @@ def foreseen(spec: Spec, store: Store, ready: Prepared) -> tuple[Outcome, str] |
 def rehearse(spec: Spec, how: How) -> dict[str, Any]:
     """What a night would do, by the plan alone: nothing runs, nothing is written, the line is not held.
 
-    `outcome` is None where the gate would decide; `steps` says run or reuse.
+    `outcome` is None where the gate would decide; `steps` says run or reuse, and "not run" of all where the outcome is known.
     """
-    ready = prepare(spec, how.registry, how.store, seed=how.seed)
+    ready = _ready(spec, how)
     outcome, reason = foreseen(spec, how.store, ready) or (None, "")
     steps = {step.name: "reuse" if how.store.has(step.key) and step.name not in how.redo else "run" for step in ready.plan.steps}
+    if outcome is not None:
+        steps = dict.fromkeys(steps, "not run")
     keys = {"challenger": ready.challenger, "champion": ready.champion, "test": ready.test}
     return {"line": spec.line, "outcome": outcome, "reason": reason, **keys, "frozen": dict(ready.frozen), "steps": steps}

@@ -12,6 +12,7 @@ import copy
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,7 +70,7 @@ def shipped(kind: Kind) -> dict[str, Any]:
         found: dict[str, Any] = known[f"prefect-{kind}"][kind]["default_base_job_configuration"]
     except (OSError, KeyError, ValueError) as error:
         raise EnvironmentProblem(
-            f"the installed Prefect ships no template for {kind} pools ({error!r}); install prefect>=3.9,<4"
+            f"the installed Prefect ships no template for {kind} pools ({error!r}); install prefect>=3.9.1,<4"
         ) from error
     return found
 
@@ -79,5 +80,13 @@ def _text(title: str, description: str, default: str | None = None) -> dict[str,
     return known if default is None else {**known, "default": default}
 
 
+def main(arguments: Sequence[str]) -> str:
+    """The template of the kind that is named. Raises SystemExit with a line for anything else."""
+    kind = next((one for one in KINDS if [*arguments] == [one]), None)
+    if kind is None:
+        raise SystemExit(f"python -m fabloom.flows.production.pools KIND > FILE, with KIND one of {', '.join(KINDS)}")
+    return json.dumps(template(kind), indent=2)
+
+
 if __name__ == "__main__":
-    print(json.dumps(template("kubernetes" if sys.argv[1:] == ["kubernetes"] else "docker"), indent=2))
+    print(main(sys.argv[1:]))

@@ -46,11 +46,7 @@ class Prepared:
 def prepare(spec: Spec, registry: Registry, store: Store, *, seed: int | None = None) -> Prepared:
     """Freeze and plan. Raises UserError for what does not fit together, before anything ran."""
     built = load_pipeline(spec.pipeline, registry).override(spec.set, seed)
-    if spec.challenger not in built.steps:
-        known = did_you_mean(spec.challenger, built.steps)
-        raise UserError(f"challenger: pipeline '{built.name}' has no step '{spec.challenger}'.{known}")
-    if spec.check is not None and spec.check.step not in built.steps:
-        raise UserError(f"check.step: pipeline '{built.name}' has no step '{spec.check.step}'.{did_you_mean(spec.check.step, built.steps)}")
+    check_names(spec, built, registry)
     champion, frozen = pointed(store, spec.champion), dict[str, str]()
     content = built.model_dump()
     for name, step in content["steps"].items():
@@ -70,12 +66,21 @@ def prepare(spec: Spec, registry: Registry, store: Store, *, seed: int | None = 
     return Prepared(pipeline, name, tested, plan, plan.step(spec.challenger).key, champion, test, frozen)
 
 
-def _evaluation(spec: Spec, built: Pipeline, store: Store, champion: str, frozen: dict[str, str]) -> dict[str, Any]:
-    """The step that scores challenger and champion on the held-out set."""
-    ports, test = spec.evaluate.ports, spec.evaluate.test
+def check_names(spec: Spec, built: Pipeline, registry: Registry) -> None:
+    """Raise UserError where a specification names a step that the pipeline has not, or a task that no plugin brings."""
+    steps, test = {"challenger": spec.challenger, **({"check.step": spec.check.step} if spec.check is not None else {})}, spec.evaluate.test
+    for place, step in steps.items():
+        if step not in built.steps:
+            raise UserError(f"{place}: pipeline '{built.name}' has no step '{step}'.{did_you_mean(step, built.steps)}")
     if test not in built.steps and not test.startswith(("ref:", "key:")):
         known = did_you_mean(test, built.steps)
         raise UserError(f"evaluate.test: '{test}' is no step of pipeline '{built.name}'; give one, or ref:NAME or key:HEX.{known}")
+    registry.task(spec.evaluate.task, "evaluate.task")
+
+
+def _evaluation(spec: Spec, built: Pipeline, store: Store, champion: str, frozen: dict[str, str]) -> dict[str, Any]:
+    """The step that scores challenger and champion on the held-out set."""
+    ports, test = spec.evaluate.ports, spec.evaluate.test
     inputs = {ports.challenger: spec.challenger, ports.test: _frozen("evaluate.test", test, store, frozen)}
     if champion:
         inputs[ports.champion] = f"key:{champion}"

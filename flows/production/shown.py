@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
@@ -31,7 +31,7 @@ log = logging.getLogger("fabloom")
 
 
 @dataclass(frozen=True)
-class Asked:
+class Parameters:
     """The parameters of the flow, by their names; `flow.retrain` says what each is."""
 
     spec: str
@@ -44,12 +44,8 @@ class Asked:
     runner: Any = "threads"
     note: str = ""
 
-    def parameters(self) -> dict[str, Any]:
-        """For Prefect."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
-
-def carry_out(asked: Asked) -> State[Any]:
+def carry_out(asked: Parameters) -> State[Any]:
     """The body of the flow; the steps are tasks of this very flow run. What cannot begin ends as Failed, with one line that says why."""
     try:
         registry, spec = Registry.load(), Spec.load(asked.spec)

@@ -18,6 +18,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Crashed
 
 from .listing import ours, runs
+from .zombies import HEARTBEAT, patience
 
 UNBEGUN = timedelta(seconds=60)
 """For how long a run may be Pending without a process; a worker starts one within seconds."""
@@ -79,20 +80,19 @@ def death_of(client: SyncPrefectClient, run: FlowRun, deployment: DeploymentResp
     age = now - state.timestamp
     if state.type == StateType.PENDING:
         if run.infrastructure_pid is None and age > (UNBEGUN if _quick(client, deployment) else SLOW_START):
-            return f"no process was started for it in {age.seconds} s: its worker ended before"
+            return f"no process was started for it in {age.total_seconds():.0f} s: its worker ended before"
         return f"did not begin in {age.total_seconds() / 60:.0f} min" if age > SLOW_START else ""
     if heartbeat is None:
         return ""
-    patience = timedelta(seconds=3 * heartbeat)
     beat = last_heartbeat(client, run)
     silent = now - max(beat or state.timestamp, run.start_time or state.timestamp)
-    return f"has given no sign of life for {silent.total_seconds() / 60:.0f} min" if silent > patience else ""
+    return f"has given no sign of life for {silent.total_seconds() / 60:.0f} min" if silent > patience(heartbeat) else ""
 
 
 def last_heartbeat(client: SyncPrefectClient, run: FlowRun) -> datetime | None:
     """When the process of a run last said that it lives."""
     wanted: dict[str, Any] = {
-        "event": {"name": ["prefect.flow-run.heartbeat"]},
+        "event": {"name": [HEARTBEAT]},
         "resource": {"id": [f"prefect.flow-run.{run.id}"]},
         "order": "DESC",
     }

@@ -7,10 +7,10 @@ or counted from a folder that the deployment names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,7 +23,11 @@ from fabloom.planning.plan import make_plan
 from fabloom.registry import Registry
 from fabloom.registry.address import check_address
 
+from .preparing import check_names, prepare
 from .spec import Spec
+
+if TYPE_CHECKING:
+    from fabloom.kinds.store import Store
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,99}")
 ELSEWHERE = "A run begins in a folder of its worker's own, perhaps on another machine, and must be able to read it there"
@@ -103,7 +107,8 @@ class _Look:
         if asked.on_new_data:
             raise UserError("--on-new-data looks at what a line's specification watches; a pipeline says nothing of it. Give a schedule")
         built = load_pipeline(self.what, self.registry).override(asked.overrides, asked.seed)
-        self._check(built)
+        if self._is_here(built):
+            make_plan(built, self.registry, self._opened())
         order = Order(self.what, self.store, asked.device or "auto", -1 if asked.seed is None else asked.seed, tuple(asked.overrides))
         return Subject("pipeline", built.name, order.parameters(), str(self.folder or ""))
 
@@ -113,7 +118,11 @@ class _Look:
         if asked.overrides:
             raise UserError(f"a line's overrides stand in its specification, under 'set': {self.what}; leave --set out")
         path = self._named(spec.pipeline, f"{self.what}: pipeline: '{spec.pipeline}'")
-        self._check(load_pipeline(path, self.registry).override(spec.set, asked.seed))
+        built = load_pipeline(path, self.registry).override(spec.set, asked.seed)
+        check_names(spec, built, self.registry)
+        here = self._is_here(built)
+        if self._step("evaluate", spec.evaluate.task, spec.evaluate.params) and here:
+            prepare(spec.model_copy(update={"pipeline": path}), self.registry, self._opened(), seed=asked.seed)
         for one in spec.watch:
             if not one.startswith("ref:"):
                 self._place(Path(one), f"{self.what}: watch: '{one}'", one)
@@ -149,20 +158,27 @@ class _Look:
             raise UserError(f"{told} is a relative path. {ELSEWHERE}: write {path.absolute()}, or say by --folder where a run begins")
         return self.folder / path
 
-    def _check(self, pipeline: Pipeline) -> None:
-        """Tasks, parameters and paths; the plan too, where store and files are here. Nothing is made or written."""
-        here = Path(self.store).is_dir() and self.folder in (None, Path.cwd())
-        for name, step in pipeline.steps.items():
-            spec = self.registry.task(step.task, f"steps.{name}.task")
-            try:
-                params = spec.params.model_validate(step.params)
-            except ValidationError as error:
-                raise validation_error(error, spec.params, f"steps.{name}.params") from error
-            for field, source in _sources(params):
-                place = f"steps.{name}.params.{field}"
-                here = self._place(source.path, f"{place}: '{source.path}'", str(source.path)).exists() and here
-        if here:
-            make_plan(pipeline, self.registry, open_store(self.store, self.registry, read_only=True))
+    def _is_here(self, pipeline: Pipeline) -> bool:
+        """Whether store and files are here, so that it can be planned. Raises UserError for tasks, parameters and paths that cannot be."""
+        steps = [self._step(f"steps.{name}", step.task, step.params) for name, step in pipeline.steps.items()]
+        return all(steps) and Path(self.store).is_dir() and self.folder in (None, Path.cwd())
+
+    def _step(self, place: str, task: str, given: Mapping[str, Any]) -> bool:
+        """Whether all files that a step's parameters name are here. Raises UserError for a task, parameters or paths that cannot be."""
+        spec = self.registry.task(task, f"{place}.task")
+        try:
+            params = spec.params.model_validate(given)
+        except ValidationError as error:
+            raise validation_error(error, spec.params, f"{place}.params") from error
+        found = [
+            self._place(source.path, f"{place}.params.{field}: '{source.path}'", str(source.path)).exists()
+            for field, source in _sources(params)
+        ]
+        return all(found)
+
+    def _opened(self) -> Store:
+        """The store, to look at: nothing is made or written."""
+        return open_store(self.store, self.registry, read_only=True)
 
 
 def _sources(params: BaseModel, before: str = "") -> Iterator[tuple[str, Source]]:

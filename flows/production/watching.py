@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from fabloom.hashing import blake, canonical_json
 from fabloom.notes import read_note, write_note
 
-from .line import key_of, pointed
+from .line import held_back, key_of, pointed
 from .preparing import prepare
 
 if TYPE_CHECKING:
@@ -47,16 +47,19 @@ def taken(watch: Watch, state: str) -> Watch:
     return replace(watch, done=state)
 
 
-def state_of(spec: Spec, registry: Registry, store: Store) -> str:
+def state_of(spec: Spec, registry: Registry, store: Store, seed: int | None = None) -> str:
     """What is watched, as one hash: contents of folders and files, keys of refs. Unchanged files cost one stat each.
 
     Where the specification watches nothing by name it is the challenger's and the held-out set's key: everything that enters them.
-    Raises DataError for a path that is not there.
+    What else a night decides by is in it always: the specification (its gate, check, and so on), the seed, and the keys that are held
+    back. Raises DataError for a path that is not there.
     """
-    if not spec.watch:
-        ready = prepare(spec, registry, store)
-        return blake(canonical_json([ready.challenger, ready.test]))
-    return blake(canonical_json([[one, _one(one, store)] for one in spec.watch]))
+    if spec.watch:
+        seen = [[one, _one(one, store)] for one in spec.watch]
+    else:
+        ready = prepare(spec, registry, store, seed=seed)
+        seen = [[ready.challenger, ready.test]]
+    return blake(canonical_json([seen, spec.model_dump(mode="json"), sorted(held_back(store, spec.champion)), seed]))
 
 
 def _one(watched: str, store: Store) -> str:

@@ -27,8 +27,8 @@ def patience(heartbeat: float) -> timedelta:
 
 
 def find_zombie_automations(client: SyncPrefectClient) -> list[Automation]:
-    """Those that crash runs whose heartbeats are missing, by whomever."""
-    return [one for one in client.read_automations() if _crashes(one)]
+    """Those that crash runs whose heartbeats are missing, by whomever; one that is switched off does nothing."""
+    return [one for one in client.read_automations() if one.enabled and _crashes(one)]
 
 
 def _crashes(one: Automation) -> bool:

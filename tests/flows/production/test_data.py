@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from fabloom.flows.production.data import look, objections
+from fabloom.flows.production.data import accepted, look, objections
 from fabloom.flows.production.spec import Check
 from fabloom.kinds import ImageSet
 from fabloom.storage.backends.local import LocalStore
@@ -54,6 +56,15 @@ def test_the_first_set_of_a_line_is_held_against_bounds_alone() -> None:
     asked = Check.model_validate(ASKED)
     assert objections(asked, {**USUAL, "grey": 3.0, "height": 999, "known": None}, {}) == []
     assert len(objections(asked, {**USUAL, "count": 3, "known": None}, {})) == 1
+
+
+def test_the_last_accepted_set_is_read_from_the_newest_night_back() -> None:
+    def nights() -> Iterator[Any]:
+        for number, accepted_ in ((3, False), (2, True)):
+            yield None, SimpleNamespace(data={"accepted": accepted_, "count": number})
+        raise AssertionError("an older night was read")
+
+    assert accepted(nights())["count"] == 2 and accepted([]) == {}
 
 
 def test_a_look_counts_what_is_there(store: LocalStore) -> None:

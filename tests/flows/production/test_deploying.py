@@ -106,6 +106,55 @@ def test_a_line_is_deployed_with_a_folder_from_which_its_paths_count(tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("challenger: images", "challenger: imagse", "challenger: .*Did you mean 'images'"),
+        ("unet.evaluate", "unet.evaluat", "evaluate.task: there is no task"),
+        ('"ref:etch/heldout"', "heldout", "evaluate.test: 'heldout' is no step"),
+        ('heldout"}', 'heldout", params: {resampels: 9}}', "evaluate.params.*resamples"),
+        ("watch:", "check: {step: imagse}\nwatch:", "check.step: .*Did you mean 'images'"),
+    ],
+)
+def test_a_specification_that_would_fail_every_night_is_refused_today(tmp_path: Path, old: str, new: str, words: str) -> None:
+    """Where there is no store yet: names, task and parameters."""
+    assert old in SPEC
+    (tmp_path / "mine.yaml").write_text(PIPELINE)
+    (tmp_path / "retrain.yaml").write_text(SPEC.replace(old, new))
+    with pytest.raises(UserError, match=words):
+        subject.read_subject(Asked("retrain.yaml", folder=str(tmp_path)))
+
+
+def test_a_specification_is_planned_where_its_store_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then a ref that points nowhere is seen too, and what the evaluation cannot take."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "mine.yaml").write_text(PIPELINE)
+    (tmp_path / "retrain.yaml").write_text(SPEC)
+    asked = Asked("retrain.yaml", "store", folder=str(tmp_path))
+    with pytest.raises(UserError, match=r"evaluate\.test: there is no ref 'etch/heldout'"):
+        subject.read_subject(asked)
+    (tmp_path / "retrain.yaml").write_text(SPEC.replace('"ref:etch/heldout"', "images"))
+    with pytest.raises(UserError, match="expects Model"):
+        subject.read_subject(asked)
+
+
+KNOWN = ["fabloom/etch", "fabloom retrain/etch", "fabloom retrain/litho"]
+
+
+def test_a_deployment_is_found_by_its_name_or_its_full_name() -> None:
+    from fabloom.flows.production.listing import named
+
+    assert named("litho", KNOWN) == named("fabloom retrain/litho", KNOWN) == "fabloom retrain/litho"
+    assert named("fabloom/etch", KNOWN) == "fabloom/etch"
+    with pytest.raises(UserError, match="name of 2 deployments: 'fabloom retrain/etch', 'fabloom/etch'"):
+        named("etch", KNOWN)
+    with pytest.raises(UserError, match="no deployment 'fabloom/litho'"):
+        named("fabloom/litho", KNOWN)
+    with pytest.raises(UserError, match="Did you mean 'litho'"):
+        named("lito", KNOWN)
+
+
+@pytest.mark.parametrize(
     ("overrides", "store", "words"),
     [
         (["steps.imagse.params.count=3"], None, "images"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,14 +10,14 @@ import pytest
 from fabloom.flows.production.decision import BAD, OUTCOMES, Record
 from fabloom.flows.production.flow import retrain
 from fabloom.flows.production.night import Night
-from fabloom.flows.production.shown import Asked, carry_out, markdown, state_of
+from fabloom.flows.production.shown import Parameters, carry_out, markdown, state_of
 
 GATE = [{"metric": "iou", "value": 0.1, "interval": [0.05, 0.15], "wanted": "above 0.01", "passed": True, "why": "it does"}]
 
 
 def test_the_form_is_flat_and_says_what_everything_is() -> None:
     fields = retrain.parameters.properties
-    assert {*fields} == {*Asked("x").parameters()} and retrain.parameters.required == ["spec"]
+    assert {*fields} == {field.name for field in dataclasses.fields(Parameters)} and retrain.parameters.required == ["spec"]
     for name, field in fields.items():
         assert field.get("type") in ("string", "integer", "boolean", "array") and field.get("description"), name
         assert not {"anyOf", "oneOf", "allOf"} & {*field}, name
@@ -31,7 +32,7 @@ def test_each_outcome_is_a_state_of_its_name(outcome: Any) -> None:
 
 
 def test_what_cannot_begin_fails_in_one_line(tmp_path: Any) -> None:
-    state = carry_out(Asked(str(tmp_path / "none.yaml")))
+    state = carry_out(Parameters(str(tmp_path / "none.yaml")))
     assert state.is_failed() and "cannot read the specification" in str(state.message)
 
 

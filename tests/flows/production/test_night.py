@@ -18,7 +18,7 @@ import pytest
 from fabloom.errors import UserError
 from fabloom.flows.production import line as lines
 from fabloom.flows.production.decision import Decision
-from fabloom.flows.production.night import retrain
+from fabloom.flows.production.night import LONGEST, rehearse, retrain
 
 if TYPE_CHECKING:
     from conftest import Line
@@ -68,7 +68,8 @@ def test_nothing_is_kept_twice_and_nothing_runs_on_a_dry_run(line: Line) -> None
     assert line.store.refs.names() == ["unit/heldout"] and len([*line.store.keys()]) == 1
     line.night()
     kept = [*line.store.keys()]
-    assert line.night("--dry-run")["outcome"] == "NoChange" and [*line.store.keys()] == kept
+    same = line.night("--dry-run", "--redo", "model")
+    assert same["outcome"] == "NoChange" and {*same["steps"].values()} == {"not run"} and [*line.store.keys()] == kept
     assert line.night()["decision"] == line.night()["decision"] and len([*line.store.keys()]) == len(kept) + 1
     assert len(line.store.refs.log("unit/decision")) == 2, "a night in which nothing changed adds nothing"
 
@@ -171,11 +172,30 @@ def test_what_does_not_fit_together_is_told_before_anything_runs(line: Line) -> 
         ({"evaluate": {**evaluate, "task": "rival.train"}}, "has no input of that name"),
         ({"evaluate": {**evaluate, "params": {"source": 3}}}, "Did you mean 'sources'?"),
         ({"check": {"step": "model"}}, "only an ImageSet"),
+        ({"check": {"step": "imagse"}}, "Did you mean 'images'?"),
+        ({"evaluate": {**evaluate, "task": "rival.evaluat"}}, "evaluate.task: there is no task"),
     ):  # fmt: skip
         with pytest.raises(UserError) as caught:
             retrain(type(line.spec).parse({**line.content, **changes}), line.how())
         assert told in str(caught.value)
+    for way in (retrain, rehearse):
+        with pytest.raises(UserError, match="modle"):
+            way(line.spec, line.how(redo=["modle"]))
     assert len(line.store.refs.log("unit/decision")) == 1
+
+
+def test_the_log_of_the_champion_names_the_very_decision_that_is_kept(line: Line) -> None:
+    """Also where its reason has to be cut: one night is one artifact."""
+    gate = [{"metric": "score", "better": "up", "by": 0.01}] * 20
+    line.write(gate=gate)
+    line.night()
+    line.grey(120)
+    before = len([*line.store.keys()])
+    promoted = line.night()
+    assert promoted["outcome"] == "Promoted" and len(promoted["reason"]) == LONGEST
+    why = line.store.refs.log("unit/champion")[-1].why
+    assert why.split()[1].rstrip(":") == promoted["decision"] and why.endswith("…")
+    assert len([*line.store.keys()]) == before + 4, "images, model, evaluation, decision"
 
 
 def test_a_line_is_one_nights_and_a_killed_one_holds_nothing(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

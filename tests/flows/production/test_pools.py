@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,18 @@ INSTRUCTIONS = ("FROM", "ARG", "ENV", "COPY", "RUN", "USER", "WORKDIR", "CMD")
 def test_the_files_are_what_the_installed_prefect_makes(kind: pools.Kind) -> None:
     """Another version ships another template: `python -m fabloom.flows.production.pools KIND > examples/production/KIND-pool.json`."""
     assert json.loads((EXAMPLES / f"{kind}-pool.json").read_text()) == pools.template(kind)
+
+
+@pytest.mark.parametrize("arguments", [[], ["k8s"], ["docker", "kubernetes"]])
+def test_a_kind_of_pool_that_there_is_not_gets_no_other_ones_template(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit, match="KIND one of docker, kubernetes"):
+        pools.main(arguments)
+    assert json.loads(pools.main(["docker"])) == pools.template("docker")
+
+
+def test_the_prefect_that_is_advised_is_the_one_that_is_needed() -> None:
+    needed = next(one for one in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"] if "prefect" in one)
+    assert needed in Path(pools.__file__).read_text()
 
 
 @pytest.mark.parametrize("kind", pools.KINDS)

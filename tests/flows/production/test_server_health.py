@@ -42,6 +42,8 @@ def test_a_hasty_automation_is_known_by_what_it_does_not_by_its_name() -> None:
     assert zombies._crashes(ours) and zombies.within(ours) == timedelta(seconds=540)
     other: Any = ours.model_copy(update={"actions": [ChangeFlowRunState(state=StateType.SCHEDULED)]})
     assert not zombies._crashes(other)
+    client: Any = SimpleNamespace(read_automations=lambda: [ours, ours.model_copy(update={"enabled": False})])
+    assert zombies.find_zombie_automations(client) == [ours], "one that is switched off ends nothing"
     assert ours.trigger.model_dump()["expect"] == {"prefect.flow-run.*"}, "a run may end as Promoted, NoChange, …"
 
 
@@ -75,6 +77,18 @@ def test_a_run_is_dead_when_nothing_could_carry_it_on(
     deployment: Any = SimpleNamespace(work_pool_name=None)
     client: Any = None
     assert bool(slots.death_of(client, run, deployment, 180, NOW)) is dead
+
+
+def test_a_run_that_never_began_is_told_with_all_of_its_time() -> None:
+    from prefect.client.schemas.objects import StateType
+
+    from fabloom.flows.production import slots
+
+    state = SimpleNamespace(type=StateType.PENDING, timestamp=NOW - timedelta(days=2, seconds=5))
+    run: Any = SimpleNamespace(state=state, infrastructure_pid=None, start_time=None)
+    client: Any = None
+    deployment: Any = SimpleNamespace(work_pool_name=None)
+    assert "in 172805 s" in slots.death_of(client, run, deployment, None, NOW)
 
 
 def test_a_folder_that_renames_and_locks_is_fit_and_one_without_locks_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,35 @@ def test_what_is_named_is_watched(line: Line) -> None:
         state_of(spec.model_copy(update={"watch": ["nowhere"]}), line.registry, line.store)
 
 
+def test_what_else_a_night_decides_by_is_watched_too(line: Line) -> None:
+    spec = line.spec.model_copy(update={"watch": ["data"]})
+    looser = spec.model_copy(update={"gate": [spec.gate[0].model_copy(update={"by": 0.001})]})
+    line.store.refs.set("unit/champion", "a" * 40)
+    line.store.refs.set("unit/champion", "b" * 40)
+    states = [state_of(one, line.registry, line.store, seed) for one, seed in ((spec, None), (looser, None), (spec, 3))]
+    line.store.refs.rollback("unit/champion")
+    held = state_of(spec, line.registry, line.store)
+    line.store.refs.unhold("unit/champion", "b" * 40)
+    assert len({*states, held}) == 4 and state_of(spec, line.registry, line.store) == states[0]
+
+
+def test_a_superseded_night_is_due_again(line: Line) -> None:
+    """The next one decides against the champion that somebody else set."""
+    spec, how = line.spec.model_copy(update={"settle": 0.0}), line.how()
+    assert if_new(spec, how, 1000.0).outcome == "Promoted"
+    line.grey(120)
+    first = line.store.refs.get("unit/champion")
+
+    def meddling(event: Any) -> None:
+        if event["event"] == "finished" and event["step"] == "evaluation":
+            line.store.refs.set("unit/champion", line.store.resolve("ref:unit/heldout"))
+
+    assert if_new(spec, line.how(emit=meddling), 1100.0).outcome == "Superseded"
+    line.store.refs.set("unit/champion", first)
+    assert if_new(spec, how, 1200.0).outcome == "Promoted"
+    assert if_new(spec, how, 1300.0).outcome == "NoChange"
+
+
 def test_what_is_remembered_outlives_the_rubbish_collection(line: Line) -> None:
     remember(line.store, "unit", Watch("a", "b", 1.5))
     assert line.command("gc")[0] == 0
