@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from fabloom.progress import silent
 
-from .output import emit_json, say, table, tell
-from .shared import JsonOption, SeedOption, StoreOption, conclude, display, load_registry
+from .output import emit_json, say, table
+from .shared import EngineOption, JsonOption, RunnerOption, SeedOption, StoreOption, conclude, display, load_registry, write_page
 from .stopping import StopRequest
 
 commands = typer.Typer()
@@ -33,15 +33,19 @@ def retrain(
     note: Annotated[str, typer.Option(metavar="TEXT", help="A remark, kept in the decision.")] = "",
     store: StoreOption = None,
     seed: SeedOption = None,
-    engine: Annotated[
-        Literal["prefect", "inline"],
-        typer.Option(help="prefect: a flow, each step in its own process. inline: in this process, without Prefect."),
-    ] = "prefect",
-    runner: Annotated[Literal["threads", "dask", "ray"], typer.Option(help="Prefect task runner.")] = "threads",
+    engine: EngineOption = "prefect",
+    runner: RunnerOption = "threads",
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps, instead of what the specification says.", show_default=False)
     ] = None,
-    redo: Annotated[list[str] | None, typer.Option("--redo", metavar="STEP", help="Make this step's artifact again. Repeatable.")] = None,
+    redo: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--redo",
+            metavar="STEP",
+            help="Make this step's artifact again. Repeatable. A night whose end is foreseen (NoChange, Held) runs nothing.",
+        ),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Retrain a line: run what is missing, hold the challenger against the champion, promote it only where it is better.
@@ -118,19 +122,13 @@ def drift(
 
     opened = api.open_store(store, load_registry(), read_only=True)
     shown = rows(opened, line)
-    page = (out or opened.pages / page_name(line)).absolute()
-    try:
-        write_drift(page, line, shown)
-    except OSError as error:
-        if out is not None:
-            raise
-        tell(f"the page cannot be written: {error.strerror}; --out FILE puts it elsewhere")
+    page = write_page(out, opened.pages / page_name(line), lambda path: write_drift(path, line, shown))
     if json_:
         rows_ = [row.as_dict() for row in shown]
-        emit_json({"line": line, "metric": newest_metric(shown), "rows": rows_, "page": str(page) if page.is_file() else None})
+        emit_json({"line": line, "metric": newest_metric(shown), "rows": rows_, "page": str(page) if page else None})
         return
     table(*columns(shown))
     for told in (*changes(shown), verdict(shown)):
         say(f"\n{told}")
-    if page.is_file():
+    if page:
         say(f"\n{page}")

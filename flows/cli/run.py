@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -12,7 +12,18 @@ from fabloom.progress import silent
 
 from . import completing
 from .output import emit_json
-from .shared import JsonOption, PipelineArgument, SeedOption, SetOption, StoreOption, conclude, display, load_registry
+from .shared import (
+    EngineOption,
+    JsonOption,
+    PipelineArgument,
+    RunnerOption,
+    SeedOption,
+    SetOption,
+    StoreOption,
+    conclude,
+    display,
+    load_registry,
+)
 from .stopping import StopRequest
 
 commands = typer.Typer()
@@ -24,15 +35,9 @@ def run(
     set_: SetOption = None,
     store: StoreOption = None,
     seed: SeedOption = None,
-    engine: Annotated[
-        Literal["prefect", "inline"],
-        typer.Option(help="prefect: a flow, each step in its own process. inline: in this process, without Prefect."),
-    ] = "prefect",
+    engine: EngineOption = "prefect",
     workers: Annotated[int, typer.Option(min=1, max=64, help="Steps at the same time; those of one wave that need not each other.")] = 1,
-    runner: Annotated[
-        Literal["threads", "dask", "ray"],
-        typer.Option(help="Where steps run: processes of this machine (threads wait for them), or workers of dask or ray."),
-    ] = "threads",
+    runner: RunnerOption = "threads",
     cluster: Annotated[
         str, typer.Option(metavar="ADDRESS", help="A running dask or ray cluster, as in tcp://host:8786, in place of new workers here.")
     ] = "",

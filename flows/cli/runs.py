@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fabloom.errors import EnvironmentProblem, UserError
+from fabloom.errors import EnvironmentProblem
 
 from .output import emit_json, say, table, tell
-from .shared import JsonOption, StoreOption, load_registry, open_store
+from .shared import JsonOption, StoreOption, load_registry, open_store, target, write_page
 
 if TYPE_CHECKING:
     from fabloom.flows.run.log import RunRecord
@@ -29,17 +29,6 @@ LastArgument = Annotated[
     ),
 ]
 NEWEST = "1"
-
-
-def _target(out: str) -> Path:
-    """Where a page is to be written. Raises UserError for a path that cannot be a file."""
-    path = Path(out).absolute()
-    if path.is_dir():
-        raise UserError(f"'{out}' is a folder; give the name of a file in it, as in {Path(out) / 'page.html'}")
-    above = next(parent for parent in path.parents if parent.exists())
-    if not above.is_dir():
-        raise UserError(f"'{out}' cannot be written: '{above}' is no folder. Give another path.")
-    return path
 
 
 def _known(opened: Store) -> list[RunRecord]:
@@ -125,7 +114,7 @@ def report(
 
     opened = open_store(store)
     found = find(_known(opened), run)
-    page = render(found, load_registry(), opened, None if out is None else _target(out))
+    page = render(found, load_registry(), opened, None if out is None else target(out))
     if json_:
         emit_json({"run": found.run, "page": str(page)})
     else:
@@ -174,15 +163,9 @@ def compare(
     opened, registry = open_store(store), load_registry()
     known = _known(opened)
     a, b = sides(find(known, first), find(known, second), known, registry, opened)
-    page = _target(out) if out is not None else opened.pages / page_name(a.run, b.run)
-    try:
-        write_comparison(page, a, b)
-    except OSError as error:
-        if out is not None:
-            raise
-        tell(f"the page cannot be written: {error.strerror}; --out FILE puts it elsewhere")
+    page = write_page(out, opened.pages / page_name(a.run, b.run), lambda path: write_comparison(path, a, b))
     if json_:
-        emit_json({**document(a, b), "page": str(page) if page.is_file() else None})
+        emit_json({**document(a, b), "page": str(page) if page else None})
         return
     say(f"{verdict(a, b)}\n")
     changed, equal = parted(a.metrics, b.metrics)
@@ -196,5 +179,5 @@ def compare(
     images = changed_images(a, b)
     if images:
         say(f"\n{len(images)} images came out differently, as the page shows.")
-    if page.is_file():
+    if page:
         say(f"\n{page}")

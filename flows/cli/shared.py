@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -42,6 +43,14 @@ SetOption = Annotated[
         autocompletion=completing.settings,
         help="Override, as in steps.teacher.params.steps=200, or 'steps.*_samples.params.count=50' for all of such names. Repeatable.",
     ),
+]
+EngineOption = Annotated[
+    Literal["prefect", "inline"],
+    typer.Option("--engine", help="prefect: a flow, each step in its own process. inline: in this process, without Prefect."),
+]
+RunnerOption = Annotated[
+    Literal["threads", "dask", "ray"],
+    typer.Option("--runner", help="Where steps run: processes of this machine (threads wait for them), or workers of dask or ray."),
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of the whole pipeline.")]
 WhatArgument = Annotated[
@@ -86,6 +95,29 @@ def conclude(result: RunResult, live: LiveDisplay | None, page: Path | None) -> 
     for step in result.steps:
         if step.status == "failed":
             tell(step.error)
+
+
+def target(out: str | Path) -> Path:
+    """Where a page is to be written. Raises UserError for a path that cannot be a file."""
+    path = Path(out).absolute()
+    if path.is_dir():
+        raise UserError(f"'{out}' is a folder; give the name of a file in it, as in {Path(out) / 'page.html'}")
+    above = next(parent for parent in path.parents if parent.exists())
+    if not above.is_dir():
+        raise UserError(f"'{out}' cannot be written: '{above}' is no folder. Give another path.")
+    return path
+
+
+def write_page(out: str | Path | None, place: Path, write: Callable[[Path], None]) -> Path | None:
+    """Write a page to `out`, or to its place in the store; where that takes none, say so and give the page that is there, if any."""
+    page = (place if out is None else target(out)).absolute()
+    try:
+        write(page)
+    except OSError as error:
+        if out is not None:
+            raise
+        tell(f"the page cannot be written: {error.strerror}; --out FILE puts it elsewhere")
+    return page if page.is_file() else None
 
 
 def open_store(url: str | None, *, read_only: bool = True) -> Store:
