@@ -91,6 +91,8 @@ def test_a_decision_reads_well_and_is_found_by_its_line(line: Line) -> None:
     assert "polyline" in page and "does not lie above 0.01" in page and "http" not in page.replace("http-equiv", "")
     assert "Promoted" in line.command("drift", "unit")[1]
     assert line.command("drift", "unti")[0] == 2
+    code, _, err = line.command("drift", "unit", "--out", "data")
+    assert code == 2 and "'data' is a folder" in err
 
 
 @pytest.mark.parametrize(
