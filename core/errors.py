@@ -23,8 +23,8 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
-INNER = ("fabloom", "IPython")
-"""Packages whose lines are not the caller's own."""
+BETWEEN = ("IPython", "contextlib", "pydantic")
+"""Packages between the caller's own lines and fabloom's."""
 
 
 class FabloomError(Exception):
@@ -34,11 +34,13 @@ class FabloomError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows: the last line of the caller's own and the message, without the frames inside fabloom."""
-        own = [
-            (frame.f_code.co_filename, line)
-            for frame, line in traceback.walk_tb(self.__traceback__)
-            if str(frame.f_globals.get("__name__")).partition(".")[0] not in INNER
-        ]
+        own = []
+        for frame, line in traceback.walk_tb(self.__traceback__):
+            package = str(frame.f_globals.get("__name__")).partition(".")[0]
+            if package == "fabloom":  # below it are plugins and libraries, not the caller
+                break
+            if package not in BETWEEN:
+                own.append((frame.f_code.co_filename, line))
         called = linecache.getline(*own[-1]).strip() if own else ""
         return [*([f"line {own[-1][1]}: {called}"] if called else []), f"{type(self).__name__}: {self}"]
 

@@ -6,6 +6,7 @@ one. Where nothing was kept meanwhile the same would happen again, so that such 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,12 +14,20 @@ from fabloom.method.checkpoint import NAME
 
 
 def kept(work: Path) -> dict[str, int]:
-    """How far a step has come, by what its work folder holds: steps of each loop with a checkpoint, bytes of each journal of rows."""
-    found = {path.name: path.stat().st_size for path in work.glob("*.jsonl")}
-    for path in work.glob("ckpt-*.pt"):
-        name = NAME.fullmatch(path.name)
-        if name is not None:
-            found[name["loop"]] = max(found.get(name["loop"], 0), int(name["step"]))
+    """How far a step has come, by what its work folder holds: steps of each loop with a checkpoint, bytes of each journal of rows.
+
+    What cannot be read, or is taken away meanwhile, is not told; a look fails no step.
+    """
+    found: dict[str, int] = {}
+    with contextlib.suppress(OSError):
+        for path in work.glob("ckpt-*.pt"):
+            name = NAME.fullmatch(path.name)
+            if name is not None:
+                found[name["loop"]] = max(found.get(name["loop"], 0), int(name["step"]))
+    with contextlib.suppress(OSError):
+        for path in work.glob("*.jsonl"):
+            with contextlib.suppress(OSError):
+                found[path.name] = path.stat().st_size
     return found
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import traceback
+from typing import Any
 
 import pytest
 
@@ -46,6 +48,19 @@ def test_a_notebook_shows_the_line_that_called_and_the_message() -> None:
         called(DataError("the folder is empty"))
     assert caught.value._render_traceback_()[1:] == ["DataError: the folder is empty"]
     assert caught.value._render_traceback_()[0].endswith('called(DataError("the folder is empty"))')
+
+
+def test_a_notebook_shows_no_line_of_a_plugin_or_of_what_stands_between() -> None:
+    """The frames of a plugin lie below fabloom's; those of contextlib between the caller's and fabloom's."""
+    inside: dict[str, Any] = {"__name__": "fabloom.planning.made_up"}
+    exec("def check(plugin):\n    plugin()\n    yield", inside)
+
+    def plugin() -> None:
+        raise DataError("the folder is empty")
+
+    with pytest.raises(FabloomError) as caught, contextlib.contextmanager(inside["check"])(plugin):
+        pass
+    assert caught.value._render_traceback_()[0].endswith('contextlib.contextmanager(inside["check"])(plugin):')
 
 
 def test_pythons_development_mode_keeps_every_frame() -> None:

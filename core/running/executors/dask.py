@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fabloom.errors import EnvironmentProblem, Interrupted, UserError
 from fabloom.method import StepRequest, StepResult
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 30
 """Seconds that a cluster has to answer."""
+
+Inbox: TypeAlias = "queue.SimpleQueue[tuple[str, Any] | None]"
+"""What a connection hears: the name of a ticket with an event or the dask future of its end; None at the connection's end."""
 
 
 @dataclass
@@ -57,7 +60,7 @@ class DaskExecutor:
         self._name = f"fabloom-{uuid.uuid4().hex}"
         self._client: Client | None = None
         self._cluster: LocalCluster | None = None
-        self._inbox: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
+        self._inbox: Inbox = queue.SimpleQueue()
         self._tickets: dict[str, Ticket] = {}
         self._guard = threading.RLock()
         self._stopped = False
@@ -77,7 +80,8 @@ class DaskExecutor:
             from .lodging import work
 
             ticket.remote = client.submit(work, request.as_dict(), self._name, name, key=name, pure=False)
-        ticket.remote.add_done_callback(lambda remote: self._inbox.put((name, remote)))
+            inbox = self._inbox
+        ticket.remote.add_done_callback(lambda remote: inbox.put((name, remote)))
         return ticket.done
 
     def stop(self) -> None:
@@ -96,12 +100,11 @@ class DaskExecutor:
         """End own workers, or leave those of a running cluster without anything of this caller's."""
         with self._guard:
             client, cluster, self._client, self._cluster = self._client, self._cluster, None, None
-        if client is None:
-            return
-        with contextlib.suppress(Exception):  # a cluster that is gone needs no word
-            client.unregister_worker_plugin(self._name)
-        with contextlib.suppress(Exception):
-            client.close()
+        if client is not None:
+            with contextlib.suppress(Exception):  # a cluster that is gone needs no word
+                client.unregister_worker_plugin(self._name)
+            with contextlib.suppress(Exception):
+                client.close()
         if cluster is not None:
             cluster.close()
         self._inbox.put(None)
@@ -116,6 +119,7 @@ class DaskExecutor:
             except ImportError as error:
                 raise EnvironmentProblem(f"steps on dask need an extra: pip install 'fabloom[dask]' ({error})") from error
             logging.getLogger("distributed").setLevel(logging.ERROR)
+            self._inbox, self._tickets = queue.SimpleQueue(), {}  # of this connection: an earlier one may have left its end in its own
             try:
                 place = self._address or self._own_cluster()
                 self._client = Client(place, timeout=PATIENCE, set_as_default=False)
@@ -127,7 +131,7 @@ class DaskExecutor:
                 self.close()
                 where = f"the dask cluster at {self._address}" if self._address else "a dask cluster on this machine"
                 raise EnvironmentProblem(f"{where} cannot be used: {type(error).__name__}: {error}") from error
-            threading.Thread(target=self._pass_on, name="fabloom-dask", daemon=True).start()
+            threading.Thread(target=_pass_on, args=(self._inbox, self._tickets), name="fabloom-dask", daemon=True).start()
         return self._client
 
     def _own_cluster(self) -> LocalCluster:
@@ -145,24 +149,25 @@ class DaskExecutor:
         """In dask's loop, where nothing may wait."""
         self._inbox.put((event[1]["ticket"], event[1]["event"]))
 
-    def _pass_on(self) -> None:
-        """Pass events on in their order, and then the end, whatever happens. One worker's messages keep their order."""
-        while (heard := self._inbox.get()) is not None:
-            name, said = heard
-            ticket = self._tickets.get(name)
-            if ticket is None:
-                continue
-            if isinstance(said, dict):
-                try:
-                    ticket.emit(said)
-                except Exception as error:  # a display that fails must not lose the step's end
-                    ticket.fault = error
-            else:
-                del self._tickets[name]
-                ticket.done.set_result(_end(ticket, said))
-        for ticket in self._tickets.values():
-            ticket.done.set_result(failed(ticket.request, RuntimeError("the executor was closed")))
-        self._tickets.clear()
+
+def _pass_on(inbox: Inbox, tickets: dict[str, Ticket]) -> None:
+    """Pass events of a connection on in their order, and then the end, whatever happens. One worker's messages keep their order."""
+    while (heard := inbox.get()) is not None:
+        name, said = heard
+        ticket = tickets.get(name)
+        if ticket is None:
+            continue
+        if isinstance(said, dict):
+            try:
+                ticket.emit(said)
+            except Exception as error:  # a display that fails must not lose the step's end
+                ticket.fault = error
+        else:
+            del tickets[name]
+            ticket.done.set_result(_end(ticket, said))
+    for ticket in tickets.values():
+        ticket.done.set_result(failed(ticket.request, RuntimeError("the executor was closed")))
+    tickets.clear()
 
 
 def _end(ticket: Ticket, remote: Any) -> StepResult:

@@ -24,6 +24,7 @@ from fabloom.progress import Messenger
 from fabloom.registry import Origin, Registry
 from fabloom.running.engine import Engine, exit_code, run_inline
 from fabloom.running.executors import InlineExecutor
+from fabloom.running.retry import kept
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.verify import verify
 
@@ -244,6 +245,15 @@ def test_interrupted_then_resumed_equals_uninterrupted(registry: Registry, store
     resumed = execute(toy(), registry, store)
     assert [r.digest for r in resumed] == [r.digest for r in whole]
     assert not list(store.root.glob("work/*/*"))
+
+
+def test_a_look_at_what_is_kept_fails_no_step(tmp_path: Path) -> None:
+    """What is listed may be gone before it is looked at, as where a step has just been committed."""
+    (tmp_path / f"ckpt-main-000000007-{'0' * 40}.pt").touch()
+    (tmp_path / "a.jsonl").symlink_to("gone")
+    (tmp_path / "b.jsonl").write_text("rows")
+    assert kept(tmp_path) == {"main": 7, "b.jsonl": 4}
+    assert kept(tmp_path / "gone") == {}
 
 
 @pytest.mark.parametrize(("reached", "begun"), [([3, 7, 9], 2), ([3, 3, 3], 2), ([0, 5, 5], 1)])

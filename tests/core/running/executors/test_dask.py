@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import psutil
 import pytest
 
 from fabloom.errors import EnvironmentProblem, UserError
 from fabloom.kinds.store import Store
+from fabloom.method import StepResult
 from fabloom.registry import Registry
 from fabloom.running.executors import Executor
 from fabloom.running.executors.dask import DaskExecutor
@@ -81,6 +84,45 @@ def test_what_cannot_be_reached_is_refused_with_what_to_do(store: LocalStore, ad
     executor.close()
     assert refused.exit_code == EnvironmentProblem.exit_code and "a store that all of them reach" in refused.error
     assert not (tmp_path / "elsewhere").exists()
+
+
+class Unready:
+    """Stands for dask's client: `faults` says what the next ones cannot do."""
+
+    faults: ClassVar[list[str]] = []
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.fault = self.faults.pop(0) if self.faults else ""
+        if self.fault == "connect":
+            raise OSError("no answer")
+
+    def register_plugin(self, *_: Any, **__: Any) -> None:
+        if self.fault == "register":
+            raise OSError("no room")
+
+    def submit(self, work: Any, request: dict[str, Any], *_: Any, **__: Any) -> Future[Any]:
+        remote = Future[Any]()
+        remote.set_result(StepResult(request["name"], "t.t", "Model", "0" * 40, "ran").as_dict())
+        return remote
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
+def test_what_could_not_be_connected_leaves_no_cluster_and_the_next_step_runs(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr("distributed.LocalCluster", lambda **_: SimpleNamespace(close=lambda: ended.append(1)))
+    monkeypatch.setattr("distributed.Client", Unready)
+    monkeypatch.setattr(Unready, "faults", ["connect", "register"])
+    request = request_of(simulate(Registry.load(), store, count=4).steps[0], store, CPU)
+    executor = DaskExecutor(2)
+    for number in (1, 2):
+        with pytest.raises(EnvironmentProblem, match="cannot be used"):
+            executor.submit(request, ignore)
+        assert len(ended) == number, "the cluster was started already"
+    assert executor.submit(request, ignore).result(timeout=30).status == "ran"
+    executor.close()
+    assert len(ended) == 3
 
 
 def test_a_worker_that_dies_costs_no_step_and_none_is_left_in_the_end(own: DaskExecutor, store: LocalStore) -> None:
