@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 EngineName = Literal["prefect", "inline"]
 RunnerName = Literal["threads", "dask", "ray"]
 DEFAULT_STORE = ".fabloom"
+MOST_WORKERS = 64
+"""Steps at the same time; the form of a deployment and `--workers` have the same bound."""
 
 
 @door
@@ -132,8 +134,8 @@ def run(
 
 def check_workers(engine: str, runner: str, workers: int, cluster: str) -> None:
     """Raises UserError for workers that the engine or the runner does not have."""
-    if workers < 1:
-        raise UserError(f"workers is {workers}; give a whole number from 1")
+    if not 1 <= workers <= MOST_WORKERS:
+        raise UserError(f"workers is {workers}; give a whole number from 1 to {MOST_WORKERS}")
     if engine == "inline" and (workers > 1 or cluster):
         raise UserError("engine 'inline' takes one step at a time in this process; workers and a cluster are of engine 'prefect'")
     if cluster and runner == "threads":

@@ -11,6 +11,9 @@ from prefect.states import Crashed
 
 OPEN = [StateType.RUNNING, StateType.PENDING]
 
+performed: set[UUID] = set()
+"""Flow runs of this process, which tells itself how their tasks ended: their states may be under way still."""
+
 
 def settle(flow_run: UUID) -> None:
     """End the task runs of a crashed flow run that Prefect would show as Running for ever."""

@@ -27,10 +27,11 @@ def perform(request: dict[str, Any]) -> State[Any]:
 
 
 def settle(flow: Any, flow_run: Any, state: State[Any]) -> None:
-    """Prefect's hook after a crash, which its worker runs in a process of its own where the flow's is dead."""
+    """Prefect's hook after a crash. Its worker runs it where the flow's process is dead; a living one tells its end itself."""
     from fabloom.flows.run.prefect import aftermath
 
-    aftermath.settle(flow_run.id)
+    if flow_run.id not in aftermath.performed:
+        aftermath.settle(flow_run.id)
 
 
 WHAT = "Run a pipeline of fabloom: reuse what is in the store, make the rest."

@@ -19,7 +19,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.states import Failed
 
-from fabloom.errors import EnvironmentProblem, FabloomError
+from fabloom.errors import EnvironmentProblem, FabloomError, Interrupted
 from fabloom.flows.run.api import finish, open_store
 from fabloom.flows.run.result import RunResult
 from fabloom.method import StepRequest, StepResult
@@ -29,11 +29,11 @@ from fabloom.registry import Registry
 from fabloom.registry.address import without_secrets
 from fabloom.running.course import Course
 from fabloom.running.engine import Engine, prepare, skipped
-from fabloom.running.execute import LOG
+from fabloom.running.execute import LOG, failed
 from fabloom.running.executors import ProcessExecutor
 from fabloom.running.requests import request_of, step_of
 
-from . import assets
+from . import aftermath, assets
 from .artifacts import publish
 from .observe import Mirror
 from .order import Order, executor_for
@@ -185,6 +185,9 @@ def _handling(handler: Any) -> Iterator[None]:
 def _run(session: Session) -> dict[str, Any] | State[Any]:
     """The flow's body."""
     session.began = True
+    context: Any = FlowRunContext.get()
+    if context is not None and context.flow_run is not None:
+        aftermath.performed.add(context.flow_run.id)
     with _handling(session.on_term):
         return _steps(session)
 
@@ -204,18 +207,29 @@ def _steps(session: Session) -> dict[str, Any] | State[Any]:
             session.stop.set()
             wait_for_steps(futures.values(), session.notice)
             with contextlib.suppress(Exception):  # for `fabloom runs`; what Prefect makes of the run is more urgent
+                _complete(session, futures)
                 session.finish()
             raise
-        for step in plan.steps:
-            if step.name not in session.results:
-                found = result_of(step, futures[step.name].state, engine)
-                why = session.course.hindrance(step) if found.status == "skipped" else ""
-                session.course.add(replace(found, error=why or found.error))
+        _complete(session, futures)
     result = session.finish()
     wait_for_server(session.notice, engine.stop)
     publish(result, engine, session.order.note)
     failure = session.course.failure
     return result.as_dict() if failure is None else state_of_run(failure)
+
+
+def _complete(session: Session, futures: dict[str, Any]) -> None:
+    """Add what became of steps that ran in other processes, or that a stop kept from being submitted."""
+    for step in session.plan.steps:
+        if step.name in session.results:
+            continue
+        future = futures.get(step.name)
+        if future is None:
+            found = failed(step, Interrupted(f"step '{step.name}' was not begun: a stop was asked for"))
+        else:
+            found = result_of(step, future.state, session.engine)
+        why = session.course.hindrance(step) if future is None or found.status == "skipped" else ""
+        session.course.add(skipped(step, why) if why else found)
 
 
 def _submit(session: Session, runner: Any, futures: dict[str, Any]) -> None:
@@ -270,7 +284,8 @@ def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1, clust
         return _run_within(plan, engine, order)
     engine = replace(engine, executor=executor_for(plan, order))
     session = Session(engine, plan, order, on_term=_own_handler(), notice=Notice(client_patience()))
-    named = run_pipeline.with_options(flow_run_name=plan.pipeline.name)  # a deployed run keeps the name that it is ordered under
+    # a deployed run keeps the name that it is ordered under; its bounds are those of a form, and this run is planned already
+    named = run_pipeline.with_options(flow_run_name=plan.pipeline.name, validate_parameters=False)
     quiet()
     if not engine.stop():
         with answering():

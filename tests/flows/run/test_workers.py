@@ -24,7 +24,8 @@ from fabloom.storage.backends.local import LocalStore
         ({"workers": 2}, "one step at a time"),
         ({"cluster": "tcp://127.0.0.1:9"}, "engine 'prefect'"),
         ({"engine": "prefect", "cluster": "tcp://127.0.0.1:9"}, "dask or ray"),
-        ({"engine": "prefect", "workers": 0}, "from 1"),
+        ({"engine": "prefect", "workers": 0}, "from 1 to 64"),
+        ({"engine": "prefect", "workers": 100}, "from 1 to 64"),
     ],
 )
 def test_workers_that_the_engine_has_not_are_refused_before_anything_runs(asked: dict[str, Any], why: str, tmp_path: Path) -> None:
