@@ -39,9 +39,14 @@ SHOWN = 24
 def publish(result: RunResult, engine: Engine, note: str = "") -> None:
     """Show the run. Whatever fails is logged, and the rest is shown."""
     line = slug(result.plan.pipeline.name)
+    report: Report | None = None
+    try:
+        report = report_of(result, engine)  # once: it may be far away
+    except Exception as error:
+        log.warning("the report of %s cannot be read: %s", result.run, reason(error))
     for show in (_report, _metrics, _samples, _page):
         try:
-            show(result, engine, line, " – ".join(filter(None, (result.run, note))))
+            show(result, engine, report, line, " – ".join(filter(None, (result.run, note))))
         except Exception as error:
             log.warning("the %s of %s cannot be shown in Prefect: %s", show.__name__.strip("_"), result.run, reason(error))
 
@@ -61,12 +66,11 @@ def report_of(result: RunResult, engine: Engine) -> Report | None:
     return cast("Report", engine.store.get(key)) if key is not None else None
 
 
-def _report(result: RunResult, engine: Engine, line: str, described: str) -> None:
+def _report(result: RunResult, engine: Engine, report: Report | None, line: str, described: str) -> None:
     """Numbers, tables and pictures of the last report, then the steps."""
     from fabloom.flows.report.draw.encoding import data_uri
     from fabloom.flows.report.markdown import markdown_summary
 
-    report = report_of(result, engine)
     parts = [markdown_summary(report.described, report.tables)[: MARKDOWN_ROOM // 2]] if report is not None else []
     room = MARKDOWN_ROOM - sum(map(len, parts))
     for title, pixels in report.pictures.items() if report is not None else ():
@@ -81,11 +85,10 @@ def _report(result: RunResult, engine: Engine, line: str, described: str) -> Non
     create_markdown_artifact("\n\n".join(parts), key=f"{line}-report", description=described)
 
 
-def _metrics(result: RunResult, engine: Engine, line: str, described: str) -> None:
+def _metrics(result: RunResult, engine: Engine, report: Report | None, line: str, described: str) -> None:
     """The last report's metrics, a row each."""
     from fabloom.kinds.metric import leaves
 
-    report = report_of(result, engine)
     if report is None:
         return
     rows = [
@@ -98,7 +101,7 @@ def _metrics(result: RunResult, engine: Engine, line: str, described: str) -> No
     create_table_artifact(rows[:ROWS], key=f"{line}-metrics", description=described)
 
 
-def _samples(result: RunResult, engine: Engine, line: str, described: str) -> None:
+def _samples(result: RunResult, engine: Engine, report: Report | None, line: str, described: str) -> None:
     """The first samples of the last images that the run made."""
     from fabloom.flows.report.draw.pictures import sample_sheet
 
@@ -117,7 +120,7 @@ def _images(result: RunResult, engine: Engine) -> Iterator[Artifact]:
             yield engine.store.get(step.key)
 
 
-def _page(result: RunResult, engine: Engine, line: str, described: str) -> None:
+def _page(result: RunResult, engine: Engine, report: Report | None, line: str, described: str) -> None:
     """A link to the run's page, where somebody serves the pages: browsers do not follow file:// from there."""
     url = report_url()
     if url and result.report_path is not None:

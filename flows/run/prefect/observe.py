@@ -23,19 +23,23 @@ from prefect.logging import get_run_logger
 from fabloom.method import StepResult
 from fabloom.progress import Emit, Event
 
-from .outage import Notice, reason
-from .tail import Tail, some
+from .outage import TROUBLE, Notice, reason
+from .tail import Tail, shown, some
 
 LOOK_PERIOD = 2.0
 """Seconds between two looks at what there is to show."""
 PROGRESS_PERIOD = 5.0
 """Seconds between two updates of a progress artifact: each is a database write."""
+RETRY_PERIOD = 30.0
+"""Seconds after a failure until the progress is tried again."""
 TOLD_PERIOD = 30.0
 """Seconds between two lines about the progress."""
 PATIENCE = 5.0
 """Seconds that a step's end waits for what is still to be shown."""
 NUMBERS = 12
 """Metrics named at a step's end."""
+
+log = logging.getLogger("fabloom")
 
 
 class Mirror:
@@ -53,6 +57,7 @@ class Mirror:
         self._values: dict[str, float] = {}
         self._artifact: UUID | None = None
         self._sent = self._told = time.monotonic()
+        self._retry = 0.0
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._result: StepResult | None = None
@@ -91,7 +96,7 @@ class Mirror:
         self._result = result
         self._over.set()
         if self._thread is not None:
-            self._thread.join(0 if self._notice.told or self._notice.slow else PATIENCE)
+            self._thread.join(0 if self._notice.slow else PATIENCE)
             self._notice.slow = self._notice.slow or self._thread.is_alive()
         with contextlib.suppress(Exception):
             for line in ending(result):
@@ -108,8 +113,12 @@ class Mirror:
         for show in (self._show_lines, self._show_progress):
             try:
                 self._context.run(show, last)
-            except Exception as error:
+            except TROUBLE as error:
+                self._retry, self._notice.slow = time.monotonic() + RETRY_PERIOD, True
                 self._notice(reason(error))
+            except Exception as error:  # not the server's: it hears the rest
+                self._retry = time.monotonic() + RETRY_PERIOD
+                log.debug("step '%s' cannot be shown: %s", self._name, reason(error))
 
     def _show_lines(self, last: bool) -> None:
         """What the step said through fabloom, and what it and its libraries printed."""
@@ -118,20 +127,20 @@ class Mirror:
         if self._tail is not None:
             with contextlib.suppress(OSError):
                 printed = self._tail.lines(last=last)
-        for line in some(said):
-            self._logger.info(line)
+        for line in some([line for message in said for line in message.splitlines()]):
+            self._logger.info(shown(line.encode(errors="replace")))
         if printed:
             self._logger.info("\n".join(some(printed, f"; all are in {self._log}")))
 
     def _show_progress(self, last: bool) -> None:
         event, now = self._progress, time.monotonic()
-        if event is None or self._notice.told:
+        if event is None:
             return
         done = last and self._result is not None and self._result.status in ("ran", "reused")
         if now - self._told >= TOLD_PERIOD:
             self._told = now
             self._logger.info(progress_line(event, self._values))
-        if now - self._sent < PROGRESS_PERIOD and not (last and self._artifact is not None):
+        if (now - self._sent < PROGRESS_PERIOD or now < self._retry) and not (last and self._artifact is not None):
             return
         self._sent = now
         percent = 100.0 if done else min(100.0, 100.0 * event["done"] / max(event["total"], 1))
@@ -141,6 +150,7 @@ class Mirror:
             self._artifact = created
         else:
             update_progress_artifact(self._artifact, percent, description=described)
+        self._notice.slow = time.monotonic() - now > PATIENCE
 
 
 def count(event: Event) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import queue
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -13,8 +15,8 @@ from typing import Any
 import httpx
 from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import Abort, PrefectException
-from prefect.logging.handlers import APILogWorker
+from prefect.exceptions import Abort, MissingContextError, PrefectException
+from prefect.logging.handlers import APILogHandler, APILogWorker
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 
 from fabloom.errors import EnvironmentProblem
@@ -44,14 +46,28 @@ class Notice:
         """Seconds that the run will wait at its end for a server that does not answer."""
         self.told = False
         self.slow = False
-        """Whether it has let a step's end wait: the next one does not."""
+        """Whether the server was in trouble, or let a step's end wait, when it was last told: the next one does not wait."""
 
     def __call__(self, why: str) -> None:
         if not self.told:
             waits = f"waits up to {self.patience:.0f} s at its end to tell it"
             log.warning("Prefect (%s) cannot be told how the run goes: %s. The run goes on, and %s.", place(), why, waits)
-            logging.raiseExceptions = False  # Python's word for it: a handler that cannot send its lines does not print that, each time
+            hush()
         self.told = True
+
+
+def hush() -> None:
+    """Have Prefect's handlers that cannot send the lines of a log not print that with a traceback, each time. No other handler's change."""
+    for logger in list(logging.root.manager.loggerDict.values()):
+        for handler in getattr(logger, "handlers", ()):
+            if isinstance(handler, APILogHandler):
+                handler.handleError = functools.partial(_unsent, handler)  # type: ignore[method-assign]
+
+
+def _unsent(handler: APILogHandler, record: logging.LogRecord) -> None:
+    """In place of the handler's `handleError`: what a logger outside every run comes to is the user's setting still."""
+    if isinstance(sys.exc_info()[1], MissingContextError):
+        type(handler).handleError(handler, record)
 
 
 class Unsent(logging.Filter):

@@ -37,4 +37,8 @@ def _shown(record: logging.LogRecord) -> bool:
         return True
     if record.getMessage().startswith(("Finished in state", "Task run failed with state")):
         return False
-    return "PREFECT_LOGGING_LEVEL" in os.environ or record.levelno >= logging.ERROR
+    if record.levelno >= logging.ERROR:
+        return True
+    from prefect.settings import get_current_settings  # late: what is preferred is said before Prefect is imported
+
+    return "level" in get_current_settings().logging.model_fields_set  # by the environment, a profile or prefect.toml

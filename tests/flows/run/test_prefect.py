@@ -16,6 +16,7 @@ import psutil
 import pytest
 from prefect.exceptions import ParameterTypeError, SignatureMismatchError
 
+from fabloom.flows.run.api import MOST_WORKERS
 from fabloom.flows.run.prefect.settings import STARTUP_SECONDS
 from fabloom.flows.run.result import RunResult
 from fabloom.method import Options, StepResult
@@ -33,7 +34,8 @@ import asyncio, json, os, socket, sys
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 import fabloom
 assert not any(name.partition(".")[0] in ("prefect", "torch", "zarr") for name in sys.modules)
-first = fabloom.run("fade", store=sys.argv[1], engine="prefect", device="cpu")
+many = ["images"] * 1001  # more than the form of a deployment takes: this run is planned already
+first = fabloom.run("fade", store=sys.argv[1], engine="prefect", device="cpu", redo=many)
 second = fabloom.run("fade", store=sys.argv[1], engine="prefect", device="cpu")
 failed = fabloom.run("fade", store=sys.argv[1], engine="prefect", device="cpu", set=["steps.model.params.die=true"], check=False)
 assert "torch" not in sys.modules, "the caller imported torch"
@@ -43,7 +45,7 @@ from prefect import get_client
 from prefect.states import Running
 from fabloom.flows import run_pipeline
 from fabloom.flows.run.prefect.aftermath import settle
-from fabloom.flows.run.prefect.flow import perform
+from fabloom.flows.run.prefect.flow import perform, settle as hook
 assert run_pipeline.name == "fabloom"
 
 async def ask():
@@ -56,8 +58,11 @@ async def ask():
             logs.setdefault(names.get(line.task_run_id, ""), []).append(line.message)
         found = await client.request("POST", "/events/filter", json={"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}})
         dying = await client.create_task_run(perform, flows[2].id, "dying", name="dying", state=Running())
+        await asyncio.to_thread(hook, run_pipeline, flows[2], flows[2].state)
+        living = (await client.read_task_run(dying.id)).state_name
         await asyncio.to_thread(settle, flows[2].id)
         return {
+            "living": living,
             "settled": (await client.read_task_run(dying.id)).state_name,
             "logs": logs,
             "assets": [
@@ -166,6 +171,7 @@ def test_what_was_made_is_an_asset_of_what_it_was_made_from_and_nothing_else_is(
 
 def test_a_task_that_a_dead_process_left_is_shown_as_crashed(told: dict[str, Any]) -> None:
     assert told["api"]["settled"] == "Crashed"
+    assert told["api"]["living"] == "Running", "the hook leaves a run to the process that performed it, which lives"
 
 
 def test_the_form_of_a_deployment_has_a_plain_field_for_each_parameter_and_says_what_it_is() -> None:
@@ -176,6 +182,7 @@ def test_the_form_of_a_deployment_has_a_plain_field_for_each_parameter_and_says_
     from fabloom.flows.run.prefect.order import Order
 
     schema = parameter_schema(run_pipeline.fn)
+    assert schema.properties["workers"]["maximum"] == MOST_WORKERS
     assert list(schema.properties) == list(Order("p").parameters()) and schema.required == ["pipeline"]
     for name, field in schema.properties.items():
         assert field.get("type") in ("string", "integer", "number", "boolean", "array"), name
@@ -270,7 +277,10 @@ def test_a_report_that_was_skipped_is_not_published_in_place_of_one_that_is_ther
     monkeypatch.setattr(artifacts, "create_markdown_artifact", lambda text, **named: published.append((named["key"], text)))
     monkeypatch.setattr(artifacts, "create_table_artifact", lambda rows, **named: published.append((named["key"], rows)))
     monkeypatch.setattr(artifacts, "create_link_artifact", lambda link, **named: published.append((named["key"], link)))
+    get, read = store.get, list[str]()
+    monkeypatch.setattr(store, "get", lambda key: read.append(key) or get(key))
     artifacts.publish(result, Engine(Registry.load(), store))
+    assert read == [made.key], "once"
     (_, text), (_, rows) = published
     assert [key for key, _ in published] == ["line-pair-report", "line-pair-metrics"]
     assert "score" in text and "score" in str(rows) and f"`{tmp_path / 'page.html'}`" in text
@@ -347,6 +357,61 @@ def test_a_step_is_shown_in_the_context_of_its_task_run_and_waits_for_nothing(mo
     assert notice.told
 
 
+def test_a_server_that_was_away_for_a_moment_costs_no_more_than_that_moment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from fabloom.flows.run.prefect import observe
+    from fabloom.flows.run.prefect.outage import Notice
+
+    answers: list[Any] = [ValueError("odd"), ConnectionError("away"), "artifact", "artifact"]
+    shown: list[float] = []
+
+    def create(percent: float, description: str) -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        shown.append(percent)
+        return str(answer)
+
+    for name in ("PROGRESS_PERIOD", "RETRY_PERIOD"):
+        monkeypatch.setattr(observe, name, 0.0)
+    monkeypatch.setattr(observe, "create_progress_artifact", create)
+    notice = Notice(0)
+    first, second = (observe.Mirror(name, tmp_path / "step.log", lambda event: None, notice) for name in ("first", "second"))
+    for mirror, done in ((first, 1), (second, 2)):
+        mirror._progress = {"event": "progress", "name": "main", "done": done, "total": 4, "unit": "step"}
+    first._look()
+    assert not notice.told, "no fault of the server"
+    first._look()
+    assert notice.told and notice.slow and not shown, "the end of a step does not wait meanwhile"
+    first._look()
+    second._look()
+    assert shown == [25.0, 50.0] and not notice.slow
+    monkeypatch.setattr(observe, "RETRY_PERIOD", 1e6)
+    answers[:] = [ConnectionError("away"), "artifact"]
+    third = observe.Mirror("third", tmp_path / "step.log", lambda event: None, notice)
+    third._progress = second._progress
+    third._look()
+    third._look()
+    assert len(answers) == 1, "it is not asked each time"
+
+
+def test_prefects_own_lines_are_shown_where_a_level_is_chosen_wherever_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """prefect.toml and a profile choose as the environment does."""
+    import logging
+
+    from prefect.settings import Settings
+
+    from fabloom.flows.run.prefect.settings import _shown
+
+    monkeypatch.delenv("PREFECT_LOGGING_LEVEL", raising=False)
+    monkeypatch.setenv("PREFECT_PROFILES_PATH", str(tmp_path / "profiles.toml"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("prefect.settings.get_current_settings", Settings)
+    line = logging.LogRecord("prefect.flow_runs", logging.INFO, "", 0, "said", (), None)
+    assert not _shown(line)
+    (tmp_path / "prefect.toml").write_text('[logging]\nlevel = "INFO"\n')
+    assert _shown(line)
+
+
 def test_progress_ends_at_100_and_lines_are_shown_as_they_come_but_never_too_many(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -365,6 +430,7 @@ def test_progress_ends_at_100_and_lines_are_shown_as_they_come_but_never_too_man
         file.write("  1%|#\r 50%|##\r100%|###\nhttp://user:secret@host is \x1b[31mred\nwithout an end")
         file.flush()
         mirror({"event": "progress", "name": "main", "done": 3, "total": 4, "unit": "step"})
+        mirror({"event": "log", "message": f"two lines\nat http://user:secret@host/ in \x1b[31mred {'long' * 900}"})
         for number in range(5000):
             mirror({"event": "log", "message": f"line {number}"})
         log.unlink()  # as a commit does
@@ -374,6 +440,7 @@ def test_progress_ends_at_100_and_lines_are_shown_as_they_come_but_never_too_man
     text = caplog.text
     assert shown[-1] == 100.0 and "earlier run" not in text
     assert "100%|###" in text and "50%" not in text and "secret" not in text and "\x1b" not in text and "without an end" in text
+    assert "at http://host/ in" in text and "long" * 200 not in text and "two lines\n" in text
     assert "lines left out" in text and len(caplog.records) < 200 and "line 4999" in text
     assert "Report 111111111111 made in 2.0 s; digest 222222222222" in text and "metrics: iou 0.50 [0.40, 0.60]" in text
 

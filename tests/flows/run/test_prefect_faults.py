@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect.states import Cancelled
 
 from fabloom.errors import EnvironmentProblem
+from fabloom.flows.run.log import listed
 
 FAULTS = Path(__file__).parents[3] / "benchmarks" / "prefect_faults.py"
 
@@ -49,3 +55,66 @@ def test_a_password_of_prefects_server_is_in_no_message() -> None:
     with pytest.raises(EnvironmentProblem, match="http://host/api/flows") as caught, answering():
         raise RuntimeError("404 for url\n'http://user:hunter2Xy@host/api/flows'")
     assert "hunter2Xy" not in str(caught.value)
+
+
+def test_an_outage_quiets_prefects_own_handler_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """It cannot send its lines then, and would print that with a traceback for each of them."""
+    from prefect.logging.handlers import APILogHandler
+
+    from fabloom.flows.run.prefect.outage import Notice
+
+    logger, handlers = logging.getLogger("fabloom.test.outage"), (APILogHandler(), logging.StreamHandler())
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        Notice(0)("gone")
+        shown = []
+        for handler in handlers:
+            try:
+                raise RuntimeError("the service is stopped")
+            except RuntimeError:
+                handler.handleError(logging.LogRecord("x", logging.INFO, "", 0, "said", (), None))
+            shown.append(capsys.readouterr().err)
+    finally:
+        for handler in handlers:
+            logger.removeHandler(handler)
+    assert shown[0] == "" and "the service is stopped" in shown[1] and logging.raiseExceptions
+
+
+def test_a_run_that_is_ended_while_its_steps_are_submitted_is_noted_as_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.exceptions import TerminationSignal
+
+    from fabloom.flows.run.prefect import session
+    from fabloom.flows.run.prefect.order import Order
+
+    class Ended:
+        """A runner whose flow is told to end after its first step was submitted, and stopped."""
+
+        def __init__(self, *_: Any) -> None:
+            self.submitted = 0
+
+        def __enter__(self) -> Ended:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def submit(self, *_: Any, **__: Any) -> Any:
+            self.submitted += 1
+            if self.submitted > 1:
+                raise TerminationSignal(signal=signal.SIGTERM)
+            return SimpleNamespace(wait=lambda: None, state=Cancelled(message="stopped"))
+
+    order = Order("one-step", store=str(tmp_path / "store"), device="cpu")
+    stop = threading.Event()
+    plan, engine = order.planned(stop)
+    monkeypatch.setattr(session, "make_runner", Ended)
+    flow = session.Session(engine, plan, order, stop=stop)
+    with pytest.raises(TerminationSignal):
+        session._steps(flow)
+    (run,), _ = listed(engine.store)
+    assert (run.outcome, run.exit_code) == ("stopped", 130)
+    assert [step["status"] for step in run.steps] == ["stopped"] + ["skipped"] * (len(plan.steps) - 1)
+    assert f"stopped in step '{plan.steps[0].name}'" in run.steps[-1]["error"]
+    early = session.Session(engine, plan, order, stop=stop)
+    session._complete(early, {})
+    assert early.finish().exit_code == 130, "before the first step was submitted"
