@@ -81,9 +81,10 @@ watch: [incoming, "ref:etch/images"]
 """
 
 
-def test_a_line_is_deployed_with_a_folder_from_which_its_paths_count(tmp_path: Path) -> None:
+def test_a_line_is_deployed_with_a_folder_from_which_its_paths_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fabloom.flows.production.deploy import Wish, build
 
+    monkeypatch.chdir(tmp_path)  # where there is no store: a specification is planned against the one that is here
     spec = tmp_path / "retrain.yaml"
     spec.write_text(SPEC)
     (tmp_path / "mine.yaml").write_text(PIPELINE)
