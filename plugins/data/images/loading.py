@@ -19,7 +19,7 @@ from .entries import Entry, Scene
 from .grey import one_colour, one_range, opaque
 from .masking import Masking
 from .params import LoadParams
-from .reading import decode, header, turn
+from .reading import Header, decode, header, turn
 from .tiling import cut, origins, stacked
 from .turning import orientation_of, size_of, turn_of
 
@@ -41,14 +41,14 @@ def run(ctx: Context, params: LoadParams) -> ImageSet:
     """Load and write the set."""
     scene = params.scene()
     _tell(ctx, scene, params)
-    turns = _check_headers(scene.entries, params)
+    checked = _check_headers(scene.entries, params)
     masking = Masking(scene, params)
     loaded: list[Loaded] = []
     with ctx.progress(len(scene.entries), unit="file", name="load") as bar:
-        for entry, turned in zip(scene.entries, turns, strict=True):
+        for entry, (turned, found) in zip(scene.entries, checked, strict=True):
             if ctx.stop_requested():
-                raise Interrupted(f"stopped after {len(loaded)} of {len(turns)} files. Run the same command again to start over.")
-            pixels = _upright(ctx, entry.path, entry.name, turned, params, entry.page)
+                raise Interrupted(f"stopped after {len(loaded)} of {len(checked)} files. Run the same command again to start over.")
+            pixels = _upright(ctx, entry.path, entry.name, turned, params, entry.page, found.pixels)
             reference = None
             if entry.reference is not None:
                 own = orientation_of(entry.reference, turned, params, params.channels)
@@ -73,23 +73,23 @@ def _tell(ctx: Context, scene: Scene, params: LoadParams) -> None:
     ctx.log(told)
 
 
-def _check_headers(entries: Sequence[Entry], params: LoadParams) -> list[int]:
-    """How each image is to be turned (1: not at all). Raises DataError for what cannot be read together."""
+def _check_headers(entries: Sequence[Entry], params: LoadParams) -> list[tuple[int, Header]]:
+    """How each image is to be turned (1: not at all), and its header. Raises DataError for what cannot be read together."""
     sizes: list[tuple[int, int]] = []
-    turns: list[int] = []
+    checked: list[tuple[int, Header]] = []
     for entry in entries:
-        found = header(entry.path, params.max_pixels, channels=params.channels, page=entry.page)
+        found = header(entry.path, params.max_pixels, channels=params.channels, page=entry.page, keep=True)
         others = [(path, header(path, params.max_pixels)) for _, path in entry.masks]
         if entry.reference is not None:
             others.append((entry.reference, header(entry.reference, params.max_pixels, channels=params.channels)))
-        turns.append(turn_of(entry, found, others, params))
+        checked.append((turn_of(entry, found, others, params), found))
         sizes.append(size_of(found, params))
         _check_size(entry, sizes[-1], (sizes[0], entries[0].name), params)
         for path, other in others:
             if size_of(other, params) != sizes[-1]:
                 told = size_of(other, params)
                 raise DataError(f"{path}: {told[0]} x {told[1]}, but its image is {sizes[-1][0]} x {sizes[-1][1]}")
-    return turns
+    return checked
 
 
 def _check_size(entry: Entry, size: tuple[int, int], first: tuple[tuple[int, int], str], params: LoadParams) -> None:
@@ -114,9 +114,11 @@ def _check_size(entry: Entry, size: tuple[int, int], first: tuple[tuple[int, int
         raise DataError(f"{entry.path}: without a mask it is unknown which tiles hold the defect; add masks or leave out tile")
 
 
-def _upright(ctx: Context, path: Path, name: str, turned: int, params: LoadParams, page: int | None = None) -> NDArray[Any]:
+def _upright(
+    ctx: Context, path: Path, name: str, turned: int, params: LoadParams, page: int | None = None, kept: NDArray[Any] | None = None
+) -> NDArray[Any]:
     """The pixels of a file, turned, without the data bar and, unless its channels are asked for, without alpha."""
-    pixels = turn(decode(path, channels=params.channels, page=page), turned)
+    pixels = turn(decode(path, channels=params.channels, page=page, kept=kept), turned)
     pixels = pixels[: len(pixels) - params.crop_bottom]
     return pixels if params.channels is not None else opaque(name, pixels, ctx.log)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +31,29 @@ EXIF = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
 """Where Pillow keeps what may hold the tag; without one of them it would decode a PNG to look for more."""
 
 
+SMALL = 1 << 16
+"""Pixels of a picture that is decoded as soon as it is open, where that is asked for: opening it again would cost more."""
+
+
 @dataclass(frozen=True)
 class Header:
-    """What a file promises: its size as stored, and how its tag says to turn it (1: not at all)."""
+    """What a file promises: its size as stored, and how its tag says to turn it (1: not at all); pixels that were read on the way."""
 
     height: int
     width: int
     orientation: int = 1
+    pixels: NDArray[Any] | None = field(default=None, repr=False, compare=False)
 
     def turned(self) -> tuple[int, int]:
         """(height, width) after turning."""
         return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
 
-def header(path: Path, max_pixels: int, *, channels: int | None = None, page: int | None = None) -> Header:
+def header(path: Path, max_pixels: int, *, channels: int | None = None, page: int | None = None, keep: bool = False) -> Header:
     """Size of an image, without decoding it. Raises DataError for what cannot or must not be decoded.
 
-    `channels` are the ones of a file that holds other than 1, 3 or 4, `page` counts from 0 in a TIFF of several.
+    `channels` are the ones of a file that holds other than 1, 3 or 4, `page` counts from 0 in a TIFF of several. With `keep`, a picture
+    of up to `SMALL` pixels brings them along for `decode`.
     """
     suffix = path.suffix.lower()
     try:
@@ -56,7 +62,7 @@ def header(path: Path, max_pixels: int, *, channels: int | None = None, page: in
         elif suffix in TIFF:
             found = _tiff_header(path, channels, page)
         else:
-            found = _picture_header(path)
+            found = _picture_header(path, SMALL if keep else 0)
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -80,14 +86,27 @@ def opened(path: Path) -> Iterator[Image.Image]:
             yield picture
 
 
-def _picture_header(path: Path) -> Header:
+def _picture_header(path: Path, small: int) -> Header:
     with opened(path) as picture:
         frames = getattr(picture, "n_frames", 1)
         if frames > 1:
             raise DataError(f"{path}: holds {frames} frames; save each as a file of its own")
         if problem := lossy(path, picture):
             raise DataError(f"{path}: {problem}")
-        return Header(picture.height, picture.width, oriented(picture))
+        found = Header(picture.height, picture.width, oriented(picture))
+        if found.height * found.width <= small:
+            with suppress(Exception):  # `decode` will say what is wrong with it, once all headers are known to be right
+                return replace(found, pixels=_loaded(path, picture))
+        return found
+
+
+def _loaded(path: Path, picture: Image.Image) -> NDArray[Any]:
+    """The pixels of an opened picture, which are to be turned as was known before they were read."""
+    before = oriented(picture)
+    picture.load()
+    if oriented(picture) != before:
+        raise DataError(f"{path}: says behind its pixels that they are to be turned; save it anew")
+    return _picture(picture)
 
 
 def oriented(picture: Image.Image) -> int:
@@ -161,13 +180,15 @@ def _shape_told(shape: tuple[int, ...], channels: int | None) -> str:
     return wanted
 
 
-def decode(path: Path, *, channels: int | None = None, page: int | None = None) -> NDArray[Any]:
+def decode(path: Path, *, channels: int | None = None, page: int | None = None, kept: NDArray[Any] | None = None) -> NDArray[Any]:
     """Pixels [H,W,C] as stored, C in 1, 3, 4 (the last with alpha) or `channels`, in the depth of the file; booleans become 0 and 255.
+
+    `kept` are the pixels that the header brought along, if any.
 
     Raises DataError for truncated files, NaN and infinity, and types that are no grey levels.
     """
     try:
-        pixels = _pixels(path, page)
+        pixels = _pixels(path, page) if kept is None else kept
     except DataError:
         raise
     except Exception as error:
@@ -194,11 +215,7 @@ def _pixels(path: Path, page: int | None) -> NDArray[Any]:
     if suffix in TIFF:
         return _tiff(path, page)
     with opened(path) as picture:
-        before = oriented(picture)
-        picture.load()
-        if oriented(picture) != before:
-            raise DataError(f"{path}: says behind its pixels that they are to be turned; save it anew")
-        return _picture(picture)
+        return _loaded(path, picture)
 
 
 def _tiff(path: Path, page: int | None) -> NDArray[Any]:
