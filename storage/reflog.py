@@ -47,8 +47,12 @@ class RefLog:
         raise NotImplementedError
 
     def write(self, name: str, entries: Sequence[RefEntry]) -> None:
-        """Put the log in the place of the one that was read."""
+        """Put the log in the place of the one that `past` gave."""
         raise NotImplementedError
+
+    def past(self, name: str) -> list[RefEntry]:
+        """The log that a change is decided on, empty for none, by one reading where nobody is kept away; `write` takes this one's place."""
+        return self.read(name) if self.exists(name) else []
 
     def alone(self) -> AbstractContextManager[None]:
         """Whatever keeps others from changing a log while a change is decided."""
@@ -115,7 +119,7 @@ class RefLog:
         with self._writing(name) as past:
             moves = [entry for entry in living(past) if entry.action in MOVES]
             if not moves:
-                raise _nowhere(name, self.read(name))  # or says that there is no such ref
+                raise _nowhere(name, past) if past else self.unknown(name)
             left = moves[-1].key
             target = to or _before(moves)
             if target is None or target == left:
@@ -144,11 +148,10 @@ class RefLog:
         """
         self.checked(new)
         with self._writing(name) as past:
-            current = self._leaving(name, past or self.read(name), expected, "rename")
-            taken = self.exists(new)
-            if name == new or (taken and not self._is_deleted(new)):
+            current = self._leaving(name, past, expected, "rename")
+            before = past if name == new else self.past(new)
+            if before and before[-1].action != DELETE:
                 raise UserError(f"there is a ref '{new}' already; give another name, or delete it first")
-            before = self.read(new) if taken else []
             moved = [*before, *(replace(entry, n=len(before) + entry.n) for entry in living(past))]
             made = self._append(new, moved, [("rename", current.key, why or f"was '{name}'", expected)])[-1]
             self._append(name, past, [(DELETE, current.key, why or f"renamed to '{new}'", expected)])
@@ -160,11 +163,13 @@ class RefLog:
         Raises UserError where it holds a key, RefMoved where `expected` is given and the ref is not there any more.
         """
         with self._writing(name) as past:
-            current = self._leaving(name, past or self.read(name), expected, "delete")
+            current = self._leaving(name, past, expected, "delete")
             return self._append(name, past, [(DELETE, current.key, why, expected)])[-1]
 
     def _leaving(self, name: str, past: list[RefEntry], expected: str | None, what: str) -> RefEntry:
         """The last move of a ref that is to go, where it may."""
+        if not past:
+            raise self.unknown(name)
         current = next((entry for entry in reversed(living(past)) if entry.action in MOVES), None)
         _check_expected(name, current, expected)
         held = sorted(held_back(past))
@@ -180,7 +185,7 @@ class RefLog:
         """The log as it is now, while nobody else changes it."""
         self.checked(name)
         with self.alone():
-            yield self.read(name) if self.exists(name) else []
+            yield self.past(name)
 
     def _append(self, name: str, past: list[RefEntry], changes: Sequence[tuple[str, str, str, str | None]]) -> list[RefEntry]:
         for _, _, why, _ in changes:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import random
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,11 +24,16 @@ from .address import Address, certificates, endpoint
 MOST_BYTES = 64 << 20
 """The most that is read of a manifest or a ref: these are the only objects whose size nothing announces."""
 AT_ONCE = 16
-"""Requests under way at the same time for one call."""
+"""Requests under way at the same time, of all calls of a process."""
+THREADS = "fabloom-s3"
 PIECE = 8 << 20
 """Bytes of a part of a large upload, and of a piece of a stream."""
 GAP = 128 << 10
 """Bytes between two pieces that are fetched too, since another request would take longer."""
+SILENCE = timedelta(seconds=30)
+"""Without a byte of an answer a read has failed. It counts while a request is sent too, so no write is held to it."""
+LONGEST = {"read": timedelta(hours=1), "write": timedelta(minutes=10)}
+"""A whole request, to the end of its body: what only bounds a transfer that goes on, but for good. A write is a part of `PIECE` at most."""
 RETRIES = 3
 WITHIN = timedelta(seconds=30)
 """A request is tried again so often, and not later than that: obstore's own 10 times in 3 minutes keep a run waiting that cannot go on."""
@@ -102,17 +111,22 @@ class S3Bucket:
         config: Any = {"conditional_put": "etag"}
         if self._server is not None:
             config |= {"endpoint": self._server, "aws_endpoint_url_s3": self._server}
-        client: Any = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60), **certificates()}
+        client: Any = {"connect_timeout": timedelta(seconds=5), **certificates()}
         client["allow_http"] = (self._server or "").startswith("http://")
         self._pid = os.getpid()
-        with self._reaching(""):
-            self._store = S3Store(
+
+        def door(**limits: timedelta) -> Any:
+            return S3Store(
                 self._address.bucket,
                 prefix=self._address.prefix or None,
                 config=config,
-                client_options=client,
+                client_options=client | limits,
                 retry_config={"max_retries": RETRIES, "retry_timeout": WITHIN},
             )
+
+        with self._reaching(""):
+            self._store = door(timeout=LONGEST["read"], read_timeout=SILENCE)
+            self._writer = door(timeout=LONGEST["write"])
 
     def look(self, name: str) -> Entry | None:
         """HEAD."""
@@ -153,41 +167,38 @@ class S3Bucket:
                 return [b""] * len(offsets)
 
     def stream(self, name: str) -> Iterator[Any]:
-        """GET, piece by piece."""
-        import obstore
-
-        with self._reaching(name):
-            try:
-                yield from obstore.get(self._store, name).stream(min_chunk_size=PIECE)
-            except FileNotFoundError:
+        """GET with Range, piece by piece: what fails and is tried again is a piece."""
+        start = 0
+        while (found := self.ranges(name, [start], [PIECE])) and len(found[0]):
+            yield found[0]
+            if len(found[0]) < PIECE:
                 return
+            start += PIECE
 
     def write(self, name: str, content: bytes | Path) -> None:
         """PUT, in parts where it is large."""
         import obstore
 
         with self._reaching(name):
-            obstore.put(self._store, name, content, chunk_size=PIECE, max_concurrency=4)
+            obstore.put(self._writer, name, content, chunk_size=PIECE, max_concurrency=4)
 
     def create(self, name: str, content: bytes) -> bool:
         """PUT with If-None-Match: *."""
-        from obstore.exceptions import AlreadyExistsError
-
-        return self._put_if(name, content, "create", AlreadyExistsError)
+        return self._put_if(name, content, "create")
 
     def exchange(self, name: str, content: bytes, tag: str) -> bool:
         """PUT with If-Match."""
-        from obstore.exceptions import PreconditionError
+        return self._put_if(name, content, {"e_tag": tag})
 
-        return self._put_if(name, content, {"e_tag": tag}, PreconditionError)
-
-    def _put_if(self, name: str, content: bytes, mode: Any, refused: type[Exception]) -> bool:
+    def _put_if(self, name: str, content: bytes, mode: Any) -> bool:
+        """False for 412, for 409 (another such request is under way, of either sort), and for 404 (there is nothing to match)."""
         import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         with self._reaching(name):
             try:
-                obstore.put(self._store, name, content, mode=mode)
-            except refused:
+                obstore.put(self._writer, name, content, mode=mode)
+            except (AlreadyExistsError, PreconditionError, FileNotFoundError):
                 return False
         return True
 
@@ -241,9 +252,19 @@ def _entry(meta: Any) -> Entry:
     return Entry(str(meta["path"]), int(meta["size"]), meta["last_modified"].timestamp())
 
 
+def pause(tried: int) -> None:
+    """Wait at random, longer after several tries, so that those who were refused do not all come again at the same moment."""
+    time.sleep(random.uniform(0, 0.01 * min(tried + 1, 20)))
+
+
 def together(work: Callable[[Any], T], things: Sequence[Any]) -> list[T]:
-    """`work` of each thing, several requests at a time, in order. The first error is raised."""
-    if len(things) < 2:
+    """`work` of each thing, several requests at a time, in order. The first error is raised; what is under way then ends by itself."""
+    if len(things) < 2 or threading.current_thread().name.startswith(THREADS):  # one that waited here for others could stop them all
         return [work(thing) for thing in things]
-    with ThreadPoolExecutor(min(AT_ONCE, len(things)), "fabloom-s3") as pool:
-        return list(pool.map(work, things))
+    return list(_pool(os.getpid()).map(work, things))
+
+
+@functools.cache
+def _pool(pid: int) -> ThreadPoolExecutor:
+    """The threads of this process: a start of sixteen for each batch of rows would cost more than their requests. None live in a fork."""
+    return ThreadPoolExecutor(AT_ONCE, THREADS)

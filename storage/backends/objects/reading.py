@@ -14,7 +14,7 @@ from fabloom.errors import DamagedArtifact
 from fabloom.storage.commit.reader import GROUP, ArtifactReader
 from fabloom.storage.format.rows import StoredArray
 
-from .bucket import Bucket, together
+from .bucket import GAP, Bucket, together
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,17 +92,17 @@ class ObjectArray(StoredArray):
         self._source, self._marks = source, marks
 
     def fill(self, out: NDArray[Any], rows: NDArray[np.int64], places: NDArray[np.intp]) -> None:
-        """As `StoredArray.fill`, with at most `PORTION` stored bytes in memory."""
+        """As `StoredArray.fill`, `places` in the order of their rows. At most `PORTION` stored bytes are in memory, with those of gaps."""
         layout = self.layout
         pixels = out.reshape(len(out), math.prod(self.shape[1:])).view(np.uint8)
         decoder = zstandard.ZstdDecompressor()  # serves one thread only
         held = np.empty((layout.chunk, layout.row_bytes), np.uint8)
-        places = places[np.argsort(rows[places], kind="stable")]
         chunks, begins = np.unique(rows[places] // layout.chunk, return_index=True)
         takers = dict(zip(chunks.tolist(), np.split(places, begins[1:]), strict=True))
-        many = max(1, PORTION // layout.most_bytes)
-        for start in range(0, len(chunks), many):
-            for chunk, path, stored in self._stored(chunks[start : start + many].tolist()):
+        fetched = np.cumsum(np.minimum(np.diff(chunks, prepend=chunks[:1]), 1 - (-GAP // layout.most_bytes)))  # in chunks, gaps included
+        cuts = np.flatnonzero(np.diff(fetched // max(1, PORTION // layout.most_bytes))) + 1
+        for portion in np.split(chunks, cuts):
+            for chunk, path, stored in self._stored(portion.tolist()):
                 self.decode(path, chunk, stored, held.reshape(-1), decoder)
                 pixels[takers[chunk]] = held[rows[takers[chunk]] % layout.chunk]
 

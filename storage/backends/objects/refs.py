@@ -6,22 +6,21 @@ and back to A has another tag than before.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-import random
 import secrets
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Concatenate, ParamSpec, cast
 
-from fabloom.errors import DamagedArtifact, EnvironmentProblem
+from fabloom.errors import DamagedArtifact, EnvironmentProblem, RefMoved
 from fabloom.hashing import canonical_json
 from fabloom.kinds.store import RefEntry
 from fabloom.storage.reflog import SUFFIX, WRITE, RefLog, entries_of, summed
 
-from .bucket import Bucket, together
+from .bucket import Bucket, pause, together
 
 ROOM = "refs"
 TRIES = 100
@@ -45,7 +44,7 @@ def _again(
             try:
                 return operation(self, *args, **kwargs)
             except Overtaken:
-                time.sleep(random.uniform(0, 0.01 * min(tried + 1, 20)))
+                pause(tried)
         raise EnvironmentProblem(f"a ref of '{self.bucket.url}' was changed by others {TRIES} times before this change. Run again.")
 
     return cast("Callable[Concatenate[ObjectRefs, P], RefEntry]", until_through)  # functools.wraps gives a type of its own
@@ -56,7 +55,7 @@ class ObjectRefs(RefLog):
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
-        self._seen = threading.local()
+        self._decided_on = threading.local()
 
     def names(self) -> list[str]:
         """All refs but deleted ones."""
@@ -75,9 +74,17 @@ class ObjectRefs(RefLog):
             raise self.unknown(name)
         return self._entries(name, items)
 
+    def past(self, name: str) -> list[RefEntry]:
+        """The log that this thread decides on, remembered with its tag for `write`; no other reading changes that."""
+        items, tag = self._fetched(name)
+        found = [] if items is None else self._entries(name, items)
+        own = [one if isinstance(one, dict) else {} for one in items or []]
+        self._decided_on.logs = {**getattr(self._decided_on, "logs", {}), name: (own, tag)}
+        return found
+
     def write(self, name: str, entries: Sequence[RefEntry]) -> None:
-        """Put the log where the one that was read is still there, else raise Overtaken."""
-        items, tag = self._last(name)
+        """Put the log where the one that `past` gave is still there, else raise Overtaken."""
+        items, tag = self._decided_on.logs.pop(name)
         token = secrets.token_hex(8)
         grown = [{**own, WRITE: token} if n >= len(items) else {**items[n], **own} for n, own in enumerate(summed(entries, name))]
         path, body = f"{ROOM}/{name}{SUFFIX}", canonical_json(grown)
@@ -91,12 +98,13 @@ class ObjectRefs(RefLog):
 
     def rename(self, name: str, new: str, *, expected: str | None = None, why: str = "") -> RefEntry:
         """As `RefLog.rename`. The new name is there first; where the old one moved on meanwhile, the new one is taken back."""
-        for _ in range(TRIES):
+        for tried in range(TRIES):
             try:
                 return super().rename(name, new, expected=expected, why=why)
             except Overtaken as lost:
                 if str(lost) == name:
-                    self.delete(new, why=f"'{name}' changed while it was renamed")
+                    self._take_back(name, new)
+                pause(tried)
         raise EnvironmentProblem(f"'{name}' of '{self.bucket.url}' was changed by others each time. Run again.")
 
     set = _again(RefLog.set)
@@ -105,34 +113,34 @@ class ObjectRefs(RefLog):
     unhold = _again(RefLog.unhold)
     delete = _again(RefLog.delete)
 
+    def _take_back(self, name: str, new: str) -> None:
+        """Delete the new name of a ref that moved on, unless somebody has done anything with the new name since: it is theirs then."""
+        last = self.read(new)[-1]
+        if last.action == "rename":
+            with contextlib.suppress(RefMoved):
+                self.delete(new, expected=last.key, why=f"'{name}' changed while it was renamed")
+
     def _items(self, name: str) -> list[Any] | None:
-        """The log's JSON as it is now, remembered with its tag for `write`; None where there is none."""
+        """The log's JSON as it is now; None where there is none."""
+        return self._fetched(name)[0]
+
+    def _fetched(self, name: str) -> tuple[list[Any] | None, str | None]:
         found = self.bucket.read(f"{ROOM}/{self.checked(name)}{SUFFIX}")
-        items: Any = []
-        if found is not None:
-            try:
-                items = json.loads(found[0])
-                if not isinstance(items, list):
-                    raise TypeError("no list of entries")
-            except (ValueError, TypeError, RecursionError) as error:
-                raise self._damaged(name, error) from error
-        self._seen.logs = {**getattr(self._seen, "logs", {}), name: (items, found and found[1])}
-        return items if found is not None else None
+        if found is None:
+            return None, None
+        try:
+            items = json.loads(found[0])
+            if not isinstance(items, list):
+                raise TypeError("no list of entries")
+        except (ValueError, TypeError, RecursionError) as error:
+            raise self._damaged(name, error) from error
+        return items, found[1]
 
     def _entries(self, name: str, items: list[Any]) -> list[RefEntry]:
         try:
             return entries_of(items, name)
         except (ValueError, TypeError, RecursionError) as error:
             raise self._damaged(name, error) from error
-
-    @contextmanager
-    def _writing(self, name: str) -> Iterator[list[RefEntry]]:
-        items = self._items(name)
-        yield [] if items is None else self._entries(name, items)
-
-    def _last(self, name: str) -> tuple[list[Any], str | None]:
-        items, tag = self._seen.logs[name]
-        return [one if isinstance(one, dict) else {} for one in items], tag
 
     def _damaged(self, name: str, error: Exception) -> DamagedArtifact:
         return DamagedArtifact(f"ref '{name}' is damaged ({error}). Remove '{self.bucket.url}/{ROOM}/{name}{SUFFIX}' and set it again.")

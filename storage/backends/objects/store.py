@@ -9,7 +9,6 @@ refs/<name>.json, pins/<token>.json, store.json
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import secrets
@@ -30,7 +29,7 @@ from fabloom.storage.commit.manifest import DATA, NAME, parse_manifest, read_man
 
 from . import pins
 from .address import endpoint, parse, workspace
-from .bucket import Bucket, S3Bucket, together
+from .bucket import Bucket, S3Bucket, pause, together
 from .publish import UPLOAD, publish, upload_of
 from .refs import ObjectRefs
 
@@ -43,6 +42,9 @@ TOKEN = re.compile(r"[0-9a-f]{16}")
 OF_A_KEY = re.compile(r"[0-9a-f]{40}")
 MANY = 256
 """Manifests that are asked for before the first of them is given out."""
+PROBES = "probes"
+STAMPINGS = 20
+"""Times that the stamp is put, or read, while other machines put it."""
 GRACE = 86400.0
 """Seconds after its last object for which an upload without a manifest may still be one under way."""
 NEEDED = (
@@ -95,22 +97,11 @@ class ObjectStore(BaseStore):
     def _stamp(self) -> None:
         """Read the store's stamp, or make it where nothing is."""
         found = self.bucket.read(STAMP)
-        if found is None:
-            stranger = next(self.bucket.list(""), None)
-            if stranger is not None:
-                raise UserError(
-                    f"'{self.url}' is no fabloom store: it holds '{stranger.name[:80]}'. Give a new or empty prefix to --store."
-                )
-            if self.read_only:
-                return  # an empty store, of which nothing is made
-            stamp = canonical_json({"schema": SCHEMA})
-            if self.bucket.create(STAMP, stamp):
-                if self.bucket.create(STAMP, stamp):
-                    raise EnvironmentProblem(f"'{self.url}': its server writes over what is there although told not to. {NEEDED}")
-                return
-            found = self.bucket.read(STAMP) or (b"", "")
+        stamp = found[0] if found is not None else self._begin()
+        if stamp is None:
+            return  # an empty store, of which nothing is made
         try:
-            schema = json.loads(found[0])["schema"]
+            schema = json.loads(stamp)["schema"]
             if not isinstance(schema, int) or schema < 1:
                 raise ValueError(f"there is no schema {schema}")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -118,14 +109,39 @@ class ObjectStore(BaseStore):
         if schema > SCHEMA:
             raise EnvironmentProblem(f"store '{self.url}' has schema {schema}; this fabloom knows {SCHEMA}. Upgrade fabloom.")
 
+    def _begin(self) -> bytes | None:
+        """Make a stamp where nothing is, once the server has shown that it keeps conditions; the stamp, None where nothing may be made."""
+        stranger = next((entry for entry in self.bucket.list("") if not entry.name.startswith(f"{PROBES}/")), None)
+        if stranger is not None:
+            if (found := self.bucket.read(STAMP)) is not None:  # of a machine that began here at the same time
+                return found[0]
+            raise UserError(f"'{self.url}' is no fabloom store: it holds '{stranger.name[:80]}'. Give a new or empty prefix to --store.")
+        if self.read_only:
+            return None
+        self.probe()
+        stamp = canonical_json({"schema": SCHEMA})
+        for tried in range(STAMPINGS):
+            if self.bucket.create(STAMP, stamp):
+                return stamp
+            if (found := self.bucket.read(STAMP)) is not None:
+                return found[0]
+            pause(tried)  # the server is still deciding whose it is
+        raise EnvironmentProblem(f"'{self.url}': {STAMP} could not be put there, and is not there, {STAMPINGS} times. Run again.")
+
     def probe(self) -> None:
-        """Write and remove a small object, with and without conditions. Raises EnvironmentProblem where that is refused or ignored."""
-        name = f"probes/{secrets.token_hex(8)}"
-        created, again = self.bucket.create(name, b"1"), self.bucket.create(name, b"2")
-        found = self.bucket.read(name)
-        stale, moved = (self.bucket.exchange(name, b"3", '"0"'), self.bucket.exchange(name, b"4", found[1])) if found else (True, False)
+        """Write and remove a small object, with and without conditions. Raises EnvironmentProblem where that is refused or ignored.
+
+        What is there afterwards counts, since the answer to a request that came through may get lost.
+        """
+        name = f"{PROBES}/{secrets.token_hex(8)}"
+        self.bucket.create(name, b"1")
+        again, created = self.bucket.create(name, b"2"), self.bucket.read(name)
+        stale = self.bucket.exchange(name, b"3", '"0"')
+        if created is not None:
+            self.bucket.exchange(name, b"4", created[1])
+        moved = self.bucket.read(name)
         self.bucket.delete([name])
-        if (created, again, stale, moved) != (True, False, False, True):
+        if again or stale or (created and created[0]) != b"1" or (moved and moved[0]) != b"4":
             raise EnvironmentProblem(f"'{self.url}': its server ignores the conditions of a write, or refuses them. {NEEDED}")
 
     # ------------------------------------------------------------------------------------------------------ what is there
@@ -262,15 +278,28 @@ class ObjectStore(BaseStore):
     def set_aside(self, key: str) -> None:
         """Take a committed artifact out of the store, for everybody: the manifest goes first, so that no half of it is ever seen."""
         self.writable()
-        found = self.bucket.read(self.place(key))
-        if found is not None:
-            self.bucket.delete([self.place(key)])
-            self.forget(found[0])
+        self.take_out(key)
 
-    def forget(self, manifest: bytes) -> None:
-        """Remove the data of a manifest that is gone; of one that is damaged, `gc` does."""
-        with contextlib.suppress(FabloomError, ValueError, KeyError, TypeError):
-            self.remove_upload(upload_of(self.parsed(json.loads(manifest)["key"], manifest)))
+    def take_out(self, key: str, spared: Callable[[], bool] = lambda: False) -> int | None:
+        """As `set_aside`; the bytes of data that were freed, None for none. `spared` is asked between manifest and data: it may stay."""
+        found = self.bucket.read(self.place(key))
+        if found is None:
+            return None
+        self.bucket.delete([self.place(key)])
+        stays = True
+        try:
+            stays = spared()
+        finally:
+            if stays:
+                self.bucket.create(self.place(key), found[0])  # unless somebody made it again by now
+        return None if stays else self.forget(key, found[0])
+
+    def forget(self, key: str, manifest: bytes) -> int:
+        """Remove the data of a key's manifest that is gone, and count their bytes; of one that is damaged, or another key's, `gc` does."""
+        try:
+            return self.remove_upload(upload_of(self.parsed(key, manifest)))
+        except FabloomError:
+            return 0
 
     def remove_upload(self, where: str) -> int:
         """Delete one upload; the bytes that were freed."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import os
 import secrets
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from fabloom.kinds import ImageSet, OfflineData, RowSpec
 from fabloom.kinds.store import Store
 from fabloom.method import Context
 from fabloom.storage.backends.local import LocalStore
-from fabloom.storage.backends.objects import reading, upkeep
+from fabloom.storage.backends.objects import bucket, reading, upkeep
 from fabloom.storage.backends.objects.address import endpoint, parse
 from fabloom.storage.backends.objects.bucket import Bucket, S3Bucket
 from fabloom.storage.backends.objects.refs import Overtaken
@@ -124,8 +128,9 @@ def test_a_ref_that_went_to_b_and_back_is_not_the_one_that_was_read(machine: Ope
     for key in (B, A):
         theirs.refs.set("champion", key)
     assert theirs.refs.get("champion") == A and not ours.bucket.exchange("refs/champion.json", b"[]", tag)
-    past = ours.refs.read("champion")
+    past = ours.refs.past("champion")
     theirs.refs.hold("champion", B)
+    assert ours.refs.log("champion")[-1].action == "hold", "what is read beside it changes nothing about the decision"
     with pytest.raises(Overtaken):
         ours.refs.write("champion", [*past, past[0]])
     assert [entry.action for entry in ours.refs.log("champion")] == ["set", "set", "set", "hold"]
@@ -136,14 +141,118 @@ def test_a_ref_that_went_to_b_and_back_is_not_the_one_that_was_read(machine: Ope
 def test_a_server_that_ignores_conditions_is_refused_before_anything_is_trusted_to_it(machine: Open, url: str) -> None:
     real = S3Bucket(parse(url))
     careless: Any = Through(real, create=lambda name, content: real.write(name, content) or True)
+    for _ in range(2):
+        with pytest.raises(EnvironmentProblem, match="conditional writes"):
+            machine(bucket=careless)
+        assert not names(real, ""), "nothing of ours is there, which would be trusted the next time"
+    half: Any = Through(real, exchange=lambda name, content, tag: real.write(name, content) or True)
     with pytest.raises(EnvironmentProblem, match="conditional writes"):
-        machine(bucket=careless)
+        machine(bucket=half)
     ours = machine()
     ours.probe()
     assert not names(ours.bucket, "probes")
     ours.bucket = careless
     with pytest.raises(EnvironmentProblem, match="conditional writes"):
         ours.probe()
+
+
+def test_two_machines_that_begin_at_the_same_moment_both_have_a_store(machine: Open, url: str) -> None:
+    real = S3Bucket(parse(url))
+
+    def overtaken(room: str, after: str = "") -> Any:
+        if not room and real.look("store.json") is None:
+            commit(machine("theirs"), "images", images())  # between our look for the stamp and our listing
+        return real.list(room, after)
+
+    begun: Any = Through(real, list=overtaken)
+    assert list(machine(bucket=begun).keys()) == [asked("images")]
+
+
+def test_a_stamp_that_is_being_put_is_waited_for(machine: Open, url: str) -> None:
+    real, asked_for = S3Bucket(parse(url)), []
+
+    def create(name: str, content: bytes) -> bool:
+        asked_for.append(name)
+        return real.create(name, content) if name != "store.json" or asked_for.count(name) > 2 else False  # 409
+
+    machine(bucket=Through(real, create=create))
+    assert real.look("store.json") is not None and asked_for.count("store.json") == 3
+
+
+def test_a_conflict_and_an_object_that_is_gone_are_no_exchange(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import obstore
+    from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+    ours = S3Bucket(parse(url))
+    assert not ours.exchange("refs/a.json", b"[]", '"0"')
+    for refusal in (AlreadyExistsError, PreconditionError):
+
+        def put(*_: Any, refusal: Any = refusal, **__: Any) -> None:
+            raise refusal("refused")
+
+        monkeypatch.setattr(obstore, "put", put)
+        assert not ours.exchange("refs/a.json", b"[]", '"0"') and not ours.create("refs/a.json", b"[]")
+
+
+def between(bucket: Bucket, name: str, after: int, work: Callable[[], Any]) -> Any:
+    """A bucket in which somebody else does something right after so many readings of an object."""
+    seen: list[str] = []
+
+    def read(asked_for: str) -> Any:
+        found = bucket.read(asked_for)
+        seen.append(asked_for)
+        if asked_for == name and seen.count(name) == after:
+            work()
+        return found
+
+    return Through(bucket, read=read)
+
+
+def test_what_was_decided_on_one_reading_is_not_written_over_a_later_one(machine: Open) -> None:
+    ours, theirs = machine(), machine("theirs")
+    plain: Any = ours.bucket
+
+    def meanwhile(name: str, work: Callable[[], Any]) -> None:
+        ours.refs.bucket = between(plain, f"refs/{name}.json", 1, work)
+
+    meanwhile("young", lambda: theirs.refs.set("young", A))
+    with pytest.raises(UserError, match="no ref 'young'"):
+        ours.refs.delete("young")
+    assert [entry.action for entry in theirs.refs.log("young")] == ["set"], "a ref that was not there is not deleted"
+    ours.refs.set("old", B)
+    theirs.refs.set("new", A)
+    theirs.refs.delete("new")
+    meanwhile("new", lambda: theirs.refs.set("new", A))
+    with pytest.raises(UserError, match="already"):
+        ours.refs.rename("old", "new")
+    assert theirs.refs.get("new") == A and theirs.refs.get("old") == B
+
+
+def test_a_rename_that_was_overtaken_takes_back_only_what_is_still_its_own(machine: Open) -> None:
+    ours, theirs = machine(), machine("theirs")
+    plain: Any = ours.bucket
+    for new, theirs_now in (("kept", True), ("moved", False)):
+        ours.refs.set("old", A, expected="")
+        done: list[str] = []
+
+        def create(name: str, content: bytes, new: str = new, theirs_now: bool = theirs_now, done: list[str] = done) -> bool:
+            made: bool = plain.create(name, content)
+            if name == f"refs/{new}.json" and not done:
+                done.append(name)
+                theirs.refs.set("old", B)
+                if theirs_now:
+                    theirs.refs.set(new, B)
+            return made
+
+        ours.refs.bucket = Through(plain, create=create)  # type: ignore[assignment]
+        if theirs_now:
+            with pytest.raises(UserError, match="already"):
+                ours.refs.rename("old", new)
+            assert (theirs.refs.get("old"), theirs.refs.get(new)) == (B, B) and theirs.refs.log(new)[-1].action == "set"
+            theirs.refs.delete("old")
+        else:
+            ours.refs.rename("old", new)
+            assert theirs.refs.get(new) == B and "old" not in theirs.refs.names()
 
 
 # -------------------------------------------------------------------------------------------------------- kills
@@ -191,6 +300,33 @@ def test_gc_takes_what_nothing_needs_and_leaves_what_a_ref_a_run_elsewhere_or_li
     assert removed == [loose.key] and freed > 0 and not names(ours.bucket, f"objects/{loose.key}")
     assert list(theirs.keys()) == sorted([first.key, second.key, read.key]) and not names(ours.bucket, "pins")
     assert theirs.upkeep.collect(-1)[0] == [read.key] and not theirs.upkeep.verify().problems
+
+
+def test_another_keys_manifest_in_its_place_takes_nothing_of_that_key_along(machine: Open) -> None:
+    ours = machine()
+    first, second = commit(ours, "a", images()), commit(ours, "b", images(1))
+    body, _ = ours.bucket.read(ours.place(first.key)) or (b"", "")
+    ours.bucket.write(ours.place(second.key), body)
+    ours.set_aside(second.key)
+    assert not ours.has(second.key) and not ours.upkeep.verify(first.key).problems
+
+
+def test_an_upload_that_is_not_whole_is_not_committed_and_not_lost(machine: Open) -> None:
+    ours = machine()
+    staged, what = sealed(ours, "short")
+    plain: Any = ours.bucket
+
+    def write(name: str, content: Any) -> None:
+        if not name.endswith("images/zarr.json"):
+            plain.write(name, content)
+
+    ours.bucket = Through(plain, write=write)  # type: ignore[assignment]
+    with pytest.raises(EnvironmentProblem, match=r"images/zarr\.json.*Run again"):
+        ours.commit(staged, what)
+    assert not ours.has(staged.key)
+    ours.bucket = plain
+    with ours.lock(staged.key, ignore, never):
+        assert ours.has(staged.key) and not ours.upkeep.verify(staged.key).problems
 
 
 # -------------------------------------------------------------------------------------------------------- reading
@@ -243,6 +379,88 @@ def test_rows_are_fetched_by_ranges_and_the_rest_stays_there(machine: Open, url:
     reader.read([1, 129])
     assert sum(fetched) - before < 3 * 24 * 24 and sum(fetched) < codes.nbytes // 2
     assert (found.array("code")[...] == codes).all() and (found.array("code")[5:9, 3] == codes[5:9, 3]).all()
+
+
+def test_a_portion_is_cut_by_what_is_fetched_gaps_too(machine: Open, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = np.random.default_rng(0).integers(-100, 100, (4096, 512)).astype(np.int8)
+
+    def write(ctx: Context) -> Any:
+        writer = OfflineData.writer(ctx, count=4096, block=4096, arrays={"code": RowSpec("int8", (512,))})
+        writer.append({"code": codes})
+        return OfflineData.finish(ctx, writer, {})
+
+    key = commit(machine(), "rows", write).key
+    asked_for: list[int] = []
+    real = S3Bucket(parse(url))
+
+    def ranges(name: str, offsets: Sequence[int], sizes: Sequence[int]) -> Any:
+        asked_for.append(max(np.add(offsets, sizes)) - min(offsets))
+        return real.ranges(name, offsets, sizes)
+
+    counting: Any = Through(real, ranges=ranges)
+    found: Any = machine("theirs", bucket=counting).get(key)
+    rows = np.arange(0, 4096, 32)  # all gaps are fetched: they are smaller than another request is worth
+    reader = found.reader(["code"])
+    reader.read([0])
+    monkeypatch.setattr(reading, "PORTION", 256 << 10)
+    asked_for.clear()
+    assert (reader.read(rows)["code"] == codes[rows]).all() and len(asked_for) > 4 and max(asked_for) <= reading.PORTION
+
+
+def test_what_is_long_comes_in_pieces_each_a_request(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = S3Bucket(parse(url))
+    contents = [(secrets.token_bytes(size), requests) for size, requests in ((0, 1), (999, 1), (1000, 2), (2500, 3))]
+    for n, (content, _) in enumerate(contents):
+        ours.write(f"a{n}", content)
+    monkeypatch.setattr(bucket, "PIECE", 1000)
+    asked_for: list[int] = []
+    real = ours.ranges
+    monkeypatch.setattr(ours, "ranges", lambda name, offsets, sizes: asked_for.append(sizes[0]) or real(name, offsets, sizes))
+    for n, (content, requests) in enumerate(contents):
+        asked_for.clear()
+        assert b"".join(map(bytes, ours.stream(f"a{n}"))) == content and asked_for == [1000] * requests
+    assert list(ours.stream("b")) == []
+
+
+def test_a_transfer_that_is_slow_but_goes_on_is_waited_for_and_a_silent_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of our own: it answers in eight pauses, each far shorter than what counts as silence, all of them longer."""
+    monkeypatch.setattr(bucket, "SILENCE", timedelta(seconds=3))
+    monkeypatch.setattr(bucket, "RETRIES", 0)
+    rest = threading.Event()
+
+    class Slow(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            for name, value in (("Content-Length", "8"), ("ETag", '"x"'), ("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")):
+                self.send_header(name, value)
+            self.end_headers()
+            for _ in range(8):
+                rest.wait(60 if self.path.endswith("silent") else 0.5)
+                with contextlib.suppress(OSError):
+                    self.wfile.write(b"x")
+
+        def do_PUT(self) -> None:
+            rest.wait(4)  # as where it takes the body slowly: no answer begins
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("ETag", '"x"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("FABLOOM_S3_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+        slow = S3Bucket(parse("s3://lab/x"))
+        with ThreadPoolExecutor() as pool:
+            read, written, silent = pool.submit(slow.read, "slow"), pool.submit(slow.write, "slow", b"x"), pool.submit(slow.read, "silent")
+            assert read.result() == (b"x" * 8, '"x"') and written.result() is None
+            with pytest.raises(EnvironmentProblem):
+                silent.result(timeout=30)
+        rest.set()
+        server.shutdown()
 
 
 def test_a_damaged_object_is_never_another_value(machine: Open) -> None:
