@@ -6,9 +6,10 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 from fabloom.errors import FabloomError
 from fabloom.regular import clear, is_plain
@@ -116,9 +117,14 @@ def users_first(store: BaseStore, keys: Iterable[str]) -> Iterator[str]:
 def inputs_of(store: BaseStore, key: str) -> set[str]:
     """What an artifact was made from; nothing where its manifest cannot be read, since nothing can be made of it either."""
     try:
-        values = store.manifest(key)["preimage"].get("inputs", {}).values()
+        return inputs_in(store.manifest(key))
     except (FabloomError, OSError):
         return set()
+
+
+def inputs_in(manifest: Mapping[str, Any]) -> set[str]:
+    """What an artifact was made from, by its manifest."""
+    values = manifest["preimage"].get("inputs", {}).values()
     return {one for value in values for one in (value if isinstance(value, list) else [value])}
 
 

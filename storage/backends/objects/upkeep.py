@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fabloom.errors import DamagedArtifact, FabloomError, UserError
 from fabloom.hashing import blake_pieces
 from fabloom.storage.commit.manifest import DATA, tree_digest
-from fabloom.storage.gc import inputs_of, sweep, users_first
+from fabloom.storage.gc import inputs_in, sweep, users_first
 from fabloom.storage.verify import LOOKS, Health, broken_refs, leftovers_of, maker_of, twice_made
 
 from . import pins
 from .bucket import Entry, together
 from .publish import OBJECTS, upload_of
 from .store import GRACE, MANIFESTS
+from .wanted import Wanted
 
 if TYPE_CHECKING:
     from .store import ObjectStore
@@ -24,16 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Upload:
-    """What lies of one upload: names and bytes of its objects, and when the last one came."""
+    """What lies of one upload: whose it is, bytes of its objects, and when the last one came."""
 
+    key: str
     where: str
-    names: list[str] = field(default_factory=list)
     size: int = 0
     last: float = 0.0
 
     def add(self, entry: Entry) -> None:
         """Count an object in."""
-        self.names.append(entry.name)
         self.size += entry.size
         self.last = max(self.last, entry.modified)
 
@@ -90,8 +89,8 @@ class ObjectUpkeep:
         checked = together(lambda name: self._difference(where, name, *files[name], found.pop(f"{DATA}/{name}", None)), list(files))
         problems += [f"{name}: {odd}" for name, odd in zip(files, checked, strict=True) if odd]
         problems += [f"{name}: an object that was never committed" for name in found]
-        known = set(self._known(inputs_of(self.store, key)))
-        return problems + [f"it was made from {one[:12]}, which is not in the store" for one in sorted(inputs_of(self.store, key) - known)]
+        gone = [one for one in sorted(inputs_in(manifest)) if not self.store.has(one)]
+        return problems + [f"it was made from {one[:12]}, which is not in the store" for one in gone]
 
     def _difference(self, where: str, name: str, size: int, digest: str, found: int | None) -> str:
         if found is None:
@@ -100,9 +99,6 @@ class ObjectUpkeep:
             return f"{found} bytes instead of {size}"
         same = blake_pieces(self.bucket.stream(f"{where}/{DATA}/{name}")) == digest
         return "" if same else "content differs from what was committed"
-
-    def _known(self, keys: Iterable[str]) -> Iterable[str]:
-        return [key for key in keys if self.store.has(key)]
 
     def _maker(self, key: str) -> dict[str, str]:
         try:
@@ -118,7 +114,7 @@ class ObjectUpkeep:
         for entry in self.bucket.list(OBJECTS):
             _, key, folder, *_ = [*entry.name.split("/"), ""]
             where = f"{OBJECTS}/{key}/{folder}"
-            found.setdefault(key, {}).setdefault(where, Upload(where)).add(entry)
+            found.setdefault(key, {}).setdefault(where, Upload(key, where)).add(entry)
         return {key: list(uploads.values()) for key, uploads in found.items()}
 
     def unnamed(self) -> list[Upload]:
@@ -143,57 +139,42 @@ class ObjectUpkeep:
         removed = [str(path) for path in paths]
         limit = time.time() - GRACE
         for upload in self.unnamed():
-            if upload.last < limit:
-                self.bucket.delete(upload.names)
+            if upload.last < limit and self._named(upload.key) not in (upload.where, "unknown"):  # a step may have slept for a day
+                freed += self.store.remove_upload(upload.where)
                 removed.append(f"{self.store.url}/{upload.where}")
-                freed += upload.size
         old = pins.dead(self.bucket)
         self.bucket.delete([entry.name for entry in old])
         return removed + [f"{self.store.url}/{entry.name}" for entry in old], freed + sum(entry.size for entry in old)
 
     def unreferenced(self, older_than_days: float) -> list[str]:
         """Keys that neither a ref nor a run reaches through lineage, and that were made more than so many days ago."""
-        wanted = pins.living(self.bucket).union(*(self.store.refs.history(name) for name in self.store.refs.names()))
-        made = dict(self.store.ages())
-        reached, fringe = set(wanted), [key for key in wanted if key in made]
-        while fringe:
-            above = set[str]().union(*together(self._inputs, fringe)) - reached
-            reached |= above
-            fringe = [key for key in above if key in made]
-        limit = time.time() - older_than_days * 86400
+        return self._unreached(Wanted(self.store), older_than_days)
+
+    def _unreached(self, wanted: Wanted, older_than_days: float) -> list[str]:
+        made = dict(self.store.ages())  # first: what is committed meanwhile is not asked about
+        reached, limit = wanted.look(), time.time() - older_than_days * 86400
         return [key for key, at in made.items() if key not in reached and at < limit]
 
-    def _inputs(self, key: str) -> set[str]:
-        """What an artifact was made from. A manifest that cannot be read says nothing, and nothing may be removed on its word."""
-        values: Any = self.store.manifest(key)["preimage"]["inputs"].values()
-        return {one for value in values for one in (value if isinstance(value, list) else [value])}
-
     def collect(self, older_than_days: float) -> tuple[list[str], int]:
-        """Remove what is unreferenced, users first; what a run has pinned meanwhile stays, with everything that it was made from."""
+        """Remove what is unreferenced, users first; what a run or a ref names meanwhile stays, with everything that it was made from.
+
+        That is looked at before each artifact, and once more when its manifest is gone and its data are still there. Who pins first and
+        then looks whether an artifact is there loses none.
+        """
         removed, freed = [], 0
-        kept: set[str] = set()
-        for key in users_first(self.store, self.unreferenced(older_than_days)):
-            if key in kept:
+        wanted = Wanted(self.store)
+        for key in users_first(self.store, self._unreached(wanted, older_than_days)):
+            if key in wanted.look():
                 continue
-            if key in pins.living(self.bucket):
-                kept.update(self.store.lineage(key))
-                continue
-            gone = self._discard(key)
+            gone = self._discard(key, wanted)
             if gone is not None:
                 removed.append(key)
                 freed += gone
             elif self.store.has(key):
-                kept.update(self.store.lineage(key))
+                wanted.keep(self.store.lineage(key))
         return removed, freed
 
-    def _discard(self, key: str) -> int | None:
-        """Remove an artifact while its key is held here; None where somebody holds it."""
+    def _discard(self, key: str, wanted: Wanted) -> int | None:
+        """Remove an artifact while its key is held here; the bytes that were freed, None where it stays, or is gone already."""
         with self.store.lock(key, lambda pid: None, lambda: True) as held:
-            if not held:
-                return None
-            try:
-                size = sum(int(size) for size, _ in self.store.manifest(key)["files"].values())
-            except FabloomError:
-                size = 0
-            self.store.set_aside(key)
-        return size
+            return self.store.take_out(key, lambda: key in wanted.look()) if held else None

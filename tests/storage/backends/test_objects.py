@@ -302,6 +302,60 @@ def test_gc_takes_what_nothing_needs_and_leaves_what_a_ref_a_run_elsewhere_or_li
     assert theirs.upkeep.collect(-1)[0] == [read.key] and not theirs.upkeep.verify().problems
 
 
+def test_gc_leaves_what_a_ref_names_while_it_deletes(machine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = machine(), machine("theirs")
+    first, last, *two = (commit(ours, name, images(n)).key for n, name in enumerate("abcd"))
+    of_two = commit(ours, "of two", images(5), {"images": two}).key
+    plain: Any = ours.bucket
+
+    def delete(gone: Sequence[str]) -> None:
+        plain.delete(gone)
+        if not theirs.refs.names():  # while the first goes
+            theirs.refs.set("late", last)
+            theirs.refs.set("later", of_two)
+
+    ours.bucket = Through(plain, delete=delete)  # type: ignore[assignment]
+    monkeypatch.setattr(upkeep, "users_first", lambda store, found: [first, last, of_two, *two])
+    removed, _ = ours.upkeep.collect(-1)
+    assert removed == [first] and sorted(theirs.keys()) == sorted([last, of_two, *two]) and not theirs.upkeep.verify().problems
+
+
+def test_who_pins_before_the_data_go_has_the_artifact_put_back(machine: Open) -> None:
+    ours, theirs = machine(), machine("theirs")
+    made_from = commit(ours, "a", images()).key
+    key = commit(ours, "b", images(1), {"images": made_from}).key
+    plain: Any = ours.bucket
+    with contextlib.ExitStack() as run:
+
+        def delete(gone: Sequence[str]) -> None:
+            run.enter_context(theirs.pinned([key]))  # when gc has looked, and before anything is gone
+            plain.delete(gone)
+
+        ours.bucket = Through(plain, delete=delete)  # type: ignore[assignment]
+        assert ours.upkeep.collect(-1) == ([], 0) and theirs.has(key) and theirs.has(made_from)
+        ours.bucket = plain
+        assert not theirs.upkeep.verify().problems and ours.upkeep.collect(-1) == ([], 0)
+    assert ours.upkeep.collect(-1)[0] == [key, made_from]
+
+
+def test_an_upload_that_comes_to_its_manifest_while_gc_works_stays(machine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = machine()
+    staged, what = sealed(ours, "slept")
+    plain: Any = ours.bucket
+    late: list[upkeep.Upload] = []
+
+    def create(name: str, content: bytes) -> bool:
+        late.extend(ours.upkeep.unnamed())  # as gc of another machine has found it
+        return bool(plain.create(name, content))
+
+    ours.bucket = Through(plain, create=create)  # type: ignore[assignment]
+    ours.commit(staged, what)
+    ours.bucket = plain
+    monkeypatch.setattr(upkeep, "GRACE", -60.0)
+    monkeypatch.setattr(upkeep.ObjectUpkeep, "unnamed", lambda self: late)
+    assert len(late) == 1 and ours.upkeep.sweep() == ([], 0) and not ours.upkeep.verify(staged.key).problems
+
+
 def test_another_keys_manifest_in_its_place_takes_nothing_of_that_key_along(machine: Open) -> None:
     ours = machine()
     first, second = commit(ours, "a", images()), commit(ours, "b", images(1))
