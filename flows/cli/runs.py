@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fabloom.errors import EnvironmentProblem
+from fabloom.errors import EnvironmentProblem, UserError
 
 from .output import emit_json, say, table, tell
 from .shared import JsonOption, StoreOption, load_registry, open_store, target, write_page
 
 if TYPE_CHECKING:
+    from fabloom.flows.production.page import Kept
     from fabloom.flows.run.log import RunRecord
     from fabloom.kinds.store import Store
 
@@ -24,8 +25,9 @@ RunArgument = Annotated[
 LastArgument = Annotated[
     str,
     typer.Argument(
-        metavar="[RUN]",
-        help="A number of `fabloom runs`, a name or the beginning of one, or a pipeline: its newest run. Default: the newest.",
+        metavar="[RUN|LINE|KEY]",
+        help="A number of `fabloom runs`, a name or the beginning of one, or a pipeline: its newest run. Default: the newest. Of "
+        "retraining the name of a line, LINE/decision or the key of a decision.",
     ),
 ]
 NEWEST = "1"
@@ -84,18 +86,61 @@ def _headline(run: RunRecord) -> str:
     return f"{words(run.headline.get('metric', ''))} {told(metric)}{f' {unit}' if unit else ''}{f' for {words(name)}' if name else ''}"
 
 
-def _page(opened: Store, run: RunRecord) -> Path:
-    """The page of a run, rendered where it is not there any more."""
+def _meant(opened: Store, text: str) -> RunRecord | Kept:
+    """The run that is meant, or the decision of a night. Raises UserError for neither."""
+    from fabloom.flows.production.line import lines
+    from fabloom.flows.production.page import meant
+    from fabloom.flows.run.log import find
+
+    try:
+        found = find(_known(opened), text)
+    except UserError as error:
+        kept = meant(opened, text)
+        if kept is not None:
+            return kept
+        known = ", ".join(lines(opened))
+        if known:
+            raise UserError(f"{error} Lines with nights: {known}.") from error
+        raise
+    if text in lines(opened):
+        tell(f"'{text}' is also a line; its newest night is `fabloom report {text}/decision`.")
+    return found
+
+
+def _write(opened: Store, found: RunRecord | Kept, to: Path | None = None) -> Path:
+    """Render a page at its place in the store, or elsewhere."""
+    from fabloom.flows.production.page import Kept, write_night
     from fabloom.flows.run.again import render
 
-    page = run.page(opened)
+    if not isinstance(found, Kept):
+        return render(found, load_registry(), opened, to)
+    page = to or found.page(opened)
+    write_night(page, found)
+    return page
+
+
+def _told(found: RunRecord | Kept) -> dict[str, str]:
+    """What a page is of, for --json."""
+    from fabloom.flows.production.page import Kept
+
+    if not isinstance(found, Kept):
+        return {"run": found.run}
+    record = found.decision.record
+    return {"line": record.line, "decision": found.decision.key, "outcome": record.outcome}
+
+
+def _page(opened: Store, found: RunRecord | Kept) -> Path:
+    """The page that is there, or else rendered."""
+    page = found.page(opened)
     if page.is_file():
         return page
     try:
-        return render(run, load_registry(), opened)
+        return _write(opened, found)
     except OSError as error:
+        told = _told(found)
+        name = told.get("run") or told["decision"][:12]
         raise EnvironmentProblem(
-            f"the page of run '{run.run}' cannot be written: {error.strerror}. Use `fabloom report {run.run} -o FILE`."
+            f"the page of '{name}' cannot be written: {error.strerror}. Use `fabloom report {name} -o FILE`."
         ) from error
 
 
@@ -108,35 +153,33 @@ def report(
     store: StoreOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Render the page of a run again, from the store alone: after an upgrade, or somewhere else to send it."""
-    from fabloom.flows.run.again import render
-    from fabloom.flows.run.log import find
+    """Render a page again, from the store alone: after an upgrade, or somewhere else to send it.
 
+    That of a run, or of a night of `fabloom retrain`: how it ended and why, each condition of the gate as an interval against its margin.
+    """
     opened = open_store(store)
-    found = find(_known(opened), run)
-    page = render(found, load_registry(), opened, None if out is None else target(out))
+    found = _meant(opened, run)
+    page = _write(opened, found, None if out is None else target(out))
     if json_:
-        emit_json({"run": found.run, "page": str(page)})
+        emit_json({**_told(found), "page": str(page)})
     else:
         say(str(page))
 
 
 @commands.command("open")
 def open_page(run: LastArgument = NEWEST, store: StoreOption = None, json_: JsonOption = False) -> None:
-    """Open the page of a run in the browser, and say where it lies."""
+    """Open the page of a run or of a night in the browser, and say where it lies."""
     import webbrowser
 
-    from fabloom.flows.run.log import find
-
     opened = open_store(store)
-    found = find(_known(opened), run)
+    found = _meant(opened, run)
     page = _page(opened, found)
     try:
         shown = webbrowser.open(page.as_uri())
     except (webbrowser.Error, OSError):
         shown = False
     if json_:
-        emit_json({"run": found.run, "page": str(page), "opened": shown})
+        emit_json({**_told(found), "page": str(page), "opened": shown})
         return
     say(str(page))
     if not shown:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fabloom.durable import write_durably
-from fabloom.errors import UserError
 from fabloom.flows.report.numbers import number, told, words
 from fabloom.kinds import Chart, Metric
 from fabloom.regular import clear, is_plain
 
-from .line import DECIDED, decisions
+from .line import DECIDED, decisions, no_night
 
 if TYPE_CHECKING:
     from fabloom.kinds.store import Store
@@ -59,9 +58,7 @@ def rows(store: Store, line: str) -> list[Row]:
     """Nights and moves by hand, oldest first. Raises UserError for a line that has had no night."""
     nights = decisions(store, line)
     if not nights:
-        known = sorted(name.removesuffix("/decision") for name in store.refs.names() if name.endswith("/decision"))
-        lines = f" Lines with nights: {', '.join(known)}." if known else ""
-        raise UserError(f"line '{line}' has had no night in '{store.url}'.{lines} `fabloom retrain SPEC` makes one.")
+        raise no_night(store, line)
     found = [
         Row(index, entry.at, record.outcome, record.reason, entry.key, record.challenger, record)
         for index, (entry, record) in enumerate(nights, start=1)

@@ -90,6 +90,18 @@ def mend(store: Store, line: str) -> None:
             note_down(store, line, key, "noted down by the next night")
 
 
+def lines(store: Store) -> list[str]:
+    """Names of the lines that have had a night."""
+    return sorted(name.removesuffix("/decision") for name in store.refs.names() if name.endswith("/decision"))
+
+
+def no_night(store: Store, line: str) -> UserError:
+    """What to say of a line without a night."""
+    known = lines(store)
+    others = f" Lines with nights: {', '.join(known)}." if known else ""
+    return UserError(f"line '{line}' has had no night in '{store.url}'.{others} `fabloom retrain SPEC` makes one.")
+
+
 def decisions(store: Store, line: str) -> list[tuple[RefEntry, Record]]:
     """What the nights of a line decided, oldest first; the entry says when, and the decision's key. What is gone is left out."""
     return [*latest(store, line)][::-1]

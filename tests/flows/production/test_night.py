@@ -95,6 +95,46 @@ def test_a_decision_reads_well_and_is_found_by_its_line(line: Line) -> None:
     assert code == 2 and "'data' is a folder" in err
 
 
+def test_a_night_has_a_page_that_leads_with_its_outcome(line: Line, tmp_path: Path) -> None:
+    line.night()
+    line.grey(110)
+    line.write(gate=[{"metric": "score", "better": "up", "by": 0.01}, {"metric": "false_alarms", "better": "down", "no_worse_than": 0.1}])
+    line.night("--note", "5 > 4 & all that")
+    kept = line.store.refs.get("unit/decision")
+    told = json.loads(line.command("report", "unit", "--json")[1])
+    assert (told["line"], told["decision"], told["outcome"]) == ("unit", kept, "Rejected")
+    page = Path(told["page"]).read_text()
+    assert page.index("Rejected</h1>") < page.index("the evaluation has no false_alarms") < page.index("<svg") < page.index("<table")
+    assert "wanted: above 0.01" in page and 'class="bar refused"' not in page and 'class="bar passed"' in page
+    assert "5 &gt; 4 &amp; all that" in page and "ref:unit/heldout" in page and kept in page
+    assert "<script" not in page and "http" not in page.replace("http-equiv", "")
+    for name in ("unit/decision", "ref:unit/decision", kept[:12], kept):
+        code, out, _ = line.command("report", name, "-o", "page.html")
+        assert code == 0 and Path(out.strip()).read_text() == page
+    before = len([*line.store.pages.glob("decision-*")])
+    first = next(iter(line.store.refs.history("unit/decision")))
+    assert "Promoted</h1>" in Path(line.command("report", first)[1].strip()).read_text()
+    assert len([*line.store.pages.glob("decision-*")]) == before + 1
+
+
+def test_what_has_no_page_of_a_night_says_why(line: Line) -> None:
+    code, _, err = line.command("report", "unti/decision")
+    assert code == 2 and "has had no night" in err
+    line.night()
+    for name, words in (
+        ("unti/decision", "line 'unti' has had no night in"),
+        ("unti/decision", "Lines with nights: unit."),
+        ("nothing", "there is no run 'nothing'"),
+        ("nothing", "Lines with nights: unit."),
+        ("unit/champion", "is no decision but Model"),
+        (line.store.refs.get("unit/heldout")[:12], "is no decision but ImageSet"),
+    ):
+        code, out, err = line.command("report", name)
+        assert code == 2 and not out and len(err.strip().splitlines()) == 1 and words in err, err
+    line.store.set_aside(line.store.refs.get("unit/decision"))
+    assert "not in" in line.command("report", "unit")[2]
+
+
 @pytest.mark.parametrize(
     ("first", "outcome", "ran"),
     [("reject", "Rejected", False), ({"score": 0.3}, "Promoted", True), ({"score": 0.385}, "Rejected", True), ({"dice": 0}, "Rejected", True)],
