@@ -84,7 +84,7 @@ def predict(
         emit_json({**result.as_dict(), "found": dict(found), "out": str(Path(out).absolute()) if found else None})
     conclude(result, live, None)
     if found and not json_:
-        say(f"{found['defects']} defects in {found['with defects']} of {found['images']} images: {out}")
+        say(f"{found['defects']} defects in {found['with defects']} of {found['images']} images: {Path(out) / 'index.html'}")
     raise typer.Exit(result.exit_code)
 
 

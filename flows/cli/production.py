@@ -101,8 +101,9 @@ def _tell_plan(plan: dict[str, Any], json_: bool) -> None:
 
 
 def sentence(text: str) -> str:
-    """With a full stop and a capital."""
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '…')) else '.'}"
+    """With a full stop and a capital, but for the name of a metric."""
+    first = text[:1] if "_" in text.partition(" ")[0] else text[:1].upper()
+    return f"{first}{text[1:]}{'' if text.endswith(('.', '?', '…')) else '.'}"
 
 
 @commands.command()

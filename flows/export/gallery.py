@@ -1,4 +1,4 @@
-"""A page to look at findings with: overlays of images with defects first, as plain HTML beside the tables."""
+"""A page to look at findings with: overlays of images with defects, then of those that come closest, as plain HTML beside the tables."""
 
 from __future__ import annotations
 
@@ -22,20 +22,30 @@ class Gallery:
     """The page while images come; it keeps those that it will show and counts the others."""
 
     found: list[str] = field(default_factory=list)
-    clean: list[str] = field(default_factory=list)
+    clean: list[tuple[float, str]] = field(default_factory=list)
     counts: list[int] = field(default_factory=lambda: [0, 0])
 
     def add(self, source: str, overlay: str, defects: int, score: float | None) -> None:
         """An image by the name of its source, the relative path of its overlay, and what was found in it."""
         self.counts[defects > 0] += 1
-        kept = self.found if defects else self.clean
-        if len(kept) < SHOWN:
-            kept.append(figure(source, overlay, defects, score))
+        if defects and len(self.found) < SHOWN:
+            self.found.append(figure(source, overlay, defects, score))
+        if not defects:
+            self.clean.append((score or 0.0, figure(source, overlay, defects, score)))
+        if len(self.clean) > 2 * SHOWN:
+            self.clean = self.closest()
+
+    def closest(self) -> list[tuple[float, str]]:
+        """Images without a defect by their score, the largest first: what was nearly an alarm is looked at before what is surely clean."""
+        return sorted(self.clean, key=lambda one: -one[0])[:SHOWN]
 
     def write(self, path: Path) -> None:
-        """Write the page: images with defects in the order of the table, then the others, `SHOWN` of them at most."""
-        shown, images = [*self.found, *self.clean][:SHOWN], sum(self.counts)
-        said = f"{self.counts[1]} of {images} images have defects." + (f" The first {SHOWN} are shown." if images > SHOWN else "")
+        """Write the page: images with defects in the order of the table, then the others by their score, `SHOWN` of them at most."""
+        clean = self.closest()
+        shown, images = [*self.found, *(one for _, one in clean)][:SHOWN], sum(self.counts)
+        said = f"{self.counts[1]} of {images} images have defects."
+        said += " The others follow, the largest score first." if self.found and any(score for score, _ in clean) else ""
+        said += f" The first {SHOWN} are shown." if images > SHOWN else ""
         page = (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>Findings</title><style>{STYLE}</style></head>\n'

@@ -23,6 +23,13 @@ MEANINGS: dict[str, str] = {
     "Stopped": "a stop was asked for; the same command goes on from the last checkpoint",
 }
 """What each outcome says."""
+SEEN = {
+    "accepted": "accepted", "key": "set", "against": "held against the last accepted set", "test": "held-out set", "count": "images",
+    "height": "height", "width": "width", "channels": "channels", "grey": "mean grey level", "contrast": "contrast",
+    "defects": "share with a defect", "duplicates": "share that repeats another image", "known": "share that the last accepted set has too",
+    "leaked": "images that the held-out set has too",
+}  # fmt: skip
+"""What the check of the training set saw, in the order and the words of the page."""
 BAD = ("Failed", "Stopped")
 """Outcomes with an exit code of their own; every other is one of the things that a schedule expects."""
 
@@ -110,6 +117,7 @@ class Decision(Artifact):
         if r.headline:
             yield Exhibit("Scores on the held-out set", metrics=r.scores, section="result")
         if r.data:
-            yield Exhibit("Training set", facts=r.data, section="result")
+            seen = {words: r.data[name] for name, words in SEEN.items() if r.data.get(name) not in (None, "")}
+            yield Exhibit("Training set", facts=seen, section="result")
         keys = {name: getattr(r, name) or "none" for name in ("challenger", "champion", "test", "evaluation")}
         yield Exhibit("Decided on", facts={"line": r.line, "pipeline": r.pipeline, **keys, **r.frozen}, section="result")

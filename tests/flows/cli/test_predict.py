@@ -199,15 +199,18 @@ def test_the_page_shows_defects_first_in_bounds_and_trusts_no_name(tmp_path: Pat
     page = Gallery()
     for row in range(SHOWN):
         page.add(f"clean {row}", f"overlays/clean {row}.png", 0, 0.125)
+        page.add(f"sure {row}", f"overlays/sure {row}.png", 0, 0.001)
+    page.add("nearly", "overlays/nearly.png", 0, 0.5)
     page.add("<script>alert('1')</script>\udcff", 'overlays/a"#?.png', 1, 0.75)
     page.add("plain", "overlays/b.png", 2, None)
     page.write(tmp_path / "index.html")
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert text.count("<figure>") == SHOWN and f"2 of {SHOWN + 2} images have defects. The first {SHOWN} are shown." in text
+    assert text.count("<figure>") == SHOWN and f"2 of {2 * SHOWN + 3} images have defects. The others follow" in text
+    assert f"The first {SHOWN} are shown." in text and text.index("<b>nearly</b>") < text.index("<b>clean 0</b>")
     assert (
         text.index("&lt;script&gt;")
         < text.index("<b>plain</b><br>2 defects<")
         < text.index("<b>clean 0</b><br>no defects, largest score 0.125")
     )
     assert "<script" not in text and 'src="overlays/a%22%23%3F.png"' in text and "1 defect, largest score 0.75" in text
-    assert f"clean {SHOWN - 2}<" not in text and f"clean {SHOWN - 3}<" in text
+    assert f"clean {SHOWN - 3}<" not in text and f"clean {SHOWN - 4}<" in text and "sure" not in text

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from fabloom.flows.cli.production import sentence
 from fabloom.flows.production.data import accepted, look, objections
+from fabloom.flows.production.decision import Decision, Record
 from fabloom.flows.production.spec import Check
 from fabloom.kinds import ImageSet
+from fabloom.kinds.memory import Held
 from fabloom.storage.backends.local import LocalStore
 
 if TYPE_CHECKING:
@@ -99,3 +102,17 @@ def test_a_set_that_fails_ends_the_night_before_anything_is_trained(line: Line) 
     line.grey(100, count=25)
     first, again = line.night(), line.night()
     assert first["outcome"] == again["outcome"] == "Rejected" and first["gate"] and again["decision"] == first["decision"]
+
+
+def test_a_decision_says_what_was_seen_in_words_and_leaves_out_what_nobody_knows() -> None:
+    data = {"accepted": True, "key": "k", "against": "", "count": 24, "known": None, "leaked": 0, "defects": 0.5}
+    made = Decision.write(Held(), Record("etch", "Promoted", "first", data=data))
+    seen = next(one.facts for one in made.exhibits() if one.title == "Training set")
+    assert seen == {"accepted": True, "set": "k", "images": 24, "share with a defect": 0.5, "images that the held-out set has too": 0}
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"), [("the line had no champion", "The line had no champion."), ("iou_defect 0.1 is low", "iou_defect 0.1 is low.")]
+)
+def test_the_name_of_a_metric_stays_as_it_is_at_the_head_of_a_sentence(reason: str, said: str) -> None:
+    assert sentence(reason) == said
