@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fabloom.errors import FabloomError
+from fabloom.planning.keys import whole_of
 from fabloom.regular import clear, is_plain
 
 from .backends.base import BaseStore
@@ -130,14 +131,23 @@ def inputs_in(manifest: Mapping[str, Any]) -> set[str]:
 
 def unreferenced(store: LocalStore, older_than_days: float) -> list[str]:
     """Keys that neither a ref nor a living run reaches through lineage, and that were made more than so many days ago."""
-    wanted = living(store.root / "locks").union(*(store.refs.history(name) for name in store.refs.names()))
+    pinned = living(store.root / "locks")
+    wanted = pinned.union(*(store.refs.history(name) for name in store.refs.names()))
     reached: set[str] = set()
     for key in wanted:
         if key not in reached and store.has(key):
             reached.update(store.lineage(key))
     reached |= wanted  # what is not there yet may be committed before the keys are listed
     limit = time.time() - older_than_days * 86400
-    return [key for key in store.keys() if key not in reached and _made(store, key) < limit]
+    return [key for key in store.keys() if key not in reached and _made(store, key) < limit and not is_awaited(store, key, pinned)]
+
+
+def is_awaited(store: BaseStore, key: str, pinned: set[str]) -> bool:
+    """Whether an artifact is a part of one that a living run is making of parts."""
+    try:
+        return bool(pinned) and whole_of(store.manifest(key)["preimage"]) in pinned
+    except (FabloomError, OSError):
+        return False
 
 
 def _made(store: LocalStore, key: str) -> float:

@@ -61,12 +61,12 @@ RunTask = Callable[..., Artifact]
 
 @pytest.fixture
 def run_task(store: LocalStore) -> RunTask:
-    """`run_task(MethodClass, "task", {params}, seed=0, **inputs)` gives the committed artifact; `store=` uses another store."""
+    """`run_task(MethodClass, "task", {params}, seed=0, **inputs)` gives the committed artifact; `store=`, `workers=` and `stop=` are options."""
 
     def run(method: type[Method], task: str, params: Params | dict[str, Any] | None = None, *, seed: int = 0, **inputs: Any) -> Artifact:
         stop = inputs.pop("stop", lambda: False)
-        into = inputs.pop("store", store)
-        return testing.run_task(into, method, task, params, seed=seed, inputs=inputs, stop=stop)
+        into, workers = inputs.pop("store", store), inputs.pop("workers", 1)
+        return testing.run_task(into, method, task, params, seed=seed, inputs=inputs, stop=stop, workers=workers)
 
     return run
 

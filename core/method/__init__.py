@@ -12,6 +12,7 @@ from typing import Any
 
 from .context import Context
 from .convention import CONVENTIONAL, Convention
+from .fanout import Fanout
 from .method import Method, PlannedStep, Port, TaskSpec
 from .origin import Origin, origin_of
 from .outline import Outline
@@ -20,8 +21,8 @@ from .survey import Structure, Survey
 from .task import read_tasks, task
 
 __all__ = [
-    "CONVENTIONAL", "Context", "Convention", "Method", "Options", "Origin", "Outline", "PlannedStep", "Port", "StepRequest", "StepResult",
-    "Structure", "Survey", "TaskSpec", "origin_of", "read_tasks", "task",
+    "CONVENTIONAL", "Context", "Convention", "Fanout", "Method", "Options", "Origin", "Outline", "PlannedStep", "Port", "StepRequest",
+    "StepResult", "Structure", "Survey", "TaskSpec", "origin_of", "read_tasks", "task",
 ]  # fmt: skip
 
 

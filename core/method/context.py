@@ -39,8 +39,11 @@ class Context(Messenger):
         emit: Emit = silent,
         checkpoint_seconds: float = 60.0,
         stop_requested: Callable[[], bool] = lambda: False,
+        part: range | None = None,
     ) -> None:
         super().__init__(emit, stop_requested)
+        self.part = part
+        """Of a step that several workers make: the rows of this one; None where it makes them all."""
         self.staging = staging
         self.seed = seed
         self.workdir = workdir
@@ -63,6 +66,10 @@ class Context(Messenger):
         import torch
 
         return torch.device(self._device)
+
+    def rows(self, count: int) -> range:
+        """The numbers of the rows to make of `count`: all of them, or those of a part (see `Fanout`)."""
+        return range(count) if self.part is None else self.part
 
     def precision(self, asked: str) -> Used:
         """What a parameter of type `Precision` comes to on this device. A step stays with what it began with, also when it goes on."""

@@ -11,6 +11,7 @@ from fabloom.kinds import Artifact, Model
 from fabloom.params import Params
 
 from .convention import CONVENTIONAL, listed
+from .fanout import Fanout
 from .origin import NOWHERE, Origin
 from .outline import Outline
 from .survey import Survey
@@ -53,6 +54,17 @@ class Method:
         missing. An array that is named must come out so. Read no data and import nothing heavy: `fabloom plan` asks.
         """
         return None
+
+    @classmethod
+    def joined(cls, step: PlannedStep, parts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Override to make the attributes of an artifact of those of its parts, in the order of the rows, for a task with a `Fanout`.
+
+        They must be those of a run in one piece. By default all parts have the same ones; raises ValueError where they do not.
+        """
+        for name in dict.fromkeys(name for part in parts for name in part):
+            if any(part.get(name) != parts[0].get(name) for part in parts):
+                raise ValueError(f"the attribute '{name}' differs among the parts of '{step.name}'; override {cls.__name__}.joined")
+        return parts[0]
 
     @classmethod
     def prepare(cls, steps: Sequence[PlannedStep], messenger: Messenger) -> None:
@@ -105,6 +117,7 @@ class TaskSpec:
     """A task as the registry knows it, read from its signature, and who brought it.
 
     `signature` is the tag of a conventional task whose ports are others than the plain ones, as in 'translating' (see `convention`).
+    `fanout` is None for a task that one worker makes.
     """
 
     method: type[Method]
@@ -117,6 +130,7 @@ class TaskSpec:
     doc: str
     signature: str = ""
     origin: Origin = NOWHERE
+    fanout: Fanout | None = None
 
     @property
     def full_name(self) -> str:

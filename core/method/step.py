@@ -13,11 +13,17 @@ from .method import PlannedStep
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: none of it is in a key. `redo` names steps whose committed result is to be made again."""
+    """How to run: none of it is in a key. `redo` names steps whose committed result is to be made again.
+
+    The engine's own, where several workers make one step: `parts` are the keys that it is joined from, `share` is among how many at the
+    same time the cores are divided.
+    """
 
     device: str = "auto"
     checkpoint_seconds: float = 30.0
     redo: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    share: int = 1
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class StepRequest:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> StepRequest:
         """The request that `as_dict` gave, JSON in between or not. Raises TypeError for fields that are none."""
-        options = Options(**{**data["options"], "redo": tuple(data["options"]["redo"])})
+        options = Options(**{**data["options"], "redo": tuple(data["options"]["redo"]), "parts": tuple(data["options"]["parts"])})
         return cls(**{**data, "upstream": tuple(data["upstream"]), "options": options})
 
 

@@ -12,23 +12,26 @@ from fabloom.kinds import Artifact
 from fabloom.params import Params
 
 from .convention import signature_of
+from .fanout import Fanout
 from .method import Method, Port, TaskSpec
 from .origin import Origin, origin_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def task(*, version: int, signature: str = "") -> Callable[[F], F]:
+def task(*, version: int, signature: str = "", fanout: Fanout | None = None) -> Callable[[F], F]:
     """Mark a method's function as a task. Bump `version` when equal inputs would give another output.
 
     `signature` is for a conventional task (train, sample, record, distill) that requires other inputs than the name has:
     "conditional" of a `sample` that needs a table of labels, "translating" of one that turns images into others. Methods of one
-    signature have the same ports, and stand in for each other by one word in a pipeline.
+    signature have the same ports, and stand in for each other by one word in a pipeline. `fanout` says that several workers can make
+    the rows of what comes out.
     """
 
     def mark(function: F) -> F:
         function.__fabloom_version__ = version  # type: ignore[attr-defined]
         function.__fabloom_signature__ = signature  # type: ignore[attr-defined]
+        function.__fabloom_fanout__ = fanout  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -71,6 +74,9 @@ def _read(method: type[Method], name: str, version: int, function: Callable[...,
     params = hints.get("params")
     if not (isinstance(params, type) and issubclass(params, Params)):
         raise wrong("params must be annotated with a subclass of fabloom.Params")
+    fanout: Fanout | None = getattr(function, "__fabloom_fanout__", None)
+    if fanout is not None and (why := fanout.problem(params)):
+        raise wrong(why)
     output = hints.get("return")
     if not (isinstance(output, type) and issubclass(output, Artifact)):
         raise wrong("the return annotation must be an artifact kind, e.g. -> ImageSet")
@@ -88,7 +94,7 @@ def _read(method: type[Method], name: str, version: int, function: Callable[...,
     except ValueError as error:
         raise wrong(str(error)) from error
     doc = inspect.getdoc(function) or inspect.getdoc(method) or ""
-    return TaskSpec(method, name, version, params, inputs, output, function, doc, signed, origin)
+    return TaskSpec(method, name, version, params, inputs, output, function, doc, signed, origin, fanout)
 
 
 def _port(hint: Any, *, has_default: bool) -> Port | None:

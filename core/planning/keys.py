@@ -15,6 +15,9 @@ from fabloom.params import Source, SourceHasher
 SCHEMA = 1
 """Version of the key's preimage and of the store's layout."""
 
+PART = "rows"
+"""In the preimage of a part alone: the rows that it holds of the artifact."""
+
 
 def canonical_params(params: BaseModel, hasher: SourceHasher) -> dict[str, Any]:
     """The parameters as they enter key and manifest: defaults filled in, every `Source` replaced by its hash."""
@@ -42,8 +45,23 @@ def preimage(task: str, version: int, params: Mapping[str, Any], seed: int, inpu
     return {"schema": SCHEMA, "task": task, "version": version, "params": params, "seed": seed, "inputs": inputs}
 
 
+def part_preimage(preimage: Mapping[str, Any], rows: tuple[int, int]) -> dict[str, Any]:
+    """What the key of a part is made of: of the artifact with that preimage, the rows from the first to before the second."""
+    return {**preimage, PART: list(rows)}
+
+
+def rows_of(preimage: Mapping[str, Any]) -> range | None:
+    """The rows that a part holds; None for a whole artifact."""
+    return range(*preimage[PART]) if PART in preimage else None
+
+
+def whole_of(preimage: Mapping[str, Any]) -> str:
+    """The key of the artifact that this is a part of; '' for a whole one."""
+    return artifact_key({name: value for name, value in preimage.items() if name != PART}) if PART in preimage else ""
+
+
 def artifact_key(preimage: Mapping[str, Any]) -> str:
-    """blake2b of the canonical JSON of {schema, task, version, params, seed, inputs}."""
+    """blake2b of the canonical JSON of {schema, task, version, params, seed, inputs}, of a part also of its rows."""
     return blake(canonical_json(preimage))
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,8 +21,9 @@ from fabloom.registry import Registry
 
 from .arithmetic import warn
 from .course import Course
-from .execute import failed
+from .execute import failed, source_of
 from .executors import Executor, InlineExecutor
+from .parts import Crew, Tally, note_parts, parts_of
 from .requests import request_of
 from .retry import advance, kept
 
@@ -28,6 +31,7 @@ log = logging.getLogger("fabloom")
 
 STOP_PERIOD = 0.2
 """Seconds between two looks whether the run is to stop."""
+WAITING = "waiting for another process, which is making the same artifact"
 
 
 @dataclass
@@ -42,6 +46,8 @@ class Engine:
     executor: Executor | None = None
     keep_going: bool = False
     """After a failure, steps that do not need what failed run all the same."""
+    crew: Crew = field(default_factory=Crew)
+    """How many steps, or parts of one, run at the same time."""
 
     def emit_for(self, step: PlannedStep) -> Emit:
         """Where events of `step` go; what it logs also to the observers that want it."""
@@ -70,27 +76,83 @@ class Engine:
         return result
 
     def _execute(self, step: PlannedStep) -> StepResult:
+        """Run the step, in parts where its task can be cut and there is more than one worker."""
+        emit = self.emit_for(step)
+        parts = parts_of(step, self.store, self.crew.workers)
+        if not parts:
+            return self._attempt(step, emit, self.options)
+        began = time.monotonic()
+        failure = self._make(parts, step, emit)
+        if failure is not None:
+            return replace(failure, key=step.key)
+        result = self._attempt(step, emit, replace(self.options, parts=tuple(part.key for part in parts)))
+        return replace(result, seconds=time.monotonic() - began) if result.status == "ran" else result
+
+    def _make(self, parts: Sequence[PlannedStep], step: PlannedStep, emit: Emit) -> StepResult | None:
+        """Have the workers make the parts; the first failure, where there is one. After one no part begins, and those that run end.
+
+        The step is held meanwhile: who wants the same waits, and `gc` leaves what it needs.
+        """
+        with self.store.lock(step.key, lambda who: emit({"event": "log", "message": WAITING}), self.stop) as held:
+            if not held:
+                raise Interrupted("stopped while waiting for another process")
+            if self.store.has(step.key) and step.name not in self.options.redo:
+                return None  # made meanwhile; the join finds it
+            note_parts(parts, step, self.store)
+            tally, failures = Tally(emit, parts), list[StepResult]()
+            options = replace(self.options, share=min(len(parts), self.crew.workers))
+            emit({"event": "log", "message": f"in {len(parts)} parts, {options.share} at the same time"})
+
+            def make(index: int) -> None:
+                if not failures:
+                    result = self._part(parts[index], tally.of(index), options)
+                    if result.status == "failed":
+                        failures.append(result)
+                    else:
+                        tally.finish(index)
+
+            if self.crew.workers == 1:
+                for index in range(len(parts)):
+                    make(index)
+            else:
+                with ThreadPoolExecutor(self.crew.workers, "fabloom-part") as pool:
+                    list(pool.map(make, range(len(parts))))
+        own = (one for one in failures if one.exit_code != Interrupted.exit_code)
+        return next(own, failures[0] if failures else None)
+
+    def _part(self, part: PlannedStep, emit: Emit, options: Options) -> StepResult:
+        """A part that is there, made by the code of today, or make it."""
+        try:
+            there = part.name not in options.redo and self.store.has(part.key)
+            if there and self.store.manifest(part.key)["source"] == source_of(part.spec.method):
+                return StepResult.committed(part, "reused", self.store.manifest(part.key))
+            return self._attempt(part, emit, replace(options, redo=(*options.redo, part.name)) if there else options)
+        except (FabloomError, OSError) as error:
+            return failed(part, error)
+
+    def _attempt(self, step: PlannedStep, emit: Emit, options: Options) -> StepResult:
         """Run the step, and once more where a signal ended its process after it had come further."""
         work = self.store.work(step.key)
         before = kept(work)
-        result = self._once(step)
+        result = self._once(step, emit, options)
         further = advance(before, kept(work)) if result.signal and not self.stop() else ""
         if not further:
             return result
         why = f"its process was killed by {result.signal}. It is begun again, once, and goes on from {further}"
-        self.emit_for(step)({"event": "log", "message": why})
-        return self._once(step)
+        emit({"event": "log", "message": why})
+        return self._once(step, emit, options)
 
-    def _once(self, step: PlannedStep) -> StepResult:
+    def _once(self, step: PlannedStep, emit: Emit, options: Options) -> StepResult:
         """Have the executor run the step, and pass a wish to stop on to it while it does."""
-        executor = self.executor or InlineExecutor(self.registry, self.store, self.stop)
-        future = executor.submit(request_of(step, self.store, self.options), self.emit_for(step))
-        while True:
-            try:
-                return future.result(timeout=STOP_PERIOD)
-            except TimeoutError:
-                if self.stop():
-                    executor.stop()
+        with self.crew.worker(self.stop, STOP_PERIOD):
+            executor = self.executor or InlineExecutor(self.registry, self.store, self.stop)
+            future = executor.submit(request_of(step, self.store, options), emit)
+            while True:
+                try:
+                    return future.result(timeout=STOP_PERIOD)
+                except TimeoutError:
+                    if self.stop():
+                        executor.stop()
 
     def _manifest(self, result: StepResult) -> dict[str, Any] | None:
         """Of what the step committed, where an observer wants it; None where nothing is there."""

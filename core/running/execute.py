@@ -23,7 +23,7 @@ from fabloom.method import Context, Method, Options, PlannedStep, StepRequest, S
 from fabloom.method.blame import located, method_module
 from fabloom.notes import write_note
 from fabloom.planning.fingerprint import source_fingerprint
-from fabloom.planning.keys import artifact_key, canonical_params
+from fabloom.planning.keys import artifact_key, canonical_params, rows_of, whole_of
 from fabloom.planning.sources import SourceCache
 from fabloom.precision import asked_by
 from fabloom.precision.choice import NOTE
@@ -31,6 +31,7 @@ from fabloom.progress import Emit, silent
 from fabloom.regular import STRANGE, clear, is_plain
 
 from .device import lease
+from .joining import drop, join
 from .threads import THREADS, threads_of
 
 LOG = "step.log"
@@ -77,7 +78,7 @@ def _note(step: PlannedStep, store: Store, **end: str) -> None:
 
 def _run(step: PlannedStep, store: Store, options: Options, emit: Emit, stop: Callable[[], bool]) -> StepResult:
     began = time.monotonic()
-    redo = step.name in options.redo
+    redo, whole = step.name in options.redo, whole_of(step.preimage)
 
     def waiting(pid: str) -> None:
         """Say for whom; a store that keeps its locks elsewhere gives words."""
@@ -88,14 +89,19 @@ def _run(step: PlannedStep, store: Store, options: Options, emit: Emit, stop: Ca
         with store.lock(step.key, waiting, stop) as held:
             if not held:
                 raise Interrupted("stopped while waiting for another process")
-            if store.has(step.key) and not redo:
-                return StepResult.committed(step, "reused", store.manifest(step.key))
+            if not redo and (found := next((key for key in (step.key, whole) if key and store.has(key)), "")):
+                drop(store, options.parts)
+                return StepResult.committed(step, "reused", store.manifest(found))
             if stop():
                 raise Interrupted(f"step '{step.name}' was not begun: a stop was asked for. Run the same command again to go on.")
             if not store.has(step.key):
                 store.set_aside(step.key)  # a folder that lost its manifest
-            with lease(options.device, emit) as device:
-                manifest = _run_locked(step, store, options, emit, stop, device, began)
+            if options.parts:
+                manifest = join(step, store, options.parts, replace=redo, began=began)
+                drop(store, options.parts)
+            else:
+                with lease(options.device, emit) as device:
+                    manifest = _run_locked(step, store, options, emit, stop, device, began)
     except OSError as error:
         if error.errno in HARDWARE or (error.errno in NO_DOOR and _is_stores(error.filename, store, step.key)):
             raise EnvironmentProblem(f"step '{step.name}': {error.strerror}: {error.filename or store.url}") from error
@@ -174,7 +180,7 @@ def _run_locked(
     _note(step, store)
     _forget_other_code(step, work, source, emit)
     _forget_conditions(work)
-    count = threads_of(work, emit)
+    count = threads_of(work, emit, options.share)
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
     if canonical_params(step.params, store.hasher) != step.preimage["params"]:
@@ -188,6 +194,7 @@ def _run_locked(
         emit=emit,
         checkpoint_seconds=options.checkpoint_seconds,
         stop_requested=stop,
+        part=rows_of(step.preimage),
     )
     for asked in asked_by(step.params):  # before the task, which may take hours in the wrong one
         context.precision(asked)

@@ -93,16 +93,19 @@ def idle_cores(before: Look, after: Look, own: set[int]) -> int:
     return int(idle + 1 - MOSTLY)
 
 
-def threads_of(work: Path, emit: Emit) -> int:
-    """Threads of the step of this work folder: those it began with, since sums come out differently over another number of them."""
+def threads_of(work: Path, emit: Emit, share: int = 1) -> int:
+    """Threads of the step of this work folder: those it began with, since sums come out differently over another number of them.
+
+    `share` is among how many parts of one step the cores are divided.
+    """
     note = read_note(work / THREADS)
     begun = note.get("threads") if note is not None else None
     if isinstance(begun, int) and begun >= 1:
         if begun != threads():
             emit({"event": "log", "message": f"going on with {begun} threads, as this step began, not {threads()}"})
         return begun
-    count = asked() or free_cores()
-    if count < threads():
+    count = asked() or min(free_cores(), max(1, threads() // share))
+    if share == 1 and count < threads():
         few = f"{count} thread{'s' * (count > 1)} for this step"
         emit({"event": "log", "message": f"other work keeps {threads() - count} of {threads()} cores busy: {few}"})
     write_note(work / THREADS, {"threads": count})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fabloom.kinds import Artifact
@@ -11,6 +12,7 @@ from fabloom.method import Context, Method, Options, PlannedStep, read_tasks
 from fabloom.params import Params
 from fabloom.planning.keys import artifact_key, canonical_params, preimage, step_seed
 from fabloom.running.execute import run_step
+from fabloom.running.parts import parts_of
 
 Given = Mapping[str, Any] | Params
 Inputs = Mapping[str, Artifact | Sequence[Artifact] | None]
@@ -37,15 +39,21 @@ def run_task(
     seed: int = 0,
     inputs: Inputs | None = None,
     stop: Callable[[], bool] = lambda: False,
+    workers: int = 1,
 ) -> Artifact:
     """Run `task` of a Method class on the CPU and give the committed artifact; what is in the store already is reused.
 
-    `inputs` are artifacts of the same store by port. Raises what the step raises: UserError, StepFailed, Interrupted.
+    `inputs` are artifacts of the same store by port. With `workers` a task that has a `Fanout` is made in that many parts, one after the
+    other, which are joined: the digest must be that of one worker. Raises what the step raises: UserError, StepFailed, Interrupted.
     """
     given = {port: value for port, value in (inputs or {}).items() if value is not None}
     keys = {port: value.key if isinstance(value, Artifact) else [one.key for one in value] for port, value in given.items()}
     step = plan_task(store, method, task, params or {}, seed, keys)
-    run_step(step, store, Options(device="cpu"), stop=stop)
+    options = Options(device="cpu")
+    parts = parts_of(step, store, workers)
+    for part in parts:
+        run_step(part, store, options, stop=stop)
+    run_step(step, store, replace(options, parts=tuple(part.key for part in parts)), stop=stop)
     return store.get(step.key)
 
 

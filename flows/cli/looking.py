@@ -40,12 +40,15 @@ def artifacts(
 ) -> None:
     """List what the store holds, newest first."""
     from fabloom.kinds.survey import manifests
+    from fabloom.planning.keys import rows_of
 
     opened = open_store(store)
     if kind is not None and kind not in (*opened.kinds, "damaged"):
         raise UserError(f"--kind: there is no kind '{kind}'.{did_you_mean(kind, opened.kinds)}")
     found = []
     for key, read in manifests(opened, opened.keys()):
+        if isinstance(read, dict) and rows_of(read["preimage"]) is not None:
+            continue  # a part of what a run is making, or was when it was stopped
         unread: dict[str, Any] = {
             "key": key,
             "kind": "damaged",

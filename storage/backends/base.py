@@ -22,6 +22,8 @@ class BaseStore:
 
     refs: Refs
     read_only: bool = False
+    joins: bool = False
+    """Whether what it stages can be joined from parts (`join`), so that several workers can make one artifact."""
 
     def __init__(self, kinds: Mapping[str, type[Artifact]] | None = None) -> None:
         self.kinds = {kind.kind: kind for kind in BUILTIN_KINDS} | dict(kinds or {})

@@ -40,6 +40,8 @@ class LocalStore(BaseStore):
     that cannot be read, or written where it must be.
     """
 
+    joins = True
+
     def __init__(self, root: str | Path, kinds: Mapping[str, type[Artifact]] | None = None, *, read_only: bool = False) -> None:
         super().__init__(kinds)
         try:

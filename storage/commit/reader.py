@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -91,14 +92,30 @@ class ArtifactReader:
             while piece := file.read(1 << 20):
                 yield piece
 
-    def _entry(self, name: str) -> tuple[int, str]:
+    def copy(self, name: str, target: Path) -> None:
+        """Put a stored file at `target`, as another name of it where the file system gives one."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        try:
+            os.link(self.folder / name, target, follow_symlinks=False)
+        except OSError:
+            self._write(name, target)
+
+    def _write(self, name: str, target: Path) -> None:
+        """Put the bytes of a stored file at `target`."""
+        from fabloom.storage.format.arrays import write_synced
+
+        write_synced(target, self.raw(name))
+
+    def entry(self, name: str) -> tuple[int, str]:
+        """Size and hash with which a file was committed. Raises DamagedArtifact for one that was not."""
         if self._files is None or name not in self._files:
             raise DamagedArtifact(f"artifact {self.key[:12]}: '{name}' is not in its manifest")
         size, digest = self._files[name]
         return int(size), str(digest)
 
     def _checked(self, name: str) -> bytes:
-        size, digest = self._entry(name)
+        size, digest = self.entry(name)
         data = self._content(name, size)
         if data is None or len(data) != size or blake(data) != digest:
             what = "is missing" if data is None else "differs from what was committed"
@@ -135,7 +152,7 @@ class ArtifactReader:
     def _expected(self, path: Path) -> str:
         """The mark of a data file. Raises DamagedArtifact where no file of its size is there."""
         name = path.relative_to(self.folder).as_posix()
-        size, _ = self._entry(name)
+        size, _ = self.entry(name)
         try:
             found = path.stat()
         except OSError as error:

@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,75 +21,19 @@ from fabloom.errors import DamagedArtifact
 from fabloom.hashing import blake, blake_file, blake_open, canonical_json
 from fabloom.kinds import RowSpec
 from fabloom.regular import clear, is_plain
-from fabloom.storage.format.arrays import StoredArray, create_array, create_group, write_shard, write_tensor
+from fabloom.storage.format.arrays import StoredArray, create_group, write_tensor
 
 from .exchange import aside, exchange
+from .joining import join
 from .manifest import DATA, NAME, note_second, read_manifest, tree_digest, write_manifest
 from .names import SAFE_NAME
 from .reader import ArtifactReader
+from .rows import StagedRows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 JOURNAL = "journal.jsonl"
-
-
-class StagedRows:
-    """A `RowWriter`: collects rows into whole blocks, writes each as one shard an array, and journals it."""
-
-    def __init__(self, staged: StagedArtifact, count: int, block: int, arrays: Mapping[str, RowSpec]) -> None:
-        self.count, self.block, self.specs = count, block, dict(arrays)
-        self._staged = staged
-        self._held: dict[str, list[NDArray[Any]]] = {name: [] for name in self.specs}
-        self._buffered = 0
-        done = staged.declare(count, block, self.specs)
-        for name, spec in self.specs.items():
-            create_array(staged.folder(name), spec, count, block)
-        self.start = min(done * block, count)
-        self._written = self.start
-
-    def append(self, rows: Mapping[str, NDArray[Any]]) -> None:
-        """Add rows [B, ...] of every array, in order; any B."""
-        import numpy as np
-
-        if set(rows) != set(self.specs):
-            raise ValueError(f"rows of {sorted(self.specs)} are wanted together, not of {sorted(rows)}")
-        lengths = {len(value) for value in rows.values()}
-        if len(lengths) != 1 or self._written + self._buffered + max(lengths) > self.count:
-            raise ValueError(f"unequal row counts {lengths}, or more rows than the {self.count} declared")
-        for name, value in rows.items():
-            spec = self.specs[name]
-            array = np.asarray(value)
-            if array.shape[1:] != spec.shape or str(array.dtype) != spec.dtype:
-                raise ValueError(f"'{name}': rows are {spec.dtype} {spec.shape}, not {array.dtype} {array.shape[1:]}")
-            self._held[name].append(array)
-        self._buffered += max(lengths)
-        while self._buffered >= self.block:
-            self._flush(self.block)
-
-    def _flush(self, rows: int) -> None:
-        import numpy as np
-
-        files = []
-        for name, spec in self.specs.items():
-            joined = self._held[name][0] if len(self._held[name]) == 1 else np.concatenate(self._held[name])
-            self._held[name] = [joined[rows:]]
-            files.append(write_shard(self._staged.folder(name), self._written // self.block, joined[:rows], spec, self.block))
-        self._staged.journal(files)
-        self._written += rows
-        self._buffered -= rows
-
-    def close(self) -> None:
-        """Write the last, possibly short block. Raises ValueError if rows are missing."""
-        if self._buffered:
-            self._flush(self._buffered)
-        if self._written != self.count:
-            raise ValueError(f"{self._written} of the {self.count} declared rows were written")
-
-    @property
-    def missing(self) -> int:
-        """Rows that are declared but not on disk yet."""
-        return self.count - self._written
 
 
 class StagedArtifact:
@@ -205,6 +149,14 @@ class StagedArtifact:
             raise ValueError("the rows of an artifact are declared once, all arrays together")
         self._rows = StagedRows(self, count, block, arrays)
         return self._rows
+
+    def entry(self, file: Path) -> tuple[int, str]:
+        """Size and hash of a journaled file."""
+        return self._hashes[file.relative_to(self.root / DATA).as_posix()]
+
+    def join(self, parts: Sequence[Any]) -> None:
+        """Write the rows of committed parts (readers of a store) one after the other, as in one go."""
+        join(self, parts)
 
     def put(self, name: str, value: NDArray[Any], attrs: Mapping[str, Any] | None = None) -> None:
         """Write a whole array of any shape."""

@@ -38,7 +38,7 @@ from .rows import StoredArray
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Rows", "StoredArray", "create_array", "create_group", "write_shard", "write_tensor"]
+__all__ = ["Rows", "StoredArray", "create_array", "create_group", "write_shard", "write_synced", "write_tensor"]
 
 SMALL_ROW = 64
 """Rows below this many bytes share one inner chunk a shard."""
@@ -126,7 +126,7 @@ def write_shard(folder: Path, index: int, rows: NDArray[Any], spec: RowSpec, blo
         chunks: Iterable[Any] = payload
         if spec.compress:
             chunks = _compressed(payload, stack, threads)
-        _write_synced(path, _shard_pieces(chunks, entries))
+        write_synced(path, _shard_pieces(chunks, entries))
     return path
 
 
@@ -167,7 +167,7 @@ def _checksum(data: Any) -> bytes:
     return int(google_crc32c.value(data)).to_bytes(4, "little")
 
 
-def _write_synced(path: Path, pieces: Iterable[Any]) -> None:
+def write_synced(path: Path, pieces: Iterable[Any]) -> None:
     """Write and fsync. A long file is flushed on the side while the rest is still being encoded, so that the last fsync is short."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file, ThreadPoolExecutor(1, "fabloom-flush") as side:

@@ -29,6 +29,8 @@ class Layout:
     shard: int
     chunk: int
     compressed: bool
+    dims: tuple[str, ...] = ()
+    """Names of the axes."""
 
     @property
     def row_bytes(self) -> int:
@@ -85,7 +87,8 @@ def _layout(meta: Any) -> Layout:
     _expect(config["index_codecs"][0]["configuration"]["endian"] == "little", "shard index byte order")
     _expect(grid[1:] == inner[1:] == shape[1:] and inner[0] > 0 and grid[0] % inner[0] == 0, "chunks that split rows")
     _expect(0 not in shape[1:], "empty rows")
-    return Layout(shape, dtype, operator.index(grid[0]), operator.index(inner[0]), _compressed(config["codecs"], dtype))
+    dims = tuple(map(str, meta.get("dimension_names") or ()))
+    return Layout(shape, dtype, operator.index(grid[0]), operator.index(inner[0]), _compressed(config["codecs"], dtype), dims)
 
 
 def _compressed(codecs: Sequence[Any], dtype: np.dtype[Any]) -> bool:

@@ -191,6 +191,15 @@ class QuantiserStats:
         self._kurtosis += float((central.pow(4).mean(-1)[alive] / spread[alive].square()).sum())
         self._channels += int(alive.sum())
 
+    def add(self, later: QuantiserStats) -> None:
+        """Add what was gathered of later batches. Batches that are added one by one in their order give what `update` gives of them."""
+        for name in ("_signal", "_noise"):
+            setattr(self, name, [a + b for a, b in zip(getattr(self, name), getattr(later, name), strict=True)])
+        self._clipped += later._clipped
+        self._telescoping = max(self._telescoping, later._telescoping)
+        self._kurtosis += later._kurtosis
+        self._channels += later._channels
+
     def as_dict(self) -> dict[str, Any]:
         """SNR in dB of rin0, each chunk and z_end (None where undefined), clipped values, the largest error of z_end in LSB of the chunk
         coded last, and the mean kurtosis of a channel of a chunk (3 for a Gaussian).

@@ -9,6 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from fabloom import Context, ImageSet, Method, Model, OfflineData, Params, Pipeline, Report, RowSpec, hookimpl, task
+from fabloom.errors import DataError
+from fabloom.method import Fanout
 
 
 class MakeParams(Params):
@@ -24,6 +26,8 @@ class TrainParams(Params):
 class RecordParams(Params):
     count: int = Field(40, gt=0)
     pause: float = Field(0.0, ge=0)
+    fail_at: int = Field(-1, description="Row whose block cannot be made.")
+    die_at: int = Field(-1, description="Row before whose block the process is killed, once.")
 
 
 HELD_AT = 4
@@ -91,17 +95,22 @@ class Fade(Method):
             step.log(loss=loss.item())
         return Model.write(ctx, net.state_dict(), {"inputs": 64})
 
-    @task(version=1)
+    @task(version=1, fanout=Fanout(count="count", unit=(8,)))
     def record(self, ctx: Context, params: RecordParams, *, teacher: Model) -> OfflineData:
         """Rows that depend on (seed, index) and the weights only."""
-        weight = float(teacher.state()["weight"].sum())
+        weight, own = float(teacher.state()["weight"].sum()), ctx.rows(params.count)
         writer = OfflineData.writer(
-            ctx, count=params.count, block=8, arrays={"sample_id": RowSpec("int64", compress=False), "r_chunks": RowSpec("int8", (2, 4, 4))}
+            ctx, count=len(own), block=8, arrays={"sample_id": RowSpec("int64", compress=False), "r_chunks": RowSpec("int8", (2, 4, 4))}
         )
-        with ctx.progress(params.count, unit="row", done=writer.start) as bar:
-            for start in range(writer.start, params.count, 8):
-                rows = np.arange(start, min(start + 8, params.count))
+        with ctx.progress(len(own), unit="row", done=writer.start) as bar:
+            for start in range(own.start + writer.start, own.stop, 8):
+                rows = np.arange(start, min(start + 8, own.stop))
                 time.sleep(params.pause)
+                if params.fail_at in rows:
+                    raise DataError(f"row {params.fail_at} is upside down")
+                if params.die_at in rows and not (ctx.workdir / "died").exists():
+                    (ctx.workdir / "died").touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
                 codes = np.stack([np.random.default_rng([ctx.seed % 2**32, int(row)]).integers(-100, 100, (2, 4, 4)) for row in rows])
                 writer.append({"sample_id": rows, "r_chunks": codes.astype(np.int8)})
                 bar.advance(len(rows))

@@ -35,7 +35,7 @@ from fabloom.running.execute import code_of, run_step
 from fabloom.storage.backends import locks
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.backends.pins import deciding
-from fabloom.storage.commit import manifest, staging
+from fabloom.storage.commit import manifest, rows, staging
 from fabloom.storage.format.arrays import SMALL_ROW
 from fabloom.storage.gc import collect, leftovers, sweep, unreferenced
 from fabloom.storage.verify import verify
@@ -199,7 +199,7 @@ def broken(module: Any, name: str, at: int, monkeypatch: pytest.MonkeyPatch, err
 
 
 STAGES = [
-    (os, "fsync", 1), (os, "fsync", 3), (os, "fsync", 5), (os, "fsync", 8), (staging, "write_shard", 2), (staging, "create_array", 2),
+    (os, "fsync", 1), (os, "fsync", 3), (os, "fsync", 5), (os, "fsync", 8), (rows, "write_shard", 2), (rows, "create_array", 2),
     (staging, "create_group", 1), (staging, "write_manifest", 1), (manifest, "write_durably", 1), (Path, "replace", 2), (Path, "rename", 1),
     (staging, "sync_folders", 1), (staging, "tree_digest", 1),
 ]  # fmt: skip

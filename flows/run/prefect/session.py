@@ -31,6 +31,7 @@ from fabloom.running.course import Course
 from fabloom.running.engine import Engine, prepare, skipped
 from fabloom.running.execute import LOG, failed
 from fabloom.running.executors import ProcessExecutor
+from fabloom.running.parts import Crew
 from fabloom.running.requests import request_of, step_of
 
 from . import aftermath, assets
@@ -140,7 +141,8 @@ def run(order: Order) -> dict[str, Any] | State[Any]:
         plan, engine = order.planned(stop)
         with engine.store.pinned(plan.keys()):
             prepare(plan, replace(engine, emit=_told))
-            with _current(Session(replace(engine, executor=executor_for(plan, order)), plan, order, stop=stop)) as session:
+            engine = replace(engine, executor=executor_for(plan, order), crew=Crew(order.workers))
+            with _current(Session(engine, plan, order, stop=stop)) as session:
                 return _run(session)
     except FabloomError as error:
         return Failed(message=without_secrets(str(error)))
@@ -264,7 +266,7 @@ def _end_alone(session: Session, error: BaseException) -> RunResult:
 def _run_within(plan: Plan, engine: Engine, order: Order) -> RunResult:
     """The plan in the flow run that this is called in, which a worker may end by SIGTERM."""
     stop, asked = threading.Event(), engine.stop
-    engine = replace(engine, executor=executor_for(plan, order), stop=lambda: asked() or stop.is_set())
+    engine = replace(engine, executor=executor_for(plan, order), crew=Crew(order.workers), stop=lambda: asked() or stop.is_set())
     with _current(Session(engine, plan, order, stop=stop)) as session:
         _run(session)
     return session.finish()
@@ -282,7 +284,7 @@ def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1, clust
     make_runner(runner, workers, cluster)  # raises where it is not installed
     if FlowRunContext.get() is not None:
         return _run_within(plan, engine, order)
-    engine = replace(engine, executor=executor_for(plan, order))
+    engine = replace(engine, executor=executor_for(plan, order), crew=Crew(order.workers))
     session = Session(engine, plan, order, on_term=_own_handler(), notice=Notice(client_patience()))
     # a deployed run keeps the name that it is ordered under; its bounds are those of a form, and this run is planned already
     named = run_pipeline.with_options(flow_run_name=plan.pipeline.name, validate_parameters=False)

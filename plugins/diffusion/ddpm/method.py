@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fabloom.kinds import ImageSet, Model
-from fabloom.method import Context, Method, Outline, PlannedStep, task
+from fabloom.method import Context, Fanout, Method, Outline, PlannedStep, task
 from fabloom.plugins.blocks.expected import samples, trained
 
 from .params import SampleParams, TrainParams
@@ -51,7 +51,7 @@ class Ddpm(Method):
 
         return training.train(ctx, params, images)
 
-    @task(version=2)
+    @task(version=2, fanout=Fanout(count="count", unit=("batch",)))
     def sample(self, ctx: Context, params: SampleParams, *, model: Model) -> ImageSet:
         """Draw images. Image i starts from noise of (seed, i) alone, as does all noise it meets on its way.
 

@@ -111,11 +111,12 @@ def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
     )  # fmt: skip
     numbers = None if not classes else np.resize(np.array(classes, np.int16), params.count)
     columns: dict[str, Any] = {"channels": config["image"][0]}
+    own = ctx.rows(params.count)
     if numbers is not None and config["class_source"] == "domain":
-        columns |= {"domain": numbers.astype(np.int8), "attrs": ASKED}
+        columns |= {"domain": numbers[own.start : own.stop].astype(np.int8), "attrs": ASKED}
     elif numbers is not None:
-        columns |= {"labels": numbers, "class_names": config["classes"], "attrs": ASKED}
-    return ImageSet.write(ctx, batches(ctx, sampler, config, numbers), count=params.count, **columns)
+        columns |= {"labels": numbers[own.start : own.stop], "class_names": config["classes"], "attrs": ASKED}
+    return ImageSet.write(ctx, batches(ctx, sampler, config, numbers, own), count=len(own), **columns)
 
 
 def drawn_classes(params: SampleParams, config: dict[str, Any]) -> list[int]:
@@ -129,17 +130,19 @@ def drawn_classes(params: SampleParams, config: dict[str, Any]) -> list[int]:
     return [names.index(label) for label in params.labels or names]
 
 
-def batches(ctx: Context, sampler: Sampler, config: dict[str, Any], numbers: NDArray[np.int16] | None) -> Iterator[NDArray[np.uint8]]:
-    """uint8 images, batch by batch."""
+def batches(
+    ctx: Context, sampler: Sampler, config: dict[str, Any], numbers: NDArray[np.int16] | None, own: range
+) -> Iterator[NDArray[np.uint8]]:
+    """uint8 images of the rows `own`, batch by batch; `numbers` are the classes of all rows."""
     params, grey = sampler.params, GreyMap(*config["grey"])
 
     def watch() -> None:
         if ctx.stop_requested():
             raise Interrupted("stopped while sampling. Run the same command again to start over.")
 
-    with ctx.progress(params.count, unit="image", name="sample") as bar:
-        for start in range(0, params.count, params.batch):
-            index = range(start, min(start + params.batch, params.count))
+    with ctx.progress(len(own), unit="image", name="sample") as bar:
+        for start in range(own.start, own.stop, params.batch):
+            index = range(start, min(start + params.batch, own.stop))
             labels = None if numbers is None else torch.from_numpy(numbers[start : index.stop]).long().to(ctx.device)
             x0 = sampler.draw([image_generator(ctx.seed, i) for i in index], tuple(config["image"]), labels, ctx.device, watch)
             yield grey.inverse(x0.clamp(-1, 1)).numpy()

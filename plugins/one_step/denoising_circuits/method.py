@@ -6,12 +6,12 @@ the end. The end is the start plus the sum of all steps, so a student may predic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import PipelineError
 from fabloom.kinds import ImageSet, Model, OfflineData, Report, offline_specs
-from fabloom.method import Context, Method, Outline, PlannedStep, task
+from fabloom.method import Context, Fanout, Method, Outline, PlannedStep, task
 from fabloom.plugins.blocks.expected import samples, trained
 
 from .params import CompareParams, DistillParams, RecordParams, SampleParams, TrainParams
@@ -60,6 +60,16 @@ class DenoisingCircuits(Method):
         return None
 
     @classmethod
+    def joined(cls, step: PlannedStep, parts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Of a recording also what was measured over all of it."""
+        if not isinstance(step.params, RecordParams):
+            return super().joined(step, parts)
+        from . import recording
+
+        facts = [{name: value for name, value in part.items() if name != recording.BATCHES} for part in parts]
+        return recording.measured(super().joined(step, facts), parts)
+
+    @classmethod
     def networks(cls, model: Model) -> Mapping[str, Network]:
         """A student: `one-step`, noise to image. A teacher: `start`, `step` and `readout`."""
         from . import exporting
@@ -73,7 +83,7 @@ class DenoisingCircuits(Method):
 
         return training.train(ctx, params, images, base)
 
-    @task(version=1)
+    @task(version=1, fanout=Fanout(count="count", unit=("block",)))
     def record(self, ctx: Context, params: RecordParams, *, teacher: Model) -> OfflineData:
         """Run the recurrence from seeded noise and store start, chunk residuals and image, quantised."""
         from . import recording
@@ -87,7 +97,7 @@ class DenoisingCircuits(Method):
 
         return distillation.distill(ctx, params, teacher, offline)
 
-    @task(version=1)
+    @task(version=1, fanout=Fanout(count="count", unit=("batch",)))
     def sample(self, ctx: Context, params: SampleParams, *, model: Model) -> ImageSet:
         """Images of a teacher or a student; equal noise seeds share x_T."""
         from . import sampling

@@ -51,14 +51,17 @@ def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
     shape: tuple[int, int, int] = tuple(model.config["image"])
     seed = ctx.seed if params.noise_seed is None else params.noise_seed
 
+    own = ctx.rows(params.count)
+
     def batches() -> Iterator[NDArray[np.uint8]]:
-        with ctx.progress(params.count, unit="image", name="sample") as bar:
-            for start in range(0, params.count, params.batch):
+        with ctx.progress(len(own), unit="image", name="sample") as bar:
+            for start in range(own.start, own.stop, params.batch):
                 if ctx.stop_requested():
-                    raise Interrupted(f"stopped after {start} of {params.count} images. Run the same command again to start over.")
-                x = starting_noise(seed, range(start, min(start + params.batch, params.count)), shape)
+                    done = start - own.start
+                    raise Interrupted(f"stopped after {done} of {len(own)} images. Run the same command again to start over.")
+                x = starting_noise(seed, range(start, min(start + params.batch, own.stop)), shape)
                 for images in generate(generator, x, ctx.device, params.batch):
                     yield grey.inverse(images).numpy()
                     bar.advance(len(images))
 
-    return ImageSet.write(ctx, batches(), count=params.count, channels=shape[0], attrs={"noise_seed": seed, "role": model.config["role"]})
+    return ImageSet.write(ctx, batches(), count=len(own), channels=shape[0], attrs={"noise_seed": seed, "role": model.config["role"]})

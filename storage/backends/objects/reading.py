@@ -158,6 +158,10 @@ class ObjectReader(ArtifactReader):
         """The bytes of a stored object, as they are, in pieces; none where there is no object."""
         return self._source.bucket.stream(f"{self._source.folder}/{name}")
 
+    def copy(self, name: str, target: Path) -> None:
+        """Put the bytes of a stored object at `target`."""
+        self._write(name, target)
+
     def _content(self, name: str, size: int) -> bytes | None:
         found = self._source.pieces(name, [0], [size + 1])
         return bytes(found[0])

@@ -59,6 +59,8 @@ class ObjectStore(BaseStore):
     EnvironmentProblem where the bucket is not there, not reachable or not to be written.
     """
 
+    joins = True
+
     def __init__(
         self,
         url: str,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fabloom.errors import DamagedArtifact, FabloomError, UserError
 from fabloom.hashing import blake_pieces
 from fabloom.storage.commit.manifest import DATA, tree_digest
-from fabloom.storage.gc import inputs_in, sweep, users_first
+from fabloom.storage.gc import inputs_in, is_awaited, sweep, users_first
 from fabloom.storage.verify import LOOKS, Health, broken_refs, leftovers_of, maker_of, twice_made
 
 from . import pins
@@ -153,7 +153,9 @@ class ObjectUpkeep:
     def _unreached(self, wanted: Wanted, older_than_days: float) -> list[str]:
         made = dict(self.store.ages())  # first: what is committed meanwhile is not asked about
         reached, limit = wanted.look(), time.time() - older_than_days * 86400
-        return [key for key, at in made.items() if key not in reached and at < limit]
+        found = [key for key, at in made.items() if key not in reached and at < limit]
+        awaited = together(lambda key: is_awaited(self.store, key, wanted.pinned), found)
+        return [key for key, needed in zip(found, awaited, strict=True) if not needed]
 
     def collect(self, older_than_days: float) -> tuple[list[str], int]:
         """Remove what is unreferenced, users first; what a run or a ref names meanwhile stays, with everything that it was made from.
@@ -164,7 +166,7 @@ class ObjectUpkeep:
         removed, freed = [], 0
         wanted = Wanted(self.store)
         for key in users_first(self.store, self._unreached(wanted, older_than_days)):
-            if key in wanted.look():
+            if key in wanted.look() or is_awaited(self.store, key, wanted.pinned):
                 continue
             gone = self._discard(key, wanted)
             if gone is not None:

@@ -22,6 +22,8 @@ class Wanted:
         self.store = store
         self._told: list[Entry] | None = None
         self._keys: set[str] = set()
+        self.pinned: set[str] = set()
+        """What living runs had named when it was last looked."""
 
     def look(self) -> set[str]:
         """The keys as of now: two listings, and a reading only where these show a change.
@@ -32,7 +34,8 @@ class Wanted:
         bucket = self.store.bucket
         told = [*bucket.list(refs.ROOM), *bucket.list(pins.ROOM)]
         if told != self._told:
-            self.keep(pins.living(bucket).union(*(self.store.refs.history(name) for name in self.store.refs.names())))
+            self.pinned = pins.living(bucket)
+            self.keep(self.pinned.union(*(self.store.refs.history(name) for name in self.store.refs.names())))
             self._told = told
         return self._keys
 

@@ -313,6 +313,18 @@ def test_images_depend_on_seed_and_index_not_on_batch_or_count(run_task: Any, st
     assert abs(whole - other).mean() > 5
 
 
+def test_images_are_the_same_from_any_number_of_workers(run_task: Any, stripes: ImageSet, store: LocalStore) -> None:
+    model = run_task(Ddpm, "train", TINY | {"classes": "labels"}, images=stripes)
+    asked = {"count": 7, "batch": 2, "steps": 2, "scheduler": "euler-ancestral"}
+    digests = []
+    for workers in (1, 2, 3):
+        made = run_task(Ddpm, "sample", asked, model=model, workers=workers)
+        assert made.labels[...].tolist() == [0, 1, 0, 1, 0, 1, 0]
+        digests.append(made.digest)
+        store.set_aside(made.key)
+    assert digests[0] == digests[1] == digests[2]
+
+
 def test_same_seed_same_digest_and_bf16_stays_close(run_task: Any, stripes: ImageSet, tmp_path: Path) -> None:
     digests, sets = [], []
     for store in (LocalStore(tmp_path / "a"), LocalStore(tmp_path / "b")):

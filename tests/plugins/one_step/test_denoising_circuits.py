@@ -18,7 +18,7 @@ from torch import nn
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Metric, Model, OfflineData, Report
-from fabloom.method import Context, Method, task
+from fabloom.method import Context, Method, Options, task
 from fabloom.params import Params
 from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.noise import NoiseSchedule
@@ -37,8 +37,12 @@ from fabloom.plugins.one_step.denoising_circuits.networks import (  # fmt: skip
     parameter_counts,
 )
 from fabloom.plugins.one_step.denoising_circuits.params import Stage, TrainParams
+from fabloom.registry import Registry
+from fabloom.running.engine import Engine
+from fabloom.running.parts import Crew
 from fabloom.storage.backends.local import LocalStore
 from fabloom.testing import MemoryStore, write_artifact
+from fabloom.testing.running import plan_task
 
 CIFAR = {
     "sample_size": 32, "in_channels": 3, "out_channels": 3, "block_out_channels": [128, 256, 256, 256], "layers_per_block": 2,
@@ -517,6 +521,31 @@ def test_stopped_recording_goes_on_and_ends_in_the_same_bytes(run_task: Any, sto
         run_task(DenoisingCircuits, "record", params, store=other, teacher=again, stop=lambda: next(calls, True))
     resumed = run_task(DenoisingCircuits, "record", params, store=other, teacher=again)
     assert resumed.digest == whole.digest
+
+
+def test_recording_and_sampling_come_out_the_same_from_any_number_of_workers(teacher: Model, store: LocalStore) -> None:
+    registry = Registry.load()
+    tasks: dict[str, dict[str, Any]] = {
+        "record": {"count": 14, "batch": 3, "block": 4, "chunks": 2},
+        "sample": {"count": 14, "batch": 4},
+    }
+    for name, params in tasks.items():
+        step = plan_task(store, DenoisingCircuits, name, params, 7, {"teacher" if name == "record" else "model": teacher.key})
+        made = []
+        for workers in (1, 2, 3):
+            lines: list[str] = []
+            engine = Engine(
+                registry,
+                store,
+                Options("cpu", redo=(name,)),
+                lambda event, lines=lines: lines.append(event.get("message", "")),
+                crew=Crew(workers),
+            )
+            result = engine.perform(step)
+            assert result.status == "ran", result.error
+            assert (f"in {workers} parts, {workers} at the same time" in lines) is (workers > 1)
+            made.append((result.digest, dict(store.get(step.key).attrs)))
+        assert made[0] == made[1] == made[2]
 
 
 def test_given_base_is_used_and_checked(run_task: Any, tmp_path: Path) -> None:
