@@ -13,6 +13,7 @@ from fabloom.method import Survey
 from fabloom.registry import Registry
 
 from .draft import LARGEST_TEST, Answers, Draft
+from .generating import FEW as FEW_DEFECTS
 from .generating import generate
 
 WHOLE = 256
@@ -166,6 +167,7 @@ def parted(draft: Draft, own: str) -> tuple[str, str]:
     found, answer = draft.survey, draft.answers.test
     if answer == "same":
         draft.say("score: on variations of the images that are learned from, so it describes these images and no others")
+        own = classed(draft, own)
         return own, own
     if answer is not None:
         read = {**{name: value for name, value in found.params.items() if name != "masks"}, "path": answer}
@@ -176,7 +178,7 @@ def parted(draft: Draft, own: str) -> tuple[str, str]:
                 "others_labelled", "reference-difference.label", "", {"images": test, **reference}, **draft.steps[own].get("params", {})
             )
         draft.say(f"score: on the images of {answer}")
-        return own, test
+        return classed(draft, own), test
     sources = found.defect or found.images
     if sources < 2:
         raise UserError(
@@ -186,8 +188,24 @@ def parted(draft: Draft, own: str) -> tuple[str, str]:
     held, what = max(1, round(0.3 * sources)), " with a defect" if found.defect else ""
     few = f"; fewer than {VERDICT} say little, and the report gives no verdict" if held < VERDICT else ""
     draft.say(f"score: on three of ten files that nothing is learned from ({held} of {sources}{what}){few}")
+    own = classed(draft, own)
     train = draft.add("train", "images.split", "seven of ten files, clean and defect alike", {"images": own}, part="train")
     return train, draft.add("test", "images.split", "the others: no file, and no copy of one, is in both", {"images": own}, part="test")
+
+
+def classed(draft: Draft, own: str) -> str:
+    """The step whose masks tell the classes that folders tell, which labels by difference do not; `own` where they tell fewer than two."""
+    found = draft.survey
+    names = found.classes[1:] if found.clean else found.classes
+    if own != "labelled" or len(names) < 2:
+        return own
+    few = (found.defect or found.images) <= FEW_DEFECTS
+    if few or draft.answers.generator not in (None, "none"):
+        why = "there are too few images with a defect to tell them apart" if few else "generated images are of no class"
+        draft.say(f"classes: {', '.join(names)} are learned as one, since {why}")
+        return own
+    draft.say(f"classes: {', '.join(names)}, every defect that of its image; the network tells them apart")
+    return draft.add("classed", "images.class_masks", "each defect gets the class of its image's folder", {"images": own})
 
 
 def cropped(draft: Draft, train: str, test: str) -> tuple[str, str, tuple[int, int]]:

@@ -51,7 +51,7 @@ def structure(seen: Structure, references: bool) -> list[str]:
     kind = {0: "no lattice", 1: "lines", 2: "an array"}[seen.directions]
     lines = [f"structure: {kind}" + (f" with a period of {seen.period:.1f} px" if seen.period else "")]
     if len(seen.steps) == 2:
-        one, other = (f"({down:.1f}, {right:.1f})" for down, right in seen.steps)
+        one, other = (f"({down:.1f}, {right:.1f})".replace("-0.0", "0.0") for down, right in seen.steps)
         lines[0] += f": it repeats by {one} and by {other} px down and right"
     other = "their references" if references else "each other"
     if seen.likeness is None:

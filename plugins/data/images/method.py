@@ -10,7 +10,7 @@ from fabloom.kinds import ImageSet
 from fabloom.method import Context, Method, Outline, Survey, task
 
 from .params import AugmentParams, LoadParams
-from .parts import JoinParams, SplitParams, TileParams
+from .parts import ClassMaskParams, JoinParams, SplitParams, TileParams
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,8 +47,21 @@ class Images(Method):
                 raise PipelineError(f"steps.{step.name}.params", str(error)) from error
 
     @classmethod
+    def check_inputs(cls, step: PlannedStep, manifests: Mapping[str, Mapping[str, Any]]) -> None:
+        """`class_masks` needs masks, and labels that say of which class they are."""
+        images = manifests.get("images")
+        if not isinstance(step.params, ClassMaskParams) or images is None:
+            return
+        missing = " and no ".join(name for name in ("masks", "labels") if name not in images["arrays"])
+        if missing:
+            place, key = f"steps.{step.name}.inputs.images", str(images["key"])[:12]
+            raise PipelineError(place, f"{step.task} needs masks and labels of classes, and ImageSet {key} has no {missing}")
+
+    @classmethod
     def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
-        """Of `augment`: the rows of its images, as many as are asked for."""
+        """Of `augment`: the rows of its images, as many as are asked for; of `class_masks`: those of its images."""
+        if isinstance(step.params, ClassMaskParams) and "images" in inputs:
+            return Outline(inputs["images"].arrays)
         if not isinstance(step.params, AugmentParams) or "images" not in inputs:
             return None
         rows = {name: spec for name, spec in inputs["images"].arrays.items() if name != "source"}
@@ -119,3 +132,16 @@ class Images(Method):
         from . import join
 
         return join.join(ctx, images)
+
+    @task(version=1)
+    def class_masks(self, ctx: Context, params: ClassMaskParams, *, images: ImageSet) -> ImageSet:
+        """The same images with masks whose values are the classes that `labels` tell: for a segmenter that tells K classes apart.
+
+        For sets whose masks say only where a defect is (0 and 1): simulated ones, folders of classes labelled by difference, sets stored
+        before masks told classes. Every defect of an image gets the image's class; 255 stays. The first class is the clean one, unless
+        every image of it is marked. Raises DataError for a set without masks or labels, masks that tell classes already, a marked image
+        of the clean class, and an image of another class whose mask marks nothing.
+        """
+        from . import class_masks
+
+        return class_masks.class_masks(ctx, images)

@@ -1,4 +1,4 @@
-"""Parameters of the tasks that part and join sets: `split`, `tile` and `join`."""
+"""Parameters of the tasks that make sets of sets: `split`, `tile`, `join` and `class_masks`."""
 
 from __future__ import annotations
 
@@ -34,3 +34,7 @@ class TileParams(Params):
 
 class JoinParams(Params):
     """Nothing to set: the sets follow each other in the order of the inputs."""
+
+
+class ClassMaskParams(Params):
+    """Nothing to set: labels of the images say the classes."""

@@ -28,6 +28,10 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
     recipe = Recipe.of(params)
     pixels, masks, rows = prepare(recipe, images)
     names, held = told_classes(recipe, images), HeldOut()
+    if untold := untold_classes(recipe, images):
+        ctx.log(
+            f"the labels tell {', '.join(untold)} apart and the masks do not: learned as one class. images.class_masks makes masks that do"
+        )
     grey = UNIT if params.preset == "published" else GreyMap.fit(pixels[rows])
     domain = drawn_domain(masks) > 0
     state: dict[str, torch.Tensor] = {}
@@ -97,6 +101,14 @@ def told_classes(recipe: Recipe, images: ImageSet) -> list[str]:
     """Name of each value of the masks that are trained on, clean first."""
     names = images.mask_names
     return names if recipe.classes == "given" or len(names) <= 2 else ["clean", "defect"]
+
+
+def untold_classes(recipe: Recipe, images: ImageSet) -> list[str]:
+    """Classes of defects that labels tell apart and masks do not, where classes are asked for; [] of fewer than two."""
+    if recipe.classes != "given" or images.labels is None or images.mask_names == images.class_names:
+        return []
+    found = [images.class_names[label] for label in np.unique(np.asarray(images.labels)[drawn_domain(np.asarray(images.masks)) > 0])]
+    return found if len(found) > 1 else []
 
 
 def defect_masks(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:

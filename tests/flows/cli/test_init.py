@@ -224,3 +224,19 @@ def test_large_frames_are_cut_to_learn_from(cli: Cli, tmp_path: Path) -> None:
     assert steps["test_squares"]["params"] == {"size": 512} and steps["report"]["inputs"]["images"] == "test_squares"
     assert cli("plan", "pipeline.yaml").code == 0
     assert json.dumps(done.json["found"]["sizes"]) == '[{"height": 1152, "width": 1152, "images": 4}]'
+
+
+def test_folders_of_classes_are_told_apart_by_the_network_where_there_are_enough(cli: Cli, tmp_path: Path) -> None:
+    folder = clean_and_defect(tmp_path / "kinds", 6, 8)
+    for number, path in enumerate(sorted((folder / "defect").iterdir())):
+        put(folder / ("open" if number % 2 else "bridge") / path.name, np.asarray(Image.open(path)))
+        path.unlink()
+    (folder / "defect").rmdir()
+    done = cli("init", folder, "--json")
+    assert done.code == 0, done.err
+    steps = done.json["pipeline"]["steps"]
+    assert steps["classed"] == {"task": "images.class_masks", "inputs": {"images": "labelled"}}
+    assert steps["train"]["inputs"] == steps["test"]["inputs"] == {"images": "classed"}
+    assert any(text.startswith("classes: bridge, open, every defect that of its image") for text in done.json["chosen"])
+    generated = cli("init", folder, "--json", "--generator", "sinsemi", "-o", "other.yaml").json
+    assert "classed" not in generated["pipeline"]["steps"] and any("generated images are of no class" in t for t in generated["chosen"])

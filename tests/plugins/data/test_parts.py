@@ -135,3 +135,65 @@ def test_sets_are_joined_with_their_masks_and_sources(run_task: Any) -> None:
         run_task(Images, "join", images=[one, run_task(Drawn, "make", {"plain": True})])
     with pytest.raises(DataError, match="cannot be one"):
         run_task(Images, "join", images=[one, run_task(Images, "tile", {"size": 16}, images=one)])
+
+
+class Sorted(Params):
+    """Labels of four images, names of the classes, and which images are marked, with what."""
+
+    labels: tuple[int, ...] = (0, 1, 2, 1)
+    names: tuple[str, ...] = ("clean", "missing", "bridged")
+    marks: tuple[int, ...] = (0, 1, 1, 255)
+    bare: tuple[str, ...] = ()
+
+
+class Classed(Method):
+    name = "classed"
+
+    @task(version=1)
+    def make(self, ctx: Context, params: Sorted) -> ImageSet:
+        masks = np.zeros((4, 16, 16), np.uint8)
+        for row, mark in enumerate(params.marks):
+            masks[row, 2:5, row : row + 4] = mark
+        pixels = np.random.default_rng(0).integers(0, 255, (4, 1, 16, 16), dtype=np.uint8)
+        source = {"source": np.arange(4, dtype=np.int32), "source_names": ["a.png", "b.png", "c.png", "d.png"]}
+        given: dict[str, Any] = {"masks": masks, "labels": np.array(params.labels, np.int16), "class_names": params.names}
+        given = {name: value for name, value in given.items() if name not in params.bare}
+        return ImageSet.write(ctx, pixels, references=255 - pixels, attrs={"grey_low": 1.0}, **source, **given)
+
+
+def test_masks_get_the_class_that_the_label_of_their_image_tells(run_task: Any) -> None:
+    given = run_task(Classed, "make")
+    told = run_task(Images, "class_masks", images=given)
+    masks = told.masks[...]
+    assert told.mask_names == told.class_names == ["clean", "missing", "bridged"] and given.mask_names == ["clean", "defect"]
+    assert [sorted(np.unique(mask).tolist()) for mask in masks] == [[0], [0, 1], [0, 2], [0, 255]]
+    assert ((masks > 0) == (given.masks[...] > 0)).all() and (told.images[...] == given.images[...]).all()
+    assert (told.references[...] == given.references[...]).all() and told.source_names == given.source_names
+    assert told.labels[...].tolist() == [0, 1, 2, 1] and told.attrs["grey_low"] == 1.0
+    assert run_task(Images, "split", {"part": "train"}, images=told).mask_names[0] == "clean"
+
+
+def test_where_every_image_of_the_first_class_is_marked_no_class_is_the_clean_one(run_task: Any) -> None:
+    told = run_task(
+        Images,
+        "class_masks",
+        images=run_task(Classed, "make", {"names": ("bridge", "open"), "labels": (0, 1, 1, 0), "marks": (1, 1, 1, 1)}),
+    )
+    assert told.mask_names == ["clean", "bridge", "open"] and told.labels[...].tolist() == [1, 2, 2, 1]
+    assert [int(mask.max()) for mask in told.masks[...]] == [1, 2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"bare": ("labels", "class_names")}, "has no labels: nothing says"),
+        ({"bare": ("masks",)}, "has no masks; label it first"),
+        ({"marks": (0, 1, 2, 1)}, "tell classes already: clean, missing, bridged"),
+        ({"labels": (0, 0, 2, 1)}, "'b.png' is of class 'clean', the first class, which is the clean one, but its mask marks a defect"),
+        ({"marks": (0, 0, 1, 1)}, "'b.png' is of class 'missing', but its mask marks nothing"),
+        ({"names": ("open", "missing", "bridged"), "labels": (0, 0, 2, 1)}, "'b.png' is of class 'open', the first class"),
+    ],
+)
+def test_what_leaves_the_classes_of_masks_in_doubt_is_refused(run_task: Any, params: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        run_task(Images, "class_masks", images=run_task(Classed, "make", params))

@@ -400,6 +400,17 @@ def test_any_image_size_is_padded_and_cut() -> None:
     torch.testing.assert_close(networks.logits(net, x, 3), net(x)[:, 0])
 
 
+def test_classes_that_only_labels_tell_are_told_before_they_are_lost() -> None:
+    pixels, masks = np.zeros((4, 8, 8), np.uint8), np.zeros((4, 8, 8), np.uint8)
+    masks[1:, 2:4] = 1
+    given = {"images": pixels, "labels": [0, 1, 2, 2], "class_names": ["clean", "bridge", "open"]}
+    recipe = fitting.Recipe.of(TrainParams())
+    assert training.untold_classes(recipe, ImageSet.from_arrays(masks=masks, **given)) == ["bridge", "open"]
+    assert training.untold_classes(recipe, ImageSet.from_arrays(masks=masks * np.uint8([0, 1, 2, 2])[:, None, None], **given)) == []
+    assert training.untold_classes(fitting.Recipe.of(TrainParams(classes="one")), ImageSet.from_arrays(masks=masks, **given)) == []
+    assert training.untold_classes(recipe, ImageSet.from_arrays(masks=masks, images=pixels)) == []
+
+
 def test_unknown_encoder_gives_a_hint() -> None:
     with pytest.raises(DataError, match="Did you mean 'resnet18'"):
         networks.build("resnet81", 3, (16, 8, 8), 1)
