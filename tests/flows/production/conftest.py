@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 class Line:
     """A folder with `data/grey`, a pipeline, a specification and a store."""
 
-    def __init__(self, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, place: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self._capfd, self._monkeypatch = folder, capfd, monkeypatch
         self.registry = Registry.load()
         (folder / "data").mkdir()
@@ -41,7 +41,7 @@ class Line:
             "options": {"device": "cpu"},
         }
         self.write()
-        self.store: Store = open_store(folder / "store", self.registry)
+        self.store: Store = open_store(place, self.registry)
         test = run({"name": "held", "steps": {"images": {**read, "seed": 9}}}, store=self.store, registry=self.registry, device="cpu")
         self.store.refs.set("unit/heldout", test["images"].key)
         self.grey(100)
@@ -86,7 +86,13 @@ class Line:
 
 
 @pytest.fixture
-def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Line]:
+def place() -> str:
+    """Where the line's store is, as `--store` takes it; a test may have another one."""
+    return "store"
+
+
+@pytest.fixture
+def line(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Line]:
     """A line, with the plugin installed beside this file."""
     info = tmp_path / "site" / "rival_plugin-1.0.dist-info"
     info.mkdir(parents=True)
@@ -96,8 +102,8 @@ def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     monkeypatch.syspath_prepend(str(HERE))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("FABLOOM_STORE", "store")
+    monkeypatch.setenv("FABLOOM_STORE", place)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    yield Line(tmp_path, capfd, monkeypatch)
+    yield Line(tmp_path, place, capfd, monkeypatch)
     for number, handler in handlers.items():
         signal.signal(number, handler)
