@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fabloom.errors import DamagedArtifact, FabloomError, UserError
 from fabloom.hashing import blake_pieces
+from fabloom.planning.keys import whole_of
 from fabloom.storage.commit.manifest import DATA, tree_digest
 from fabloom.storage.gc import inputs_in, is_awaited, sweep, users_first
 from fabloom.storage.verify import LOOKS, Health, broken_refs, leftovers_of, maker_of, twice_made
@@ -166,8 +167,6 @@ class ObjectUpkeep:
         removed, freed = [], 0
         wanted = Wanted(self.store)
         for key in users_first(self.store, self._unreached(wanted, older_than_days)):
-            if key in wanted.look() or is_awaited(self.store, key, wanted.pinned):
-                continue
             gone = self._discard(key, wanted)
             if gone is not None:
                 removed.append(key)
@@ -178,5 +177,15 @@ class ObjectUpkeep:
 
     def _discard(self, key: str, wanted: Wanted) -> int | None:
         """Remove an artifact while its key is held here; the bytes that were freed, None where it stays, or is gone already."""
+        try:
+            whole = whole_of(self.store.manifest(key)["preimage"])
+        except FabloomError:
+            whole = ""
+
+        def spared() -> bool:
+            return key in wanted.look() or whole in wanted.pinned
+
+        if spared():
+            return None
         with self.store.lock(key, lambda pid: None, lambda: True) as held:
-            return self.store.take_out(key, lambda: key in wanted.look()) if held else None
+            return self.store.take_out(key, spared) if held else None

@@ -21,6 +21,7 @@ from fabloom.errors import DamagedArtifact, EnvironmentProblem, UserError
 from fabloom.kinds import ImageSet, OfflineData, RowSpec
 from fabloom.kinds.store import Store
 from fabloom.method import Context
+from fabloom.planning.keys import artifact_key, part_preimage
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.backends.objects import bucket, reading, upkeep
 from fabloom.storage.backends.objects.address import endpoint, parse
@@ -324,18 +325,24 @@ def test_who_pins_before_the_data_go_has_the_artifact_put_back(machine: Open) ->
     ours, theirs = machine(), machine("theirs")
     made_from = commit(ours, "a", images()).key
     key = commit(ours, "b", images(1), {"images": made_from}).key
+    told = facts("c", "ImageSet")
+    told["preimage"] = part_preimage(told["preimage"], (0, 5))
+    part = artifact_key(told["preimage"])
+    staged = ours.stage(part)
+    ImageSet.write(Context(staging=staged, seed=0, workdir=ours.work(part)), pictures(5, 2))
+    ours.commit(staged, told)
     plain: Any = ours.bucket
     with contextlib.ExitStack() as run:
 
         def delete(gone: Sequence[str]) -> None:
-            run.enter_context(theirs.pinned([key]))  # when gc has looked, and before anything is gone
+            run.enter_context(theirs.pinned([key, asked("c")]))  # when gc has looked, and before anything is gone
             plain.delete(gone)
 
         ours.bucket = Through(plain, delete=delete)  # type: ignore[assignment]
-        assert ours.upkeep.collect(-1) == ([], 0) and theirs.has(key) and theirs.has(made_from)
+        assert ours.upkeep.collect(-1) == ([], 0) and {*theirs.keys()} == {made_from, key, part}
         ours.bucket = plain
         assert not theirs.upkeep.verify().problems and ours.upkeep.collect(-1) == ([], 0)
-    assert ours.upkeep.collect(-1)[0] == [key, made_from]
+    assert {*ours.upkeep.collect(-1)[0]} == {key, made_from, part}
 
 
 def test_an_upload_that_comes_to_its_manifest_while_gc_works_stays(machine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
