@@ -31,7 +31,9 @@ PIECE = 8 << 20
 GAP = 128 << 10
 """Bytes between two pieces that are fetched too, since another request would take longer."""
 SILENCE = timedelta(seconds=30)
-"""Without a byte of an answer a read has failed. It counts while a request is sent too, so no write is held to it."""
+"""Without a byte of an answer a request has failed. It counts while the body is sent too, so only those up to `SHORT` are held to it."""
+SHORT = 64 << 10
+"""Bytes of a write that a slow line takes within `SILENCE`, `AT_ONCE` of them at a time: manifests, refs, pins, metadata, tensors."""
 LONGEST = {"read": timedelta(hours=1), "write": timedelta(minutes=10)}
 """A whole request, to the end of its body: what only bounds a transfer that goes on, but for good. A write is a part of `PIECE` at most."""
 RETRIES = 3
@@ -126,7 +128,11 @@ class S3Bucket:
 
         with self._reaching(""):
             self._store = door(timeout=LONGEST["read"], read_timeout=SILENCE)
-            self._writer = door(timeout=LONGEST["write"])
+            self._patient = door(timeout=LONGEST["write"])
+
+    def _for(self, size: int) -> Any:
+        """The door for a write of so many bytes."""
+        return self._store if size <= SHORT else self._patient
 
     def look(self, name: str) -> Entry | None:
         """HEAD."""
@@ -180,7 +186,8 @@ class S3Bucket:
         import obstore
 
         with self._reaching(name):
-            obstore.put(self._writer, name, content, chunk_size=PIECE, max_concurrency=4)
+            size = content.stat().st_size if isinstance(content, Path) else len(content)
+            obstore.put(self._for(size), name, content, chunk_size=PIECE, max_concurrency=4)
 
     def create(self, name: str, content: bytes) -> bool:
         """PUT with If-None-Match: *."""
@@ -197,7 +204,7 @@ class S3Bucket:
 
         with self._reaching(name):
             try:
-                obstore.put(self._writer, name, content, mode=mode)
+                obstore.put(self._for(len(content)), name, content, mode=mode)
             except (AlreadyExistsError, PreconditionError, FileNotFoundError):
                 return False
         return True

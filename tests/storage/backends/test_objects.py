@@ -501,7 +501,7 @@ def test_a_transfer_that_is_slow_but_goes_on_is_waited_for_and_a_silent_one_is_n
                     self.wfile.write(b"x")
 
         def do_PUT(self) -> None:
-            rest.wait(4)  # as where it takes the body slowly: no answer begins
+            rest.wait(60 if self.path.endswith("silent") else 4)  # as where it takes the body slowly: no answer begins
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(200)
             self.send_header("ETag", '"x"')
@@ -516,10 +516,12 @@ def test_a_transfer_that_is_slow_but_goes_on_is_waited_for_and_a_silent_one_is_n
         monkeypatch.setenv("FABLOOM_S3_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
         slow = S3Bucket(parse("s3://lab/x"))
         with ThreadPoolExecutor() as pool:
-            read, written, silent = pool.submit(slow.read, "slow"), pool.submit(slow.write, "slow", b"x"), pool.submit(slow.read, "silent")
+            read, written = pool.submit(slow.read, "slow"), pool.submit(slow.write, "slow", bytes(bucket.SHORT + 1))
+            silent = [pool.submit(slow.read, "silent"), pool.submit(slow.write, "silent", b"x"), pool.submit(slow.create, "silent", b"x")]
             assert read.result() == (b"x" * 8, '"x"') and written.result() is None
-            with pytest.raises(EnvironmentProblem):
-                silent.result(timeout=30)
+            for one in silent:
+                with pytest.raises(EnvironmentProblem):
+                    one.result(timeout=30)
         rest.set()
         server.shutdown()
 
