@@ -92,15 +92,18 @@ def write_samples(
 
     `references` [count,channels,H,W] are the clean images whose structure the samples follow.
 
-    An image must follow from the seed and its number alone, so that the set does not depend on the size of a batch.
+    An image must follow from the seed and its number alone, so that the set does not depend on the size of a batch. By rounding it does:
+    a part of the images draws the batches that all of them would be drawn in, and keeps its own.
     """
-    done = []
-    with ctx.progress(count, unit="image", name="sample") as bar:
-        for start in range(0, count, batch):
+    done, own = [], ctx.rows(count)
+    with ctx.progress(len(own), unit="image", name="sample") as bar:
+        for start in range(own.start - own.start % batch, own.stop, batch):
             if ctx.stop_requested():
-                raise Interrupted(f"stopped after {start} of {count} images. Run the same command again to start over.")
-            pixels = draw(range(start, min(start + batch, count)))
+                told = f"stopped after {max(start - own.start, 0)} of {len(own)} images"
+                raise Interrupted(f"{told}. Run the same command again to start over.")
+            pixels = draw(range(start, min(start + batch, count)))[max(own.start - start, 0) : own.stop - start]
             done.append(np.repeat(pixels, channels, 1) if pixels.shape[1] < channels else pixels)
             bar.advance(len(pixels))
     pixels = np.concatenate(done)
-    return ImageSet.write(ctx, pixels, references=references, channels=pixels.shape[1], attrs=attrs)
+    shown = None if references is None else references[own.start : own.stop]
+    return ImageSet.write(ctx, pixels, references=shown, channels=pixels.shape[1], attrs=attrs)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fabloom.errors import PipelineError
 from fabloom.kinds import ImageSet, Model
-from fabloom.method import Context, Method, Outline, PlannedStep, task
+from fabloom.method import Context, Fanout, Method, Outline, PlannedStep, task
 from fabloom.plugins.blocks.expected import grown, pyramid
 from fabloom.plugins.blocks.scale_params import check_anchor
 
@@ -69,7 +69,7 @@ class SinDdm(Method):
 
         return training.train(ctx, params, images, reference)
 
-    @task(version=1)
+    @task(version=1, fanout=Fanout(count="count", unit=("batch",)))
     def sample(
         self, ctx: Context, params: SampleParams, *, model: Model, composite: ImageSet | None = None, reference: ImageSet | None = None
     ) -> ImageSet:

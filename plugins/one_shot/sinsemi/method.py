@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fabloom.kinds import ImageSet, Model
-from fabloom.method import Context, Method, Outline, PlannedStep, task
+from fabloom.method import Context, Fanout, Method, Outline, PlannedStep, task
 from fabloom.plugins.blocks.expected import grown, pyramid
 from fabloom.plugins.blocks.scale_params import check_anchor
 
@@ -83,7 +83,7 @@ class SinSemi(Method):
 
         return training.train(ctx, params, images, reference)
 
-    @task(version=2)
+    @task(version=2, fanout=Fanout(count="count", unit=("batch",)))
     def sample(self, ctx: Context, params: SampleParams, *, model: Model, reference: ImageSet | None = None) -> ImageSet:
         """Generate images of any size.
 

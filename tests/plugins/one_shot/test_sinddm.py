@@ -461,7 +461,8 @@ def test_equal_seeds_equal_digests_and_batches_do_not_matter(run_task: Any, pict
     model = run_task(SinDdm, "train", {**TINY, "steps": 10}, images=picture)
     given = {"count": 5, "steps": 3, "precision": "fp32", "omega": 0.2}
     made = run_task(SinDdm, "sample", {**given, "batch": 5}, model=model)
-    five, two = (np.asarray(run_task(SinDdm, "sample", {**given, "batch": n}, model=model).images).astype(int) for n in (5, 2))
+    in_twos = run_task(SinDdm, "sample", {**given, "batch": 2}, model=model)
+    five, two = (np.asarray(one.images).astype(int) for one in (made, in_twos))
     assert np.abs(five - two).max() <= 1 and np.abs(five[0] - five[1]).max() > 5
     other = np.asarray(run_task(SinDdm, "sample", {**given, "batch": 5}, seed=1, model=model).images).astype(int)
     assert np.abs(five - other).max() > 5
@@ -469,6 +470,7 @@ def test_equal_seeds_equal_digests_and_batches_do_not_matter(run_task: Any, pict
     again = run_task(SinDdm, "train", {**TINY, "steps": 10}, images=run_task(Picture, "make", store=store), store=store)
     assert again.digest == model.digest
     assert run_task(SinDdm, "sample", {**given, "batch": 5}, model=again, store=store).digest == made.digest
+    assert run_task(SinDdm, "sample", {**given, "batch": 2}, model=again, store=store, workers=2).digest == in_twos.digest
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(run_task: Any, picture: ImageSet, tmp_path: Path) -> None:

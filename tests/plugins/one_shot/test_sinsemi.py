@@ -352,14 +352,17 @@ def test_lines_lie_where_they_should_after_few_steps_with_an_anchor(run_task: An
     assert strength.min() > 10, "the pitch is that of the training image (amplitude 40 gives 20)"
 
 
-def test_equal_seeds_equal_digests_and_batches_do_not_matter(run_task: Any, picture: ImageSet) -> None:
+def test_batches_and_workers_do_not_matter(run_task: Any, picture: ImageSet, store: LocalStore) -> None:
     model = run_task(SinSemi, "train", {**TINY, "steps": 10}, images=picture)
     given = {"count": 5, "steps": 3, "precision": "fp32"}
     five = np.asarray(run_task(SinSemi, "sample", {**given, "batch": 5}, model=model).images).astype(int)
-    two = np.asarray(run_task(SinSemi, "sample", {**given, "batch": 2}, model=model).images).astype(int)
+    made = run_task(SinSemi, "sample", {**given, "batch": 2}, model=model)
+    two = np.asarray(made.images).astype(int)
     assert np.abs(five - two).max() <= 1 and np.abs(five[0] - five[1]).max() > 5
     other = np.asarray(run_task(SinSemi, "sample", {**given, "batch": 5}, seed=1, model=model).images).astype(int)
     assert np.abs(five - other).max() > 5
+    store.set_aside(made.key)
+    assert run_task(SinSemi, "sample", {**given, "batch": 2}, model=model, workers=2).digest == made.digest
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(run_task: Any, picture: ImageSet, tmp_path: Path) -> None:
