@@ -116,10 +116,9 @@ def main() -> None:
             told = f"start-up {run['startup']:6.1f} s   step {run['step']:7.1f} s   after the last row {run['after_last_row']:5.1f} s"
             print(f"{run['workers']} workers   {told}   {asked.rows / run['step']:7.0f} rows/s   digest {run['digest'][:12]}")
         first = asked.workers[0]
+        on = f"{asked.runner}, {asked.rows} rows, {asked.teacher} teacher"
         for workers in asked.workers[1:]:
-            print(
-                f"{workers} workers against {first}: {seconds[first] / seconds[workers]:.2f} times ({asked.runner}, {asked.rows} rows, {asked.teacher} teacher)"
-            )
+            print(f"{workers} workers against {first}: {seconds[first] / seconds[workers]:.2f} times ({on})")
     if len({run["digest"] for run in runs}) != 1:
         sys.exit("the digests differ")
 

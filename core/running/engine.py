@@ -21,7 +21,7 @@ from fabloom.registry import Registry
 
 from .arithmetic import warn
 from .course import Course
-from .execute import failed, source_of
+from .execute import failed, note, source_of
 from .executors import Executor, InlineExecutor
 from .parts import Crew, Tally, note_parts, parts_of
 from .requests import request_of
@@ -99,9 +99,10 @@ class Engine:
             if self.store.has(step.key) and step.name not in self.options.redo:
                 return None  # made meanwhile; the join finds it
             note_parts(parts, step, self.store)
+            note(step, self.store)
             tally, failures = Tally(emit, parts), list[StepResult]()
             options = replace(self.options, share=min(len(parts), self.crew.workers))
-            emit({"event": "log", "message": f"in {len(parts)} parts, {options.share} at the same time"})
+            emit({"event": "log", "message": f"in {len(parts)} parts on {options.share} worker{'s' * (options.share > 1)}"})
 
             def make(index: int) -> None:
                 if not failures:
@@ -117,8 +118,12 @@ class Engine:
             else:
                 with ThreadPoolExecutor(self.crew.workers, "fabloom-part") as pool:
                     list(pool.map(make, range(len(parts))))
-        own = (one for one in failures if one.exit_code != Interrupted.exit_code)
-        return next(own, failures[0] if failures else None)
+            if not failures:
+                return None
+            own = (one for one in failures if one.exit_code != Interrupted.exit_code)
+            failure = next(own, replace(failures[0], error=f"stopped after {tally.told()}. Run the same command again to go on."))
+            note(step, self.store, ended="stopped" if failure.outcome == "stopped" else "failed", why=failure.error[:1000])
+            return failure
 
     def _part(self, part: PlannedStep, emit: Emit, options: Options) -> StepResult:
         """A part that is there, made by the code of today, or make it."""

@@ -64,11 +64,11 @@ def run_step(
         return _run(step, store, options, emit, stop)
     except BaseException as error:
         stopped = code_of(error) == Interrupted.exit_code
-        _note(step, store, ended="stopped" if stopped else "failed", why=" ".join(str(error).split())[:1000])
+        note(step, store, ended="stopped" if stopped else "failed", why=" ".join(str(error).split())[:1000])
         raise
 
 
-def _note(step: PlannedStep, store: Store, **end: str) -> None:
+def note(step: PlannedStep, store: Store, **end: str) -> None:
     """Say in the work folder, where there is one, whose it is. A full disk must not hide why."""
     work = store.work(step.key)
     if work.is_dir():
@@ -177,7 +177,7 @@ def _run_locked(
     source = source_of(step.spec.method)
     work = store.work(step.key)
     make_room(work)
-    _note(step, store)
+    note(step, store)
     _forget_other_code(step, work, source, emit)
     _forget_conditions(work)
     count = threads_of(work, emit, options.share)

@@ -20,10 +20,11 @@ from fabloom.notes import read_note, write_note
 from fabloom.planning.keys import artifact_key, part_preimage
 from fabloom.progress import Emit, Event
 
+from .execute import source_of
 from .retry import kept
 
 NOTE = "parts.json"
-"""In a step's work folder: the edges of its parts."""
+"""In a step's work folder: the edges of its parts, and the fingerprint of the code that was to make them."""
 
 
 class Crew:
@@ -54,7 +55,7 @@ def parts_of(step: PlannedStep, store: Store, workers: int) -> list[PlannedStep]
     if fanout is None or not getattr(store, "joins", False):
         return []
     note = read_note(work / NOTE) or {}
-    begun = [(first, stop) for first, stop in note.get("parts", [])]
+    begun = [(first, stop) for first, stop in note["parts"]] if note.get("source") == source_of(step.spec.method) else []
     if not begun and (workers < 2 or kept(work)):
         return []
     cut = begun or list(fanout.cut(step.params, workers))
@@ -65,7 +66,7 @@ def note_parts(parts: Sequence[PlannedStep], step: PlannedStep, store: Store) ->
     """Note the cut for who goes on."""
     work = store.work(step.key)
     work.mkdir(parents=True, exist_ok=True)
-    write_note(work / NOTE, {"parts": [part.preimage["rows"] for part in parts]})
+    write_note(work / NOTE, {"parts": [part.preimage["rows"] for part in parts], "source": source_of(step.spec.method)})
 
 
 def _part(step: PlannedStep, rows: tuple[int, int]) -> PlannedStep:
@@ -97,6 +98,11 @@ class Tally:
                     self._emit(event)
 
         return send
+
+    def told(self) -> str:
+        """How far they are."""
+        with self._guard:
+            return f"{sum(self._done)} of {sum(self._lengths)} rows, in {len(self._lengths)} parts"
 
     def finish(self, index: int) -> None:
         """A part is there."""

@@ -74,7 +74,7 @@ def test_the_manifest_does_not_tell_how_many_workers_made_it(registry: Registry,
         health = verify(store)
         assert not health.problems and not health.leftovers
         told = [e["message"] for e in events if e["event"] == "log"]
-        assert (f"in {workers} parts, {workers} at the same time" in told) is (workers > 1)
+        assert (f"in {workers} parts on {workers} workers" in told) is (workers > 1)
         shown = [(e["done"], e["total"]) for e in events if e["event"] == "progress"]
         assert {total for _, total in shown} == {43} and max(shown) == (43, 43)
         assert [e["event"] for e in events].count("started") == 1
@@ -101,20 +101,22 @@ def test_a_failing_part_fails_the_step_with_its_own_error_and_the_others_are_kep
 def test_a_stopped_step_goes_on_with_the_parts_that_it_began_by_however_many_workers(
     registry: Registry, store: LocalStore, tmp_path: Path
 ) -> None:
-    plan, stopping = recording(registry, store, pause=0.01), threading.Event()
+    plan, stopping = recording(registry, store, count=83, pause=0.3), threading.Event()
 
     def emit(event: dict[str, Any]) -> None:
-        if event["event"] == "progress" and event["done"] >= 16:
+        if event["event"] == "progress" and event["done"] > 0:
             stopping.set()
 
     stopped = record(plan, registry, store, 3, emit=emit, stop=stopping.is_set)
     assert (stopped.outcome, stopped.exit_code) == ("stopped", 130)
+    assert stopped.error.startswith("stopped after ") and " of 83 rows, in 3 parts. Run" in stopped.error
+    assert {(said["step"], said["ended"]) for said in verify(store).steps.values()} == {("offline", "stopped")}
     assert not store.has(stopped.key) and len(parts_of(plan.step("offline"), store, 1)) == 3
     events: list[dict[str, Any]] = []
     again = record(plan, registry, store, 1, emit=events.append)
     assert again.status == "ran" and next(e["done"] for e in events if e["event"] == "progress") >= 8, "from what was written"
     other = LocalStore(tmp_path / "other")
-    assert again.digest == record(recording(registry, other, pause=0.01), registry, other, 1).digest
+    assert again.digest == record(recording(registry, other, count=83), registry, other, 1).digest
 
 
 def test_what_was_begun_in_one_piece_stays_in_one(registry: Registry, store: LocalStore) -> None:
@@ -137,7 +139,7 @@ def test_redo_makes_every_part_again_and_parts_of_other_code_are_not_joined(
     assert record(failing, registry, store, 2).status == "failed"
     (part,) = keys_of_parts(store)
     before = store.committed_at(part)
-    for place in ("engine", "execute", "requests"):
+    for place in ("engine", "execute", "parts", "requests"):
         monkeypatch.setattr(f"fabloom.running.{place}.source_of", lambda method: "0" * 40)
     assert record(failing, registry, store, 2).status == "failed"
     assert store.committed_at(part) > before and store.manifest(part)["source"] == "0" * 40

@@ -543,7 +543,7 @@ def test_recording_and_sampling_come_out_the_same_from_any_number_of_workers(tea
             )
             result = engine.perform(step)
             assert result.status == "ran", result.error
-            assert (f"in {workers} parts, {workers} at the same time" in lines) is (workers > 1)
+            assert (f"in {workers} parts on {workers} workers" in lines) is (workers > 1)
             made.append((result.digest, dict(store.get(step.key).attrs)))
         assert made[0] == made[1] == made[2]
 
