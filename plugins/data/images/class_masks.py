@@ -21,7 +21,8 @@ from .entries import CLEAN
 def class_masks(ctx: Context, images: ImageSet) -> ImageSet:
     """Write the images with masks of classes; what else is known of them goes along."""
     masks, labels = given(images)
-    names, labels = classes(images, is_defect(masks).any((1, 2)), (masks == UNKNOWN).any((1, 2)), labels)
+    marked, unsure = (np.asarray(found.any((1, 2))) for found in (is_defect(masks), masks == UNKNOWN))
+    names, labels = classes(images, marked, unsure, labels)
     told = np.where(is_defect(masks), labels.astype(np.uint8)[:, None, None], masks)
     found: dict[str, Any] = columns(images, np.arange(len(images))) | {"masks": told, "labels": labels, "class_names": names}
     counts = {names[value]: int(count) for value, count in zip(*np.unique(labels, return_counts=True), strict=True)}
