@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 WIDTH = re.compile(r"\D+(\d+)")
@@ -16,16 +16,24 @@ WIDTH = re.compile(r"\D+(\d+)")
 class Outline:
     """Arrays of an artifact as far as they are known, shape and dtype by name, and attributes that what follows depends on.
 
-    That of a Model may hold attributes alone, as {"config": {"image": [1, 96, 96]}}: images sampled from it have that shape.
+    That of a Model may hold attributes alone, as {"config": {"image": [1, 96, 96]}}: images sampled from it have that shape. So may that of
+    a set of which the number of rows is not known; `most` is then how many bytes it has at most. `memory` is how many bytes the step
+    that makes it holds in memory at least, whatever its libraries take.
     """
 
     arrays: Mapping[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    most: int | None = None
+    memory: int | None = None
 
     @property
     def size(self) -> int | None:
-        """Bytes of the arrays as they are in memory, which the store's lossless compression only makes fewer; None where none is known."""
-        return sum(math.prod(shape) * _bytes(dtype) for shape, dtype in self.arrays.values()) if self.arrays else None
+        """Bytes of the arrays as they are in memory, which the store's lossless compression only makes fewer; else `most`, or None."""
+        return sum(math.prod(shape) * _bytes(dtype) for shape, dtype in self.arrays.values()) if self.arrays else self.most
+
+    def holding(self, *sizes: int | None) -> Outline:
+        """The same of a step that holds all of these bytes at once; those that are not known count for nothing."""
+        return replace(self, memory=sum(size or 0 for size in sizes) or None)
 
     def with_count(self, count: int) -> Outline:
         """The same with another number of rows."""
@@ -44,6 +52,11 @@ class Outline:
     def of_images(cls, count: int, image: tuple[int, ...], **others: tuple[tuple[int, ...], str]) -> Outline:
         """A set of so many images uint8 (C, H, W), and other arrays."""
         return cls({"images": ((count, *image), "uint8"), **others})
+
+    @classmethod
+    def of_image(cls, image: tuple[int, ...] | None, most: int | None = None) -> Outline | None:
+        """A set of images (C, H, W) of unknown number, `most` bytes together; None where the image is not known."""
+        return None if image is None else cls(attrs={"config": {"image": list(image)}}, most=most)
 
     @classmethod
     def of_model(cls, **config: Any) -> Outline:

@@ -17,6 +17,7 @@ from typing import Any
 from fabloom.kinds.store import Store
 from fabloom.kinds.survey import ages, manifests
 from fabloom.method import PlannedStep
+from fabloom.method.outline import Outline
 
 WORK = ("steps", "count", "epochs")
 """Parameters that say how often a loop turns."""
@@ -34,12 +35,17 @@ class Expectation:
     memory: int | None = None
 
 
-def expectations(steps: Sequence[PlannedStep], store: Store, threads: int) -> dict[str, Expectation]:
-    """What to expect of each of these steps, by name, on this kind of machine with so many threads."""
+def expectations(
+    steps: Sequence[PlannedStep], store: Store, threads: int, outlined: Mapping[str, Outline] | None = None
+) -> dict[str, Expectation]:
+    """What to expect of each of these steps, by name, on this kind of machine with so many threads.
+
+    Where `outlined` says what a step will write (see `outlines`), what an earlier one of more or fewer rows took counts in proportion.
+    """
     if not steps:
         return {}
-    past = list(_past(store, {step.task for step in steps}))
-    return {step.name: _expected(step, past, threads) for step in steps}
+    past, known = list(_past(store, {step.task for step in steps})), outlined or {}
+    return {step.name: _expected(step, past, threads, known.get(step.name)) for step in steps}
 
 
 def told(found: Iterable[Expectation]) -> str:
@@ -76,7 +82,7 @@ def _past(store: Store, tasks: set[str]) -> Iterable[dict[str, Any]]:
             yield manifest
 
 
-def _expected(step: PlannedStep, past: Iterable[Mapping[str, Any]], threads: int) -> Expectation:
+def _expected(step: PlannedStep, past: Iterable[Mapping[str, Any]], threads: int, outline: Outline | None) -> Expectation:
     here = f"{sys.platform}-{platform.machine()}"
     seconds, sizes, memory = [], [], []
     for manifest in past:
@@ -88,11 +94,14 @@ def _expected(step: PlannedStep, past: Iterable[Mapping[str, Any]], threads: int
             continue
         written = sum(size for size, _ in manifest.get("files", {}).values())
         grows = step.spec.output.kind in ("ImageSet", "OfflineData")  # their rows are counted; a model's size is not
+        of_inputs = _more(outline, manifest) if grows and factor == 1 else 1.0
+        factor *= of_inputs
         sizes.append(written * (factor if grows else 1))
         same = manifest.get("made_with", {}).get("platform") == here and manifest.get("threads") == threads
         if same and manifest.get("seconds"):
             seconds.append(manifest["seconds"] * factor)
-        if manifest.get("memory"):  # turns of a loop follow one another: more of them hold no more
+        alike = 0.5 < of_inputs < 2  # of more rows it is another; turns of a loop follow one another: more of them hold no more
+        if manifest.get("memory") and alike:
             memory.append(int(manifest["memory"]))
     return Expectation(
         median(seconds[:LATEST]) if seconds else None,
@@ -100,6 +109,15 @@ def _expected(step: PlannedStep, past: Iterable[Mapping[str, Any]], threads: int
         len(seconds[:LATEST]),
         max(memory[:LATEST]) if memory else None,
     )
+
+
+def _more(outline: Outline | None, manifest: Mapping[str, Any]) -> float:
+    """How many times as large the arrays will be as those of an earlier artifact of equal parameters: its inputs were others."""
+    if outline is None:
+        return 1.0
+    had = {name: (tuple(entry["shape"]), entry["dtype"]) for name, entry in manifest.get("arrays", {}).items() if name in outline.arrays}
+    now, before = Outline({name: outline.arrays[name] for name in had}).size, Outline(had).size
+    return now / before if now and before else 1.0
 
 
 def _turns(wanted: Mapping[str, Any], had: Mapping[str, Any]) -> float | None:

@@ -1,7 +1,8 @@
-"""How much the steps of a plan will write, where their parameters and inputs say so: `Method.expect`, from the first step to the last."""
+"""How much the steps of a plan will write and hold, where parameters and inputs tell: `Method.expect`, from the first step to the last."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -29,18 +30,35 @@ def outlines(steps: Sequence[PlannedStep], store: Store) -> dict[str, Outline]:
 
 
 def room(steps: Iterable[PlannedStep], found: Mapping[str, Outline], store: Store) -> list[str]:
-    """What is to be said before these steps run: how much they write at most, and that the disk has less; [] where nothing is known."""
+    """What is to be said before these steps run: how much they write at most, that the disk has less, and which step needs more memory than
+    there is; [] where nothing is known.
+    """
+    steps, memory = list(steps), _memory()
     sizes = {step.name: found[step.name].size if step.name in found else None for step in steps}
     total = sum(size or 0 for size in sizes.values())
+    held = {step.name: found[step.name].memory or 0 for step in steps if step.name in found}
+    lines = [
+        f"Step '{name}' holds {sized(size)} of memory at least, and this machine has {sized(memory)}: take fewer or smaller images."
+        for name, size in held.items()
+        if memory is not None and size > memory
+    ]
     if not total:
-        return []
+        return lines
     open_ = sum(size is None for size in sizes.values())
     rest = f"; of {open_} it is not known" if open_ else ""
-    lines = [f"By their parameters {len(sizes) - open_} of these steps write up to {sized(total)}{rest}."]
+    lines = [*lines, f"By their parameters {len(sizes) - open_} of these steps write up to {sized(total)}{rest}."]
     free = _free(store)
     if free is not None and free < total:
         lines.append(f"The disk of the store has {sized(free)} left: make room, or use --store on another disk.")
     return lines
+
+
+def _memory() -> int | None:
+    """Bytes of memory that this machine has; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def _free(store: Store) -> int | None:

@@ -13,6 +13,9 @@ from .shared import JsonOption, PipelineArgument, SeedOption, SetOption, StoreOp
 
 commands = typer.Typer()
 
+WORTH_TELLING = 100_000_000
+"""Bytes of memory below which what is held of a set is little beside what libraries take."""
+
 
 @commands.command()
 def plan(
@@ -25,6 +28,7 @@ def plan(
 ) -> None:
     """Show what is in the store and what would run, in order. Runs nothing."""
     from fabloom.flows.run.api import load_pipeline, open_store
+    from fabloom.method import Outline
     from fabloom.planning.expectation import expectations, told
     from fabloom.planning.outlines import outlines, room
     from fabloom.planning.plan import make_plan
@@ -37,7 +41,8 @@ def plan(
         opened = open_store(store, registry, read_only=True)
     made = make_plan(load_pipeline(pipeline, registry).override(set_ or [], seed), registry, opened)
     waiting = [step for step in made.steps if not opened.has(step.key)]
-    expected, outlined = expectations(waiting, opened, threads()), outlines(waiting, opened)
+    outlined = outlines(waiting, opened)
+    expected = expectations(waiting, opened, threads(), outlined)
     rows: list[dict[str, Any]] = []
     for step in made.steps:
         state = "reuse" if opened.has(step.key) else "run"
@@ -51,9 +56,9 @@ def plan(
         rows.append({"step": step.name, "task": step.task, "kind": step.spec.output.kind, "key": step.key, "state": state, "note": note})
         if step.name in expected:
             found = expected[step.name]
-            rows[-1] |= {"seconds": found.seconds, "bytes": found.size, "memory": found.memory, "bytes_at_most": None}
-            if step.name in outlined:
-                rows[-1]["bytes_at_most"] = outlined[step.name].size
+            outline = outlined.get(step.name, Outline())
+            rows[-1] |= {"seconds": found.seconds, "bytes": found.size, "memory": found.memory}
+            rows[-1] |= {"bytes_at_most": outline.size, "memory_at_least": outline.memory}
     if json_:
         emit_json({"pipeline": made.pipeline.name, "steps": {r.pop("step"): r for r in rows}})
         return
@@ -81,5 +86,9 @@ def _taking(row: dict[str, Any]) -> str:
         known.append(sized(row["bytes"]))
     elif row["bytes_at_most"] is not None:
         known.append(f"up to {sized(row['bytes_at_most'])}")
-    known += [f"{row['memory'] / 1e6:,.0f} MB of memory"] if row["memory"] is not None else []
+    before, least = row["memory"] or 0, row["memory_at_least"] or 0
+    if least > max(before, WORTH_TELLING):
+        known.append(f"at least {sized(least)} of memory")
+    elif before:
+        known.append(f"{before / 1e6:,.0f} MB of memory")
     return ", ".join(known) or "unknown"

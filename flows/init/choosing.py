@@ -12,7 +12,7 @@ from fabloom.errors import UserError
 from fabloom.method import Survey
 from fabloom.registry import Registry
 
-from .draft import LARGEST_TEST, Answers, Draft
+from .draft import LARGEST_TEST, Answers, Draft, minutes
 from .generating import FEW as FEW_DEFECTS
 from .generating import generate
 
@@ -71,11 +71,6 @@ def choose(survey: Survey, answers: Answers, registry: Registry) -> Draft:
         "report", "unet.evaluate", "beside it in the table: finding nothing at all", inputs, batch=max(1, min(256, 1_000_000 // scored))
     )
     return draft
-
-
-def minutes(seconds: float) -> str:
-    """A duration in words."""
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def truth(draft: Draft) -> str:

@@ -54,3 +54,8 @@ class Draft:
     def side(self) -> tuple[int, int]:
         """(height, width) of most images."""
         return next(iter(self.survey.sizes))
+
+
+def minutes(seconds: float) -> str:
+    """A duration in words."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

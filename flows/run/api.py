@@ -164,10 +164,11 @@ def _perform(plan: Plan, performer: Engine, engine: EngineName, runner: RunnerNa
 def _tell(plan: Plan, engine: Engine) -> None:
     """Say how long the whole is expected to take, where earlier runs of this store know it, and how much it will write."""
     waiting = [step for step in plan.steps if step.name in engine.options.redo or not engine.store.has(step.key)]
-    total = told(expectations(waiting, engine.store, threads()).values())
+    outlined = outlines(waiting, engine.store)  # what is reused is not even fetched
+    total = told(expectations(waiting, engine.store, threads(), outlined).values())
     if total:
         engine.emit({"event": "log", "message": f"expected by earlier runs: {total}"})
-    for line in room(waiting, outlines(waiting, engine.store), engine.store):  # what is reused is not even fetched
+    for line in room(waiting, outlined, engine.store):
         engine.emit({"event": "log", "message": line})
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
-from fabloom.kinds.masks import UNKNOWN, is_defect, tells_classes
+from fabloom.kinds.masks import UNKNOWN, drawn_domain, is_defect, tells_classes
 from fabloom.method import Context
 from fabloom.plugins.blocks.references import name_of
 from fabloom.plugins.blocks.truth import label_attrs
@@ -21,8 +21,8 @@ from .entries import CLEAN
 def class_masks(ctx: Context, images: ImageSet) -> ImageSet:
     """Write the images with masks of classes; what else is known of them goes along."""
     masks, labels = given(images)
-    marked, unsure = (np.asarray(found.any((1, 2))) for found in (is_defect(masks), masks == UNKNOWN))
-    names, labels = classes(images, marked, unsure, labels)
+    unsure: NDArray[np.bool_] = (masks == UNKNOWN).any((1, 2))
+    names, labels = classes(images, drawn_domain(masks) > 0, unsure, labels)
     told = np.where(is_defect(masks), labels.astype(np.uint8)[:, None, None], masks)
     found: dict[str, Any] = columns(images, np.arange(len(images))) | {"masks": told, "labels": labels, "class_names": names}
     counts = {names[value]: int(count) for value, count in zip(*np.unique(labels, return_counts=True), strict=True)}

@@ -59,14 +59,11 @@ class Images(Method):
 
     @classmethod
     def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
-        """Of `augment`: the rows of its images, as many as are asked for; of `class_masks`: those of its images."""
-        if isinstance(step.params, ClassMaskParams) and "images" in inputs:
-            return Outline(inputs["images"].arrays)
-        if not isinstance(step.params, AugmentParams) or "images" not in inputs:
-            return None
-        rows = {name: spec for name, spec in inputs["images"].arrays.items() if name != "source"}
-        count = step.params.count
-        return Outline({**Outline(rows).with_count(count).arrays, "source": ((count,), "int32")}) if rows else None
+        """As many images as files or variations, of the size that the first file has; parts of a set have its images at most."""
+        from .expecting import expected
+
+        sets = step.inputs.get("images", "")
+        return expected(step.params, inputs, 1 if isinstance(sets, str) else len(sets))
 
     @classmethod
     def survey(cls, folder: Path, options: Mapping[str, Any]) -> Survey | None:

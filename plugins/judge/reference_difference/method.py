@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fabloom.kinds import ImageSet
-from fabloom.method import Context, Method, task
+from fabloom.method import Context, Method, Outline, PlannedStep, task
 
 from .params import LabelImages
 
@@ -18,6 +20,18 @@ class ReferenceDifference(Method):
 
     name = "reference-difference"
     preload = ("numpy", "scipy.ndimage", "skimage.feature")
+
+    @classmethod
+    def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
+        """The images with masks and domain, and with the references and sources that they have."""
+        given = inputs.get("images")
+        if given is None or given.image is None:
+            return None
+        if "images" not in given.arrays:
+            return Outline.of_image(given.image, None if given.most is None else 2 * given.most)
+        count, plane = given.arrays["images"][0][0], given.image[1:]
+        kept = {name: spec for name, spec in given.arrays.items() if name in ("references", "source")}
+        return Outline.of_images(count, given.image, masks=((count, *plane), "uint8"), domain=((count,), "int8"), **kept)
 
     @task(version=3)
     def label(self, ctx: Context, params: LabelImages, *, images: ImageSet, reference: ImageSet | None = None) -> ImageSet:

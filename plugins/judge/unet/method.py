@@ -43,7 +43,9 @@ class UNet(Method):
 
     @classmethod
     def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
-        """Of `segment`: its images with masks and scores."""
+        """Of `segment`: its images with masks and scores; of `train` that it holds all of its images."""
+        if isinstance(step.params, TrainParams) and "images" in inputs:
+            return Outline().holding(inputs["images"].size)
         rows = inputs["images"].arrays.get("images") if "images" in inputs else None
         if not isinstance(step.params, SegmentParams) or rows is None:
             return None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fabloom.kinds import ImageSet
-from fabloom.method import Context, Method, PlannedStep, task
+from fabloom.method import Context, Method, Outline, PlannedStep, task
 from fabloom.params import Params
 from fabloom.planning.expectation import LATEST, READ, Expectation, expectations, rough, told
 from fabloom.testing import MemoryStore
@@ -109,3 +109,10 @@ def test_a_step_notes_its_peak_where_it_has_raised_that_of_its_process() -> None
     held = bytearray(before + (64 << 20))  # more than ever
     held[::4096] = b"x" * len(held[::4096])
     assert peak_memory() >= before + (32 << 20)
+
+
+def test_other_inputs_of_equal_parameters_count_by_the_rows_that_come_of_them() -> None:
+    past = was(10.0) | {"arrays": {"images": {"shape": [10, 1, 8, 8], "dtype": "uint8"}}, "memory": 500}
+    for rows, wanted in ((10, Expectation(10.0, 1000, 1, 500)), (40, Expectation(40.0, 4000, 1, None))):
+        outlined = {"draw": Outline.of_images(rows, (1, 8, 8))}
+        assert expectations([step()], Past(past), 2, outlined)["draw"] == wanted  # type: ignore[arg-type]

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from fabloom.method import Outline
+from fabloom.pipeline import Pipeline
 from fabloom.planning import outlines as module
 from fabloom.planning.outlines import outlines, room
 from fabloom.planning.plan import make_plan
@@ -59,3 +61,36 @@ def test_a_method_that_fails_to_say_takes_no_plan_with_it(registry: Registry, st
 
 def test_bytes_are_those_of_the_dtypes() -> None:
     assert Outline({"a": ((2, 3), "float32"), "b": ((5,), "bool"), "c": ((), "int64")}).size == 24 + 5 + 8 and Outline().size is None
+
+
+def test_a_folder_says_what_its_pipeline_will_write_and_hold(
+    registry: Registry, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        for part, folder in ((f"{number}_test", tmp_path), (f"{number}_temp", tmp_path)):
+            Image.new("L", (60, 50), number).save(folder / f"{part}.png")
+    load = {"path": str(tmp_path), "layout": "pairs", "test": "{name}_test.png", "reference": "{name}_temp.png"}
+    steps: dict[str, Any] = {
+        "images": {"task": "images.load", "params": load},
+        "labelled": {"task": "reference-difference.label", "inputs": {"images": "images"}},
+        "train": {"task": "images.split", "inputs": {"images": "labelled"}, "params": {"part": "train"}},
+        "varied": {"task": "images.augment", "inputs": {"images": "train"}, "params": {"count": 7}},
+        "tiles": {"task": "images.tile", "inputs": {"images": "labelled"}, "params": {"size": 32, "stride": 20}},
+        "both": {"task": "images.join", "inputs": {"images": ["labelled", "labelled"]}},
+        "rest": {"task": "images.join", "inputs": {"images": ["labelled", "train"]}},
+        "segmenter": {"task": "unet.train", "inputs": {"images": "tiles"}},
+    }
+    found = outlines(make_plan(Pipeline.parse({"name": "own", "steps": steps}), registry, store).steps, store)
+    plane = 50 * 60
+    assert found["images"].size == 4 * 2 * plane + 4 * 4 and found["images"].arrays["references"][0] == (4, 1, 50, 60)
+    assert found["labelled"].size == 4 * (3 * plane + 1 + 4)
+    assert found["train"].arrays == {} and found["train"].size == found["labelled"].size and found["train"].image == (1, 50, 60)
+    assert found["varied"].arrays["images"][0] == (7, 1, 50, 60)
+    assert found["tiles"].arrays["references"][0] == (4 * 2 * 3, 1, 32, 32)
+    assert found["both"].arrays["masks"][0] == (8, 50, 60) and found["rest"].size == 2 * found["labelled"].size
+    assert found["segmenter"].size is None and found["segmenter"].memory == found["tiles"].size
+    monkeypatch.setattr(module, "_memory", lambda: 10_000)
+    step = next(one for one in make_plan(Pipeline.parse({"name": "own", "steps": steps}), registry, store).steps if one.name == "segmenter")
+    assert room([step], found, store) == [
+        "Step 'segmenter' holds 74 kB of memory at least, and this machine has 10 kB: take fewer or smaller images."
+    ]
