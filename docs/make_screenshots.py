@@ -2,8 +2,8 @@
 
     python docs/make_screenshots.py [--store STORE] [--chromium chromium]
 
-A segmenter is trained for a minute or two on simulated contact holes and judged on others; the smallest defects are faint, so that some
-are missed. Then it looks at new images. What is in STORE (default build/screenshots) already is reused. Needs Chromium.
+A segmenter is trained for one or two CPU minutes on simulated contact holes and judged on others. Then it looks at new images, in one
+folder as a tool would leave them. What is in STORE (default build/screenshots) already is reused. Needs Chromium.
 """
 
 from __future__ import annotations
@@ -65,9 +65,12 @@ def main() -> None:
     assert result.report_path is not None
     screenshot(given.chromium, result.report_path.absolute(), ASSETS / "report-page.png", 1180, 900)
     with tempfile.TemporaryDirectory() as folder:
-        images, findings = Path(folder) / "tomorrow", Path(folder) / "findings"
-        export_artifact(fabloom.open_store(given.store), result["tomorrow"].key, images, "png")
-        predict_folder("contact-holes:segmenter", images, findings, load={"layout": "domains"}, store=given.store)
+        written, images, findings = (Path(folder) / name for name in ("written", "tomorrow", "findings"))
+        export_artifact(fabloom.open_store(given.store), result["tomorrow"].key, written, "png")
+        images.mkdir()
+        for file in (file for part in ("clean", "defect") for file in (written / part).glob("*.png")):
+            file.rename(images / f"hole_{file.name}")
+        predict_folder("contact-holes:segmenter", images, findings, store=given.store)
         screenshot(given.chromium, findings / "index.html", ASSETS / "predictions.png", 1180, 900)
 
 
