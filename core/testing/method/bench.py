@@ -20,7 +20,8 @@ from fabloom.storage.backends.local import LocalStore
 from fabloom.testing.running import plan_task, write_artifact
 from fabloom.testing.tiny import TINY
 
-from .sandbox import Outcome, Run, Sandbox, find_method
+from .sandbox import Outcome, Run, Sandbox
+from .server import find_method
 
 Write = Callable[[Context], Artifact]
 Input = str | Write | Sequence[str | Write] | None
@@ -31,6 +32,11 @@ HASH_SEEDS = (42, 7)
 def breach(where: str, what: str, contract: str, mend: str) -> None:
     """Fail the test with what was found, what the contract wants, and how to mend it."""
     pytest.fail(f"{where}: {what}\n  the contract: {contract}\n  mend it: {mend}", pytrace=False)
+
+
+def listed(lines: Sequence[str]) -> str:
+    """One finding as it is, several on lines of their own."""
+    return lines[0] if len(lines) == 1 else "".join(f"\n    {line}" for line in lines)
 
 
 class Bench:

@@ -13,37 +13,24 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from fabloom.errors import EnvironmentProblem, FabloomError, PluginError, RefMoved, UserError
+from fabloom.errors import EnvironmentProblem, FabloomError, PluginError, UserError
 from fabloom.kinds import Artifact, ImageSet, Model, OfflineData, RowSpec
 from fabloom.kinds.store import MEMBERS, Store
 from fabloom.method import Context
-from fabloom.planning.keys import artifact_key, preimage
 from fabloom.registry.address import check_address
 
-A, B, C = ("a" * 40, "b" * 40, "c" * 40)
+from .deeds import A, B, C, asked, commit, facts, ignore, never, pictures
+from .refs import RefsConformance
+
+__all__ = ["A", "B", "C", "StoreConformance", "asked", "commit", "facts", "ignore", "never", "pictures"]
 
 
-class StoreConformance:
+class StoreConformance(RefsConformance):
     """Subclass it and give `open`."""
-
-    def open(self, place: Path, *, read_only: bool = False) -> Store:
-        """The store at `place`, made where nothing is there."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def place(self, tmp_path: Path) -> Path:
-        """An empty folder."""
-        return tmp_path / "place"
-
-    @pytest.fixture
-    def fabloom_store(self, place: Path) -> Store:
-        """The store under test, empty."""
-        return self.open(place)
 
     # ---------------------------------------------------------------------------------------------------- what is there, what is not
 
@@ -236,73 +223,6 @@ class StoreConformance:
         third = commit(fabloom_store, "third", lambda ctx: ImageSet.write(ctx, pictures(2, 2)), {"all": [second.key, first.key]})
         assert list(fabloom_store.lineage(third.key)) == [third.key, second.key, first.key]
 
-    # ---------------------------------------------------------------------------------------------------- names for artifacts
-
-    def test_a_ref_remembers_everything(self, fabloom_store: Store, place: Path) -> None:
-        refs = fabloom_store.refs
-        refs.set("line/champion", A, why="first")
-        refs.set("line/champion", B, expected=A, why="better by 0.02")
-        assert refs.get("line/champion") == fabloom_store.resolve("ref:line/champion") == B and refs.names() == ["line/champion"]
-        back = refs.rollback("line/champion", why="false alarms")
-        assert back.key == refs.get("line/champion") == A and refs.held("line/champion") == {B}
-        log = self.open(place).refs.log("line/champion")
-        assert [(entry.action, entry.key) for entry in log] == [("set", A), ("set", B), ("rollback", A), ("hold", B)]
-        assert [entry.n for entry in log] == [1, 2, 3, 4] and log[1].why == "better by 0.02" and log[1].expected == A and log[0].at
-        assert refs.history("line/champion") == [A, B, A]
-        refs.unhold("line/champion", B)
-        assert refs.held("line/champion") == frozenset() and len(refs.log("line/champion")) == 5
-
-    def test_a_promotion_against_an_old_state_fails(self, fabloom_store: Store) -> None:
-        refs = fabloom_store.refs
-        refs.set("champion", A)
-        refs.set("champion", B)
-        for name, expected in (("champion", A), ("nobody", A)):
-            with pytest.raises(RefMoved):
-                refs.set(name, C, expected=expected)
-        assert refs.get("champion") == B and refs.names() == ["champion"]
-        refs.set("first", A, expected="")
-        with pytest.raises(RefMoved):
-            refs.set("first", B, expected="")
-        refs.delete("first")
-        assert refs.set("champion", B) == refs.log("champion")[-1] and len(refs.log("champion")) == 2, "nothing new, nothing appended"
-
-    def test_a_rollback_goes_to_what_was_before_what_was_taken_back(self, fabloom_store: Store) -> None:
-        refs = fabloom_store.refs
-        for key in (A, B, C):
-            refs.set("r", key)
-        assert [refs.rollback("r", hold=False).key, refs.rollback("r", hold=False).key] == [B, A]
-        with pytest.raises(UserError, match="no earlier"):
-            refs.rollback("r")
-        assert refs.rollback("r", to=C).key == C
-        with pytest.raises(UserError, match="never"):
-            refs.rollback("r", to="d" * 40)
-
-    def test_many_writers_lose_nothing(self, fabloom_store: Store, place: Path) -> None:
-        doors, errors = [self.open(place) for _ in range(4)], []
-
-        def promote(door: Store, digit: str) -> None:
-            try:
-                for number in range(10):
-                    door.refs.set("busy", f"{number:039x}{digit}")
-            except Exception as error:
-                errors.append(error)
-
-        threads = [threading.Thread(target=promote, args=(door, f"{n:x}")) for n, door in enumerate(doors)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert not errors
-        log = fabloom_store.refs.log("busy")
-        assert len({entry.key for entry in log}) == len(log) == 40 and [entry.n for entry in log] == list(range(1, 41))
-
-    @pytest.mark.parametrize("name", ["../out", "/etc/x", "", "a//b", ".hidden", "a/../b", "a.json/b", "x" * 300])
-    def test_unsafe_ref_names_are_refused(self, fabloom_store: Store, name: str) -> None:
-        with pytest.raises(UserError):
-            fabloom_store.refs.set(name, A)
-        with pytest.raises(UserError):
-            fabloom_store.refs.get(name)
-
     # ---------------------------------------------------------------------------------------------------- only looking
 
     def test_a_read_only_door_reads_everything_and_changes_nothing(self, fabloom_store: Store, place: Path) -> None:
@@ -318,42 +238,3 @@ class StoreConformance:
             with pytest.raises(EnvironmentProblem):
                 change()
         assert fabloom_store.has(made.key)
-
-
-def ignore(who: str) -> None:
-    """A waiting that nobody is told of."""
-
-
-def never() -> bool:
-    """A wait that is not ended."""
-    return False
-
-
-def pictures(count: int, seed: int = 0) -> Any:
-    """uint8 [count, 1, 6, 7]."""
-    return np.random.default_rng(seed).integers(0, 256, (count, 1, 6, 7)).astype(np.uint8)
-
-
-def asked(name: str, inputs: dict[str, Any] | None = None) -> str:
-    """The key of the kit's task `name`."""
-    return artifact_key(preimage(f"kit.{name}", 1, {}, 0, inputs or {}))
-
-
-def facts(name: str, kind: str, inputs: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What an engine says of an artifact at its commit."""
-    return {
-        "kind": kind, "preimage": preimage(f"kit.{name}", 1, {}, 0, inputs or {}), "source": "",
-        "plugin": {"distribution": "kit", "version": "0"}, "made_with": {}, "device": "cpu", "threads": 1,
-        "created": "2020-01-01T00:00:00Z", "seconds": 0.0, "curves": {},
-    }  # fmt: skip
-
-
-def commit(store: Store, name: str, write: Any, inputs: dict[str, Any] | None = None) -> Artifact:
-    """Commit what `write(ctx)` writes and read it back."""
-    key = asked(name, inputs)
-    with store.lock(key, ignore, never) as held:
-        assert held
-        staged = store.stage(key)
-        made = write(Context(staging=staged, seed=0, workdir=store.work(key)))
-        store.commit(staged, facts(name, made.kind, inputs))
-    return store.get(key)
