@@ -116,7 +116,7 @@ class TestDdpm(MethodConformance):
     method = Ddpm
     params = {
         "train": {"steps": 4, "batch": 4, "network": {"channels": [8, 16], "norm_groups": 4}, "classes": "domain"},
-        "sample": {"count": 3, "steps": 2, "batch": 2},
+        "sample": {"count": 4, "steps": 2, "batch": 2},
     }
     inputs = {"train": {"images": small}}
 
@@ -144,18 +144,18 @@ class TestReferenceDifference(MethodConformance):
 
 class TestUNet(MethodConformance):
     method = UNet
-    params = {"train": {"decoder_channels": [16, 8, 8], "steps": 4, "batch": 4}, "evaluate": {"resamples": 100}}
+    params = {"train": {"decoder_channels": [16, 8, 8], "steps": 4, "batch": 4, "repeats": 2}, "evaluate": {"resamples": 100}}
 
 
 class TestSinSemi(MethodConformance):
     method = SinSemi
-    params = {"train": {"steps": 4, "width": 8, "batch": 2}, "sample": {"count": 2, "steps": 2}}
+    params = {"train": {"steps": 4, "width": 8, "batch": 2}, "sample": {"count": 2, "steps": 2, "batch": 1}}
     inputs = {"train": {"images": lines}}
 
 
 class TestSinDdm(MethodConformance):
     method = SinDdm
-    params = {"train": {"steps": 4, "width": 8, "batch": 2, "anchor": "reference"}, "sample": {"count": 2, "steps": 2}}
+    params = {"train": {"steps": 4, "width": 8, "batch": 2, "anchor": "reference"}, "sample": {"count": 2, "steps": 2, "batch": 1}}
     inputs = {"train": {"images": place}}
 
 

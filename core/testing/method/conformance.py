@@ -148,6 +148,31 @@ class MethodConformance(DescriptionConformance):
             assert killed.status == -signal.SIGKILL, f"the run was to be killed at a {point}: {told(killed)}"
             self._same(task, fabloom_bench, fabloom_bench.run(task), f"killed at a {point} and run again")
 
+    def test_parts_join_to_the_whole(self, task: str, fabloom_bench: Bench) -> None:
+        """A task that says it can be made in parts gives the same bytes in two; others have nothing to show."""
+        spec = fabloom_bench.specs[task]
+        if spec.fanout is None:
+            return
+        fabloom_bench.committed(task)
+        if not spec.fanout.cut(fabloom_bench.step(task).params, 2):
+            breach(
+                spec.full_name,
+                f"there are too few rows to cut: {spec.fanout.count} is below two units ({' and '.join(map(str, spec.fanout.unit))})",
+                "a task with a fanout gives the same from any number of workers, and the kit looks",
+                "give the test class `params` with at least two units of rows",
+            )
+        with fabloom_bench.anew(task):
+            outcome = fabloom_bench.run(task, workers=2)
+            if outcome.digest != fabloom_bench.reference(task).digest:
+                files = fabloom_bench.differing(task) if outcome.digest else []
+                how = f"{', '.join(files[:6])} differ" if files else f"it fails: {told(outcome)}"
+                breach(
+                    fabloom_bench.name(task),
+                    f"made in two parts, {how}",
+                    "a row follows from the seed and its number, never from the rows before it, and attributes from those of the parts",
+                    "make the rows of ctx.rows(count) alone, each from a generator of its own; cut at batches; override Method.joined",
+                )
+
     def test_stops_promptly(self, task: str, fabloom_bench: Bench) -> None:
         """A stop is honoured at the next sign of progress."""
         fabloom_bench.committed(task)

@@ -31,7 +31,8 @@ class Run:
     """What to run, and what is to happen to it. `die` is (point, n): SIGKILL right after the n-th of these points.
 
     Points: "checkpoint" of a loop, "block" of rows, "return" of the task before its commit. `stop` asks for a stop as soon as
-    progress is shown. `sparse` writes a loop's last checkpoint only, otherwise there is one at every step.
+    progress is shown. `sparse` writes a loop's last checkpoint only, otherwise there is one at every step. With several `workers` a task
+    with a `Fanout` is made in that many parts, one after the other, which are joined.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Run:
     sparse: bool = False
     stop: bool = False
     die: tuple[str, int] | None = None
+    workers: int = 1
 
 
 @dataclass(frozen=True)

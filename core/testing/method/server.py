@@ -112,6 +112,7 @@ def _child(wanted: Run) -> None:
 def _perform(wanted: Run, folder: Path) -> None:
     from fabloom.method import Options
     from fabloom.running.execute import run_step
+    from fabloom.running.parts import parts_of
     from fabloom.storage.backends.local import LocalStore
     from fabloom.testing.running import plan_task
 
@@ -122,12 +123,14 @@ def _perform(wanted: Run, folder: Path) -> None:
     method = find_method(wanted.method)
     step = plan_task(store, method, wanted.task, wanted.params, wanted.seed, wanted.inputs)
     file = Path(inspect.getfile(method))
-    watch = Watch((store.work(step.key), store.root / "staging" / step.key), file.parent if "." in method.__module__ else file)
+    parts = parts_of(step, store, wanted.workers)
+    rooms = [room for one in (step, *parts) for room in (store.work(one.key), store.root / "staging" / one.key)]
+    watch = Watch(tuple(rooms), file.parent if "." in method.__module__ else file)
     tempfile.gettempdir()  # finds out by writing, which libraries would do inside the task
     points = _count_points(wanted.die)
     changed: list[str] = []
     function = _watched(step.spec.function, watch, points, changed)
-    step = dataclasses.replace(step, spec=dataclasses.replace(step.spec, function=function))
+    spec = dataclasses.replace(step.spec, function=function)
     facts: dict[str, Any] = {"points": points.counts, "forbidden": watch.found, "attrs_changed": changed}
     asked = False
     began = time.monotonic()
@@ -145,7 +148,10 @@ def _perform(wanted: Run, folder: Path) -> None:
 
         try:
             options = Options(device="cpu", checkpoint_seconds=1e9 if wanted.sparse else 0.0)
-            result = run_step(step, store, options, emit, lambda: asked)
+            for part in parts:
+                run_step(dataclasses.replace(part, spec=spec), store, options, emit, lambda: asked)
+            options = dataclasses.replace(options, parts=tuple(part.key for part in parts))
+            result = run_step(dataclasses.replace(step, spec=spec), store, options, emit, lambda: asked)
             facts |= {"kind": result.kind, "digest": result.digest}
         except Exception as error:
             traceback.print_exc()
