@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from .loop import LoopStep, Stateful, run_loop
 if TYPE_CHECKING:
     import torch
 
-    from fabloom.kinds import Staging
+    from fabloom.kinds import Artifact, Staging
 
 CURVE_POINTS = 400
 """Most points kept of a logged curve; beyond it every second one is dropped and the stride doubled."""
@@ -40,10 +40,13 @@ class Context(Messenger):
         checkpoint_seconds: float = 60.0,
         stop_requested: Callable[[], bool] = lambda: False,
         part: range | None = None,
+        parts: Sequence[Artifact] = (),
     ) -> None:
         super().__init__(emit, stop_requested)
         self.part = part
         """Of a step that several workers make: the rows of this one; None where it makes them all."""
+        self.parts = parts
+        """What several workers made, in order, for a task that joins it itself (see `Fanout`); empty where there is nothing to join."""
         self.staging = staging
         self.seed = seed
         self.workdir = workdir

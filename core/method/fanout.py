@@ -18,10 +18,15 @@ class Fanout:
     computed together (a batch comes out differently in other company), and the row block of the artifact, whose encoded shards are then
     handed on as they are. The task asks `ctx.rows(count)` which rows it is to make and writes these alone; what a row holds must follow
     from its number, not from the rows before it. `Method.joined` makes one set of attributes of those of the parts.
+
+    `rows=False` says that what is counted are no rows of arrays but, say, the trainings of one model. Then the task itself joins: it is
+    called once more, with the artifacts of the parts as `ctx.parts`, and makes the whole of them. A part (`ctx.part`) may leave out what
+    only the whole needs.
     """
 
     count: str = "count"
     unit: tuple[str | int, ...] = ("batch",)
+    rows: bool = True
 
     def problem(self, params: type[Params]) -> str:
         """What is wrong with it for a task of these parameters, '' for nothing."""

@@ -31,7 +31,7 @@ from fabloom.progress import Emit, silent
 from fabloom.regular import STRANGE, clear, is_plain
 
 from .device import lease
-from .joining import drop, join
+from .joining import drop, join, made_apart, manifests_of
 from .threads import THREADS, threads_of
 
 LOG = "step.log"
@@ -41,6 +41,9 @@ SOURCE = "source"
 
 STEP = "step.json"
 """In a step's work folder: of which step and pipeline it is, and how the step ended where it made nothing."""
+
+PARTS = "parts.json"
+"""In a step's work folder: the edges of its parts, and the fingerprint of the code that was to make them."""
 
 CONDITIONS = {NOTE, THREADS}
 """In a step's work folder: what it began with. A step that goes on stays with it, one that starts anew asks anew."""
@@ -96,12 +99,12 @@ def _run(step: PlannedStep, store: Store, options: Options, emit: Emit, stop: Ca
                 raise Interrupted(f"step '{step.name}' was not begun: a stop was asked for. Run the same command again to go on.")
             if not store.has(step.key):
                 store.set_aside(step.key)  # a folder that lost its manifest
-            if options.parts:
+            if options.parts and (step.spec.fanout is None or step.spec.fanout.rows):
                 manifest = join(step, store, options.parts, replace=redo, began=began)
-                drop(store, options.parts)
             else:
                 with lease(options.device, emit) as device:
                     manifest = _run_locked(step, store, options, emit, stop, device, began)
+            drop(store, options.parts)
     except OSError as error:
         if error.errno in HARDWARE or (error.errno in NO_DOOR and _is_stores(error.filename, store, step.key)):
             raise EnvironmentProblem(f"step '{step.name}': {error.strerror}: {error.filename or store.url}") from error
@@ -153,7 +156,7 @@ def _forget_other_code(step: PlannedStep, work: Path, source: str, emit: Emit) -
     mark = work / SOURCE
     if mark.is_file() and mark.read_bytes() == source.encode():
         return
-    left = [path for path in work.iterdir() if path.name not in (LOG, STEP)]
+    left = [path for path in work.iterdir() if path.name not in (LOG, STEP, PARTS)]
     for path in left:
         clear(path)
     if left:
@@ -163,7 +166,7 @@ def _forget_other_code(step: PlannedStep, work: Path, source: str, emit: Emit) -
 
 def _forget_conditions(work: Path) -> None:
     """Where there is nothing to go on from, precision and threads are those that hold now."""
-    if {path.name for path in work.iterdir()} <= {LOG, SOURCE, STEP, *CONDITIONS}:
+    if {path.name for path in work.iterdir()} <= {LOG, SOURCE, STEP, PARTS, *CONDITIONS}:
         for name in CONDITIONS:
             (work / name).unlink(missing_ok=True)
 
@@ -175,6 +178,7 @@ def _run_locked(
 
     before = peak_memory()
     source = source_of(step.spec.method)
+    parts = manifests_of(step, store, options.parts)
     work = store.work(step.key)
     make_room(work)
     note(step, store)
@@ -195,6 +199,7 @@ def _run_locked(
         checkpoint_seconds=options.checkpoint_seconds,
         stop_requested=stop,
         part=rows_of(step.preimage),
+        parts=[store.get(key) for key in options.parts],
     )
     for asked in asked_by(step.params):  # before the task, which may take hours in the wrong one
         context.precision(asked)
@@ -202,7 +207,8 @@ def _run_locked(
     inputs: dict[str, Any] = {
         port: [store.get(k) for k in key] if isinstance(key, list) else store.get(key) for port, key in step.inputs.items()
     }
-    emit({"event": "started", "task": step.task, "device": device})
+    if not parts:
+        emit({"event": "started", "task": step.task, "device": device})
     result = step.spec.function(step.spec.method(), context, step.params, **inputs)
     if not isinstance(result, step.spec.output):
         raise StepFailed(step.name, f"{step.task} must return {step.spec.output.kind}, not {type(result).__name__}")
@@ -231,7 +237,7 @@ def _run_locked(
         "seconds": round(time.monotonic() - began, 3),
         "memory": after if (after := peak_memory()) > before else 0,
         "curves": context.curves(),
-    }
+    } | made_apart(parts, context.curves(), time.monotonic() - began)
     if step.name in options.redo:
         return store.commit(staging, facts, replace=True)
     return store.commit(staging, facts)  # a store older than `replace` need not know of it

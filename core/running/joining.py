@@ -13,20 +13,16 @@ from fabloom.planning.keys import part_preimage, rows_of
 
 AGREED = ("kind", "source", "plugin", "precision")
 """What parts of one artifact have in common, since it would be in question what came out otherwise."""
-TAKEN = (*AGREED, "step", "pipeline", "made_with", "device", "threads", "curves")
+TAKEN = (*AGREED, "step", "pipeline", "made_with", "device", "threads")
 """Facts of the first part that are told of the whole."""
 
 
 def join(step: PlannedStep, store: Store, keys: Sequence[str], *, replace: bool, began: float) -> dict[str, Any]:
-    """Commit the artifact of a step and return its manifest. The caller holds the key.
+    """Commit the artifact of a step, row after row of its parts, and return its manifest. The caller holds the key.
 
     Raises DataError where a part is missing, or the parts were not made alike.
     """
-    missing = [key for key in keys if not store.has(key)]
-    if missing:
-        raise DataError(f"step '{step.name}': part {missing[0][:12]} was removed before the parts were joined. Run it again.")
-    manifests = [store.manifest(key) for key in keys]
-    check_alike(step, manifests)
+    manifests = manifests_of(step, store, keys)
     readers = [store.get(key)._reader for key in keys]
     staging: Any = store.stage(step.key)
     staging.join(readers)
@@ -34,10 +30,30 @@ def join(step: PlannedStep, store: Store, keys: Sequence[str], *, replace: bool,
     facts = {name: manifests[0][name] for name in TAKEN} | {
         "preimage": dict(step.preimage),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "seconds": round(max(one["seconds"] for one in manifests) + time.monotonic() - began, 3),
-        "memory": max(one["memory"] for one in manifests),
+        **made_apart(manifests, {}, time.monotonic() - began),
     }
     return store.commit(staging, facts, replace=True) if replace else store.commit(staging, facts)
+
+
+def manifests_of(step: PlannedStep, store: Store, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Those of the parts, checked."""
+    missing = [key for key in keys if not store.has(key)]
+    if missing:
+        raise DataError(f"step '{step.name}': part {missing[0][:12]} was removed before the parts were joined. Run it again.")
+    manifests = [store.manifest(key) for key in keys]
+    check_alike(step, manifests)
+    return manifests
+
+
+def made_apart(parts: Sequence[dict[str, Any]], curves: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Facts of a whole that the parts know: the time of the longest and of the join, the memory of the largest, the curves of all."""
+    if not parts:
+        return {}
+    return {
+        "seconds": round(max(one["seconds"] for one in parts) + seconds, 3),
+        "memory": max(one["memory"] for one in parts),
+        "curves": {name: points for one in parts for name, points in one["curves"].items()} | curves,
+    }
 
 
 def check_alike(step: PlannedStep, manifests: Sequence[dict[str, Any]]) -> None:

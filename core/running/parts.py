@@ -20,11 +20,8 @@ from fabloom.notes import read_note, write_note
 from fabloom.planning.keys import artifact_key, part_preimage
 from fabloom.progress import Emit, Event
 
-from .execute import source_of
+from .execute import PARTS, source_of
 from .retry import kept
-
-NOTE = "parts.json"
-"""In a step's work folder: the edges of its parts, and the fingerprint of the code that was to make them."""
 
 
 class Crew:
@@ -54,7 +51,7 @@ def parts_of(step: PlannedStep, store: Store, workers: int) -> list[PlannedStep]
     fanout, work = step.spec.fanout, store.work(step.key)
     if fanout is None or not getattr(store, "joins", False):
         return []
-    note = read_note(work / NOTE) or {}
+    note = read_note(work / PARTS) or {}
     begun = [(first, stop) for first, stop in note["parts"]] if note.get("source") == source_of(step.spec.method) else []
     if not begun and (workers < 2 or kept(work)):
         return []
@@ -66,7 +63,7 @@ def note_parts(parts: Sequence[PlannedStep], step: PlannedStep, store: Store) ->
     """Note the cut for who goes on."""
     work = store.work(step.key)
     work.mkdir(parents=True, exist_ok=True)
-    write_note(work / NOTE, {"parts": [part.preimage["rows"] for part in parts], "source": source_of(step.spec.method)})
+    write_note(work / PARTS, {"parts": [part.preimage["rows"] for part in parts], "source": source_of(step.spec.method)})
 
 
 def _part(step: PlannedStep, rows: tuple[int, int]) -> PlannedStep:
@@ -81,6 +78,7 @@ class Tally:
         self._emit = emit
         self._lengths = [len(range(*part.preimage["rows"])) for part in parts]
         self._done, self._rates = [0] * len(parts), [0.0] * len(parts)
+        self._rows = all(part.spec.fanout is None or part.spec.fanout.rows for part in parts)
         self._guard = threading.Lock()
         self._started = False
 
@@ -102,7 +100,8 @@ class Tally:
     def told(self) -> str:
         """How far they are."""
         with self._guard:
-            return f"{sum(self._done)} of {sum(self._lengths)} rows, in {len(self._lengths)} parts"
+            what = "rows" if self._rows else "units"
+            return f"{sum(self._done)} of {sum(self._lengths)} {what}, in {len(self._lengths)} parts"
 
     def finish(self, index: int) -> None:
         """A part is there."""
@@ -110,6 +109,9 @@ class Tally:
             self._done[index], self._rates[index] = self._lengths[index], 0.0
 
     def _progress(self, index: int, event: Event) -> None:
+        if not self._rows:
+            self._emit(event)  # of each training its own
+            return
         if event["total"] != self._lengths[index]:
             return  # of something else than its rows: loading, say
         self._done[index], self._rates[index] = event["done"], event["rate"] if event["done"] < event["total"] else 0.0

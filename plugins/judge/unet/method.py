@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import PipelineError
 from fabloom.kinds import ImageSet, Model, Report
-from fabloom.method import Context, Method, Outline, PlannedStep, task
+from fabloom.method import Context, Fanout, Method, Outline, PlannedStep, task
 
 from .params import EvaluateParams, SegmentParams, TrainParams
 
@@ -53,7 +53,7 @@ class UNet(Method):
         plane = (count, *image[1:])
         return Outline.of_images(count, tuple(image), masks=(plane, "uint8"), scores=(plane, "float16"))
 
-    @task(version=3)
+    @task(version=3, fanout=Fanout(count="repeats", unit=(1,), rows=False))
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:
         """Train on images with masks, `repeats` times from different random streams; the model holds all of the networks.
 

@@ -35,18 +35,27 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
     grey = UNIT if params.preset == "published" else GreyMap.fit(pixels[rows])
     domain = drawn_domain(masks) > 0
     state: dict[str, torch.Tensor] = {}
-    for repeat in range(params.repeats):
+    trained = {name: value for part in ctx.parts if isinstance(part, Model) for name, value in part.state().items()}
+    for repeat in ctx.rows(params.repeats):
         train_rows, watch_rows = parted(recipe, rows, domain, ctx.generator(f"split_{repeat}"))
         split = Split(*(torch.from_numpy(a) for a in (pixels, masks, train_rows, watch_rows)))
         torch.manual_seed(int(torch.randint(2**62, (), generator=ctx.generator(f"weights_{repeat}"))))
         net = build(recipe.encoder, recipe.depth, recipe.decoder_channels, pixels.shape[1], head(names))
         net.to(ctx.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter less time on a CPU
-        fit(ctx, recipe, net, split, grey, repeat)
+        if trained:
+            own = prefix(repeat)
+            net.load_state_dict({name.removeprefix(own): value for name, value in trained.items() if name.startswith(own)})
+        else:
+            fit(ctx, recipe, net, split, grey, repeat)
         state |= {f"{prefix(repeat)}{name}": value for name, value in net.state_dict().items()}
+        if ctx.part is not None:
+            continue  # the threshold is chosen with all of them
         rows_left = iter(watch_rows.tolist())
         for out in watched(ctx, recipe, net.eval(), split, grey):
             for probability in any_defect(out).sigmoid().numpy():
                 held.add(next(rows_left), probability)
+    if ctx.part is not None:
+        return Model.write(ctx, state, {"role": "a part of a unet"})
     chosen = held.choose(masks, recipe.false_alarms, None if images.source is None else np.asarray(images.source))
     ctx.log(f"threshold {chosen.threshold:g}, {chosen.why}")
     config = {

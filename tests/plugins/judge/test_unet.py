@@ -471,6 +471,11 @@ def test_a_stopped_training_goes_on_to_the_same_model(run_task: Any, blobs: Imag
             run_task(UNet, "train", small, images=again, store=other, stop=lambda calls=calls, steps=steps: next(calls) >= steps)
     resumed: Model = run_task(UNet, "train", small, images=again, store=other)
     assert resumed.digest == whole.digest and whole.config["repeats"] == 2
+    curves = other.manifest(resumed.key)["curves"]
+    other.set_aside(resumed.key)
+    joined = run_task(UNet, "train", small, images=again, store=other, workers=2)
+    assert joined.digest == whole.digest and other.manifest(joined.key)["curves"] == curves, "each training by another worker"
+    assert list(other.keys()) == sorted([again.key, joined.key])
     first, second = whole.state("net.0."), whole.state("net.1.")
     assert first.keys() == second.keys() and not torch.equal(first["segmentation_head.0.weight"], second["segmentation_head.0.weight"])
     # the first of two trainings is what a single one gives, so that more trainings can be compared with it
