@@ -39,7 +39,7 @@ def run(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Steps at the same time; those of one wave that need not each other.")] = 1,
     runner: RunnerOption = "threads",
     cluster: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="A running dask or ray cluster, as in tcp://host:8786, in place of new workers here.")
+        str, typer.Option(metavar="ADDRESS", help="A running cluster in place of new workers here: tcp://host:8786 of dask, host:6379 of ray.")
     ] = "",
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; it must be there where a step runs, not where all is reused.")

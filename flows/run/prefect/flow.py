@@ -1,6 +1,6 @@
 """The flow and the task that Prefect sees, as shims: their bodies are plain functions of `session`.
 
-A decorated function is pickled by value for dask and ray, with every global it names; a shim that imports what it calls stays small.
+A decorated function is pickled by value, with every global it names; a shim that imports what it calls stays small.
 Prefect makes a deployment's form of the flow's signature and of the `Args` in its docstring. So the parameters are flat scalars and lists
 of text: for a dict the form has no editor, and of a union it makes what was not meant.
 """

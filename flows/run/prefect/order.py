@@ -14,6 +14,7 @@ from fabloom.running.device import check_device
 from fabloom.running.engine import Engine
 from fabloom.running.executors import Executor, ProcessExecutor
 from fabloom.running.executors.dask import DaskExecutor
+from fabloom.running.executors.ray import RayExecutor
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,10 @@ class Order:
 
 
 def executor_for(plan: Plan, order: Order) -> Executor:
-    """Each step in a process of its own, forked from a server that has loaded what the steps need: here, or in each worker of dask."""
+    """Each step in a process of its own, forked from a server that has loaded what the steps need: here, or in a worker of dask or ray."""
     preload = {module for step in plan.steps for module in step.spec.method.preload}
     if order.runner == "dask":
         return DaskExecutor(order.workers, order.cluster, preload)
+    if order.runner == "ray":
+        return RayExecutor(order.workers, order.cluster, preload)
     return ProcessExecutor(preload)

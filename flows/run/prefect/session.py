@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import signal
 import threading
 from collections.abc import Iterator
@@ -19,20 +17,18 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.states import Failed
 
-from fabloom.errors import EnvironmentProblem, FabloomError, Interrupted
-from fabloom.flows.run.api import finish, open_store
+from fabloom.errors import EnvironmentProblem, FabloomError, Interrupted, PluginError
+from fabloom.flows.run.api import finish
 from fabloom.flows.run.result import RunResult
 from fabloom.method import StepRequest, StepResult
 from fabloom.planning.plan import Plan
 from fabloom.progress import Emit, Event
-from fabloom.registry import Registry
 from fabloom.registry.address import without_secrets
 from fabloom.running.course import Course
 from fabloom.running.engine import Engine, prepare, skipped
 from fabloom.running.execute import LOG, failed
-from fabloom.running.executors import ProcessExecutor
 from fabloom.running.parts import Crew
-from fabloom.running.requests import request_of, step_of
+from fabloom.running.requests import request_of
 
 from . import aftermath, assets
 from .artifacts import publish
@@ -104,28 +100,18 @@ _session: ContextVar[Session | None] = ContextVar("fabloom_session", default=Non
 
 
 def perform(data: dict[str, Any]) -> State[Any]:
-    """Run or reuse the requested step. In another process than the flow's (ray) an engine for the request's store is made once."""
+    """Run or reuse the requested step, in a thread of the flow's process, which waits for the executor."""
     request = StepRequest.from_dict(data)
     session = _session.get()
-    engine, notice = (session.engine, session.notice) if session else (_engine_of(request.store), Notice(0.0))
-    mirror = Mirror(request.name, engine.store.work(request.key) / LOG, engine.emit, notice)
-    if session is not None:
-        result = session.perform(request.name, mirror)
-    else:
-        result = replace(engine, options=request.options, emit=mirror).perform(step_of(request, engine.registry))
+    if session is None:
+        raise PluginError("fabloom's task was called outside of its flow; call run_pipeline")
+    mirror = Mirror(request.name, session.engine.store.work(request.key) / LOG, session.engine.emit, session.notice)
+    result = session.perform(request.name, mirror)
     mirror.close(result)
     state = state_of(result)
     with contextlib.suppress(Exception):  # what is shown must not cost what was made
         assets.tell(request, result, state)
     return state
-
-
-@functools.cache
-def _engine_of(store: str) -> Engine:
-    """The engine of a worker process; its step server ends with the process."""
-    registry, executor = Registry.load(), ProcessExecutor()
-    atexit.register(executor.close)
-    return Engine(registry, open_store(store, registry), executor=executor)
 
 
 def run(order: Order) -> dict[str, Any] | State[Any]:
@@ -200,7 +186,7 @@ def _steps(session: Session) -> dict[str, Any] | State[Any]:
     _say(f"{plan.pipeline.name}: {waiting} of {len(plan.steps)} steps are to be made in {engine.store.url}, the rest is there")
     if session.order.note:
         _say(f"note: {session.order.note}")
-    with make_runner(session.order.runner, session.order.workers, session.order.cluster) as runner:
+    with make_runner(session.order.runner, session.order.workers) as runner:
         futures: dict[str, Any] = {}
         try:
             _submit(session, runner, futures)
@@ -221,7 +207,7 @@ def _steps(session: Session) -> dict[str, Any] | State[Any]:
 
 
 def _complete(session: Session, futures: dict[str, Any]) -> None:
-    """Add what became of steps that ran in other processes, or that a stop kept from being submitted."""
+    """Add what became of steps whose task Prefect ended, or that a stop kept from being submitted."""
     for step in session.plan.steps:
         if step.name in session.results:
             continue
@@ -235,14 +221,14 @@ def _complete(session: Session, futures: dict[str, Any]) -> None:
 
 
 def _submit(session: Session, runner: Any, futures: dict[str, Any]) -> None:
-    """Give every step to the runner. In this process `Course` says which of them do not begin, and why; elsewhere Prefect does."""
+    """Give every step to the runner. `Course` says which of them do not begin, and why."""
     from .flow import perform as task
 
-    engine, here = session.engine, session.order.runner != "ray"
+    engine = session.engine
     for step in session.plan.steps:
         above = [futures[name] for name in step.upstream]
         parameters = {"request": request_of(step, engine.store, engine.options).as_dict()}
-        wait_for = [allow_failure(future) for future in above] if here else above
+        wait_for = [allow_failure(future) for future in above]
         named = task.with_options(name=step.task, task_run_name=step.name)
         futures[step.name] = runner.submit(named, parameters, wait_for=wait_for)
 
@@ -281,7 +267,7 @@ def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1, clust
     from .flow import run_pipeline
 
     order = Order.of(plan, engine, runner, workers, cluster)
-    make_runner(runner, workers, cluster)  # raises where it is not installed
+    make_runner(runner, workers)  # raises where it is not installed
     if FlowRunContext.get() is not None:
         return _run_within(plan, engine, order)
     engine = replace(engine, executor=executor_for(plan, order), crew=Crew(order.workers))

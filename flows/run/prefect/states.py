@@ -29,7 +29,7 @@ def state_of(result: StepResult) -> State[Any]:
 
 
 def result_of(step: PlannedStep, state: State[Any], engine: Engine) -> StepResult:
-    """The result of a step that ran in another process, from its Prefect state and its manifest."""
+    """The result of a step that did not tell it itself, from its Prefect state and its manifest."""
     if state.name == "Skipped":
         return skipped(step, state.message or "")
     if state.is_completed() and engine.store.has(step.key):

@@ -15,6 +15,7 @@ from fabloom.planning.plan import Plan, make_plan
 from fabloom.registry import Registry
 from fabloom.running.executors import ProcessExecutor
 from fabloom.running.executors.dask import DaskExecutor
+from fabloom.running.executors.ray import RayExecutor
 from fabloom.storage.backends.local import LocalStore
 
 
@@ -48,19 +49,22 @@ def test_a_flow_run_gets_the_executor_of_its_runner(plan: Plan) -> None:
     there = executor_for(plan, Order("one-step", runner="dask", workers=3, cluster="tcp://127.0.0.1:9"))
     assert isinstance(there, DaskExecutor) and (there._workers, there._address) == (3, "tcp://127.0.0.1:9")
     assert "torch" in there._preload, "the worker's step server imports what the steps need, once"
+    ray = executor_for(plan, Order("one-step", runner="ray", workers=3, cluster="127.0.0.1:9"))
+    assert isinstance(ray, RayExecutor) and (ray._workers, ray._address, ray._preload) == (3, "127.0.0.1:9", there._preload)
     assert isinstance(executor_for(plan, Order("one-step", workers=3)), ProcessExecutor)
     assert type(make_runner("dask", 3)) is type(make_runner("threads", 3)), "its tasks wait here"
 
 
-def test_without_the_extra_dask_is_refused_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("runner", ["dask", "ray"])
+def test_without_the_extra_a_runner_is_refused_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch, runner: str) -> None:
     from fabloom.flows.run.prefect import runners
 
     monkeypatch.setattr(runners, "find_spec", lambda name: None)
-    with pytest.raises(EnvironmentProblem, match=r"pip install 'fabloom\[dask\]'"):
-        runners.make_runner("dask", 2)
+    with pytest.raises(EnvironmentProblem, match=rf"pip install 'fabloom\[{runner}\]'"):
+        runners.make_runner(runner, 2)
 
 
-def test_the_task_that_ray_sends_is_small_and_loads_in_a_fresh_process(tmp_path: Path) -> None:
+def test_the_task_is_small_and_loads_in_a_fresh_process(tmp_path: Path) -> None:
     import cloudpickle
 
     from fabloom.flows.run.prefect.flow import perform
