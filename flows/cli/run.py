@@ -36,10 +36,14 @@ def run(
     store: StoreOption = None,
     seed: SeedOption = None,
     engine: EngineOption = "prefect",
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Steps at the same time; those of one wave that need not each other.")] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="Steps at the same time that need not each other, and parts of one where its task can be cut."),
+    ] = 1,
     runner: RunnerOption = "threads",
     cluster: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="A running cluster in place of new workers here: tcp://host:8786 of dask, host:6379 of ray.")
+        str,
+        typer.Option(metavar="ADDRESS", help="A running cluster, no new workers here: tcp://host:8786 of dask, host:6379 of ray."),
     ] = "",
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; it must be there where a step runs, not where all is reused.")
