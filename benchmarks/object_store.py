@@ -32,10 +32,16 @@ from pathlib import Path
 from typing import Any
 
 SERVER = """
-import secrets, sys
+import secrets, sys, threading
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
+plain, one = S3Response.put_object, threading.Lock()
+def put_object(self):  # moto looks at the condition and writes without a lock: two could both be told that they were first
+    with one:
+        return plain(self)
+S3Response.put_object = put_object
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print("http://{}:{}".format(*server.get_host_and_port()), flush=True)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -162,14 +163,23 @@ def weights_dir() -> Path:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The URL of a server that speaks S3, once a session; it has one bucket, `lab`."""
+    from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
 
+    plain, one = S3Response.put_object, threading.Lock()
+
+    def put_object(self: Any) -> Any:
+        with one:  # moto looks at the condition and writes without a lock: two could both be told that they were first
+            return plain(self)
+
+    S3Response.put_object = put_object
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     url = "http://{}:{}".format(*server.get_host_and_port())
     urllib.request.urlopen(urllib.request.Request(f"{url}/lab", method="PUT")).read()
     yield url
     server.stop()
+    S3Response.put_object = plain
 
 
 @pytest.fixture
