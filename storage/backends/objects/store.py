@@ -4,7 +4,7 @@ manifests/<key>.json                              put where none is: the artifac
 objects/<key>/<digest>-<token>/data.zarr/…        one upload; nobody else ever writes there, so nobody can mix files or lose them
 refs/<name>.json, pins/<token>.json, store.json
 
-<work folder>/work, staging, locks, reports       an ordinary local store, in which nothing is ever committed
+<work folder>/work, staging, locks, reports, pins  an ordinary local store, in which nothing is ever committed
 """
 
 from __future__ import annotations
@@ -88,6 +88,11 @@ class ObjectStore(BaseStore):
     def pages(self) -> Path:
         """Where report pages lie, on this machine."""
         return self.workspace.pages
+
+    @property
+    def pinning(self) -> Path:
+        """Where runs of this machine hold a lock for each pin that they have in the bucket."""
+        return self.workspace.root / pins.ROOM
 
     @property
     def upkeep(self) -> ObjectUpkeep:
@@ -274,8 +279,10 @@ class ObjectStore(BaseStore):
     # ------------------------------------------------------------------------------------------------------ what goes
 
     def pinned(self, keys: Iterable[str]) -> AbstractContextManager[None]:
-        """Say in the bucket what a run reads: `gc` of any machine leaves it alone until the end of the block, or for 30 days."""
-        return nullcontext() if self.read_only else pins.pinned(self.bucket, keys)
+        """Say in the bucket what a run reads: `gc` of any machine leaves it alone until the end of the block. That of a killed run goes
+        with a `gc` on its machine, or is believed for 30 days.
+        """
+        return nullcontext() if self.read_only else pins.pinned(self.bucket, keys, self.pinning)
 
     def set_aside(self, key: str) -> None:
         """Take a committed artifact out of the store, for everybody: the manifest goes first, so that no half of it is ever seen."""

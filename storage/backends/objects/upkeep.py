@@ -63,7 +63,7 @@ class ObjectUpkeep:
             for name, said in leftovers_of(self.store.workspace):
                 health.leftovers.append(name)
                 health.steps |= {name: said} if said else {}
-            health.leftovers += [upload.where for upload in self.unnamed()]
+            health.leftovers += [*pins.killed(self.store.pinning), *(upload.where for upload in self.unnamed())]
         return health
 
     def _settled(self, key: str) -> list[str]:
@@ -143,6 +143,7 @@ class ObjectUpkeep:
             if upload.last < limit and self._named(upload.key) not in (upload.where, "unknown"):  # a step may have slept for a day
                 freed += self.store.remove_upload(upload.where)
                 removed.append(f"{self.store.url}/{upload.where}")
+        removed += [f"{self.store.url}/{name}" for name in pins.clear_killed(self.bucket, self.store.pinning)]
         old = pins.dead(self.bucket)
         self.bucket.delete([entry.name for entry in old])
         return removed + [f"{self.store.url}/{entry.name}" for entry in old], freed + sum(entry.size for entry in old)

@@ -345,6 +345,19 @@ def test_who_pins_before_the_data_go_has_the_artifact_put_back(machine: Open) ->
     assert {*ours.upkeep.collect(-1)[0]} == {key, made_from, part}
 
 
+def test_a_killed_runs_pin_goes_with_gc_on_its_machine_and_a_living_ones_stays(machine: Open) -> None:
+    ours, theirs = machine(), machine("theirs")
+    key = commit(ours, "a", images()).key
+    with theirs.pinned([key]):
+        (lock,), (pin,), left = theirs.pinning.iterdir(), names(ours.bucket, "pins"), f"pins/{'a' * 16}.json"
+        ours.bucket.write(left, (ours.bucket.read(pin) or (b"", ""))[0])  # as a kill leaves both
+        lock.with_stem("a" * 16).write_text("1")
+        assert theirs.upkeep.verify().leftovers == [left] and not ours.upkeep.verify().leftovers
+        assert ours.upkeep.sweep() == ([], 0) and theirs.upkeep.sweep()[0] == [f"{ours.url}/{left}"]
+        assert names(ours.bucket, "pins") == [pin] and ours.upkeep.collect(-1) == ([], 0)
+    assert not any(theirs.pinning.iterdir()) and ours.upkeep.collect(-1)[0] == [key]
+
+
 def test_an_upload_that_comes_to_its_manifest_while_gc_works_stays(machine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = machine()
     staged, what = sealed(ours, "slept")
