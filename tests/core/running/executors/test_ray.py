@@ -79,7 +79,7 @@ def test_a_worker_that_dies_gives_its_step_to_another_and_nothing_is_left(store:
         mine = family()
     finally:
         executor.close()
-    gone, alive = psutil.wait_procs(mine, timeout=60)
+    gone, alive = psutil.wait_procs(mine, timeout=5)
     assert gone and not alive
 
 
