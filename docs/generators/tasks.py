@@ -76,12 +76,16 @@ def parameter_rows(model: type[BaseModel], owner: str, before: str = "") -> Iter
             yield from parameter_rows(inside, owner, f"{before}{name}{many}.")
 
 
+WORKERS = "../concepts/engines.md#one-step-on-several-workers"
+
+
 def task_text(spec: TaskSpec) -> str:
     """One task: what it does, ports, version, parameters."""
     inputs = ", ".join(f"`{port}: {kind}`" for port, kind in spec.inputs.items()) or "none"
     signed = f" · signature `{spec.signature}`" if spec.signature else ""
     text = f"### {spec.full_name}\n\n{prose(spec.doc, spec.full_name)}\n\n"
-    text += f"Inputs: {inputs} · gives `{spec.output.kind}` · version {spec.version}{signed}\n\n"
+    shared = f" · [several workers]({WORKERS}) share `{spec.fanout.count}`" if spec.fanout is not None else ""
+    text += f"Inputs: {inputs} · gives `{spec.output.kind}` · version {spec.version}{signed}{shared}\n\n"
     rows = list(parameter_rows(spec.params, spec.full_name))
     return text + (table(["parameter", "type", "default", "what it is"], rows) if rows else "No parameters.\n\n")
 
