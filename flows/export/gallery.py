@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -25,13 +26,13 @@ class Gallery:
     clean: list[tuple[float, str]] = field(default_factory=list)
     counts: list[int] = field(default_factory=lambda: [0, 0])
 
-    def add(self, source: str, overlay: str, defects: int, score: float | None) -> None:
-        """An image by the name of its source, the relative path of its overlay, and what was found in it."""
+    def add(self, source: str, overlay: str, defects: int, score: float | None, kinds: Sequence[str] = ()) -> None:
+        """An image by the name of its source, the relative path of its overlay, and what was found in it: `kinds` are the defects' classes."""
         self.counts[defects > 0] += 1
         if defects and len(self.found) < SHOWN:
-            self.found.append(figure(source, overlay, defects, score))
+            self.found.append(figure(source, overlay, defects, score, kinds))
         if not defects:
-            self.clean.append((score or 0.0, figure(source, overlay, defects, score)))
+            self.clean.append((score or 0.0, figure(source, overlay, defects, score, kinds)))
         if len(self.clean) > 2 * SHOWN:
             self.clean = self.closest()
 
@@ -54,9 +55,11 @@ class Gallery:
         path.write_text(page, encoding="utf-8")
 
 
-def figure(source: str, overlay: str, defects: int, score: float | None) -> str:
-    """One image with its caption."""
+def figure(source: str, overlay: str, defects: int, score: float | None, kinds: Sequence[str] = ()) -> str:
+    """One image with its caption; classes are named where they say more than that it is a defect."""
     link, count = text(quote(overlay)), f"{defects or 'no'} defect{'s' * (defects != 1)}"
+    if told := [kind for kind in dict.fromkeys(kinds) if kind != "defect"]:
+        count += f" ({text(', '.join(told))})"
     surest = "" if score is None else f", largest score {score}"
     picture = f'<a href="{link}"><img src="{link}" alt="" loading="lazy"></a>'
     return f"<figure>{picture}<figcaption><b>{text(source)}</b><br>{count}{surest}</figcaption></figure>\n"

@@ -101,7 +101,7 @@ class Findings:
             die = self.klarf.image(source)
             row |= {"die_x": die.x, "die_y": die.y}
         by_image.add(row)
-        self.page.add(source, f"overlays/{name}", len(found), shown(scores))
+        self.page.add(source, f"overlays/{name}", len(found), shown(scores), kinds)
         for index, (one, kind) in enumerate(zip(found, kinds, strict=True), start=1):
             box = dict(zip(("x", "y", "width", "height"), one["bbox"], strict=True))
             by_defect.add({"file": source, "defect": index, **box, "class": kind, "area": one["area"], "score": one.get("score")})

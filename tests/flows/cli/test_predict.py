@@ -202,10 +202,12 @@ def test_the_page_shows_defects_first_in_bounds_and_trusts_no_name(tmp_path: Pat
         page.add(f"sure {row}", f"overlays/sure {row}.png", 0, 0.001)
     page.add("nearly", "overlays/nearly.png", 0, 0.5)
     page.add("<script>alert('1')</script>\udcff", 'overlays/a"#?.png', 1, 0.75)
-    page.add("plain", "overlays/b.png", 2, None)
+    page.add("plain", "overlays/b.png", 2, None, ["defect", "defect"])
+    page.add("told", "overlays/c.png", 3, None, ["open", "<b>", "open"])
     page.write(tmp_path / "index.html")
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert text.count("<figure>") == SHOWN and f"2 of {2 * SHOWN + 3} images have defects. The others follow" in text
+    assert text.count("<figure>") == SHOWN and f"3 of {2 * SHOWN + 4} images have defects. The others follow" in text
+    assert "<b>told</b><br>3 defects (open, &lt;b&gt;)<" in text
     assert f"The first {SHOWN} are shown." in text and text.index("<b>nearly</b>") < text.index("<b>clean 0</b>")
     assert (
         text.index("&lt;script&gt;")
@@ -213,4 +215,4 @@ def test_the_page_shows_defects_first_in_bounds_and_trusts_no_name(tmp_path: Pat
         < text.index("<b>clean 0</b><br>no defects, largest score 0.125")
     )
     assert "<script" not in text and 'src="overlays/a%22%23%3F.png"' in text and "1 defect, largest score 0.75" in text
-    assert f"clean {SHOWN - 3}<" not in text and f"clean {SHOWN - 4}<" in text and "sure" not in text
+    assert f"clean {SHOWN - 4}<" not in text and f"clean {SHOWN - 5}<" in text and "sure" not in text
