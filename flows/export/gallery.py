@@ -27,7 +27,7 @@ class Gallery:
     counts: list[int] = field(default_factory=lambda: [0, 0])
 
     def add(self, source: str, overlay: str, defects: int, score: float | None, kinds: Sequence[str] = ()) -> None:
-        """An image by the name of its source, the relative path of its overlay, and what was found in it: `kinds` are the defects' classes."""
+        """An image by the name of its source, the relative path of its overlay, and what was found: `kinds` are the defects' classes."""
         self.counts[defects > 0] += 1
         if defects and len(self.found) < SHOWN:
             self.found.append(figure(source, overlay, defects, score, kinds))
