@@ -1,6 +1,12 @@
 """What size costs: CPU seconds of long pipelines, large pages, models of many tensors, large sets and folders of many files.
 
     python benchmarks/scale.py [--repeats 5] [--only WORD] [--json]
+    python benchmarks/scale.py --slopes [artifacts promotions rows steps workers bucket] [--largest N] [--repeats 5] [--json]
+                               [--drawing docs/drawings/scale.svg]
+
+With --slopes it measures how costs grow: artifacts, promotions and keys of a bucket (moto on loopback) from 10 to 10,000, rows to
+1,000,000, steps to 10,000, workers from 1 to 4; prints tables with the exponents of the growth and what they say for larger sizes
+(docs/scale.md); --largest cuts all of them. Each subject runs in one process, which the sizes share.
 
 Each case runs in a process of its own, with one thread and after the imports and the registry were loaded; CPU seconds (user and system)
 of the median run count. On a machine with other work CPU seconds rise too, by a third and more: the ratio of two runs taken one after
@@ -188,14 +194,63 @@ CASES: dict[str, tuple[str, float, str, Callable[[Path], float]]] = {
 }  # fmt: skip
 
 
+SLOPES = {"artifacts": 10_000, "promotions": 10_000, "rows": 1_000_000, "steps": 10_000, "workers": 4, "bucket": 10_000}
+"""What grows, and how far."""
+
+
+def grown(part: str, folder: Path, largest: int, rounds: int) -> dict[str, dict[int, float]]:
+    """The curves of one subject, in this process."""
+    from growing import rows, steps, stores
+
+    homes: dict[str, Callable[..., Any]] = {
+        "artifacts": stores.artifacts, "promotions": stores.promotions, "rows": rows.rows, "steps": steps.steps,
+        "workers": steps.workers, "bucket": stores.bucket,
+    }  # fmt: skip
+    found: dict[str, dict[int, float]] = homes[part](folder, min(largest, SLOPES[part]), rounds)
+    return found
+
+
+def slopes(parts: list[str], largest: int, rounds: int) -> dict[str, dict[int, float]]:
+    """The curves of all subjects, each from a process of its own."""
+    found: dict[str, dict[int, float]] = {}
+    for part in parts:
+        with tempfile.TemporaryDirectory(prefix="fabloom-scale-") as folder:
+            command = [sys.executable, __file__, "--case", part, "--folder", folder, "--largest", str(largest), "--repeats", str(rounds)]
+            before = os.times()
+            done = subprocess.run(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True)
+            after = os.times()
+        curves = json.loads(done.stdout.splitlines()[-1])
+        found |= {name: {int(size): cost for size, cost in points.items()} for name, points in curves.items()}
+        took = after.children_user + after.children_system - before.children_user - before.children_system
+        print(f"{part}: {took:.0f} CPU s in all", file=sys.stderr)
+    return found
+
+
+def tell_slopes(given: argparse.Namespace) -> None:
+    """Measure, print, draw."""
+    from growing.curves import drawing, exponent, tables, tail
+
+    measured = slopes(given.slopes or list(SLOPES), given.largest, given.repeats)
+    if given.drawing:
+        given.drawing.write_text(drawing(measured))
+    if given.json:
+        rounded = {name: {"seconds": points, "exponent": exponent(points), "tail": tail(points)} for name, points in measured.items()}
+        print(json.dumps(rounded, indent=1))
+        return
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    print("\n\n".join(tables(measured)))
+
+
+ENVIRONMENT = {**os.environ, "FABLOOM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
 def measure(name: str, repeats: int) -> dict[str, Any]:
     """A row of the table: the median of the processes that ran one case."""
-    environment = {**os.environ, "FABLOOM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     taken = []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory(prefix="fabloom-scale-") as folder:
             command = [sys.executable, __file__, "--case", name, "--folder", folder]
-            taken.append(float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()[-1]))
+            taken.append(float(subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout.split()[-1]))
     what, target, unit, _ = CASES[name]
     print(f"{what}: {statistics.median(taken):.3f} {unit}", file=sys.stderr)
     return {"case": name, "what": what, "target": target, "measured": round(statistics.median(taken), 3), "unit": unit}
@@ -206,9 +261,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", default="", help="cases whose name holds this word")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--slopes", nargs="*", choices=SLOPES, metavar="SUBJECT", help=f"how costs grow: {', '.join(SLOPES)}, or all")
+    parser.add_argument("--largest", type=int, default=10**9, metavar="N", help="with --slopes: no size above N")
+    parser.add_argument("--drawing", type=Path, metavar="FILE", help="with --slopes: draw the curves")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.case in SLOPES:
+        print(json.dumps(grown(given.case, given.folder, given.largest, given.repeats)))
+        return
+    if given.slopes is not None:
+        tell_slopes(given)
+        return
     if given.case:
         print(CASES[given.case][3](given.folder))
         return
