@@ -1,11 +1,12 @@
 """One recording on several workers: wall seconds for each number of them at one torch thread each, side by side, and the digests.
 
-    python benchmarks/fanout.py [--rows 20480] [--workers 1 2] [--runner processes|dask] [--teacher small|default] [--rounds 1] [--json]
+    python benchmarks/fanout.py [--rows 20480] [--workers 1 2] [--runner processes|dask|ray] [--teacher small|default] [--rounds 1] [--json]
 
 A teacher is trained for a moment, then `denoising-circuits.record` runs once for each number of workers, in turn. The `default` teacher is
 that of the parameters, on images of 32 x 32; the `small` one has half its width, on 16 x 16: a row takes a fourteenth of the time, so that
-what workers do not share weighs more. Start-up, until the first worker has begun (the step server imports torch, dask starts its
-cluster), is told apart from the step, which ends with the commit; of a step in parts the join is in it. Exit code 1 where digests differ.
+what workers do not share weighs more. Start-up, until the first worker has begun (the step server imports torch, dask or ray starts
+its cluster), is told apart from the step, which ends with the commit; of a step in parts the join is in it. Exit code 1 where
+digests differ.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import make_plan
 from fabloom.registry import Registry
 from fabloom.running.engine import Engine
-from fabloom.running.executors import ProcessExecutor
+from fabloom.running.executors import Executor, ProcessExecutor
 from fabloom.running.executors.dask import DaskExecutor
+from fabloom.running.executors.ray import RayExecutor
 from fabloom.running.parts import Crew
 from fabloom.storage.backends.local import LocalStore
 
-PRELOAD = ("torch", "torch._dynamo", "diffusers")
+PRELOAD = ("torch", "torch._dynamo", "diffusers", "zarr")
 
 
 SMALL = {"latent_channels": 32, "head_width": 32}
@@ -61,7 +63,9 @@ def timed(registry: Registry, store: LocalStore, step: Any, workers: int, runner
     """Make the step once, from nothing."""
     if store.has(step.key):
         store.set_aside(step.key)
-    executor = DaskExecutor(workers, "", PRELOAD) if runner == "dask" else ProcessExecutor(PRELOAD)
+    executor: Executor = ProcessExecutor(PRELOAD)
+    if runner != "processes":
+        executor = (DaskExecutor if runner == "dask" else RayExecutor)(workers, "", PRELOAD)
     marks: dict[str, float] = {}
 
     def emit(event: dict[str, Any]) -> None:
@@ -92,7 +96,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_480)
     parser.add_argument("--block", type=int, default=512)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--runner", choices=["processes", "dask"], default="processes")
+    parser.add_argument("--runner", choices=["processes", "dask", "ray"], default="processes")
     parser.add_argument("--teacher", choices=["small", "default"], default="small")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", action="store_true")

@@ -62,7 +62,7 @@ class StagedRows:
 
     def take(self, files: Sequence[Path], rows: int) -> list[tuple[int, str]]:
         """The next block lies there encoded already, a shard an array: journal it. Gives size and hash of each file."""
-        self._staged.journal(list(files))
+        self._staged.journal(list(files), lasting=False)
         self.written += rows
         return [self._staged.entry(file) for file in files]
 

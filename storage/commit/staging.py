@@ -128,18 +128,20 @@ class StagedArtifact:
             elif not path.is_relative_to(data) or path.relative_to(data).as_posix() not in self._hashes:
                 path.unlink()
 
-    def journal(self, files: list[Path]) -> None:
-        """Record fsynced files as done, durably."""
+    def journal(self, files: list[Path], *, lasting: bool = True) -> None:
+        """Record fsynced files as done, durably; not `lasting` where they are soon had again."""
         entries = []
         for file in files:
             name = file.relative_to(self.root / DATA).as_posix()
             self._hashes[name] = (file.stat().st_size, blake_file(file))
             entries.append([name, *self._hashes[name]])
-            sync_folders([file.parent])
+            if lasting:
+                sync_folders([file.parent])
         with (self.work / JOURNAL).open("ab") as out:
             out.write(canonical_json(entries) + b"\n")
             out.flush()
-            os.fsync(out.fileno())
+            if lasting:
+                os.fsync(out.fileno())
 
     def rows(self, count: int, block: int, arrays: Mapping[str, RowSpec]) -> StagedRows:
         """Declare row-wise arrays of `count` rows, written and resumed in blocks of `block`."""

@@ -74,7 +74,7 @@ class Order:
 
 def executor_for(plan: Plan, order: Order) -> Executor:
     """Each step in a process of its own, forked from a server that has loaded what the steps need: here, or in a worker of dask or ray."""
-    preload = {module for step in plan.steps for module in step.spec.method.preload}
+    preload = {"zarr", *(module for step in plan.steps for module in step.spec.method.preload)}  # every step writes an artifact
     if order.runner == "dask":
         return DaskExecutor(order.workers, order.cluster, preload)
     if order.runner == "ray":
