@@ -144,7 +144,7 @@ def findings(model: Scored, score: str) -> str:
         ends, ratio = model.intervals[event], model.ratios[event]
         every = int(np.atleast_2d(ratio.bottom)[0].sum())
         if ends.value is not None and ends.low is not None and ends.high is not None:
-            many = f"{'on average ' * (model.trainings > 1)}{ends.value * every:.3g} of {every} "
+            many = f"{'an average of ' * (model.trainings > 1)}{ends.value * every:.3g} of {every} "
             what = "images" if event == "detection_rate" else f"clean image{'s' * (every != 1)}"
             parts.append(sentence.format(many + what, f"{ends.value:.0%} [{ends.low:.0%}, {ends.high:.0%}]"))
     found = "; ".join(parts)
