@@ -91,10 +91,9 @@ def spent() -> tuple[float, float]:
 
 
 def settings(folder: Path, count: int) -> list[str]:
-    """The pipeline on a folder, with as many variations as samples, and labels by what the frame's own noise allows."""
+    """The pipeline on a folder, with as many variations as samples."""
     counted = [f"steps.{step}.params.count={count}" for step in ("synthetic", "varied")]
-    labels = [f"steps.{step}.params.preset=calibrated" for step in ("real", "labelled")]
-    return [f"steps.images.params.path={folder}", f"steps.test.params.count={min(count, TESTED)}", *counted, *labels]
+    return [f"steps.images.params.path={folder}", f"steps.test.params.count={min(count, TESTED)}", *counted]
 
 
 def measured(name: str, out: Path, count: int, changes: list[str]) -> None:
