@@ -264,9 +264,9 @@ def preload(engine: str) -> None:
         prefer()
         import prefect.server.api.server
 
-        from fabloom.flows.run.prefect import session
+        from fabloom.flows.run.prefect import calling
 
-        assert session and prefect
+        assert calling and prefect
 
 
 def main() -> None:

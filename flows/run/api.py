@@ -154,7 +154,7 @@ def _perform(plan: Plan, performer: Engine, engine: EngineName, runner: RunnerNa
 
     prefer()
     try:
-        from fabloom.flows.run.prefect.session import run_prefect
+        from fabloom.flows.run.prefect.calling import run_prefect
     except ValueError as error:  # pydantic's, of a setting that Prefect reads as it is imported
         told = " ".join(str(error).split())[:300]
         raise EnvironmentProblem(f"Prefect's settings (PREFECT_…) are not valid: {told}. Mend them, or use --engine inline.") from error

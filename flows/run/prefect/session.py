@@ -17,7 +17,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.states import Failed
 
-from fabloom.errors import EnvironmentProblem, FabloomError, Interrupted, PluginError
+from fabloom.errors import FabloomError, Interrupted, PluginError
 from fabloom.flows.run.api import finish
 from fabloom.flows.run.result import RunResult
 from fabloom.method import StepRequest, StepResult
@@ -34,20 +34,8 @@ from . import aftermath, assets
 from .artifacts import publish
 from .observe import Mirror
 from .order import Order, executor_for
-from .outage import (
-    DEPLOYED_PATIENCE,
-    TROUBLE,
-    Notice,
-    Unsent,
-    answering,
-    client_patience,
-    leave_unanswered,
-    wait_for_server,
-    wait_for_steps,
-)
+from .outage import DEPLOYED_PATIENCE, Notice, wait_for_server, wait_for_steps
 from .runners import make_runner
-from .server import start_server
-from .settings import quiet
 from .states import result_of, state_of, state_of_run
 
 
@@ -121,17 +109,22 @@ def run(order: Order) -> dict[str, Any] | State[Any]:
     """
     session = _session.get()
     if session is not None:
-        return _run(session)
-    stop = threading.Event()
+        return carry_out(session)
     try:
-        plan, engine = order.planned(stop)
-        with engine.store.pinned(plan.keys()):
-            prepare(plan, replace(engine, emit=_told))
-            engine = replace(engine, executor=executor_for(plan, order), crew=Crew(order.workers))
-            with _current(Session(engine, plan, order, stop=stop)) as session:
-                return _run(session)
+        return _alone(order)
     except FabloomError as error:
         return Failed(message=without_secrets(str(error)))
+
+
+def _alone(order: Order) -> dict[str, Any] | State[Any]:
+    """The body of a deployed flow, which nobody has planned."""
+    stop = threading.Event()
+    plan, engine = order.planned(stop)
+    with engine.store.pinned(plan.keys()):
+        prepare(plan, replace(engine, emit=_told))
+        engine = replace(engine, executor=executor_for(plan, order), crew=Crew(order.workers))
+        with current(Session(engine, plan, order, stop=stop)) as session:
+            return carry_out(session)
 
 
 def _told(event: Event) -> None:
@@ -146,7 +139,7 @@ def _say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _current(session: Session) -> Iterator[Session]:
+def current(session: Session) -> Iterator[Session]:
     """Make the session current, and end its worker processes afterwards."""
     token = _session.set(session)
     try:
@@ -170,7 +163,7 @@ def _handling(handler: Any) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _run(session: Session) -> dict[str, Any] | State[Any]:
+def carry_out(session: Session) -> dict[str, Any] | State[Any]:
     """The flow's body."""
     session.began = True
     context: Any = FlowRunContext.get()
@@ -231,71 +224,3 @@ def _submit(session: Session, runner: Any, futures: dict[str, Any]) -> None:
         wait_for = [allow_failure(future) for future in above]
         named = task.with_options(name=step.task, task_run_name=step.name)
         futures[step.name] = runner.submit(named, parameters, wait_for=wait_for)
-
-
-def _own_handler() -> Any:
-    """What this process does at SIGTERM, where somebody chose it."""
-    found = signal.getsignal(signal.SIGTERM)
-    return found if callable(found) else None
-
-
-def _end_alone(session: Session, error: BaseException) -> RunResult:
-    """The rest of a run that Prefect gave up."""
-    for step in session.plan.steps:
-        if step.name not in session.results:
-            session.perform(step.name, session.engine.emit)
-    result = session.finish()
-    leave_unanswered(error)
-    return result
-
-
-def _run_within(plan: Plan, engine: Engine, order: Order) -> RunResult:
-    """The plan in the flow run that this is called in, which a worker may end by SIGTERM."""
-    stop, asked = threading.Event(), engine.stop
-    engine = replace(engine, executor=executor_for(plan, order), crew=Crew(order.workers), stop=lambda: asked() or stop.is_set())
-    with _current(Session(engine, plan, order, stop=stop)) as session:
-        _run(session)
-    return session.finish()
-
-
-def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1, cluster: str = "") -> RunResult:
-    """Run the plan as a Prefect flow from this process, with each step in a worker process of its own.
-
-    Called inside a flow run, the steps are tasks of that one.
-    A server that stops answering after the flow began costs what Prefect shows of the run. Raises EnvironmentProblem where it never began.
-    """
-    from .flow import run_pipeline
-
-    order = Order.of(plan, engine, runner, workers, cluster)
-    make_runner(runner, workers)  # raises where it is not installed
-    if FlowRunContext.get() is not None:
-        return _run_within(plan, engine, order)
-    engine = replace(engine, executor=executor_for(plan, order), crew=Crew(order.workers))
-    session = Session(engine, plan, order, on_term=_own_handler(), notice=Notice(client_patience()))
-    # a deployed run keeps the name that it is ordered under; its bounds are those of a form, and this run is planned already
-    named = run_pipeline.with_options(flow_run_name=plan.pipeline.name, validate_parameters=False)
-    quiet()
-    if not engine.stop():
-        with answering():
-            start_server()
-    if engine.stop():  # asked while Prefect was loading: no flow for what will not run
-        for step in plan.steps:
-            session.perform(step.name, engine.emit)
-        return session.finish()
-    Unsent(session.notice).install()
-    with _current(session), answering():
-        try:
-            state: State[Any] = named(**order.parameters(), return_state=True)
-        except TROUBLE as error:
-            if not session.began:
-                raise
-            return _end_alone(session, error)
-        finally:
-            session.notice.told = True
-    missing = [step for step in plan.steps if step.name not in session.results]
-    if missing:
-        raise EnvironmentProblem(
-            f"the Prefect flow ended as {state.name} before step '{missing[0].name}': {state.message}. "
-            "Try --engine inline, or `fabloom doctor --server`."
-        )
-    return session.finish()

@@ -9,7 +9,6 @@ refs/<name>.json, pins/<token>.json, store.json
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,20 +17,19 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fabloom.errors import DamagedArtifact, EnvironmentProblem, FabloomError, UserError
-from fabloom.hashing import canonical_json
+from fabloom.errors import DamagedArtifact, FabloomError, UserError
 from fabloom.kinds import Artifact, Staging
 from fabloom.kinds.survey import Found
-from fabloom.planning.keys import SCHEMA
 from fabloom.storage.backends.base import BaseStore
-from fabloom.storage.backends.local import STAMP, LocalStore
+from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.commit.manifest import DATA, NAME, parse_manifest, read_manifest, write_manifest
 
 from . import pins
 from .address import endpoint, parse, workspace
-from .bucket import Bucket, S3Bucket, pause, together
+from .bucket import Bucket, S3Bucket, together
 from .publish import UPLOAD, publish, upload_of
 from .refs import ObjectRefs
+from .stamp import check_stamp, probe
 
 if TYPE_CHECKING:
     from .reading import ObjectReader
@@ -42,16 +40,8 @@ TOKEN = re.compile(r"[0-9a-f]{16}")
 OF_A_KEY = re.compile(r"[0-9a-f]{40}")
 MANY = 256
 """Manifests that are asked for before the first of them is given out."""
-PROBES = "probes"
-STAMPINGS = 20
-"""Times that the stamp is put, or read, while other machines put it."""
 GRACE = 86400.0
 """Seconds after its last object for which an upload without a manifest may still be one under way."""
-NEEDED = (
-    "A store needs conditional writes (If-None-Match and If-Match), or two machines would mix their artifacts: Amazon S3, MinIO, Ceph and "
-    "others have them in current versions."
-)
-"""What to do about a server that ignores conditions."""
 
 
 class ObjectStore(BaseStore):
@@ -74,7 +64,7 @@ class ObjectStore(BaseStore):
         self._url = url if bucket is not None else parse(url).url
         self.read_only = read_only
         self.bucket: Bucket = bucket or S3Bucket(parse(url))
-        self._stamp()
+        check_stamp(self.bucket, read_only=read_only)
         self.workspace = LocalStore(work or workspace(parse(url), endpoint()), read_only=read_only)
         self.refs = ObjectRefs(self.bucket)
         self.hasher = self.workspace.hasher
@@ -101,55 +91,9 @@ class ObjectStore(BaseStore):
 
         return ObjectUpkeep(self)
 
-    def _stamp(self) -> None:
-        """Read the store's stamp, or make it where nothing is."""
-        found = self.bucket.read(STAMP)
-        stamp = found[0] if found is not None else self._begin()
-        if stamp is None:
-            return  # an empty store, of which nothing is made
-        try:
-            schema = json.loads(stamp)["schema"]
-            if not isinstance(schema, int) or schema < 1:
-                raise ValueError(f"there is no schema {schema}")
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DamagedArtifact(f"'{self.url}/{STAMP}' is damaged ({error}); it should read {{\"schema\":{SCHEMA}}}") from error
-        if schema > SCHEMA:
-            raise EnvironmentProblem(f"store '{self.url}' has schema {schema}; this fabloom knows {SCHEMA}. Upgrade fabloom.")
-
-    def _begin(self) -> bytes | None:
-        """Make a stamp where nothing is, once the server has shown that it keeps conditions; the stamp, None where nothing may be made."""
-        stranger = next((entry for entry in self.bucket.list("") if not entry.name.startswith(f"{PROBES}/")), None)
-        if stranger is not None:
-            if (found := self.bucket.read(STAMP)) is not None:  # of a machine that began here at the same time
-                return found[0]
-            raise UserError(f"'{self.url}' is no fabloom store: it holds '{stranger.name[:80]}'. Give a new or empty prefix to --store.")
-        if self.read_only:
-            return None
-        self.probe()
-        stamp = canonical_json({"schema": SCHEMA})
-        for tried in range(STAMPINGS):
-            if self.bucket.create(STAMP, stamp):
-                return stamp
-            if (found := self.bucket.read(STAMP)) is not None:
-                return found[0]
-            pause(tried)  # the server is still deciding whose it is
-        raise EnvironmentProblem(f"'{self.url}': {STAMP} could not be put there, and is not there, {STAMPINGS} times. Run again.")
-
     def probe(self) -> None:
-        """Write and remove a small object, with and without conditions. Raises EnvironmentProblem where that is refused or ignored.
-
-        What is there afterwards counts, since the answer to a request that came through may get lost.
-        """
-        name = f"{PROBES}/{secrets.token_hex(8)}"
-        self.bucket.create(name, b"1")
-        again, created = self.bucket.create(name, b"2"), self.bucket.read(name)
-        stale = self.bucket.exchange(name, b"3", '"0"')
-        if created is not None:
-            self.bucket.exchange(name, b"4", created[1])
-        moved = self.bucket.read(name)
-        self.bucket.delete([name])
-        if again or stale or (created and created[0]) != b"1" or (moved and moved[0]) != b"4":
-            raise EnvironmentProblem(f"'{self.url}': its server ignores the conditions of a write, or refuses them. {NEEDED}")
+        """Write and remove a small object, with and without conditions. Raises EnvironmentProblem where that is refused or ignored."""
+        probe(self.bucket)
 
     # ------------------------------------------------------------------------------------------------------ what is there
 

@@ -32,7 +32,7 @@ HEAVY = (
     "torch", "torch._dynamo", "zarr", "numcodecs", "rich.console", "rich.table", "fabloom.flows.cli.main",
     "fabloom.flows.cli.display", "fabloom.flows.run.api", "fabloom.running.executors.server", "fabloom.storage.commit.staging",
 )  # fmt: skip
-SESSION = "fabloom.flows.run.prefect.session"
+SESSION = "fabloom.flows.run.prefect.calling"
 PREFECT = ("uvicorn", "prefect.server.api.server", SESSION)
 """Imported before the first run that needs them."""
 
