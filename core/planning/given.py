@@ -16,6 +16,13 @@ from .keys import artifact_key, preimage
 
 TASK = "given"
 """In place of a task in the preimage, before the kind: `given.ImageSet`. No method can be called so and have a task of a kind's name."""
+PUT = "put, not made"
+"""What is shown in the place of a task."""
+
+
+def is_given(task: str) -> bool:
+    """Whether this stands where a task would: the artifact was put into its store, and no step can make it again."""
+    return task.startswith(f"{TASK}.")
 
 
 def content_hash(artifact: Artifact) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
+from fabloom.planning.given import is_given
 from fabloom.storage.verify import Health
 
 from .output import say
@@ -51,4 +52,6 @@ def _again(step: Mapping[str, str]) -> str:
     if "step" in step and "pipeline" in step:
         command = f"fabloom run {shlex.quote(step['pipeline'])} --redo {shlex.quote(step['step'])}"
         return f"step '{step['step']}' ({step.get('task')}) made it; make it again with `{command}`, or with your pipeline's file"
+    if is_given(step.get("task", "")):
+        return "it was put there, and no step can make it again: take it out with `fabloom.open_store(…).set_aside(KEY)`, then put it anew"
     return f"{step.get('task')} made it; make it again with `fabloom run PIPELINE --redo STEP`"

@@ -32,6 +32,14 @@ def _short(opened: Store, manifest: dict[str, Any]) -> str:
         return Artifact.summarise(manifest)
 
 
+def _task(manifest: dict[str, Any]) -> str:
+    """The task that made an artifact, or in words that none did."""
+    from fabloom.planning.given import PUT, is_given
+
+    task = str(manifest["preimage"]["task"])
+    return PUT if is_given(task) else task
+
+
 @commands.command()
 def artifacts(
     kind: Annotated[str | None, typer.Option(help="Only this kind, e.g. Model.")] = None,
@@ -72,7 +80,7 @@ def artifacts(
     else:
         table(
             ["key", "kind", "task", "made", "holds"],
-            [[m["key"][:12], m["kind"], m["preimage"]["task"], m["created"], _short(opened, m)] for m in found],
+            [[m["key"][:12], m["kind"], _task(m), m["created"], _short(opened, m)] for m in found],
         )
         if not found:
             what = f"no artifact of kind {kind}" if kind else "no artifact"
@@ -120,7 +128,7 @@ def lineage(what: WhatArgument, store: StoreOption = None, json_: JsonOption = F
         return
     rows = [
         [
-            m["preimage"]["task"],
+            _task(m),
             m["kind"],
             key[:12],
             m["digest"][:12],

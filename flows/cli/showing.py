@@ -9,6 +9,7 @@ from fabloom.flows.report.numbers import comparisons, number, told, words
 from fabloom.kinds import Artifact, Exhibit
 from fabloom.kinds.metric import is_number
 from fabloom.planning.expectation import rough
+from fabloom.planning.given import is_given
 
 from .output import say, table
 
@@ -103,6 +104,9 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[list[str]]:
 def tell_making(manifest: Mapping[str, Any]) -> None:
     """How the artifact came to be: task, when and where, inputs, parameters, and how its curves went."""
     asked, made = manifest["preimage"], manifest.get("made_with") or {}
+    if is_given(asked["task"]):
+        say(f"\nput      {manifest.get('created', '?')}, by no step: the key follows from the content")
+        return
     say(f"\ntask     {asked['task']} (version {asked.get('version', '?')}), seed {asked.get('seed', '?')}")
     if manifest.get("step"):
         say(f"step     '{manifest['step']}' of pipeline '{manifest.get('pipeline', '?')}'")

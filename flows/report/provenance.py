@@ -10,6 +10,7 @@ import yaml
 from fabloom.flows.report.draw.markup import code, problem, table, text
 from fabloom.kinds.metric import is_number
 from fabloom.pipeline import Pipeline
+from fabloom.planning.given import PUT, is_given
 from fabloom.planning.plan import Plan
 
 if TYPE_CHECKING:
@@ -44,15 +45,17 @@ def _keys(value: str | list[str]) -> list[str]:
 
 def _row(name: str, key: str, manifest: Mapping[str, Any]) -> list[str]:
     preimage, made_with, plugin = (manifest.get(field) or {} for field in ("preimage", "made_with", "plugin"))
-    versions = [f"{plugin.get('distribution', '?')} {plugin.get('version', '?')}", *(f"{n} {v}" for n, v in sorted(made_with.items()))]
+    put = is_given(str(preimage.get("task")))
+    made_by = [] if put else [f"{plugin.get('distribution', '?')} {plugin.get('version', '?')}"]
+    versions = [*made_by, *(f"{n} {v}" for n, v in sorted(made_with.items()))]
     digest, threads = str(manifest["digest"]), manifest.get("threads", "?")
     return [
         text(name),
-        code(f"{preimage.get('task', '?')} v{preimage.get('version', '?')}"),
+        text(PUT) if put else code(f"{preimage.get('task', '?')} v{preimage.get('version', '?')}"),
         code(key[:12], key),
         code(digest[:12], digest),
         text(str(manifest.get("created", "")).replace("T", " ").removesuffix("Z")),
-        text(f"{manifest.get('device', '?')}, {threads} thread{'s' * (threads != 1)}"),
+        text("" if put else f"{manifest.get('device', '?')}, {threads} thread{'s' * (threads != 1)}"),
         text(", ".join(versions)),
     ]
 

@@ -54,11 +54,7 @@ class BaseStore:
         manifest = self.manifest(key)
         kind = self.kinds.get(manifest["kind"])
         if kind is None:
-            made_by = manifest.get("plugin") or {}
-            maker = f"{made_by.get('distribution', 'an unknown plugin')} {made_by.get('version', '')}".strip()
-            raise PluginError(
-                f"artifact {key[:12]} is of kind '{manifest['kind']}', which no installed plugin declares; {maker} made it. Install that."
-            )
+            raise PluginError(f"artifact {key[:12]} is of kind '{manifest['kind']}', which no installed plugin declares; {_cure(manifest)}")
         return kind(self.reader(key, manifest))
 
     def beginning(self, text: str) -> Iterable[str]:
@@ -113,3 +109,11 @@ class BaseStore:
         """Raise EnvironmentProblem where this store was opened for reading only."""
         if self.read_only:
             raise EnvironmentProblem(f"store '{self.url}' was opened read-only. Open it for writing, or give another one to --store.")
+
+
+def _cure(manifest: Mapping[str, Any]) -> str:
+    """What to install for the kind of an artifact, as far as its manifest says where it is from."""
+    if given.is_given(manifest["preimage"]["task"]):
+        return "it was put there, by no step. Install the plugin that its kind is from."
+    made_by = manifest.get("plugin") or {}
+    return f"{made_by.get('distribution', 'an unknown plugin')} {made_by.get('version', '')}".strip() + " made it. Install that."

@@ -153,6 +153,35 @@ def test_equal_arrays_are_kept_once_and_read_back(store: LocalStore, pixels: np.
     assert not health.problems and not health.leftovers and store.manifest(first.key)["preimage"]["task"] == "given.ImageSet"
 
 
+def test_what_no_step_made_is_told_so(store: LocalStore, pixels: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever a manifest is told there would be the name of a task, and of the plugin that it is from."""
+    from fabloom.errors import PluginError
+    from fabloom.flows.cli.health import tell_health
+    from fabloom.flows.cli.looking import artifacts, lineage, show
+    from fabloom.flows.report.provenance import _row
+
+    kept = store.put(ImageSet.from_arrays(pixels))
+    for command in (
+        lambda: artifacts(None, store.url, False),
+        lambda: show(kept.key, store.url, False),
+        lambda: lineage(kept.key, store.url),
+    ):
+        command()
+        out = capsys.readouterr().out
+        assert ("put, not made" in out or "by no step" in out) and "given" not in out, out
+    assert "given" not in "".join(_row("x", kept.key, store.manifest(kept.key)))
+    file = next(path for path in store.folder(kept.key).rglob("*") if path.is_file() and "/c/" in path.as_posix())
+    file.chmod(0o644)
+    file.write_bytes(b"?")
+    tell_health(verify(store))
+    out = capsys.readouterr().out
+    assert "no step can make it again" in out and "--redo" not in out and "given" not in out
+    del store.kinds["ImageSet"]
+    with pytest.raises(PluginError, match="it was put there, by no step") as caught:
+        store.get(kept.key)
+    assert "given" not in str(caught.value)
+
+
 def test_any_kind_is_kept_with_its_rows(store: LocalStore) -> None:
     model = store.put(Model.write(Held(), {"a": torch.ones(2, 3)}, {"role": "x"}))
     assert isinstance(model, Model) and torch.equal(model.state()["a"], torch.ones(2, 3))
