@@ -15,7 +15,7 @@ OUTCOMES: tuple[str, ...] = get_args(Outcome)
 MEANINGS: dict[str, str] = {
     "Promoted": "the challenger is the champion now",
     "Rejected": "the champion stays: the challenger is not better by what the gate asks for, or could not be judged",
-    "NoChange": "nothing that enters the challenger has changed, so it is the champion; no step ran",
+    "NoChange": "the challenger is the champion already: nothing that enters it has changed, or another night promoted it meanwhile",
     "Skipped": "another process is at work on this line",
     "Held": "the challenger was rolled back, or is held for another reason; it is not promoted again",
     "Superseded": "somebody moved the champion while this night decided against the one before",

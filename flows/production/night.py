@@ -5,7 +5,9 @@ plan             -> NoChange        the challenger is the champion; nothing ran
                  -> Held            the challenger was rolled back
 check, run       -> Rejected, Failed, Stopped
 gate             -> Rejected
-compare-and-set  -> Promoted, Superseded
+compare-and-set  -> Promoted
+                 -> NoChange        the ref points at the challenger already: another night promoted it meanwhile
+                 -> Superseded      it points at something else by now
 """
 
 from __future__ import annotations
@@ -185,6 +187,9 @@ class _Course:
         try:
             store.refs.set(spec.champion, ready.challenger, expected=ready.champion, why=why)
         except RefMoved as error:
+            if line.pointed(store, spec.champion) == ready.challenger:
+                same = f"the challenger {ready.challenger[:12]} was made the champion while this night ran, by another night or by hand"
+                return self._end("NoChange", f"{same}; nothing is left to change. The gate had passed here too: {reason}")
             return self._end("Superseded", f"{error}. The gate had passed: {reason}")
         return self._noted(promoted, key)
 

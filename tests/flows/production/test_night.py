@@ -179,6 +179,22 @@ def test_a_champion_that_moves_meanwhile_supersedes_the_night(line: Line) -> Non
     assert "set by hand" in line.command("drift", "unit")[1]
 
 
+def test_the_same_challenger_promoted_elsewhere_meanwhile_is_no_loss(line: Line) -> None:
+    line.night()
+    line.grey(120)
+    challenger = rehearse(line.spec, line.how())["challenger"]
+
+    def elsewhere(event: Any) -> None:
+        if event["event"] == "finished" and event["step"] == "evaluation":
+            line.store.refs.set("unit/champion", challenger, why="decision of another machine")
+
+    done = retrain(line.spec, line.how(emit=elsewhere))
+    assert (done.outcome, done.exit_code) == ("NoChange", 0) and "while this night ran" in done.record.reason
+    assert all(one["passed"] for one in done.record.gate), "its own evidence is kept"
+    assert [entry.key for entry in line.store.refs.log("unit/champion")].count(challenger) == 1, "promoted once"
+    assert line.store.refs.get("unit/decision") == done.decision and line.night()["outcome"] == "NoChange"
+
+
 def test_a_first_champion_that_somebody_else_sets_meanwhile_stays(line: Line) -> None:
     other = line.store.resolve("ref:unit/heldout")
 

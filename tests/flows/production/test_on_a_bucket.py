@@ -37,7 +37,10 @@ def test_of_two_machines_nights_one_promotes_and_gc_meanwhile_takes_nothing_of_e
             removed.extend(other.upkeep.collect(-1)[0])
 
     ours = retrain(line.spec, line.how(emit=emit))
-    assert (first["outcome"], theirs[0].outcome, ours.outcome) == ("Promoted", "Promoted", "Superseded")
+    assert (first["outcome"], theirs[0].outcome, ours.outcome) == ("Promoted", "Promoted", "NoChange")
+    assert "nothing is left to change" in ours.record.reason, "the very same challenger: nobody lost"
+    log = line.store.refs.log("unit/champion")
+    assert [entry.key for entry in log] == [first["challenger"], ours.record.challenger] and theirs[0].decision in log[-1].why
     assert line.store.refs.get("unit/champion") == theirs[0].record.challenger == ours.record.challenger != first["challenger"]
     assert ours.run is not None and removed and not {step.key for step in ours.run.steps} & {*removed}
     assert not other.upkeep.verify().problems and line.night()["outcome"] == "NoChange"
