@@ -2,6 +2,10 @@
 
 A condition is on the paired difference, challenger minus champion, and holds where the whole interval of it lies on the right side of
 the margin: a gate that looked at the value alone would promote noise every other night. What cannot be judged is not promoted.
+
+An interval without width says that every source gave the same difference, and nothing about how far another one may be from it. So it
+holds no condition: two networks that mark no pixel of eight clean files would else be equal to any margin. Rates of events have an exact
+bound there (`unet.evaluate`), so a condition may name one that decides in its place.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ DIFFERENCE, SOURCES = "difference", "sources"
 FEWEST = 6
 """Sources below which nothing is promoted: that 5 of 5 lie on one side of 0 has a chance of 2 / 2^5 > 0.05 (sign test). It is
 meant for intervals of 95 %: those of 99 % would need eight."""
+SAME = 1e-12
+"""Width up to which an interval has none: the rest is rounding."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,9 @@ class Verdict:
 
 def judge(gate: Sequence[Condition], report: Mapping[str, Any], challenger: str = "model") -> list[Verdict]:
     """A verdict for each condition, on the described metrics of a report in which `challenger` names the challenger's own group."""
-    differences, ours = _group(report, DIFFERENCE), _group(report, challenger)
-    return [_verdict(one, differences, ours, sources_of(report)) for one in gate]
+    differences, ours, sources = _group(report, DIFFERENCE), _group(report, challenger), sources_of(report)
+    alone = [_verdict(one, differences, ours, sources) for one in gate]
+    return [_verdict(one, differences, ours, sources, [v for v in alone if v.metric == one.events]) for one in gate]
 
 
 def judge_first(minimum: Mapping[str, float], report: Mapping[str, Any], challenger: str = "model") -> list[Verdict]:
@@ -80,7 +87,9 @@ def _plain(metric: Metric) -> dict[str, Any]:
     return {"value": _finite(metric.value), "interval": list(metric.interval) if metric.interval else None}
 
 
-def _verdict(asked: Condition, found: Mapping[str, Metric], ours: Mapping[str, Metric], sources: int | None) -> Verdict:
+def _verdict(
+    asked: Condition, found: Mapping[str, Metric], ours: Mapping[str, Metric], sources: int | None, events: Sequence[Verdict] = ()
+) -> Verdict:
     said = ours[asked.metric].better if asked.metric in ours else None
     better = asked.better or said or "up"
     why = _hindrance(asked.metric, found, sources)
@@ -88,7 +97,7 @@ def _verdict(asked: Condition, found: Mapping[str, Metric], ours: Mapping[str, M
         why = f"neither the gate nor the report says whether more or less of {asked.metric} is better"
     if not why and said is not None and said != better:
         why = f"the gate takes {asked.metric} for better {better}, the report for better {said}"
-    return _made(asked.metric, found.get(asked.metric), asked.bound(better), asked.margin, better, why)
+    return _made(asked.metric, found.get(asked.metric), asked.bound(better), asked.margin, better, why, events)
 
 
 def _hindrance(name: str, found: Mapping[str, Metric], sources: int | None) -> str:
@@ -106,17 +115,32 @@ def _hindrance(name: str, found: Mapping[str, Metric], sources: int | None) -> s
     return ""
 
 
-def _made(name: str, metric: Metric | None, bound: float, margin: float, better: str, why: str) -> Verdict:
-    """The verdict, where nothing hinders it by whether the whole interval lies beyond the bound; an end that touches it does not."""
+def _made(name: str, metric: Metric | None, bound: float, margin: float, better: str, why: str, events: Sequence[Verdict] = ()) -> Verdict:
+    """The verdict, where nothing hinders it by whether the whole interval lies beyond the bound; an end that touches it does not.
+
+    events: verdicts that decide in its place where the interval has no width.
+    """
     value, interval = (None, None) if metric is None else (_finite(metric.value), _interval(metric))
     wanted = f"{'below' if better == 'down' else 'above'} {bound:g}"
     passed = False
     if not why and interval is not None:
         low, high = interval
+        if high - low <= SAME:
+            return Verdict(
+                name, wanted, value, interval, margin, better, *_unmeasured(f"{name} {value:.4g} [{low:.4g}, {high:.4g}]", events)
+            )
         passed = high < bound if better == "down" else low > bound
         lies = "lies" if passed else "does not lie"
         why = f"{name} {value:.4g} [{low:.4g}, {high:.4g}] {lies} {wanted} with its whole interval"
     return Verdict(name, wanted, value, interval, margin, better, passed, why)
+
+
+def _unmeasured(told: str, events: Sequence[Verdict]) -> tuple[bool, str]:
+    """Whether a condition holds of which nothing with any spread is known, and why."""
+    same = f"{told} has no width: every source gave the same, which shows nothing about others"
+    if events:
+        return all(one.passed for one in events), f"{same}, so {events[0].metric} decides: {'; '.join(one.why for one in events)}"
+    return False, f"{same}. Ask a rate of events instead, as false_alarm_rate, or name one as its `events`"
 
 
 def _interval(metric: Metric) -> tuple[float, float] | None:

@@ -51,6 +51,11 @@ class Condition(Part):
         ge=0,
         description="the whole interval must show a loss of less than this; of a rate, N sources without an event rule out 3.7 / N at 95 %",
     )
+    events: str | None = Field(
+        None,
+        description="a metric of another condition of this gate that counts the events behind this one, as false_alarm_rate those behind "
+        "false_alarm_pixels: it decides where every source gives the same difference. Left out, such a condition does not hold",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -115,6 +120,14 @@ class Spec(Part):
     watch: list[str] = Field(default_factory=list, description="folders, files and ref:NAME whose change starts a night (--if-new)")
     settle: float = Field(60.0, ge=0, description="seconds for which what is watched must be at rest before a night starts")
     options: Options = Field(default_factory=Options, description="how a night runs")
+
+    @model_validator(mode="after")
+    def _events(self) -> Self:
+        metrics = [one.metric for one in self.gate]
+        for one in self.gate:
+            if one.events is not None and (one.events == one.metric or one.events not in metrics):
+                raise ValueError(f"gate: '{one.events}', the events of {one.metric}, has no condition of its own in the gate; add one")
+        return self
 
     @property
     def champion(self) -> str:

@@ -82,6 +82,56 @@ def test_the_direction_may_be_left_to_the_report() -> None:
     assert "neither the gate nor the report" in judge([asked], report(0.1, 0.2))[0].why
 
 
+PIXELS = Condition(metric="alarm_pixels", better="down", no_worse_than=0.001)
+BY_EVENTS = PIXELS.model_copy(update={"events": "alarms"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "events", "passed", "words"),
+    [
+        (PIXELS, (-0.01, 0.01), False, "has no width: every source gave the same"),
+        (BY_EVENTS, (-0.01, 0.01), True, "so alarms decides: alarms 0 [-0.01, 0.01] lies below 0.02"),
+        (BY_EVENTS, (-0.31, 0.31), False, "so alarms decides: alarms 0 [-0.31, 0.31] does not lie below 0.02"),
+        (BY_EVENTS, (0.0, 0.0), False, "so alarms decides: alarms 0 [0, 0] has no width"),
+    ],
+)
+def test_a_difference_that_is_the_same_in_every_source_was_not_measured(
+    asked: Condition, events: tuple[float, float], passed: bool, words: str
+) -> None:
+    """Of 8 clean files without a marked pixel the interval is [0, 0], and of 8,000: it holds any margin. That of events does not."""
+    given = report(0.0, 0.0, name="alarm_pixels")
+    given["difference"]["alarms"] = Metric(0.0, events)
+    verdict = judge([asked, SAFE], given)[0]
+    assert verdict.passed is passed and words in verdict.why and verdict.interval == (0.0, 0.0)
+    given["difference"]["alarm_pixels"] = Metric(1e-5, (0.0, 2e-5))
+    assert judge([asked, SAFE], given)[0].passed, "with a width it decides by itself"
+
+
+def test_rounding_is_no_width_and_a_first_bound_needs_one_too() -> None:
+    given = {"sources": Metric(9), "model": {"alarm_pixels": Metric(1e-17, (0.0, 2e-17), better="down")}}
+    assert "has no width" in judge_first({"alarm_pixels": 0.1}, given)[0].why
+
+
+def test_the_evaluation_of_segmenters_has_rates_of_events_that_can_decide_where_no_pixel_is_marked() -> None:
+    """On its own numbers: two networks, 40 clean sources, not one false alarm."""
+    import numpy as np
+
+    from fabloom.plugins.judge.unet.intervals import difference
+    from fabloom.plugins.judge.unet.metrics import Ratio
+
+    nothing = {name: Ratio(np.zeros(40), np.ones(40)) for name in ("false_alarm_pixels", "false_alarm_rate")}
+    samples = {name: np.zeros(200) for name in nothing}
+    gaps = difference(nothing, nothing, (samples, samples), 0.95, np.arange(40))
+    given = {"sources": 40, "difference": {name: Metric(gap.value, gap.bounds) for name, gap in gaps.items()}, "model": {}}
+    rate = Condition(metric="false_alarm_rate", better="down", no_worse_than=0.1)
+    pixels = Condition(metric="false_alarm_pixels", better="down", no_worse_than=0.001)
+    assert [one.passed for one in judge([rate, pixels], given)] == [True, False]
+    decided = pixels.model_copy(update={"events": "false_alarm_rate"})
+    assert [one.passed for one in judge([rate, decided], given)] == [True, True]
+    strict = rate.model_copy(update={"no_worse_than": 0.05})
+    assert [one.passed for one in judge([strict, decided], given)] == [False, False], "40 files do not rule 5 % out"
+
+
 def test_every_condition_has_a_verdict_of_its_own() -> None:
     given = report(0.02, 0.06)
     given["difference"]["alarms"] = Metric(0.1, (0.05, 0.15))

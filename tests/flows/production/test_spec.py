@@ -33,6 +33,8 @@ GOOD: dict[str, Any] = {
         ({"gate": [{"metric": "iou", "by": 0.1, "no_worse_than": 0.1}]}, "one of both"),
         ({"gate": [{"metric": "iou", "by": -0.1}]}, "gate.0.by"),
         ({"gate": [{"metric": "iou", "by": float("nan")}]}, "gate.0.by"),
+        ({"gate": [{"metric": "pixels", "by": 0, "events": "alarms"}]}, "'alarms', the events of pixels, has no condition of its own"),
+        ({"gate": [{"metric": "pixels", "by": 0, "events": "pixels"}]}, "'pixels', the events of pixels, has no condition of its own"),
         ({"line": "a/b"}, "line: "),
         ({"first": "maybe"}, "first"),
         ({"first": {}}, "first"),
