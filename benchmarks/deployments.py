@@ -1,10 +1,11 @@
 """Deployments on a real Prefect server with a real process worker: does each run once, is none lost for good, is the store sound?
 
-    python benchmarks/deployments.py [--cases once,overlap,submitting,served,yaml] [--minutes 20] [--json]
+    python benchmarks/deployments.py [--cases once,bucket,overlap,submitting,served,yaml] [--minutes 20] [--json]
 
 | case | what |
 |---|---|
 | once | register twice: one deployment, one schedule; a worker runs it to Completed, with a secret of a block in its environment |
+| bucket | the store is a bucket, whose keys are in a Secret block: the run has them, and no answer, file or other process has |
 | doctor | a hasty zombie automation and none at all are told, and mended by `--fix`; a second look finds nothing |
 | overlap | a run each minute, whose first one trains for longer than that: the second is Cancelled, the next one finds all of it there |
 | submitting | the worker is killed while it starts a run: `doctor --server --fix` frees the slot, and the next run runs |
@@ -34,7 +35,11 @@ from pathlib import Path
 from typing import Any
 
 from nights import PIPELINE, SPEC
+from plant_bucket import BLOCK, PlantBucket, answers_with, files_with, holders
+from plant_bucket import served as served_bucket
 from prefect_faults import INSTALLED, Server, wait_for
+
+from fabloom.errors import UserError
 
 NAME = "nightly"
 FULL = f"fabloom/{NAME}"
@@ -83,7 +88,8 @@ class Plant:
 
     def environment(self, *, hold: bool = False) -> dict[str, str]:
         held = {"FADE_HOLD": str(self.hold)} if hold else {}
-        return self.server.environment(OMP_NUM_THREADS="1", FABLOOM_STORE=str(self.store), **held)
+        own = {"OMP_NUM_THREADS": "1", "FABLOOM_STORE": str(self.store), "FABLOOM_WORK_DIR": str(self.folder / "work")}
+        return self.server.environment(**own, **held)
 
     def deploy(self, *arguments: str) -> dict[str, Any]:
         done: dict[str, Any] = self.fabloom("deploy", "fade", "--name", NAME, "--device", "cpu", *arguments)
@@ -161,13 +167,26 @@ def once(plant: Plant, outcome: Outcome) -> None:
 
 
 def short(plant: Plant, outcome: Outcome) -> None:
-    """What the test suite has time for: as `once` and `doctor`, with the commands' functions called in this process."""
+    """What the test suite has time for: as `bucket` and `doctor`, with the commands' functions called in this process."""
     os.environ.update(plant.environment())
+    with served_bucket() as place:
+        _short(plant, outcome, place)
+
+
+def _short(plant: Plant, outcome: Outcome, place: PlantBucket) -> None:
     from fabloom.flows.cli.server_health import examine_server
     from fabloom.flows.production import deploy, listing, pools, subject
     from fabloom.flows.production.when import When
 
-    wish = deploy.Wish(NAME, subject.read_subject(subject.Asked("fade", str(plant.store), device="cpu")), When(cron="0 2 * * *"))
+    with place.visited():
+        found = subject.read_subject(subject.Asked("fade", place.url, device="cpu"))
+    outcome.hold("planned against the bucket", (found.unplanned, place.signed), ("", {"VISITOR"}))
+    wish = deploy.Wish(NAME, found, When(cron="0 2 * * *"), s3_block=BLOCK)
+    try:
+        deploy.register(wish)
+    except UserError as error:
+        outcome.hold("a block that is not there", str(error), lambda told: f"has no Secret block '{BLOCK}'" in told)
+    save_block(place)
     first, second = deploy.register(wish), deploy.register(wish)
     outcome.hold(
         "registered twice",
@@ -181,14 +200,53 @@ def short(plant: Plant, outcome: Outcome) -> None:
     before = {check.name: check for check in examine_server(fix=False)}
     outcome.hold("problems", sorted(name for name, check in before.items() if not check.ok), ["dead runs", "workers"])
     listing.start(NAME)
-    plant.work("--run-once").wait()
+    carry_out(plant, outcome, place, first.id)
     after = {check.name: check for check in examine_server(fix=True)}
     outcome.hold("problems after", [name for name, check in after.items() if not check.ok], [])
     outcome.hold("automations", [one["trigger"]["within"] for one in plant.server.ask("POST", "/automations/filter")], [540.0])
     (row,) = listing.rows()
     outcome.hold("last run", (row.name, row.last), (FULL, "Completed"))
     outcome.hold("slots", row.running, 0)
-    outcome.hold("damage", plant.damage(), 0)
+    outcome.hold("damage", place.damage(), 0)
+
+
+def save_block(place: PlantBucket) -> None:
+    """In this process, which knows the server by its environment."""
+    from prefect.blocks.system import Secret
+
+    Secret(value=place.block).save(BLOCK, overwrite=True)
+
+
+def carry_out(plant: Plant, outcome: Outcome, place: PlantBucket, deployment: str) -> None:
+    """Have a worker without any keys do the run that was asked for, and look for the block's secret everywhere meanwhile and afterwards."""
+    worker, seen = plant.work("--run-once"), dict[str, bool]()
+
+    def over() -> bool:
+        seen.update(holders(place.secret))
+        return worker.poll() is not None
+
+    wait_for(over, "the run ends", 600)
+    outcome.hold("requests of the run", place.signed - {"VISITOR"}, {place.key})
+    outcome.hold("processes with the secret", seen, lambda found: found and all(found.values()))
+    outcome.hold("answers with the secret", answers_with(plant.server.ask, deployment, place.secret), [])
+    outcome.hold("files with the secret", files_with(plant.folder, place.secret), [])
+    outcome.hold("objects with the secret", place.objects_with_the_secret(), [])
+
+
+def bucket(plant: Plant, outcome: Outcome) -> None:
+    with served_bucket() as place:
+        block = "import json, os; from prefect.blocks.system import Secret; "
+        block += f"Secret(value=json.loads(os.environ['PLANT'])).save('{BLOCK}', overwrite=True)"
+        own = {**plant.environment(), "PLANT": json.dumps(place.block)}
+        subprocess.run([sys.executable, "-c", block], env=own, check=True, capture_output=True)
+        options = ("--store", place.url, "--set", "steps.model.params.pause=0.3")
+        made = plant.deploy(*options, "--s3-credentials", BLOCK)
+        outcome.hold("not planned without keys", made["unplanned"], lambda why: "Check AWS_ACCESS_KEY_ID" in why or "reached" in why)
+        plant.fabloom("deployments", "run", NAME)
+        carry_out(plant, outcome, place, made["id"])
+        outcome.hold("states", plant.states(made["id"]), ["Completed"])
+        outcome.hold("damage", place.damage(), 0)
+        plant.forget(made["id"])
 
 
 def secrets_of_runs() -> Iterator[str]:
@@ -377,7 +435,7 @@ def minutes(plant: Plant, outcome: Outcome, count: int) -> None:
 
 
 CASES: dict[str, Callable[[Plant, Outcome], None]] = {
-    "short": short, "once": once,
+    "short": short, "once": once, "bucket": bucket,
     "doctor": doctor, "overlap": overlap, "submitting": submitting, "served": served, "yaml": yaml, "line": line,
 }  # fmt: skip
 

@@ -25,6 +25,8 @@ VARIABLES = {
     "FABLOOM_PLUGINS": "Entry point names, comma-separated: which third-party plugins load. Empty: none. "
     "What comes with fabloom always loads.",
     "FABLOOM_REPORT_URL": "Where the folder of report pages is served by http. Prefect's pages then link to the page of a run.",
+    "FABLOOM_S3_BLOCK": "In runs of a deployment: the Secret block of Prefect's with the keys of the bucket; "
+    "`fabloom deploy --s3-credentials` sets it.",
     "FABLOOM_S3_ENDPOINT": "The server of `s3://` stores; default that of AWS_ENDPOINT_URL, else Amazon's own. http:// on loopback only.",
     "FABLOOM_STORE": "The store where `--store` is not given. Default `./.fabloom`.",
     "FABLOOM_THREADS": "Threads a step computes with; default one for each core that nothing else keeps busy when the step begins. "

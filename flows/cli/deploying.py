@@ -68,6 +68,15 @@ SecretOption = Annotated[
         help="An environment variable of the runs, whose value a Secret block of Prefect's holds. Repeatable.",
     ),
 ]
+S3Option = Annotated[
+    str | None,
+    typer.Option(
+        "--s3-credentials",
+        metavar="BLOCK",
+        help="A Secret block of Prefect's with the keys of the store's bucket, which a run asks for when it begins.",
+        show_default=False,
+    ),
+]
 
 
 @commands.command()
@@ -85,6 +94,7 @@ def deploy(
     seed: SeedOption = None,
     device: DeviceOption = None,
     folder: FolderOption = None,
+    s3_credentials: S3Option = None,
     secret: SecretOption = None,
     write_yaml: Annotated[
         Path | None, typer.Option("--write-yaml", metavar="FILE", help="Register nothing; write a prefect.yaml that would.")
@@ -103,7 +113,8 @@ def deploy(
         written.check_new(write_yaml)
         written.check_secrets(secret or ())
     when = _when(cron, timezone, interval, on_new_data)
-    wish = _wish(Asked(what, store, set_ or (), seed, device, folder, on_new_data), name, when, pool, paused=paused, secret=secret)
+    asked = Asked(what, store, set_ or (), seed, device, folder, on_new_data)
+    wish = _wish(asked, name, when, pool, paused=paused, secret=secret, s3_block=s3_credentials)
     from fabloom.flows.production.deploy import build, register
 
     if write_yaml is not None:
@@ -116,7 +127,8 @@ def deploy(
 
     done = register(wish)
     if json_:
-        emit_json({**vars(done), "schedule": str(wish.when), "store": wish.subject.parameters["store"], "paused": wish.paused})
+        about = {"schedule": str(wish.when), "store": wish.subject.parameters["store"], "paused": wish.paused}
+        emit_json({**vars(done), **about, "unplanned": wish.subject.unplanned})
         return
     _tell(done, wish)
 
@@ -134,6 +146,7 @@ def serve(
     seed: SeedOption = None,
     device: DeviceOption = None,
     folder: FolderOption = None,
+    s3_credentials: S3Option = None,
 ) -> None:
     """Register a pipeline, or a line's retraining, and run it here as it comes due, without a worker, until the command is stopped.
 
@@ -142,11 +155,13 @@ def serve(
     from fabloom.flows.production.subject import Asked
 
     when = _when(cron, timezone, interval, on_new_data)
-    wish = _wish(Asked(what, store, set_ or (), seed, device, folder, on_new_data), name, when)
+    wish = _wish(Asked(what, store, set_ or (), seed, device, folder, on_new_data), name, when, s3_block=s3_credentials)
     from fabloom.flows.production.serve import serve as carry_out
 
     told = f"serving {wish.name}: {wish.subject.kind} {wish.subject.name}, {wish.when}"
     tell(f"{told}; store {wish.subject.parameters['store']}. Ctrl-C ends it.")
+    if wish.subject.unplanned:
+        tell(_unplanned(wish))
     carry_out(wish)
 
 
@@ -197,19 +212,29 @@ def _when(cron: str | None, timezone: str | None, interval: str | None, on_new_d
     return read_when(cron, timezone, interval, on_new_data=on_new_data)
 
 
-def _wish(asked: Asked, name: str | None, when: When, pool: str = "", *, paused: bool = False, secret: list[str] | None = None) -> Wish:
+def _wish(
+    asked: Asked,
+    name: str | None,
+    when: When,
+    pool: str = "",
+    *,
+    paused: bool = False,
+    secret: list[str] | None = None,
+    s3_block: str | None = None,
+) -> Wish:
     """What is asked for, checked as far as it can be without a server. Prefect is imported only where all of it is well."""
     from fabloom.flows.production import subject
 
     found = subject.read_subject(asked)
     called = subject.check_name(name or found.name)
     secrets = dict(_secret(one) for one in secret or ())
+    block = _s3_block(s3_block, found.parameters["store"])
     from fabloom.flows.run.prefect.settings import prefer
 
     prefer()
     from fabloom.flows.production.deploy import Wish
 
-    return Wish(called, found, when, pool, paused, secrets)
+    return Wish(called, found, when, pool, paused, secrets, block)
 
 
 def _secret(text: str) -> tuple[str, str]:
@@ -222,11 +247,34 @@ def _secret(text: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
+def _s3_block(name: str | None, store: str) -> str:
+    """The name of the block, '' for none. Raises UserError for what cannot be one, and for a store that is no bucket."""
+    if name is None:
+        return ""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise UserError("--s3-credentials takes the name of a Secret block (small letters, digits, '-'), never the secret itself")
+    if not store.startswith("s3://"):
+        raise UserError(
+            f"--s3-credentials {name}: the store '{store}' is no bucket; give --store s3://BUCKET/PREFIX, or leave the block out"
+        )
+    return name
+
+
+def _unplanned(wish: Wish) -> str:
+    """What was not looked at, and why."""
+    return (
+        f"Not planned against the store: {wish.subject.unplanned.rstrip('.')}. Names, tasks and parameters were checked; "
+        "the first run says whether refs and inputs fit."
+    )
+
+
 def _tell(done: Registered, wish: Wish) -> None:
     """What there is now, and what is still to be done."""
     say(f"{'renewed' if done.known else 'registered'} {done.name}: {wish.subject.kind} {wish.subject.name}, {wish.when}")
     say(f"store   {wish.subject.parameters['store']}")
     say(f"page    {done.page}")
+    if wish.subject.unplanned:
+        say(_unplanned(wish))
     if wish.paused:
         say(f"It is paused; `fabloom deployments resume {shlex.quote(done.name)}` lets the schedule begin.")
     say(f"{'made' if done.made_pool else 'uses'} the work pool '{done.pool}'. A worker takes its runs, on each machine that shall work:")

@@ -20,6 +20,7 @@ from prefect.workers.process import ProcessWorker
 
 from fabloom import __version__
 from fabloom.errors import UserError
+from fabloom.flows.run.prefect.credentials import BLOCK
 
 from .server import connected, page
 from .subject import Subject
@@ -50,6 +51,8 @@ class Wish:
     paused: bool = False
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of its runs, by name: the Secret block of Prefect's that holds the value."""
+    s3_block: str = ""
+    """The Secret block that its runs take the keys of the store's bucket from."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,12 @@ def build(wish: Wish, *, served: bool = False) -> RunnerDeployment:
 def job_variables(wish: Wish) -> dict[str, Any]:
     """What a worker is told of the run's process."""
     folder = {"working_dir": wish.subject.folder} if wish.subject.folder else {}
-    return {"env": {**ENVIRONMENT, **templates(wish.secrets)}, **folder}
+    return {"env": {**environment(wish), **templates(wish.secrets)}, **folder}
+
+
+def environment(wish: Wish) -> dict[str, str]:
+    """Variables of its runs that hold nothing secret."""
+    return {**ENVIRONMENT, BLOCK: wish.s3_block} if wish.s3_block else dict(ENVIRONMENT)
 
 
 def schedules(when: When) -> list[Schedule]:
@@ -123,7 +131,7 @@ def register(wish: Wish) -> Registered:
     """
     deployment = build(wish)
     with connected() as client:
-        _check_secrets(client, wish.secrets)
+        check_blocks(client, wish)
         made = _make_pool(client, wish.pool)
         known = _find(client, deployment.full_name)
         with warnings.catch_warnings():
@@ -165,14 +173,15 @@ def _make_pool(client: SyncPrefectClient, name: str) -> bool:
     return True
 
 
-def _check_secrets(client: SyncPrefectClient, secrets: Mapping[str, str]) -> None:
-    """Raise UserError for a block that is not there: a run would end before it begins."""
-    for variable, block in secrets.items():
+def check_blocks(client: SyncPrefectClient, wish: Wish) -> None:
+    """Raise UserError for a block that is not there: a run would end before it begins. What is in it is not asked for."""
+    asked = {block: f"--secret {variable}={block}" for variable, block in wish.secrets.items()}
+    for block, option in {**asked, **({wish.s3_block: f"--s3-credentials {wish.s3_block}"} if wish.s3_block else {})}.items():
         try:
             client.read_block_document_by_name(block, "secret", include_secrets=False)
         except ObjectNotFound as error:
             raise UserError(
-                f"--secret {variable}={block}: Prefect's server has no Secret block '{block}'. "
+                f"{option}: Prefect's server has no Secret block '{block}'. "
                 f'Make it in the UI (Blocks), or: python -c "from getpass import getpass; from prefect.blocks.system import Secret; '
                 f"Secret(value=getpass()).save('{block}')\""
             ) from error

@@ -6,7 +6,7 @@ import os
 
 from prefect import serve as prefect_serve
 
-from .deploy import ENVIRONMENT, Wish, build
+from .deploy import Wish, build, check_blocks, environment
 from .server import connected
 
 
@@ -18,9 +18,9 @@ def serve(wish: Wish) -> None:
     again. Raises UserError for a wish that cannot be and EnvironmentProblem without a server, before anything is registered.
     """
     deployment = build(wish, served=True)
-    with connected():
-        pass
-    os.environ.update(ENVIRONMENT)  # the runs' processes inherit both
+    with connected() as client:
+        check_blocks(client, wish)
+    os.environ.update(environment(wish))  # the runs' processes inherit both
     if wish.subject.folder:
         os.chdir(wish.subject.folder)
     prefect_serve(deployment, limit=2, print_starting_message=False)

@@ -17,6 +17,7 @@ from fabloom.errors import FabloomError
 from fabloom.flows.report.markdown import markdown_summary
 from fabloom.flows.run.api import open_store
 from fabloom.flows.run.prefect.artifacts import slug
+from fabloom.flows.run.prefect.credentials import lent
 from fabloom.flows.run.prefect.outage import reason
 from fabloom.kinds import Table
 from fabloom.progress import Event
@@ -48,20 +49,27 @@ class Parameters:
 def carry_out(asked: Parameters) -> State[Any]:
     """The body of the flow; the steps are tasks of this very flow run. What cannot begin ends as Failed, with one line that says why."""
     try:
-        registry, spec = Registry.load(), Spec.load(asked.spec)
-        store = open_store(asked.store or None, registry, read_only=asked.dry_run)
-        how = How(
-            registry, store, "prefect", asked.runner, None if asked.device == "specified" else asked.device,
-            None if asked.seed < 0 else asked.seed, asked.redo, asked.note, _told,
-        )  # fmt: skip
-        if asked.dry_run:
-            plan = rehearse(spec, how)
-            return Completed(name="DryRun", message=f"would be {plan['outcome'] or 'decided by the gate'}. {plan['reason']}", data=plan)
-        done = if_new(spec, how, time.time()) if asked.if_new else retrain(spec, how)
+        with lent():
+            done = _night(asked)
     except FabloomError as error:
         return Failed(message=without_secrets(str(error)))
+    if not isinstance(done, Night):
+        return Completed(name="DryRun", message=f"would be {done['outcome'] or 'decided by the gate'}. {done['reason']}", data=done)
     publish(done)
     return state_of(done)
+
+
+def _night(asked: Parameters) -> Night | dict[str, Any]:
+    """The night, or what it would do."""
+    registry, spec = Registry.load(), Spec.load(asked.spec)
+    store = open_store(asked.store or None, registry, read_only=asked.dry_run)
+    how = How(
+        registry, store, "prefect", asked.runner, None if asked.device == "specified" else asked.device,
+        None if asked.seed < 0 else asked.seed, asked.redo, asked.note, _told,
+    )  # fmt: skip
+    if asked.dry_run:
+        return rehearse(spec, how)
+    return if_new(spec, how, time.time()) if asked.if_new else retrain(spec, how)
 
 
 def state_of(done: Night) -> State[Any]:

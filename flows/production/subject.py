@@ -7,14 +7,14 @@ or counted from a folder that the deployment names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from fabloom.errors import UserError
+from fabloom.errors import EnvironmentProblem, PluginError, UserError
 from fabloom.flows.run.api import DEFAULT_STORE, load_pipeline, open_store
 from fabloom.flows.run.prefect.order import Order
 from fabloom.params import Source
@@ -45,6 +45,8 @@ class Subject:
     """Of the flow."""
     folder: str = ""
     """Where a run begins, and relative paths count from; empty: in a folder of its worker's."""
+    unplanned: str = ""
+    """Why it was not planned against its store; '' where it was."""
 
     @property
     def tags(self) -> list[str]:
@@ -68,7 +70,8 @@ class Asked:
 def read_subject(asked: Asked) -> Subject:
     """The pipeline of that name or path, or the line of that specification. Raises UserError.
 
-    It is checked as far as this machine can: words, tasks, parameters, and, where store and files are here, the whole plan.
+    It is checked as far as this machine can: words, tasks, parameters, and, where files are here and the store is here or is a bucket
+    that lets us in, the whole plan. What stood in the way of a plan is told with the subject.
     """
     look = _Look(asked, Registry.load())
     return look.line() if look.is_line() else look.pipeline()
@@ -107,10 +110,9 @@ class _Look:
         if asked.on_new_data:
             raise UserError("--on-new-data looks at what a line's specification watches; a pipeline says nothing of it. Give a schedule")
         built = load_pipeline(self.what, self.registry).override(asked.overrides, asked.seed)
-        if self._is_here(built):
-            make_plan(built, self.registry, self._opened())
+        unplanned = self._plan(self._files(built), lambda store: make_plan(built, self.registry, store))
         order = Order(self.what, self.store, asked.device or "auto", -1 if asked.seed is None else asked.seed, tuple(asked.overrides))
-        return Subject("pipeline", built.name, order.parameters(), str(self.folder or ""))
+        return Subject("pipeline", built.name, order.parameters(), str(self.folder or ""), unplanned)
 
     def line(self) -> Subject:
         """The subject of a specification."""
@@ -120,9 +122,9 @@ class _Look:
         path = self._named(spec.pipeline, f"{self.what}: pipeline: '{spec.pipeline}'")
         built = load_pipeline(path, self.registry).override(spec.set, asked.seed)
         check_names(spec, built, self.registry)
-        here = self._is_here(built)
-        if self._step("evaluate", spec.evaluate.task, spec.evaluate.params) and here:
-            prepare(spec.model_copy(update={"pipeline": path}), self.registry, self._opened(), seed=asked.seed)
+        files = [*self._files(built), *self._step("evaluate", spec.evaluate.task, spec.evaluate.params)]
+        found = spec.model_copy(update={"pipeline": path})
+        unplanned = self._plan(files, lambda store: prepare(found, self.registry, store, seed=asked.seed))
         for one in spec.watch:
             if not one.startswith("ref:"):
                 self._place(Path(one), f"{self.what}: watch: '{one}'", one)
@@ -133,7 +135,7 @@ class _Look:
             "seed": -1 if asked.seed is None else asked.seed,
             "if_new": asked.on_new_data,
         }
-        return Subject("line", spec.line, parameters, str(self.folder or ""))
+        return Subject("line", spec.line, parameters, str(self.folder or ""), unplanned)
 
     def _store(self) -> str:
         """The store as a worker is told of it: its URL, or the absolute path of its folder. Raises UserError for a URL with a secret."""
@@ -158,27 +160,42 @@ class _Look:
             raise UserError(f"{told} is a relative path. {ELSEWHERE}: write {path.absolute()}, or say by --folder where a run begins")
         return self.folder / path
 
-    def _is_here(self, pipeline: Pipeline) -> bool:
-        """Whether store and files are here, so that it can be planned. Raises UserError for tasks, parameters and paths that cannot be."""
-        steps = [self._step(f"steps.{name}", step.task, step.params) for name, step in pipeline.steps.items()]
-        return all(steps) and Path(self.store).is_dir() and self.folder in (None, Path.cwd())
+    def _plan(self, files: Sequence[Path], make: Callable[[Store], object]) -> str:
+        """Make the plan on the store, of which nothing is written; or why that cannot be done from here.
 
-    def _step(self, place: str, task: str, given: Mapping[str, Any]) -> bool:
-        """Whether all files that a step's parameters name are here. Raises UserError for a task, parameters or paths that cannot be."""
+        Raises UserError for what does not fit together.
+        """
+        away = next((path for path in files if not path.exists()), None)
+        if away is not None:
+            return f"{away} is not on this machine"
+        if self.folder not in (None, Path.cwd()):
+            return f"runs begin in {self.folder}, and this was asked elsewhere: ask there"
+        if "://" not in self.store and not Path(self.store).is_dir():
+            return f"there is no store at {self.store} yet"
+        try:
+            make(open_store(self.store, self.registry, read_only=True))
+        except PluginError:
+            raise
+        except EnvironmentProblem as error:
+            if "://" not in self.store:
+                raise
+            return str(error)
+        return ""
+
+    def _files(self, pipeline: Pipeline) -> list[Path]:
+        """The files and folders that its steps' parameters name. Raises UserError for tasks, parameters and paths that cannot be."""
+        return [path for name, step in pipeline.steps.items() for path in self._step(f"steps.{name}", step.task, step.params)]
+
+    def _step(self, place: str, task: str, given: Mapping[str, Any]) -> list[Path]:
+        """The files and folders that a step's parameters name. Raises UserError for a task, parameters or paths that cannot be."""
         spec = self.registry.task(task, f"{place}.task")
         try:
             params = spec.params.model_validate(given)
         except ValidationError as error:
             raise validation_error(error, spec.params, f"{place}.params") from error
-        found = [
-            self._place(source.path, f"{place}.params.{field}: '{source.path}'", str(source.path)).exists()
-            for field, source in _sources(params)
+        return [
+            self._place(source.path, f"{place}.params.{field}: '{source.path}'", str(source.path)) for field, source in _sources(params)
         ]
-        return all(found)
-
-    def _opened(self) -> Store:
-        """The store, to look at: nothing is made or written."""
-        return open_store(self.store, self.registry, read_only=True)
 
 
 def _sources(params: BaseModel, before: str = "") -> Iterator[tuple[str, Source]]:

@@ -32,6 +32,7 @@ from fabloom.running.requests import request_of
 
 from . import aftermath, assets
 from .artifacts import publish
+from .credentials import lent
 from .observe import Mirror
 from .order import Order, executor_for
 from .outage import DEPLOYED_PATIENCE, Notice, wait_for_server, wait_for_steps
@@ -111,7 +112,8 @@ def run(order: Order) -> dict[str, Any] | State[Any]:
     if session is not None:
         return carry_out(session)
     try:
-        return _alone(order)
+        with lent():
+            return _alone(order)
     except FabloomError as error:
         return Failed(message=without_secrets(str(error)))
 

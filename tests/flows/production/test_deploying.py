@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,41 @@ def test_a_specification_is_planned_where_its_store_is_here(tmp_path: Path, monk
     (tmp_path / "retrain.yaml").write_text(SPEC.replace('"ref:etch/heldout"', "images"))
     with pytest.raises(UserError, match="expects Model"):
         subject.read_subject(asked)
+
+
+def test_a_store_in_a_bucket_is_planned_against_where_it_lets_us_in(tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FABLOOM_WORK_DIR", str(tmp_path / "work"))
+    (tmp_path / "mine.yaml").write_text(PIPELINE)
+    (tmp_path / "retrain.yaml").write_text(SPEC)
+    asked = Asked("retrain.yaml", "s3://lab/plans", folder=str(tmp_path))
+    with pytest.raises(UserError, match=r"evaluate\.test: there is no ref 'etch/heldout'"):
+        subject.read_subject(asked)
+    (tmp_path / "mine.yaml").write_text(PIPELINE + "  more: {task: fade.train, inputs: {images: 'ref:gone'}}\n")
+    with pytest.raises(UserError, match="there is no ref 'gone'"):
+        subject.read_subject(replace(asked, what="mine.yaml"))
+    found = subject.read_subject(Asked("fade", "s3://lab/plans"))
+    assert (found.unplanned, found.parameters["store"]) == ("", "s3://lab/plans")
+    assert "no such bucket" in subject.read_subject(Asked("fade", "s3://nowhere/plans")).unplanned
+    monkeypatch.setenv("FABLOOM_S3_ENDPOINT", "http://127.0.0.1:9")
+    why = subject.read_subject(asked).unplanned
+    assert "'s3://lab/plans'" in why and "\n" not in why and "nobody-shows" not in why
+    (tmp_path / "retrain.yaml").write_text(SPEC.replace("challenger: images", "challenger: imagse"))
+    with pytest.raises(UserError, match="Did you mean 'images'"):
+        subject.read_subject(asked)
+    assert not [*(tmp_path / "work").glob("*/*/*")], "nothing is made or kept"
+
+
+@pytest.mark.parametrize(("store", "why"), [("store", "no store at .*/store yet"), ("here", "")])
+def test_what_kept_a_plan_from_being_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, why: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    assert re.search(f"^.*{why}$", subject.read_subject(Asked("fade", store)).unplanned)
+    (tmp_path / "mine.yaml").write_text("name: mine\nsteps: {images: {task: images.load, params: {path: /data/of/another/machine}}}\n")
+    assert "/data/of/another/machine is not on this machine" in subject.read_subject(Asked(str(tmp_path / "mine.yaml"), store)).unplanned
+    (tmp_path / "mine.yaml").write_text(PIPELINE)
+    monkeypatch.chdir("/")
+    assert "asked elsewhere" in subject.read_subject(Asked("mine.yaml", folder=str(tmp_path))).unplanned
 
 
 KNOWN = ["fabloom/etch", "fabloom retrain/etch", "fabloom retrain/litho"]

@@ -15,7 +15,7 @@ from fabloom.flows.production import pools
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples" / "production"
-INSTRUCTIONS = ("FROM", "ARG", "ENV", "COPY", "RUN", "USER", "WORKDIR", "CMD")
+INSTRUCTIONS = {"FROM", "ARG", "ENV", "COPY", "RUN", "USER", "WORKDIR", "CMD"}
 
 
 @pytest.mark.parametrize("kind", pools.KINDS)
@@ -64,19 +64,38 @@ def test_a_job_filled_in_has_image_store_and_secret_and_nothing_left_open(kind: 
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
 
+def dockerfile() -> list[tuple[str, str]]:
+    """Its instructions in order: word and the rest."""
+    text = re.sub(r"\\\n", " ", (EXAMPLES / "Dockerfile").read_text())
+    return [(word, rest) for line in text.splitlines() if line.strip() and line[0] != "#" for word, _, rest in [line.partition(" ")]]
+
+
 def test_the_image_installs_this_package_and_runs_as_nobody_special() -> None:
     """Read as text: there is no Docker here."""
-    text = (EXAMPLES / "Dockerfile").read_text()
-    lines = [line for line in re.sub(r"\\\n", " ", text).splitlines() if line.strip() and not line.startswith("#")]
-    words = [line.split(None, 1) for line in lines]
+    words = dockerfile()
     assert [word for word, _ in words if word not in INSTRUCTIONS] == []
-    assert words[0][0] == "FROM" and ":" in words[0][1] and "latest" not in words[0][1]
-    after_install = [word for word, _ in words[[word for word, _ in words].index("RUN") :]]
-    assert "USER" in after_install and [rest for word, rest in words if word == "USER"][-1] not in ("root", "0")
-    assert json.loads([rest for word, rest in words if word == "CMD"][-1])[0] == "fabloom"
-    for constraint in re.findall(r"--constraint /src/(\S+)", text):
-        assert (ROOT / constraint).is_file()
-    assert not re.search(r"(?i)password|secret|token|_key", text)
+    base = next(rest.partition("=")[2] for word, rest in words if word == "ARG")
+    assert ":" in base and "latest" not in base and {rest.split()[0] for word, rest in words if word == "FROM"} == {"${BASE}"}
+    last = [word for word, _ in words][::-1].index("FROM")
+    image = words[-last:]
+    assert "USER" in [word for word, _ in image[[word for word, _ in image].index("RUN") :]]
+    assert [rest for word, rest in words if word == "USER"][-1] not in ("root", "0")
+    assert json.loads(words[-1][1])[0] == "fabloom" and words[-1][0] == "CMD"
+    for word, rest in image:
+        assert word != "COPY" or rest.split()[0] in ("--from=wheel", "constraints.txt"), "sources and what lies beside them stay behind"
+    (install,) = [rest for word, rest in image if word == "RUN"]
+    assert "--constraint /tmp/constraints.txt" in install and "[s3]" in install, "a store in a bucket needs no shared folder"
+    assert not re.search(r"(?i)password|secret|token|_key", (EXAMPLES / "Dockerfile").read_text())
+
+
+def test_the_image_is_built_from_what_the_package_needs_and_nothing_that_lies_beside_it() -> None:
+    """A store, an environment or the history in a layer would be with everybody who has the image."""
+    ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert ignored[0] == "*"
+    let_in = {line[1:] for line in ignored if line.startswith("!")}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needed = {*project["tool"]["setuptools"]["package-dir"].values(), project["project"]["readme"], "constraints.txt", "pyproject.toml"}
+    assert let_in == needed and all((ROOT / name).exists() for name in let_in)
 
 
 def test_the_prefect_yaml_of_the_example_is_what_the_command_writes(tmp_path: Path) -> None:
