@@ -20,7 +20,7 @@ from prefect.workers.process import ProcessWorker
 
 from fabloom import __version__
 from fabloom.errors import UserError
-from fabloom.flows.run.prefect.credentials import BLOCK
+from fabloom.flows.run.prefect.credentials import BLOCK, in_plain
 
 from .server import connected, page
 from .subject import Subject
@@ -174,14 +174,19 @@ def _make_pool(client: SyncPrefectClient, name: str) -> bool:
 
 
 def check_blocks(client: SyncPrefectClient, wish: Wish) -> None:
-    """Raise UserError for a block that is not there: a run would end before it begins. What is in it is not asked for."""
+    """Raise UserError for a block that is not there, since a run would end before it begins, and for one that is shown to everybody.
+
+    What is in it is not asked for.
+    """
     asked = {block: f"--secret {variable}={block}" for variable, block in wish.secrets.items()}
     for block, option in {**asked, **({wish.s3_block: f"--s3-credentials {wish.s3_block}"} if wish.s3_block else {})}.items():
         try:
-            client.read_block_document_by_name(block, "secret", include_secrets=False)
+            shown = client.read_block_document_by_name(block, "secret", include_secrets=False).data.get("value")
         except ObjectNotFound as error:
             raise UserError(
                 f"{option}: Prefect's server has no Secret block '{block}'. "
                 f'Make it in the UI (Blocks), or: python -c "from getpass import getpass; from prefect.blocks.system import Secret; '
                 f"Secret(value=getpass()).save('{block}')\""
             ) from error
+        if not isinstance(shown, str):
+            raise UserError(f"{option}: {in_plain(block)}")

@@ -2,6 +2,8 @@
 
 The deployment knows the block by its name, in the variable FABLOOM_S3_BLOCK of its runs. What is in the block comes over the API into the
 flow's process, and its steps' processes inherit it. No parameter, job variable, pod, artifact, manifest, log or message ever holds it.
+
+A block's value is a text. Prefect takes an object too, and then gives it in plain to whoever lists the blocks: it blots out texts only.
 """
 
 from __future__ import annotations
@@ -60,8 +62,10 @@ def lent() -> Iterator[None]:
 
 def variables(block: str, value: Any) -> dict[str, str]:
     """The environment variables that a block's value stands for. Raises EnvironmentProblem, without a word of the value."""
+    if isinstance(value, Mapping):
+        raise EnvironmentProblem(in_plain(block))
     try:
-        content = json.loads(value) if isinstance(value, str) else value
+        content = json.loads(value) if isinstance(value, str) else None
     except ValueError:
         content = None
     if not isinstance(content, Mapping):
@@ -75,6 +79,14 @@ def variables(block: str, value: Any) -> dict[str, str]:
     if odd:
         raise _unfit(block, f"has a {odd[0]} that is no text of one line")
     return {VARIABLES[name]: one for name, one in content.items() if one}
+
+
+def in_plain(block: str) -> str:
+    """What to say of a block whose value is an object."""
+    return (
+        f"the value of the Secret block '{block}' is an object, which Prefect shows in plain to whoever lists its blocks. Take other keys, "
+        "and save them as a text: Secret(value=json.dumps({…}))"
+    )
 
 
 def _value(block: str) -> Any:
@@ -92,7 +104,7 @@ def _value(block: str) -> Any:
 
 
 def _unfit(block: str, why: str) -> EnvironmentProblem:
-    return EnvironmentProblem(f"the Secret block '{block}' ({BLOCK}) {why}. Its value is written like {FORM}")
+    return EnvironmentProblem(f"the Secret block '{block}' ({BLOCK}) {why}. Its value is a text like {FORM}")
 
 
 def _put(wanted: Mapping[str, str | None]) -> None:

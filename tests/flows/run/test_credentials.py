@@ -16,12 +16,12 @@ SECRET = "hunter2/of+the-plant"
 GOOD = {"access_key_id": "PLANT", "secret_access_key": SECRET}
 
 
-@pytest.mark.parametrize("value", [GOOD, json.dumps(GOOD), {**GOOD, "region": None, "session_token": ""}])
-def test_a_block_is_a_mapping_or_its_json(value: Any) -> None:
-    """The form of Prefect's UI gives either."""
-    assert variables("plant-s3", value) == {"AWS_ACCESS_KEY_ID": "PLANT", "AWS_SECRET_ACCESS_KEY": SECRET}
+@pytest.mark.parametrize("value", [GOOD, {**GOOD, "region": None, "session_token": ""}])
+def test_a_block_is_the_json_of_the_keys(value: Any) -> None:
+    assert variables("plant-s3", json.dumps(value)) == {"AWS_ACCESS_KEY_ID": "PLANT", "AWS_SECRET_ACCESS_KEY": SECRET}
     whole = {**GOOD, "session_token": "t", "region": "eu-central-1", "endpoint": "https://minio.example.com"}
-    assert variables("plant-s3", whole)["FABLOOM_S3_ENDPOINT"] == "https://minio.example.com" and len(variables("plant-s3", whole)) == 5
+    found = variables("plant-s3", json.dumps(whole))
+    assert found["FABLOOM_S3_ENDPOINT"] == "https://minio.example.com" and len(found) == 5
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,7 @@ def test_a_block_is_a_mapping_or_its_json(value: Any) -> None:
         (SECRET, "is no JSON object"),
         (json.dumps([SECRET]), "is no JSON object"),
         (None, "is no JSON object"),
+        (GOOD, "is an object, which Prefect shows in plain"),
         ({"access_key_id": SECRET}, "has no secret_access_key"),
         ({"access_key_id": "", "region": SECRET}, "has no access_key_id and no secret_access_key"),
         ({**GOOD, SECRET: "x"}, "has a name that is none of access_key_id, secret_access_key"),
@@ -39,7 +40,7 @@ def test_a_block_is_a_mapping_or_its_json(value: Any) -> None:
 )
 def test_what_does_not_fit_is_told_without_a_word_of_it(value: Any, words: str) -> None:
     with pytest.raises(EnvironmentProblem, match=words) as caught:
-        variables("plant-s3", value)
+        variables("plant-s3", value if value is GOOD or not isinstance(value, dict) else json.dumps(value))
     assert "plant-s3" in str(caught.value) and "hunter2" not in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -49,7 +50,7 @@ def test_the_keys_are_in_the_environment_for_the_time_of_a_run_and_nothing_of_ot
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.delenv(BLOCK, raising=False)
-    monkeypatch.setattr(credentials, "_value", lambda block: {**GOOD, "region": "eu-central-1"})
+    monkeypatch.setattr(credentials, "_value", lambda block: json.dumps({**GOOD, "region": "eu-central-1"}))
     with lent():
         assert os.environ["AWS_ACCESS_KEY_ID"] == "OWN", "no block is named"
     monkeypatch.setenv(BLOCK, "plant-s3")
