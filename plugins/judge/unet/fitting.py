@@ -97,16 +97,17 @@ class Best:
 
 
 def segmentation_loss(out: Tensor, masks: Tensor, dice_weight: float) -> Tensor:
-    """dice_weight * Dice + (1 - dice_weight) * cross-entropy; Dice is pooled over the batch.
+    """dice_weight * Dice + (1 - dice_weight) * binary cross-entropy of logits [B,H,W]; Dice is pooled over the batch.
 
-    Binary for logits [B,H,W]; for [B,1+K,H,W] over clean and K classes, where Dice is the mean over the classes that the batch has.
-    Pixels of 255 in the masks are left out of both; a batch of nothing else has loss 0.
+    Of logits [B,1+K,H,W], clean and K classes, that of a defect of any class, and `class_loss`. Pixels of 255 in the masks are left
+    out; a batch of nothing else has loss 0.
     """
     known = masks != UNKNOWN
     if not known.any():
         return out.sum() * 0
     if out.ndim == 4:
-        return class_loss(out, masks.long(), dice_weight)
+        defects = torch.where(known, (masks > 0).to(masks.dtype), masks)
+        return segmentation_loss(any_defect(out), defects, dice_weight) + class_loss(out, masks)
     target = masks.to(out.dtype)
     seen = (out, target) if known.all() else (out[known], target[known])
     entropy = nn.functional.binary_cross_entropy_with_logits(*seen)
@@ -116,14 +117,19 @@ def segmentation_loss(out: Tensor, masks: Tensor, dice_weight: float) -> Tensor:
     return dice_weight * dice + (1 - dice_weight) * entropy
 
 
-def class_loss(out: Tensor, target: Tensor, dice_weight: float) -> Tensor:
-    """The same of logits [B,1+K,H,W] and classes [B,H,W]."""
-    entropy = nn.functional.cross_entropy(out, target, ignore_index=UNKNOWN)
-    if not dice_weight:
-        return entropy
-    classes = list(range(1, out.shape[1]))
-    dice: Tensor = smp.losses.DiceLoss("multiclass", classes=classes, ignore_index=UNKNOWN)(out, target)
-    return dice_weight * dice + (1 - dice_weight) * entropy
+def class_loss(out: Tensor, masks: Tensor) -> Tensor:
+    """Cross-entropy of the class of a pixel that is one of a defect: the mean over the classes of masks [B,H,W] of their own means.
+
+    log p(class) = log p(defect) + log p(class | defect), and this is the second part. Over all pixels it would be next to nothing, since
+    few are of a defect. The first part is learned as one class is: a Dice for each class, as is usual, credits a found defect only as
+    far as its class is known, and finds rare ones later (docs/methods/unet.md).
+    """
+    defect = (masks > 0) & (masks != UNKNOWN)
+    if not defect.any():
+        return out.sum() * 0
+    logits, classes = out[:, 1:].movedim(1, -1)[defect], masks[defect].long() - 1
+    shares = 1 / classes.bincount(minlength=logits.shape[1]).clamp(min=1)
+    return nn.functional.cross_entropy(logits, classes, weight=shares.to(logits))
 
 
 def fit(ctx: Context, recipe: Recipe, net: nn.Module, split: Split, grey: GreyMap, repeat: int) -> None:

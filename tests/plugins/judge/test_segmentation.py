@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 
 from fabloom.errors import DataError
@@ -15,7 +16,7 @@ from fabloom.params import Params
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.judge.unet import networks
 from fabloom.plugins.judge.unet.cropping import Windows
-from fabloom.plugins.judge.unet.fitting import segmentation_loss
+from fabloom.plugins.judge.unet.fitting import class_loss, segmentation_loss
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.metrics import image_iou
 from fabloom.plugins.judge.unet.params import SegmentParams, TrainParams
@@ -142,6 +143,12 @@ class Shapes(Method):
         pixels, references = (values.clip(0, 255).astype(np.uint8) for values in (grey, clean))
         return ImageSet.write(ctx, pixels, masks=masks, references=references, class_names=names)
 
+    @task(version=1)
+    def plain(self, ctx: Context, params: Params, *, images: ImageSet) -> ImageSet:
+        """The same with masks of 0 and 1."""
+        masks = (np.asarray(images.masks) > 0).astype(np.uint8)
+        return ImageSet.write(ctx, np.asarray(images.images), masks=masks)
+
 
 @pytest.fixture(scope="module")
 def told(store: LocalStore) -> tuple[ImageSet, Model]:
@@ -177,9 +184,12 @@ def test_a_model_of_classes_is_evaluated_and_computes_in_the_precision_that_is_a
 
 def test_one_class_is_learned_on_request_and_is_another_network(told: Any, store: LocalStore) -> None:
     images, model = told
-    plain = run(store, UNet, "train", TINY | {"steps": 1, "classes": "one"}, inputs={"images": images})
+    short = TINY | {"steps": 2}
+    plain = run(store, UNet, "train", short | {"classes": "one"}, inputs={"images": images})
     heads = {m.state("net.0.")["segmentation_head.0.weight"].shape[0] for m in (plain, model)}  # type: ignore[attr-defined]
     assert heads == {1, 3} and plain.config["class_names"] == ["clean", "defect"]  # type: ignore[attr-defined]
+    without = run(store, Shapes, "plain", inputs={"images": images})
+    assert run(store, UNet, "train", short, inputs={"images": without}).digest == plain.digest, "masks without classes, the same bits"
 
 
 def test_the_model_brings_its_threshold_and_another_one_overrides_it(told: Any, run_task: Any) -> None:
@@ -250,6 +260,50 @@ def test_the_loss_of_classes_falls_from_wrong_to_right_and_leaves_unknown_pixels
         changed[:, :, 0] = 5 * torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
         assert float(segmentation_loss(changed, masks, dice)) == pytest.approx(losses[0], abs=1e-6)
     assert segmentation_loss(right, torch.full_like(masks, 255), 0.5) == 0
+
+
+def three_classes() -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [4,4,12,10] of clean and three classes, and masks with few pixels of each, of the third the fewest."""
+    masks = torch.zeros(4, 12, 10, dtype=torch.uint8)
+    masks[0, 2:6, 2:6], masks[1, 1:4, 5:8], masks[2, 7, 7:9] = 1, 2, 3
+    return torch.randn(4, 4, 12, 10, generator=torch.Generator().manual_seed(1)), masks
+
+
+def test_the_loss_of_one_class_is_what_it_was() -> None:
+    out, masks = three_classes()
+    out, masks = out[:, 0], (masks > 0).to(torch.uint8)
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(out, masks.float())
+    dice = smp.losses.DiceLoss("binary", ignore_index=255)(out[:, None], masks[:, None].float())
+    for weight, wanted in ((0.0, entropy), (0.5, 0.5 * dice + 0.5 * entropy), (1.0, 1.0 * dice + 0.0 * entropy)):
+        assert torch.equal(segmentation_loss(out, masks, weight), wanted)
+
+
+def test_classes_learn_where_a_defect_is_as_one_class_does() -> None:
+    out, masks = three_classes()
+    out.requires_grad_()
+    any_of_them = networks.any_defect(out)
+    defects = (masks > 0).to(torch.uint8)
+    for weight in (0.0, 0.5):
+        loss = segmentation_loss(out, masks, weight)
+        torch.testing.assert_close(loss - class_loss(out, masks), segmentation_loss(any_of_them, defects, weight))
+    # the chain rule: what is left of the cross-entropy of all classes is that of the class within defects
+    logits, classes = out[:, 1:].movedim(1, -1)[masks > 0], masks[masks > 0].long() - 1
+    within = torch.nn.functional.cross_entropy(logits, classes, reduction="sum") / masks.numel()
+    torch.testing.assert_close(segmentation_loss(any_of_them, defects, 0.0) + within, torch.nn.functional.cross_entropy(out, masks.long()))
+    # the second part says nothing of clean pixels, and moves the logits of the classes against each other
+    (slope,) = torch.autograd.grad(class_loss(out, masks), out)
+    assert not slope[:, 0].any() and slope[:, 1:].sum(1).abs().max() < 1e-6 and not slope.movedim(1, -1)[masks == 0].any()
+
+
+def test_a_rare_class_counts_as_much_as_a_frequent_one() -> None:
+    out, masks = three_classes()
+    means = [
+        torch.nn.functional.cross_entropy(out[:, 1:].movedim(1, -1)[masks == value], torch.full((int((masks == value).sum()),), value - 1))
+        for value in (1, 2, 3)
+    ]
+    torch.testing.assert_close(class_loss(out, masks), torch.stack(means).mean())
+    torch.testing.assert_close(class_loss(out[:2], masks[:2]), torch.stack(means[:2]).mean(), msg="over the classes that are there")
+    assert class_loss(out, torch.zeros_like(masks)) == 0
 
 
 def test_what_cannot_be_segmented_is_refused(trained: Any, run_task: Any) -> None:
