@@ -1,6 +1,6 @@
 """Take Prefect's server away in mid-run, and cancel deployed runs: is every step committed once, and is the end told as it was?
 
-    python benchmarks/prefect_faults.py [--cases back-in-step,back-at-end,…] [--random 3] [--seed 1] [--json]
+    python benchmarks/prefect_faults.py [--cases back-in-step,back-at-end,…] [--away 300] [--random 3] [--seed 1] [--json]
 
 A real `prefect server start` on a free port of this machine, and a pipeline of four quick steps whose second one is held in the middle of
 its training. While it is held, the server is killed with SIGKILL (`back-…`, `never`, `deployed-…`) or the run is stopped (`cancel`,
@@ -8,13 +8,18 @@ its training. While it is held, the server is killed with SIGKILL (`back-…`, `
 
 | case | what |
 |---|---|
-| back-in-step | the server is back after 20 s, then the step goes on |
+| back-in-step | the server is back after 20 s (or `--away` seconds), then the step goes on |
 | back-at-end | the step goes on at once, the run ends while there is no server; it is back after 20 s |
 | never | as before, and the server never comes back |
-| deployed-back | as back-at-end, the run being one of a deployment with a concurrency limit, started by a worker; back after 150 s |
+| deployed-back | as back-at-end, the run being one of a deployment with a concurrency limit, started by a worker; back after 150 s (or |
+| | `--away` seconds: from 300 on its slot's lease ends meanwhile); then the next run is ordered |
+| deployed-in-step | the same, but the step goes on 90 s after the server is back, which has forgotten the lease |
 | cancel | a deployed run, `prefect flow-run cancel` |
 | stop | a flow in a process of its own, whose group gets SIGTERM; the flow is not run by `fabloom run` but called as a deployment does |
 | stop-away | the same, and the server goes for good while the command goes on from the checkpoint (what the test suite has time for) |
+| all | the command and its server are ended by one SIGTERM to both: how long is the command's process there? |
+| all-killed | the same, the server by SIGKILL |
+| deployed-all | worker, deployed run and server are ended by one SIGTERM to all of them: how long are the run's processes there? |
 
 `--random N` kills the server N times at a random moment of a run, for a random time. Waits are Prefect's own, so most of it is idle.
 """
@@ -22,6 +27,7 @@ its training. While it is held, the server is killed with SIGKILL (`back-…`, `
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -34,7 +40,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +67,8 @@ class Server:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/api"
         self.process: subprocess.Popen[bytes] | None = None
+        self.worker: subprocess.Popen[bytes] | None = None
+        """The last one that was started."""
 
     def environment(self, **more: str) -> dict[str, str]:
         """Of who uses it."""
@@ -112,13 +119,13 @@ class Server:
         return flow["state_name"], {task["name"]: task["state_name"] for task in sorted(tasks, key=lambda t: t["expected_start_time"])}
 
 
-def wait_for(true: Callable[[], Any], what: str, seconds: float, process: subprocess.Popen[Any] | None = None) -> None:
-    """Until it is true. Raises RuntimeError where that takes longer, or where `process` ends before."""
+def wait_for(true: Callable[[], Any], what: str, seconds: float, process: subprocess.Popen[Any] | None = None, every: float = 0.1) -> None:
+    """Until it is true, looking every so many seconds. Raises RuntimeError where that takes longer, or where `process` ends before."""
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline or (process is not None and process.poll() is not None):
             raise RuntimeError(f"in vain: {what}")
-        time.sleep(0.1)
+        time.sleep(every)
 
 
 @dataclass
@@ -135,6 +142,8 @@ class Outcome:
     tasks: dict[str, str] = field(default_factory=dict)
     goes_on: str = ""
     """The step of the checkpoint that the next run went on from."""
+    then: list[Any] = field(default_factory=list)
+    """How a deployment's next run ended, and its slots in use after that."""
     sound: bool = False
 
     def judge(self, code: int, *, going_on: bool = False) -> Outcome:
@@ -157,6 +166,11 @@ class Run:
 
     def until_held(self) -> None:
         wait_for(self.hold.exists, "the step is held", 900, self.process)
+
+    def until_end(self) -> None:
+        """Not held, unless it begins anew."""
+        wait_for(lambda: self.hold.exists() or self.process.poll() is not None, "the run ends or is held", 900)
+        self.hold.unlink(missing_ok=True)
 
     def end(self, seconds: float = 1800) -> int:
         return self.process.wait(seconds)
@@ -214,14 +228,14 @@ def deploy(server: Server, **more: Any) -> str:
     return str(server.ask("POST", "/deployments/", **asked)["id"])
 
 
-@contextmanager
+@contextlib.contextmanager
 def worker(server: Server, name: str, hold: Path) -> Iterator[Path]:
     """A process worker for the pool; the file of what it prints."""
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "here", "--type", "process"]
     log = server.folder / f"{name}.log"
     asked = server.environment(FADE_HOLD=str(hold), PREFECT_WORKER_QUERY_SECONDS="2")
     with log.open("wb") as out:
-        process = subprocess.Popen(command, env=asked, stdout=out, stderr=out, start_new_session=True)
+        process = server.worker = subprocess.Popen(command, env=asked, stdout=out, stderr=out, start_new_session=True)
     try:
         yield log
     finally:  # it would wait for minutes to be asked for runs once more
@@ -240,6 +254,19 @@ def state_of(server: Server, run: str) -> str:
     return str(server.ask("GET", f"/flow_runs/{run}")["state_name"])
 
 
+def processes(run: str) -> dict[int, str]:
+    """Living processes that have the run's id in their environment, and their commands."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if f"PREFECT__FLOW_RUN_ID={run}".encode() in (folder / "environ").read_bytes():
+                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:160]
+            except OSError:
+                continue
+    return found
+
+
 def look(store: Path, log: Path, case: str, fault: float) -> Outcome:
     """What is there of a run that has no process of ours."""
     from fabloom.storage.backends.local import LocalStore
@@ -250,22 +277,33 @@ def look(store: Path, log: Path, case: str, fault: float) -> Outcome:
     return Outcome(case, 0, len(list(opened.keys())), len(verify(opened).problems), seconds, log.read_text().splitlines())
 
 
-def deployed_back(server: Server) -> Outcome:
-    """The server goes for two and a half minutes while a deployed run with a concurrency slot trains."""
-    deployment = deploy(server, concurrency_limit=1)
-    store, hold = server.folder / "deployed-back", server.folder / "deployed-back.hold"
-    with worker(server, "deployed-back", hold) as log:
+def deployed_back(server: Server, away: float, *, in_step: bool = False) -> Outcome:
+    """The server goes while a deployed run with a concurrency slot trains."""
+    case = "deployed-in-step" if in_step else "deployed-back"
+    deployment = deploy(server, concurrency_limit=1, concurrency_options={"collision_strategy": "CANCEL_NEW"})
+    store, hold = server.folder / case, server.folder / f"{case}.hold"
+    with worker(server, case, hold) as log:
         run = order(server, deployment, store)
         wait_for(hold.exists, "the deployed step is held", 900)
         server.kill()
         fault = time.monotonic()
-        hold.unlink()
-        time.sleep(150)
+        if not in_step:
+            hold.unlink()
+        time.sleep(away)
         server.start()
+        if in_step:
+            time.sleep(90)
+            hold.unlink()
         wait_for(lambda: state_of(server, run) not in ("Running", "Pending"), "the run ends", 900)
-        outcome = look(store, log, "deployed-back", fault)
-    outcome.lines = []  # the worker's own, which it prints of every outage
-    return tell_states(server, outcome).judge(0)
+        outcome = tell_states(server, look(store, log, case, fault))
+        following = order(server, deployment, store)
+        wait_for(lambda: state_of(server, following) not in ("Scheduled", "Late", "Running", "Pending"), "the next run ends", 900)
+        limit = server.ask("GET", f"/deployments/{deployment}")["global_concurrency_limit"]
+        outcome.then = [state_of(server, following), limit["active_slots"]]
+    outcome.lines = [line for line in log.read_text().splitlines() if "cannot be told" in line]  # the rest is the worker's own
+    sound = outcome.judge(0).sound and outcome.flow == "Completed" and outcome.then == ["Completed", 0]
+    outcome.sound = sound and len(outcome.lines) == 1
+    return outcome
 
 
 def cancel(server: Server) -> Outcome:
@@ -325,6 +363,54 @@ def stop(server: Server, *, away: bool = False) -> Outcome:
     return outcome
 
 
+def ended_together(server: Server, name: str, number: signal.Signals) -> Outcome:
+    """The command gets SIGTERM in mid-training, and its server a signal in the same moment; then the command goes on."""
+    run = Run(server, name, COMMAND)
+    run.until_held()
+    assert server.process is not None
+    fault = time.monotonic()
+    os.killpg(run.process.pid, signal.SIGTERM)
+    os.killpg(server.process.pid, number)
+    outcome = run.look(name, run.end(), fault)
+    server.kill()
+    server.start()
+    outcome.goes_on = checkpointed(run.store)
+    again = Run(server, name, COMMAND)
+    again.until_end()
+    after = again.look("again", again.end(), fault).judge(0)
+    outcome.committed, outcome.problems = after.committed, after.problems
+    outcome.judge(130, going_on=True)
+    outcome.sound &= after.sound
+    return outcome
+
+
+def deployed_together(server: Server) -> Outcome:
+    """Worker, run and server get SIGTERM at once."""
+    deployment, name = deploy(server), "deployed-all"
+    store, hold = server.folder / name, server.folder / f"{name}.hold"
+    with worker(server, name, hold) as log:
+        run = order(server, deployment, store)
+        wait_for(hold.exists, "the deployed step is held", 900)
+        assert server.process is not None
+        fault = time.monotonic()
+        ours = processes(run)
+        assert server.worker is not None
+        for pid in [server.process.pid, server.worker.pid, *ours]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: not processes(run), "the run's processes end", 600)
+        outcome = look(store, log, name, fault)
+        outcome.goes_on = checkpointed(store)
+    hold.unlink(missing_ok=True)
+    server.kill()
+    server.start()
+    again = Run(server, name, COMMAND)
+    again.until_end()
+    after = again.look("again", again.end(), fault)
+    outcome.committed, outcome.problems, outcome.lines = after.committed, after.problems, []
+    return outcome.judge(0, going_on=True)
+
+
 def any_moment(server: Server, number: int, chance: random.Random) -> Outcome:
     """The server goes at a random moment after the flow began, for a random time or for good."""
     slow = [*COMMAND, "--set", "steps.model.params.pause=0.1", "--set", "steps.offline.params.pause=0.5"]
@@ -342,20 +428,25 @@ def any_moment(server: Server, number: int, chance: random.Random) -> Outcome:
     return tell_states(server, run.look(case, run.end(), fault)).judge(0)
 
 
-CASES: dict[str, Callable[[Server], Outcome]] = {
-    "back-in-step": lambda server: outage(server, "back-in-step", back_after=20, in_step=True),
-    "back-at-end": lambda server: outage(server, "back-at-end", back_after=20),
-    "never": lambda server: outage(server, "never", back_after=None),
-    "deployed-back": deployed_back,
-    "cancel": cancel,
-    "stop": stop,
-    "stop-away": lambda server: stop(server, away=True),
+CASES: dict[str, Callable[[Server, float], Outcome]] = {
+    "back-in-step": lambda server, away: outage(server, "back-in-step", back_after=away or 20, in_step=True),
+    "back-at-end": lambda server, away: outage(server, "back-at-end", back_after=away or 20),
+    "never": lambda server, _: outage(server, "never", back_after=None),
+    "deployed-back": lambda server, away: deployed_back(server, away or 150),
+    "deployed-in-step": lambda server, away: deployed_back(server, away or 150, in_step=True),
+    "cancel": lambda server, _: cancel(server),
+    "stop": lambda server, _: stop(server),
+    "stop-away": lambda server, _: stop(server, away=True),
+    "all": lambda server, _: ended_together(server, "all", signal.SIGTERM),
+    "all-killed": lambda server, _: ended_together(server, "all-killed", signal.SIGKILL),
+    "deployed-all": lambda server, _: deployed_together(server),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", default=",".join(CASES), help="which, comma-separated")
+    parser.add_argument("--away", type=float, default=0.0, metavar="S", help="seconds that the server is away, in place of a case's own")
     parser.add_argument("--random", type=int, default=0, metavar="N", help="also N outages at random moments")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print the outcomes as JSON")
@@ -365,7 +456,7 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     chance = random.Random(given.seed)
     chosen = [CASES[name] for name in given.cases.split(",") if name]
-    chosen += [lambda server, number=number: any_moment(server, number, chance) for number in range(given.random)]
+    chosen += [lambda server, _, number=number: any_moment(server, number, chance) for number in range(given.random)]
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="fabloom-faults-") as folder:
         server = Server(given.keep or Path(folder))
@@ -374,7 +465,7 @@ def main() -> None:
             for case in chosen:
                 if server.process is None:
                     server.start()
-                outcomes.append(case(server))
+                outcomes.append(case(server, given.away))
                 if not given.json:
                     print(f"{outcomes[-1].case}: {outcomes[-1].seconds} s", file=sys.stderr, flush=True)
         finally:

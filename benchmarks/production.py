@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from prefect_faults import Server, state_of, wait_for, worker
+from prefect_faults import Server, processes, state_of, wait_for, worker
 
 ENTRY = "fabloom.flows.run.prefect.flow:run_pipeline"
 POOL = "here"
@@ -112,19 +112,6 @@ class Place:
     def artifacts(self, run: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.server.ask("POST", "/artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})
         return found
-
-
-def processes(run: str) -> dict[int, str]:
-    """Living processes that have the run's id in their environment, and their commands."""
-    found = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                if f"PREFECT__FLOW_RUN_ID={run}".encode() in (folder / "environ").read_bytes():
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:160]
-            except OSError:
-                continue
-    return found
 
 
 def overlapping(tasks: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
+import httpx
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from fabloom.flows.run.result import RunResult
@@ -37,7 +38,7 @@ SHOWN = 24
 
 
 def publish(result: RunResult, engine: Engine, note: str = "") -> None:
-    """Show the run. Whatever fails is logged, and the rest is shown."""
+    """Show the run. Whatever fails is logged, and the rest is shown where there is still a server to show it to."""
     line = slug(result.plan.pipeline.name)
     report: Report | None = None
     try:
@@ -47,6 +48,9 @@ def publish(result: RunResult, engine: Engine, note: str = "") -> None:
     for show in (_report, _metrics, _samples, _page):
         try:
             show(result, engine, report, line, " – ".join(filter(None, (result.run, note))))
+        except httpx.TransportError as error:
+            log.warning("%s cannot be shown in Prefect any more: %s", result.run, reason(error))
+            return
         except Exception as error:
             log.warning("the %s of %s cannot be shown in Prefect: %s", show.__name__.strip("_"), result.run, reason(error))
 

@@ -16,8 +16,9 @@ from fabloom.planning.plan import Plan
 from fabloom.running.engine import Engine
 from fabloom.running.parts import Crew
 
+from .ending import leave_unanswered
 from .order import Order, executor_for
-from .outage import TROUBLE, Notice, Unsent, answering, client_patience, leave_unanswered
+from .outage import TROUBLE, Notice, Unsent, answering, client_patience
 from .runners import make_runner
 from .server import start_server
 from .session import Session, carry_out, current
@@ -58,6 +59,7 @@ def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1, clust
             return _end_alone(session, error)
         finally:
             session.notice.told = True
+            session.hurry.close()
     missing = [step for step in plan.steps if step.name not in session.results]
     if missing:
         raise EnvironmentProblem(

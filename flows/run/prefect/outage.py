@@ -6,17 +6,15 @@ import asyncio
 import contextlib
 import functools
 import logging
-import queue
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from prefect.context import FlowRunContext
-from prefect.events.worker import EventsWorker
 from prefect.exceptions import Abort, MissingContextError, PrefectException
-from prefect.logging.handlers import APILogHandler, APILogWorker
+from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 
 from fabloom.errors import EnvironmentProblem
@@ -36,6 +34,8 @@ ASKING_PERIOD = 2.0
 
 CONCURRENCY = "prefect._internal.concurrency"
 """Prefect's logger of what its background threads fail at."""
+
+T = TypeVar("T")
 
 
 class Notice:
@@ -79,9 +79,9 @@ class Unsent(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """False for such a line."""
-        ours = record.getMessage().startswith("Service 'EventsWorker' failed")
+        ours = record.getMessage().startswith(("Service 'EventsWorker' failed", "Service 'APILogWorker' failed"))
         if ours:
-            self._notice("its events cannot be sent")
+            self._notice("its events or lines cannot be sent")
         return not ours
 
     def install(self) -> None:
@@ -142,32 +142,19 @@ def wait_for_server(notice: Notice, stop: Callable[[], bool]) -> None:
 
 
 def wait_for_steps(futures: Iterable[Any], notice: Notice) -> None:
-    """Wait for every step, whatever becomes of the slot that Prefect holds for a deployment with a limit.
-
-    It is lost when the server has not answered for some minutes, and Prefect then means to end the run, so that no more of them run
-    than allowed. But the server starts none while it is gone, and two runs never make one artifact twice.
-    """
+    """Wait for every step, whatever becomes of the slot that Prefect holds for a deployment with a limit."""
     for future in futures:
-        while True:
-            try:
-                future.wait()
-                break
-            except asyncio.CancelledError:
-                notice("its concurrency slot is lost")
+        despite_lost_slot(future.wait, notice)
 
 
-def leave_unanswered(error: BaseException) -> None:
-    """Say that a run has ended without Prefect, and let the process end: Prefect would try for seconds to send each event that waits,
-    and for a minute to send the lines of its log.
+def despite_lost_slot(act: Callable[[], T], notice: Notice) -> T:
+    """Do it, once more where Prefect ends it because the run's concurrency slot is lost.
+
+    It is when the server has not answered for some minutes, or has forgotten it in a restart. Prefect then means to end the run, so that
+    no more of them run than allowed. But the server starts none while it is gone, and two runs never make one artifact twice.
     """
-    log.warning(
-        "Prefect (%s) could not be told how the run ended: %s. It may go on showing it as Running; what was made is in the store.",
-        place(),
-        reason(error),
-    )
-    services: Any = EventsWorker
-    with contextlib.suppress(AttributeError):  # nothing of it is public
-        for service in list(services._instances.values()):
-            with contextlib.suppress(queue.Empty):
-                while isinstance(service, EventsWorker | APILogWorker):
-                    service._queue.get_nowait()
+    while True:
+        try:
+            return act()
+        except asyncio.CancelledError:
+            notice("its concurrency slot is lost")

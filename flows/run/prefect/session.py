@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from prefect import allow_failure
@@ -33,9 +33,10 @@ from fabloom.running.requests import request_of
 from . import aftermath, assets
 from .artifacts import publish
 from .credentials import lent
+from .ending import handling, hurrying
 from .observe import Mirror
 from .order import Order, executor_for
-from .outage import DEPLOYED_PATIENCE, Notice, wait_for_server, wait_for_steps
+from .outage import DEPLOYED_PATIENCE, Notice, despite_lost_slot, wait_for_server, wait_for_steps
 from .runners import make_runner
 from .states import result_of, state_of, state_of_run
 
@@ -61,6 +62,9 @@ class Session:
 
     notice: Notice = field(default_factory=lambda: Notice(DEPLOYED_PATIENCE))
     """Says that Prefect does not answer."""
+
+    hurry: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """What holds from a stop to the end of the flow, which Prefect still has to tell its server."""
 
     def __post_init__(self) -> None:
         self.course = Course(keep_going=self.engine.keep_going)
@@ -152,26 +156,13 @@ def current(session: Session) -> Iterator[Session]:
             session.engine.executor.close()
 
 
-@contextlib.contextmanager
-def _handling(handler: Any) -> Iterator[None]:
-    """Handle SIGTERM as the caller does, which Prefect has replaced for the time of the flow."""
-    if handler is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def carry_out(session: Session) -> dict[str, Any] | State[Any]:
     """The flow's body."""
     session.began = True
     context: Any = FlowRunContext.get()
     if context is not None and context.flow_run is not None:
         aftermath.performed.add(context.flow_run.id)
-    with _handling(session.on_term):
+    with handling(session.on_term):
         return _steps(session)
 
 
@@ -192,11 +183,14 @@ def _steps(session: Session) -> dict[str, Any] | State[Any]:
             with contextlib.suppress(Exception):  # for `fabloom runs`; what Prefect makes of the run is more urgent
                 _complete(session, futures)
                 session.finish()
+            session.hurry.enter_context(hurrying())
             raise
         _complete(session, futures)
     result = session.finish()
-    wait_for_server(session.notice, engine.stop)
-    publish(result, engine, session.order.note)
+    if engine.stop():
+        session.hurry.enter_context(hurrying())
+    despite_lost_slot(partial(wait_for_server, session.notice, engine.stop), session.notice)
+    despite_lost_slot(partial(publish, result, engine, session.order.note), session.notice)
     failure = session.course.failure
     return result.as_dict() if failure is None else state_of_run(failure)
 

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -349,3 +350,36 @@ def test_a_death(
                 os.kill(pid, signal.SIGKILL)
         if server:
             victims.ask(wait=server)
+
+
+def logged(url: str) -> bool:
+    """Whether the server has lines of a run."""
+    request = urllib.request.Request(f"{url}/logs/filter", b"{}", {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return bool(json.loads(answer.read()))
+
+
+@pytest.mark.parametrize("number", ["TERM", "KILL"])
+def test_a_caller_and_its_server_that_are_ended_at_once(
+    number: str, victims: Victims, elsewhere: str, undisturbed: dict[str, str], plan: Plan, tmp_path: Path
+) -> None:
+    """As by a shutdown of the machine: the caller is at an end at its next checkpoint, however long Prefect's client would ask again."""
+    server, url = victims.prefect()
+    run = Run(victims, tmp_path, "prefect")
+    run.start(FADE_HOLD=str(tmp_path / "held"), PREFECT_API_URL=url, PREFECT_CLIENT_MAX_RETRIES="12")  # for more than two hours
+    found = run.at_work()
+    wait_for(lambda: logged(url))  # before, a client takes no answer for an answer
+    try:
+        os.kill(run.pid, signal.SIGTERM)
+        os.kill(server, signal.Signals[f"SIG{number}"])
+        assert run.wait() == 130, run.told
+        row = Death("prefect", "caller", number, *STOPPED, WITH_IT, *THAT)
+        assert "Traceback" not in run.told and re.search(r"stopped after step 5 of 8 of 'main'", run.told), run.told
+        check_children(row, found)
+        check_left(row, run.store, plan)
+        check_again(row, run, undisturbed)
+    finally:
+        for pid in ([] if run.over else [run.pid]) + [server]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        victims.ask(wait=server)

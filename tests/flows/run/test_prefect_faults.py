@@ -57,6 +57,47 @@ def test_a_password_of_prefects_server_is_in_no_message() -> None:
     assert "hunter2Xy" not in str(caught.value)
 
 
+STUCK = """
+import asyncio, threading
+from prefect.logging.handlers import APILogWorker
+from fabloom.flows.run.prefect import ending
+
+sending = threading.Event()
+
+async def never(self, lines):
+    sending.set()
+    await asyncio.sleep(36_000)
+
+APILogWorker._handle_batch = never
+ending.LAST_PATIENCE = 0.01
+
+def begin():
+    sending.clear()
+    sender = APILogWorker.instance()
+    for _ in range(2):
+        sender.send({"line": "x" * 1_000_000})  # a batch is full
+    assert sending.wait(200)
+    return sender
+
+first = begin()
+ending.leave_unanswered(RuntimeError("gone"))
+while first._done_event is None or not first._done_event.is_set():
+    pass
+begin()
+with ending.hurrying():
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
+    assert PREFECT_CLIENT_MAX_RETRIES.value() == 1
+print("at its end")
+"""
+
+
+def test_a_process_that_was_stopped_ends_while_prefect_still_tries_to_send_lines(tmp_path: Path) -> None:
+    """Once where the run was told of it, and once where the server went later still, so that Prefect finds out at the process's exit."""
+    known = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path), "PREFECT_CLIENT_MAX_RETRIES": "5"}
+    done = subprocess.run([sys.executable, "-c", STUCK], env=known, capture_output=True, text=True, timeout=240, check=False)
+    assert (done.returncode, done.stdout) == (0, "at its end\n"), done.stderr
+
+
 def test_an_outage_quiets_prefects_own_handler_alone(capsys: pytest.CaptureFixture[str]) -> None:
     """It cannot send its lines then, and would print that with a traceback for each of them."""
     from prefect.logging.handlers import APILogHandler
