@@ -11,7 +11,7 @@ from typing import Any
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.schedules import Cron, Interval, Schedule
@@ -29,6 +29,12 @@ from .when import When
 POOL = "fabloom"
 ALONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 """A run that comes due while another one is at work is cancelled at once: the next one finds what this one would have made."""
+
+START_SECONDS = 120
+"""For how long a run of a process pool keeps its slot before it begins; the server's own 300 s are for machines that are made first.
+
+Nobody else ends the slot of a run whose worker died while it started it. A run that begins later takes the slot again if it is free.
+"""
 
 SLUG = "fabloom"
 """Name of a deployment's one schedule, by which it is found when the deployment is registered anew."""
@@ -95,7 +101,16 @@ def build(wish: Wish, *, served: bool = False) -> RunnerDeployment:
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     made: RunnerDeployment = deployment
+    if served:
+        begin_soon(made)
     return made
+
+
+def begin_soon(deployment: RunnerDeployment) -> None:
+    """Its runs are processes of machines that are there."""
+    deployment.concurrency_options = ConcurrencyOptions(
+        collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW, grace_period_seconds=START_SECONDS
+    )
 
 
 def job_variables(wish: Wish) -> dict[str, Any]:
@@ -132,7 +147,9 @@ def register(wish: Wish) -> Registered:
     deployment = build(wish)
     with connected() as client:
         check_blocks(client, wish)
-        made = _make_pool(client, wish.pool)
+        made, kind = _make_pool(client, wish.pool)
+        if kind == "process":
+            begin_soon(deployment)
         known = _find(client, deployment.full_name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of schedules that are none; `_only` sees to it
@@ -158,19 +175,18 @@ def _only(client: SyncPrefectClient, name: str, when: When) -> None:
             client.delete_deployment_schedule(found.id, schedule.id)
 
 
-def _make_pool(client: SyncPrefectClient, name: str) -> bool:
-    """Whether there was none."""
+def _make_pool(client: SyncPrefectClient, name: str) -> tuple[bool, str]:
+    """(whether there was none, of what type it is)."""
     try:
-        client.read_work_pool(name)
-        return False
+        return False, client.read_work_pool(name).type
     except ObjectNotFound:
         pass
     try:
         template = ProcessWorker.get_default_base_job_template()
         client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
     except ObjectAlreadyExists:  # somebody else was quicker
-        return False
-    return True
+        return False, client.read_work_pool(name).type
+    return True, "process"
 
 
 def check_blocks(client: SyncPrefectClient, wish: Wish) -> None:

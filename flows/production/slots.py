@@ -1,7 +1,8 @@
 """Concurrency slots of our deployments that no living run holds: they keep every later run from beginning.
 
 A worker that dies while it starts a run leaves it Pending ("Submitting"), with the slot taken: the server gives the slot back when the
-lease ends (300 s), but the run stays so for ever, and with a lease that was lost the slot does too.
+lease ends (120 s in a process pool, else 300 s), but the run stays so until an automation ends it, and with a lease that was lost the
+slot does too.
 """
 
 from __future__ import annotations
@@ -18,13 +19,10 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Crashed
 
 from .listing import ours, runs
-from .zombies import HEARTBEAT, patience
+from .zombies import HEARTBEAT, SLOW_START, patience
 
 UNBEGUN = timedelta(seconds=60)
-"""For how long a run may be Pending without a process; a worker starts one within seconds."""
-
-SLOW_START = timedelta(minutes=15)
-"""As long for a run whose machine may be made first, and between its process and the run's begin."""
+"""For how long a run may be Pending without a process where a worker starts one within seconds; else SLOW_START."""
 
 HOLDING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 

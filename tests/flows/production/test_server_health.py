@@ -47,6 +47,19 @@ def test_a_hasty_automation_is_known_by_what_it_does_not_by_its_name() -> None:
     assert ours.trigger.model_dump()["expect"] == {"prefect.flow-run.*"}, "a run may end as Promoted, NoChange, …"
 
 
+def test_the_two_automations_are_not_taken_for_each_other() -> None:
+    """The second one waits for a start: slowed down to three heartbeats it would end runs whose image is fetched."""
+    from prefect.events.schemas.automations import Automation
+
+    from fabloom.flows.production import zombies
+
+    beats, starts = (Automation(id=uuid4(), **one.model_dump()) for one in (zombies.automation(180), zombies.unbegun()))
+    client: Any = SimpleNamespace(read_automations=lambda: [starts, beats])
+    assert zombies.find_zombie_automations(client) == [beats] and zombies.find_unbegun_automations(client) == [starts]
+    assert zombies.within(starts) == zombies.SLOW_START
+    assert starts.trigger.model_dump()["match_related"] == {"prefect.resource.id": ["prefect.tag.fabloom"]}, "runs of ours alone"
+
+
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
