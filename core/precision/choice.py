@@ -47,7 +47,7 @@ def look(device: torch.device) -> Finding:
         return Finding.timed(known)
     found = probe.measure(device)
     if found.factor is not None:
-        remember(identity, found.factor)
+        remember(identity, found.factor, found.seconds)
     return found
 
 

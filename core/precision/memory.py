@@ -50,20 +50,20 @@ def place(identity: Mapping[str, Any]) -> Path | None:
     return root / "fabloom" / "precision" / f"{blake(canonical_json(identity))[:24]}.json"
 
 
-def recall(identity: Mapping[str, Any]) -> float | None:
-    """The factor that was measured on this machine; None where nothing, or nothing sound, is kept."""
+def recall(identity: Mapping[str, Any], what: str = "factor") -> float | None:
+    """The factor that was measured on this machine, or the `seconds` of float32; None where nothing, or nothing sound, is kept."""
     path = place(identity)
     found = read_note(path) if path is not None else None
     if found is None or found.get("machine") != identity:
         return None
-    factor = found.get("factor")
-    return factor if isinstance(factor, float) and 0 < factor < math.inf else None
+    value = found.get(what)
+    return value if isinstance(value, float) and 0 < value < math.inf else None
 
 
-def remember(identity: Mapping[str, Any], factor: float) -> None:
-    """Keep a factor, where there is a place to keep it."""
+def remember(identity: Mapping[str, Any], factor: float, seconds: float | None = None) -> None:
+    """Keep a factor and the seconds of float32, where there is a place to keep them."""
     path = place(identity)
     if path is not None:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_note(path, {"machine": identity, "factor": factor})
+            write_note(path, {"machine": identity, "factor": factor, "seconds": seconds})

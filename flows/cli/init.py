@@ -61,7 +61,7 @@ def init(
     Looked at: layout, sizes, depth, masks, which images are clean; and from pixels a lattice, whether images are registered, and under
     which flips they look the same. What is not clear is refused with the option that decides. Nothing is trained.
     """
-    from fabloom.flows.init.asking import survey
+    from fabloom.flows.init.asking import survey, survey_test
     from fabloom.flows.init.choosing import choose
     from fabloom.flows.init.draft import Answers
     from fabloom.flows.init.words import found_in_words
@@ -76,13 +76,14 @@ def init(
     registry = load_registry()
     with quiet_stdout():
         found = survey(registry, Path(folder), {name: value for name, value in given.items() if value})
+        other = survey_test(registry, Path(test).absolute(), found) if test not in (None, "same") else None
     if not json_:
         say(f"Found in {folder}")
         for line in found_in_words(found):
             say(f"  {line}")
     answers = Answers(structure, str(Path(test).absolute()) if test not in (None, "same") else test, generator, tile)
     try:
-        draft = choose(found, answers, registry)
+        draft = choose(found, answers, registry, other)
     except UserError as error:
         if json_:
             emit_json({"found": described(found), "chosen": [], "pipeline": None, "written": None, "refused": str(error)})

@@ -27,6 +27,15 @@ def survey(registry: Registry, folder: Path, options: Mapping[str, Any]) -> Surv
     raise UserError(f"no method knows what is in '{folder}'. Give a folder of images, or install a plugin that reads its files.")
 
 
+def survey_test(registry: Registry, folder: Path, found: Survey) -> Survey:
+    """What is in a folder of images to score on, read as those to learn from are. Raises UserError, naming the option."""
+    options = {name: value for name, value in found.params.items() if name not in ("path", "masks")}
+    try:
+        return survey(registry, folder, options)
+    except UserError as error:
+        raise UserError(f"--test {folder}, read as the images to learn from are ({found.layout}): {error}") from error
+
+
 def looks(method: type[Method]) -> bool:
     """Whether a method has a `survey` of its own; a task of that name is none."""
     own = inspect.getattr_static(method, "survey")

@@ -13,16 +13,15 @@ from fabloom.method import Survey
 from fabloom.registry import Registry
 
 from .draft import LARGEST_TEST, Answers, Draft, minutes
-from .generating import FEW as FEW_DEFECTS
+from .expecting import core, segmenter_seconds
 from .generating import generate
+from .parting import parted
 
 WHOLE = 256
 """Sides in pixels of images that are learned from whole."""
 TILE = 128
 FEW = 100
 """Images to learn from that are varied beforehand where the structure says how."""
-VERDICT = 6
-"""Held-out sources below which unet.evaluate gives no verdict."""
 SPOT = 1.5
 """A defect is so many times larger than the largest place in which clean images differ."""
 SMALL = 6
@@ -32,13 +31,13 @@ HIDDEN = 0.3
 STEPS = 600
 PIXELS = 1 << 17
 """Of a training batch."""
-MEGAPIXEL_SECONDS = 3.0
-"""CPU seconds that a million training pixels cost the small network."""
 
 
-def choose(survey: Survey, answers: Answers, registry: Registry) -> Draft:
-    """A whole draft. Raises UserError for what only the user can decide, naming the option."""
-    draft = Draft(survey, answers)
+def choose(survey: Survey, answers: Answers, registry: Registry, test: Survey | None = None) -> Draft:
+    """A whole draft; `test` is what a folder of images to score on holds. Raises UserError for what only the user can decide, naming the
+    option.
+    """
+    draft = Draft(survey, answers, test)
     draft.add("images", survey.task, "", **survey.params)
     own = truth(draft)
     train, test = parted(draft, own)
@@ -50,7 +49,7 @@ def choose(survey: Survey, answers: Answers, registry: Registry) -> Draft:
     crop = {"crop": side[0]} if len(survey.sizes) == 1 and side != draft.side else {}
     network: dict[str, Any] = {"steps": STEPS, "batch": batch, **crop, "augment": {**flips, "shift": max(2, min(side) // 16)}}
     learned = generate(draft, registry, train, varied)
-    seconds = STEPS * batch * side[0] * side[1] * 1e-6 * MEGAPIXEL_SECONDS
+    took = f"about {minutes(segmenter_seconds(STEPS * batch * side[0] * side[1]))} on {core()}"
     if learned is not None:
         draft.add(
             "baseline",
@@ -59,11 +58,9 @@ def choose(survey: Survey, answers: Answers, registry: Registry) -> Draft:
             {"images": varied},
             **network,
         )
-    comment = f"about {minutes(seconds)} on one CPU core; repeats: 3 trains three networks, which intervals then account for"
+    comment = f"{took}; repeats: 3 trains three networks, which intervals then account for"
     draft.add("segmenter", "unet.train", comment, {"images": learned or varied}, **network)
-    draft.say(
-        f"network: U-Net, preset small, {STEPS} steps of {batch} images of {side[0]} x {side[1]} (about {minutes(seconds)} on one CPU core)"
-    )
+    draft.say(f"network: U-Net, preset small, {STEPS} steps of {batch} images of {side[0]} x {side[1]} ({took})")
     inputs = {"images": test, "model": "segmenter", **({"baseline": "baseline"} if learned is not None else {})}
     height, width = draft.side
     scored = min(height, LARGEST_TEST // 2) * min(width, LARGEST_TEST // 2) if max(height, width) > LARGEST_TEST else height * width
@@ -155,52 +152,6 @@ def wandering(draft: Draft) -> dict[str, Any]:
     """Parameters of labelling where edges lie elsewhere than in the references all over: three deviations reach as far as they do."""
     edge = draft.survey.structure.edge if draft.survey.structure is not None else 0
     return {"jitter": round(edge / 3, 2), "min_circularity": 0} if edge else {}
-
-
-def parted(draft: Draft, own: str) -> tuple[str, str]:
-    """The steps to learn from and to score on. Raises UserError where nothing can be held out."""
-    found, answer = draft.survey, draft.answers.test
-    if answer == "same":
-        draft.say("score: on variations of the images that are learned from, so it describes these images and no others")
-        own = classed(draft, own)
-        return own, own
-    if answer is not None:
-        read = {**{name: value for name, value in found.params.items() if name != "masks"}, "path": answer}
-        test = draft.add("others", found.task, "images that nothing is learned from", **read)
-        if own != "images":
-            reference = {} if found.references else {"reference": "images"}
-            test = draft.add(
-                "others_labelled", "reference-difference.label", "", {"images": test, **reference}, **draft.steps[own].get("params", {})
-            )
-        draft.say(f"score: on the images of {answer}")
-        return classed(draft, own), test
-    sources = found.defect or found.images
-    if sources < 2:
-        raise UserError(
-            "one image with a defect cannot be learned from and held out too: give --test FOLDER with other images, or --test same for "
-            "a score that describes these images and no others"
-        )
-    held, what = max(1, round(0.3 * sources)), " with a defect" if found.defect else ""
-    few = f"; fewer than {VERDICT} say little, and the report gives no verdict" if held < VERDICT else ""
-    draft.say(f"score: on three of ten files that nothing is learned from ({held} of {sources}{what}){few}")
-    own = classed(draft, own)
-    train = draft.add("train", "images.split", "seven of ten files, clean and defect alike", {"images": own}, part="train")
-    return train, draft.add("test", "images.split", "the others: no file, and no copy of one, is in both", {"images": own}, part="test")
-
-
-def classed(draft: Draft, own: str) -> str:
-    """The step whose masks tell the classes that folders tell, which labels by difference do not; `own` where they tell fewer than two."""
-    found = draft.survey
-    names = found.classes[1:] if found.clean else found.classes
-    if own != "labelled" or len(names) < 2:
-        return own
-    few = (found.defect or found.images) <= FEW_DEFECTS
-    if few or draft.answers.generator not in (None, "none"):
-        why = "there are too few images with a defect to tell them apart" if few else "generated images are of no class"
-        draft.say(f"classes: {', '.join(names)} are learned as one, since {why}")
-        return own
-    draft.say(f"classes: {', '.join(names)}, every defect that of its image; the network tells them apart")
-    return draft.add("classed", "images.class_masks", "each defect gets the class of its image's folder", {"images": own})
 
 
 def cropped(draft: Draft, train: str, test: str) -> tuple[str, str, tuple[int, int]]:

@@ -28,10 +28,14 @@ class Answers:
 
 @dataclass
 class Draft:
-    """Steps by name in the order of the file, each with its comment; `chosen` is told on the terminal and heads the file."""
+    """Steps by name in the order of the file, each with its comment; `chosen` is told on the terminal and heads the file.
+
+    `test` is what is in a folder of other images to score on.
+    """
 
     survey: Survey
     answers: Answers
+    test: Survey | None = None
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
     comments: dict[str, str] = field(default_factory=dict)
     chosen: list[str] = field(default_factory=list)

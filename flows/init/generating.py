@@ -8,6 +8,7 @@ from fabloom.errors import UserError, did_you_mean
 from fabloom.registry import Registry
 
 from .draft import Draft, minutes
+from .expecting import core, generator_seconds
 
 TAG = "one-shot"
 FIRST = "sinsemi"
@@ -17,8 +18,6 @@ SMALLEST = 42
 COUNT, COUNT_LARGE = 200, 50
 """Images that are generated, and how many of more than `LARGE` pixels, each of which takes seconds to minutes."""
 LARGE = 256 * 256
-STEP_SECONDS, PIXEL_SECONDS = 0.25, 51e-6
-"""CPU seconds of a training step of `FIRST` at its defaults, which is the same at every size, and of a generated pixel."""
 
 
 def generate(draft: Draft, registry: Registry, train: str, varied: str) -> str | None:
@@ -70,7 +69,7 @@ def steps(draft: Draft, registry: Registry, method: str, train: str, varied: str
     count = COUNT if height * width <= LARGE else COUNT_LARGE
     fields, took = registry.tasks[f"{method}.train"].params.model_fields, ""
     if method == FIRST:
-        took = f" (about {minutes(fields['steps'].default * STEP_SECONDS + count * height * width * PIXEL_SECONDS)} on one CPU core)"
+        took = f" (about {minutes(generator_seconds(fields['steps'].default, count, height, width))} on {core()})"
     draft.say(f"generator: {method} on one image with a defect, {count} generated ones beside the plain ones{took}")
     alone = train
     if draft.answers.test != "same":

@@ -176,6 +176,16 @@ def test_without_a_place_to_remember_it_is_measured_each_time(tmp_path: Path, mo
     assert [choose("auto", CPU).used for _ in range(2)] == ["fp32"] * 2 and asked == ["cpu"] * 2
 
 
+def test_how_long_float32_took_is_remembered_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = memory.machine("cpu")
+    memory.remember(here, 1.9)
+    assert memory.recall(here) == 1.9 and memory.recall(here, "seconds") is None, "as before it was kept"
+    memory.place(here).unlink()  # type: ignore[union-attr]
+    fake(monkeypatch, Finding.timed(0.5, 0.002))
+    choose("auto", CPU)
+    assert memory.recall(here) == 0.5 and memory.recall(here, "seconds") == 0.002
+
+
 def test_the_memory_is_of_this_machine_and_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     here = memory.place(memory.machine("cpu"))
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
@@ -193,6 +203,7 @@ def test_the_real_probe_is_cheap_and_leaves_nothing_changed() -> None:
     after = os.times()
     assert after.user + after.system - spent.user - spent.system < 1.0
     assert found.factor is not None and found.factor > 0 and found.native is (found.factor >= probe.NATIVE)
+    assert found.seconds is not None and 0 < found.seconds < 1
     assert torch.equal(torch.get_rng_state(), before) and torch.get_num_threads() == threads
 
 

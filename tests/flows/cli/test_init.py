@@ -13,6 +13,13 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
+import fabloom
+from fabloom.flows.init import expecting
+from fabloom.plugins.blocks.pyramid import scale_sizes
+from fabloom.plugins.blocks.scale_params import steps_by_size
+from fabloom.plugins.one_shot.sinsemi.params import FINER, STEPS
+from fabloom.precision import memory
+
 pytestmark = pytest.mark.usefixtures("surroundings")
 Cli = Callable[..., Any]
 Y, X = np.mgrid[:48, :48]
@@ -240,3 +247,86 @@ def test_folders_of_classes_are_told_apart_by_the_network_where_there_are_enough
     assert any(text.startswith("classes: bridge, open, every defect that of its image") for text in done.json["chosen"])
     generated = cli("init", folder, "--json", "--generator", "sinsemi", "-o", "other.yaml").json
     assert "classed" not in generated["pipeline"]["steps"] and any("generated images are of no class" in t for t in generated["chosen"])
+
+
+def kinds(folder: Path, clean: int, **named: int) -> Path:
+    """Folders clean/ and one for each class, with images that differ from those of other folders."""
+    for at, (name, count) in enumerate({"clean": clean, **named}.items()):
+        for number in range(count):
+            pixels, _ = picture(1000 * len(folder.name) + 100 * at + number, name != "clean")
+            put(folder / name / f"{name}{number}.png", pixels)
+    return folder
+
+
+def test_a_test_folder_of_classes_is_told_apart_too(cli: Cli, tmp_path: Path) -> None:
+    folder, other = kinds(tmp_path / "kinds", 6, bridge=4, open=4), kinds(tmp_path / "tests", 3, open=2, scratch=2)
+    done = cli("init", folder, "--test", other, "--json")
+    assert done.code == 0, done.err
+    steps = done.json["pipeline"]["steps"]
+    assert steps["classed"]["inputs"] == {"images": "labelled"} and steps["segmenter"]["inputs"]["images"] in ("classed", "varied")
+    assert steps["others_classed"] == {"task": "images.class_masks", "inputs": {"images": "others_labelled"}}
+    assert steps["report"]["inputs"]["images"] == "others_classed"
+    assert any(text.endswith("no image to learn from is of class scratch") for text in done.json["chosen"])
+    ran = cli("run", "pipeline.yaml", "--store", tmp_path / "store", "--engine", "inline", "--json", *quick(steps))
+    assert ran.code == 0, ran.err
+    report = fabloom.open_store(tmp_path / "store").get(ran.json["steps"]["report"]["key"])
+    assert [row[:2] for row in report.tables["Defects by class"].rows] == [["open", 2], ["scratch", 2]]
+
+
+def quick(steps: dict[str, Any]) -> list[str]:
+    """Settings that make a run short, whatever it then finds."""
+    fast = {"segmenter": {"steps": 1, "decoder_channels": "[8,8,8]"}, "report": {"resamples": 100, "shifts": "[]"}, "varied": {"count": 32}}
+    found = [f"steps.{name}.params.{field}={value}" for name, given in fast.items() if name in steps for field, value in given.items()]
+    return [word for one in found for word in ("--set", one)]
+
+
+def test_a_test_folder_without_classes_is_scored_without_them(cli: Cli, tmp_path: Path) -> None:
+    folder, other = kinds(tmp_path / "kinds", 6, bridge=4, open=4), tmp_path / "others"
+    for number in range(3):
+        put(other / f"{number}.png", picture(number + 900, True)[0])
+    done = cli("init", folder, "--test", other)
+    assert done.code == 2 and f"--test {other}, read as the images to learn from are (a folder for each class): " in done.err
+    done = cli("init", folder, "--test", kinds(tmp_path / "calm", 3), "--json")
+    assert done.code == 0, done.err
+    assert "others_classed" not in done.json["pipeline"]["steps"]
+    assert any(text.endswith("none are told, so the report counts its defects without them") for text in done.json["chosen"])
+
+
+@pytest.mark.parametrize("lack", ["masks", "size", "colour"])
+def test_a_test_folder_that_does_not_fit_is_refused_at_once(cli: Cli, tmp_path: Path, lack: str) -> None:
+    one, other = (masked if lack == "masks" else clean_and_defect)(tmp_path / "one"), tmp_path / "other"
+    clean_and_defect(other, 2, 2)
+    for path in other.rglob("*.png"):
+        pixels = np.asarray(Image.open(path))
+        put(path, {"masks": pixels, "size": np.tile(pixels, (2, 2)), "colour": pixels[..., None] * np.uint8([1, 0, 0])}[lack])
+    if lack == "masks":
+        for path in list(other.rglob("*.png")):
+            path.rename(other / f"{path.parent.name}{path.name}")
+        for name in ("clean", "defect"):
+            (other / name).rmdir()
+    done = cli("init", one, "--test", other)
+    words = {"masks": "4 of 4 images have no mask", "size": "images are of 96 x 96, those to learn from of 48 x 48", "colour": "is grey"}
+    assert done.code == 2 and f"--test {other}: " in done.err and words[lack] in done.err and not Path("pipeline.yaml").exists()
+
+
+def test_times_to_expect_follow_what_was_timed_on_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    here = memory.machine("cpu")
+    unknown = expecting.generator_seconds(3000, 200, 96, 96)
+    assert unknown == pytest.approx(3000 * expecting.STEP + 200 * expecting.looked_at(96, 96) * expecting.PIXEL)
+    assert expecting.core() == "one CPU core" and expecting.segmenter_seconds(2_000_000) == pytest.approx(2 * expecting.MEGAPIXEL)
+    told = {}
+    for name, factor, seconds in (("slow", 0.5, 3.0), ("bf16", 2.0, 1.0), ("wrong", 0.5, 1e3), ("older", 0.5, None)):
+        memory.remember(here, factor, None if seconds is None else seconds * expecting.CONVOLUTION)
+        told[name] = expecting.generator_seconds(3000, 200, 96, 96) / unknown
+    assert told == {"slow": pytest.approx(3), "bf16": pytest.approx(0.5), "wrong": 1, "older": 1}
+    memory.remember(here, 0.5, expecting.CONVOLUTION)
+    assert expecting.core() == "one core of this machine"
+
+
+def test_a_sample_costs_what_the_scales_of_the_method_have_to_be_looked_at() -> None:
+    for side in (96, 224, 512, 1024):
+        sizes = scale_sizes((side, side), 3000, 1.4)
+        steps = steps_by_size(STEPS, sizes[:1]) + steps_by_size(FINER, sizes[1:])
+        exact = sum(h * w * n for (h, w), n in zip(sizes, steps, strict=True))
+        assert expecting.looked_at(side, side) == pytest.approx(exact, rel=0.2)
