@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,10 +58,13 @@ class Pipeline(BaseModel):
             told.path = wrong.path
             raise told from error
 
-    def override(self, settings: Sequence[str] = (), seed: int | None = None) -> Pipeline:
+    def override(
+        self, settings: Sequence[str] = (), seed: int | None = None, fields: Callable[[str], Collection[str]] | None = None
+    ) -> Pipeline:
         """A copy with `steps.NAME.params.FIELD=VALUE` (or `.seed=`, `.task=`, `.inputs.PORT=`) applied; values are YAML.
 
         NAME may be a pattern, as in `steps.*_model.params.preset=published`: every step of such a name is set.
+        With `fields`, which names the parameters of a task, those steps alone that have the parameter, where any has.
         """
         content = self.model_dump()
         for setting in settings:
@@ -73,7 +76,7 @@ class Pipeline(BaseModel):
             except plain_yaml.NotPlain as error:
                 cure = "Text with signs of YAML's goes in quotes, and the whole too, for the shell"
                 raise UserError(f"--set '{setting}': the value cannot be read as YAML: {error}. {cure}.") from error
-            for exact in _places(content, place.strip()):
+            for exact in _places(content, place.strip(), fields):
                 _assign(content, exact, copy.deepcopy(value))
         if seed is not None:
             content["seed"] = seed
@@ -99,7 +102,7 @@ def document(path: str | Path, what: str = "pipeline") -> Any:
         raise PipelineError("", f"'{path}' cannot be read as YAML: {error}") from error
 
 
-def _places(content: dict[str, Any], place: str) -> list[str]:
+def _places(content: dict[str, Any], place: str, fields: Callable[[str], Collection[str]] | None) -> list[str]:
     """The places that are meant: the place itself, or one for each step whose name matches the pattern in it."""
     head, _, rest = place.partition(".")
     pattern, dot, tail = rest.partition(".")
@@ -108,6 +111,10 @@ def _places(content: dict[str, Any], place: str) -> list[str]:
     matching = [name for name in content["steps"] if fnmatchcase(name, pattern)]
     if not matching:
         raise PipelineError(f"steps.{pattern}", f"no step has such a name; the steps are {', '.join(content['steps'])}")
+    section, _, field = tail.partition(".")
+    if section == "params" and field and fields is not None:
+        first = field.partition(".")[0]  # methods differ: one has steps, another takes none
+        matching = [name for name in matching if first in fields(content["steps"][name]["task"])] or matching
     return [f"{head}.{name}{dot}{tail}" for name in matching]
 
 

@@ -187,6 +187,13 @@ class Registry(Catalog):
         broken = [f"{taken}.{name.partition('.')[2]}" for problem in self.problems for taken in problem.names]
         raise PipelineError(path, f"there is no task '{name}'.{did_you_mean(name, [*self.tasks, *broken])}{self._broken()}")
 
+    def fields(self, task: str) -> frozenset[str]:
+        """The parameters of a task; none of one that cannot be used, which planning says."""
+        try:
+            return frozenset(self.task(task).params.model_fields)
+        except (PipelineError, PluginError):
+            return frozenset()
+
 
 def _check_told(store: Store, plugin: str) -> None:
     """A plugin that takes credentials from elsewhere must not put them into the URL that it tells."""

@@ -39,7 +39,7 @@ def plan(
         opened = open_store(store, registry)
     except EnvironmentProblem:  # a store that can only be read can be planned on; one that cannot be read says so again
         opened = open_store(store, registry, read_only=True)
-    made = make_plan(load_pipeline(pipeline, registry).override(set_ or [], seed), registry, opened)
+    made = make_plan(load_pipeline(pipeline, registry).override(set_ or [], seed, registry.fields), registry, opened)
     waiting = [step for step in made.steps if not opened.has(step.key)]
     outlined = outlines(waiting, opened)
     expected = expectations(waiting, opened, threads(), outlined)

@@ -45,7 +45,7 @@ class Prepared:
 
 def prepare(spec: Spec, registry: Registry, store: Store, *, seed: int | None = None) -> Prepared:
     """Freeze and plan. Raises UserError for what does not fit together, before anything ran."""
-    built = load_pipeline(spec.pipeline, registry).override(spec.set, seed)
+    built = load_pipeline(spec.pipeline, registry).override(spec.set, seed, registry.fields)
     check_names(spec, built, registry)
     champion, frozen = pointed(store, spec.champion), dict[str, str]()
     content = built.model_dump()

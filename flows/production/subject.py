@@ -109,7 +109,7 @@ class _Look:
         asked = self.asked
         if asked.on_new_data:
             raise UserError("--on-new-data looks at what a line's specification watches; a pipeline says nothing of it. Give a schedule")
-        built = load_pipeline(self.what, self.registry).override(asked.overrides, asked.seed)
+        built = load_pipeline(self.what, self.registry).override(asked.overrides, asked.seed, self.registry.fields)
         unplanned = self._plan(self._files(built), lambda store: make_plan(built, self.registry, store))
         order = Order(self.what, self.store, asked.device or "auto", -1 if asked.seed is None else asked.seed, tuple(asked.overrides))
         return Subject("pipeline", built.name, order.parameters(), str(self.folder or ""), unplanned)
@@ -120,7 +120,7 @@ class _Look:
         if asked.overrides:
             raise UserError(f"a line's overrides stand in its specification, under 'set': {self.what}; leave --set out")
         path = self._named(spec.pipeline, f"{self.what}: pipeline: '{spec.pipeline}'")
-        built = load_pipeline(path, self.registry).override(spec.set, asked.seed)
+        built = load_pipeline(path, self.registry).override(spec.set, asked.seed, self.registry.fields)
         check_names(spec, built, self.registry)
         files = [*self._files(built), *self._step("evaluate", spec.evaluate.task, spec.evaluate.params)]
         found = spec.model_copy(update={"pipeline": path})

@@ -115,7 +115,7 @@ def run(
     if isinstance(pipeline, dict):
         pipeline = stored_inputs(pipeline, opened)
     built, keys = in_place_of(load_pipeline(pipeline, registry), inputs or {}, opened)
-    plan = make_plan(built.override(set, seed), registry, opened)
+    plan = make_plan(built.override(set, seed, registry.fields), registry, opened)
     for name in redo:
         plan.step(name)
     if engine not in ("inline", "prefect"):

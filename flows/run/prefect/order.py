@@ -62,7 +62,7 @@ class Order:
         """
         check_workers("prefect", self.runner, self.workers, self.cluster)
         registry = Registry.load()
-        built = load_pipeline(self.pipeline, registry).override(self.overrides, None if self.seed < 0 else self.seed)
+        built = load_pipeline(self.pipeline, registry).override(self.overrides, None if self.seed < 0 else self.seed, registry.fields)
         store = open_store(self.store or None, registry)
         plan = make_plan(built, registry, store)
         for name in self.redo:

@@ -210,6 +210,18 @@ def test_a_pattern_sets_every_step_of_such_a_name() -> None:
         toy().override(["steps.*_model.params.steps=3"])
 
 
+def test_a_pattern_passes_over_steps_without_the_parameter(registry: Registry) -> None:
+    plain = toy()
+    having = {name for name, step in plain.steps.items() if "steps" in registry.fields(step.task)}
+    assert having and having < plain.steps.keys(), "the control: some have it and some have not"
+    found = plain.override(["steps.*.params.steps=3"], None, registry.fields)
+    assert {name for name, step in found.steps.items() if step.params.get("steps") == 3} == having
+    misspelt = plain.override(["steps.*.params.stesp=3"], None, registry.fields)
+    assert all(step.params["stesp"] == 3 for step in misspelt.steps.values()), "planning refuses it and says what is near"
+    exact = plain.override(["steps.images.params.steps=3"], None, registry.fields)
+    assert exact.steps["images"].params["steps"] == 3, "a step that is named is meant"
+
+
 def test_a_failing_step_keeps_its_exit_code_and_skips_the_rest(registry: Registry, store: LocalStore) -> None:
     results = execute(toy(fail_at=3), registry, store)
     assert [r.status for r in results] == ["ran", "failed", "skipped", "skipped"]
