@@ -320,7 +320,7 @@ def layers() -> str:
     for index, (name, what) in enumerate(
         [
             ("data", "images, simulators"),
-            ("one_shot", "sinsemi, sinddm"),
+            ("one_shot", "sinsemi, sinddm, pastes"),
             ("diffusion", "ddpm"),
             ("one_step", "denoising circuits"),
             ("judge", "labels, unet, scores"),

@@ -113,6 +113,15 @@ def from_one_image(made: Made, method: str) -> Sheet:
     return doubled(grid([tiles[start : start + 5] for start in range(0, len(tiles), 5)]))
 
 
+def pasted(real: ImageSet, samples: ImageSet) -> Sheet:
+    """copy-paste, noise-paste: the image with the defect, the clean one, and sixteen samples, with the outlines of their masks."""
+    grey = greys(real)
+    order = np.argsort(-real.domain[...])[:2]
+    both = [(real.images[...][order], real.masks[...][order]), (samples.images[:16], samples.masks[:16])]
+    tiles = np.concatenate([outlined(shown(images, 1, grey), masks, 1) for images, masks in both])
+    return doubled(grid([tiles[start : start + 6] for start in range(0, len(tiles), 6)]))
+
+
 def differences(made: Made) -> Sheet:
     """reference-difference: images, their absolute difference to the clean image as it lies, and what is labelled."""
     sets = made["faint_labelled"], made["shifted_labelled"]

@@ -48,6 +48,8 @@ PICTURES = {
     "unet": Picture("simulated", drawing.predictions),
     "sinsemi": Picture("one-image", lambda made: drawing.from_one_image(made, "sinsemi")),
     "sinddm": Picture("one-image", lambda made: drawing.from_one_image(made, "sinddm")),
+    "copy-paste": Picture("pastes", lambda made: drawing.pasted(made["images"], made["moved"])),
+    "noise-paste": Picture("pastes", lambda made: drawing.pasted(made["images"], made["textured"])),
     "reference-difference": Picture("labels", drawing.differences),
     "quality": Picture("one-image", drawing.heat),
     "leaderboard": Picture("one-image", drawing.board),

@@ -46,3 +46,14 @@ def grown(params: Any, inputs: Mapping[str, Outline]) -> Outline | None:
     finest = config["sizes"][-1] if "sizes" in config and not getattr(params, "extra_scales", 0) else None
     size = params.size or finest
     return None if size is None else Outline.of_images(params.count, (config["set_channels"], *size))
+
+
+def pasted(params: Any, inputs: Mapping[str, Outline]) -> Outline | None:
+    """`params.count` images with masks and clean references, of the size that is asked for or that of the model's images."""
+    image = inputs["model"].image if "model" in inputs else None
+    if image is None:
+        return None
+    count, plane = params.count, params.size or image[1:]
+    pixels = (count, image[0], *plane)
+    masks, references = ((count, *plane), "uint8"), (pixels, "uint8")
+    return Outline.of_images(count, pixels[1:], masks=masks, references=references, domain=((count,), "int8"), source=((count,), "int32"))

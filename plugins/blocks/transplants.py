@@ -104,19 +104,31 @@ def places(defect: Defect, clean: Pixels, healed: Real) -> NDArray[np.intp]:
 
 def like(grey: Real, defect: Defect) -> Mask:
     """Where a clean grey image [H,W] looks as it does at the defect, more than a pixel beside: for all first rows, columns of its box."""
-    height, width = defect.change.shape[1:]
-    first = [max(defect.top - AROUND, 0), max(defect.left - AROUND, 0)]
-    last = [min(defect.top + height + AROUND, grey.shape[0]), min(defect.left + width + AROUND, grey.shape[1])]
-    centred = grey - grey.mean()
-    patch = centred[first[0] : last[0], first[1] : last[1]]
+    box = defect.change.shape[1], defect.change.shape[2]
+    return matching(grey, *surroundings(grey, defect.top, defect.left, box), box)
+
+
+def surroundings(grey: Real, top: int, left: int, box: tuple[int, int]) -> tuple[Real, tuple[int, int]]:
+    """What lies around a box of an image [H,W] and in it, [h,w], and the first row and column of the box in that."""
+    first = max(top - AROUND, 0), max(left - AROUND, 0)
+    return grey[first[0] : top + box[0] + AROUND, first[1] : left + box[1] + AROUND], (top - first[0], left - first[1])
+
+
+def matching(grey: Real, around: Real, at: tuple[int, int], box: tuple[int, int]) -> Mask:
+    """Where an image [H,W] looks as `around` [h,w] does, more than a pixel beside: for all first rows, columns of the box that lies `at`
+    in that.
+    """
+    alike = np.zeros((max(grey.shape[0] - box[0] + 1, 0), max(grey.shape[1] - box[1] + 1, 0)), bool)
+    if around.shape[0] > grey.shape[0] or around.shape[1] > grey.shape[1]:
+        return alike
+    mean = grey.mean()
+    centred, patch = grey - mean, around - mean
     ones = np.ones_like(patch)
     energy = signal.fftconvolve(centred**2, ones, mode="valid") - 2 * signal.fftconvolve(centred, patch[::-1, ::-1], mode="valid")
     distance = np.sqrt(np.maximum(energy + (patch**2).sum(), 0) / patch.size)
     low, high = np.percentile(grey, (1, 99))
-    alike = np.zeros((grey.shape[0] - height + 1, grey.shape[1] - width + 1), bool)
-    down, across = defect.top - first[0], defect.left - first[1]
     best = (distance <= ALIKE * (high - low)) & (distance <= ndimage.minimum_filter(distance, 3) + SLACK * (high - low))
-    alike[down : down + distance.shape[0], across : across + distance.shape[1]] = best
+    alike[at[0] : at[0] + distance.shape[0], at[1] : at[1] + distance.shape[1]] = best
     return alike
 
 

@@ -19,6 +19,8 @@ from fabloom.plugins.judge.leaderboard.method import Leaderboard
 from fabloom.plugins.judge.quality.method import Quality
 from fabloom.plugins.judge.reference_difference.method import ReferenceDifference
 from fabloom.plugins.judge.unet.method import UNet
+from fabloom.plugins.one_shot.copy_paste.method import CopyPaste
+from fabloom.plugins.one_shot.noise_paste.method import NoisePaste
 from fabloom.plugins.one_shot.sinddm.method import SinDdm
 from fabloom.plugins.one_shot.sinsemi.method import SinSemi
 from fabloom.plugins.one_step.denoising_circuits.method import DenoisingCircuits
@@ -157,6 +159,18 @@ class TestSinDdm(MethodConformance):
     method = SinDdm
     params = {"train": {"steps": 4, "width": 8, "batch": 2, "anchor": "reference"}, "sample": {"count": 2, "steps": 2, "batch": 1}}
     inputs = {"train": {"images": place}}
+
+
+class TestCopyPaste(MethodConformance):
+    method = CopyPaste
+    params = {"sample": {"count": 4, "batch": 2}}
+    inputs = {"train": {"images": pair}}
+
+
+class TestNoisePaste(MethodConformance):
+    method = NoisePaste
+    params = {"sample": {"count": 4, "batch": 2}}
+    inputs = {"train": {"images": clean}, "sample": {"textures": small}}
 
 
 class TestQuality(MethodConformance):

@@ -50,7 +50,9 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
 
 
 def planned(registry: Registry, store: LocalStore, name: str, pair: Path, *settings: str) -> Plan:
-    return make_plan(registry.pipeline(name).override([f"steps.images.params.path={pair}", *settings], None, registry.fields), registry, store)
+    return make_plan(
+        registry.pipeline(name).override([f"steps.images.params.path={pair}", *settings], None, registry.fields), registry, store
+    )
 
 
 def test_one_shot_takes_one_image_in_and_gives_a_report(registry: Registry, store: LocalStore, pair: Path) -> None:
@@ -81,6 +83,7 @@ def test_a_method_joins_by_being_installed(registry: Registry, store: LocalStore
     assert board.task == "leaderboard.compare"
     params = board.params.model_dump()
     rows = [(entry["method"], entry["variant"]) for entry in params["entries"]]
+    assert {("copy-paste", ""), ("noise-paste", "")} <= set(rows), "what costs nothing is held against them"
     assert ("loom", "") in rows and ("loom", "far") in rows and ("sinsemi", "") in rows
     assert board.inputs["samples"] == [plan.step("_".join(filter(None, row)) + "_labelled").key for row in rows]
     assert {"method": "loom", "ablation": "steps", "value": "4", "beside": "reach 0.1"} in params["settings"]

@@ -1,0 +1,199 @@
+"""The task `sample`: defects on other places of clean images."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fabloom.errors import DataError
+from fabloom.kinds import ImageSet, Model
+from fabloom.method import Context
+from fabloom.plugins.blocks.ground import Ground, Size, grey_of, held_by
+from fabloom.plugins.blocks.one_shot import numpy_stream
+from fabloom.plugins.blocks.pasted import Sample, batches
+from fabloom.plugins.blocks.transplants import SPREAD, VISIBLE, Defect, matching, showing
+from fabloom.plugins.blocks.truth import LABELLED
+
+from .params import SampleParams
+from .residuals import Residual
+
+Pixels = NDArray[np.uint8]
+Spots = NDArray[np.intp]
+TURNS, TRIES = 8, 8
+"""Ways to turn and mirror a defect, and how often another place is looked for where defects would lie on one another."""
+NOWHERE = np.empty((0, 2), np.intp)
+REMEMBERED = 512
+"""Lists of places that are kept."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a sample is made of: a clean image, and defects (number, factor of the contrast)."""
+
+    clean: int
+    defects: Sequence[tuple[int, float]]
+
+
+@dataclass
+class Places:
+    """Where defects fit, by defect, turn and clean image; the last ones asked for are remembered."""
+
+    defects: Sequence[Residual]
+    ground: Ground
+    size: Size
+    mirror: bool
+    _known: OrderedDict[tuple[int, int, int], tuple[Residual, Spots]] = field(default_factory=OrderedDict)
+
+    def fit(self, number: int, clean: int, draw: np.random.Generator) -> tuple[Residual, Spots]:
+        """A defect, turned at random in a way in which it fits, and the first rows and columns [P,2] of its box where it does."""
+        turns = draw.permutation(TURNS).tolist() if self.mirror else [0]
+        for turn in turns:
+            piece, spots = self._of(number, turn, clean)
+            if len(spots):
+                return piece, spots
+        raise AssertionError("unturned, a defect fits somewhere")
+
+    def _of(self, number: int, turn: int, clean: int) -> tuple[Residual, Spots]:
+        asked = number, turn, clean
+        if asked not in self._known:
+            piece = self.defects[number].turned(turn)
+            holds = piece.box[0] <= self.size[0] and piece.box[1] <= self.size[1]
+            self._known[asked] = piece, spots_of(piece, self.ground, clean, forced=turn == 0) if holds else NOWHERE
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        self._known.move_to_end(asked)
+        return self._known[asked]
+
+
+def spots_of(piece: Residual, ground: Ground, clean: int, *, forced: bool) -> Spots:
+    """Where the structure of a clean image looks as around the defect [P,2]; with `forced`, and too few of those, wherever it shows."""
+    grey = grey_of(ground.smooth[clean])
+    rows, columns = np.nonzero(matching(grey, piece.around, piece.at, piece.box))
+    boxes = set(zip(rows // piece.box[0], columns // piece.box[1], strict=True))
+    if len(boxes) >= SPREAD or (boxes and not forced):
+        return np.stack([rows, columns], 1)
+    if not forced:
+        return NOWHERE
+    visible = showing(grey, Defect(piece.change, 0, 0))
+    rows, columns = np.nonzero(visible >= min(VISIBLE, float(visible.max(initial=0))))
+    return np.stack([rows, columns], 1)
+
+
+@dataclass(frozen=True)
+class Paster:
+    """Makes samples of a model; a sample follows from the seed and its number alone."""
+
+    ground: Ground
+    defects: Sequence[Residual]
+    noise_share: float
+    params: SampleParams
+    size: Size
+    places: Places
+    seed: int
+
+    @classmethod
+    def of(cls, model: Model, params: SampleParams, seed: int) -> Paster:
+        """Raises DataError for another model, and for a size that holds no defect or cannot be had."""
+        config = held_by(model, "copy-paste")
+        ground = Ground.of_model(model)
+        size = ground.size if params.size is None else params.size
+        defects = [_read(model, index, told) for index, told in enumerate(config["defects"])]
+        largest = tuple(max(piece.box[axis] for piece in defects) for axis in (0, 1))
+        if size[0] < largest[0] or size[1] < largest[1]:
+            raise DataError(f"size: {size[0]} x {size[1]} pixels do not hold a defect of {largest[0]} x {largest[1]} with its margin")
+        ground = ground.reaching(size)
+        return cls(ground, defects, float(config["noise_share"]), params, size, Places(defects, ground, size, params.mirror), seed)
+
+    def chosen(self, number: int) -> Chosen:
+        """What sample `number` is made of."""
+        draw = numpy_stream(self.seed, f"choice/{number}")
+        clean, many = int(draw.integers(len(self.ground.clean))), int(draw.poisson(self.params.rate))
+        low, high = np.log(self.params.contrast)
+        return Chosen(clean, [(int(draw.integers(len(self.defects))), float(np.exp(draw.uniform(low, high)))) for _ in range(many)])
+
+    def make(self, number: int) -> Sample:
+        """Sample `number`."""
+        choice, draw = self.chosen(number), numpy_stream(self.seed, f"sample/{number}")
+        smooth, mask, heard = self._blank(choice.clean)
+        window: tuple[int, int] | None = None
+        for which, factor in choice.defects:
+            piece, spots = self.places.fit(which, choice.clean, draw)
+            window = self._window(spots, piece.box, draw) if window is None else window
+            spot = self._free(mask, within(spots, window, self.size, piece.box), piece, draw)
+            if spot is not None:
+                rows, columns = (slice(at, at + side) for at, side in zip(spot, piece.box, strict=True))
+                smooth[:, rows, columns] += factor * piece.change
+                heard[rows, columns] += (factor * piece.weight) ** 2 * self.noise_share
+                mask[rows, columns] = np.where(piece.mask > 0, piece.mask, mask[rows, columns])
+        top, left = window or self._anywhere(draw)
+        part = slice(top, top + self.size[0]), slice(left, left + self.size[1])
+        fresh = self.ground.grain.draw(self.size, draw) * np.sqrt(np.maximum(1 - heard[part], 0))
+        return Sample.of(smooth[:, *part] + fresh, mask[part], self.ground.clean[choice.clean][:, *part])
+
+    def _blank(self, clean: int) -> tuple[NDArray[np.float64], Pixels, NDArray[np.float64]]:
+        size = self.ground.size
+        return self.ground.smooth[clean].copy(), np.zeros(size, np.uint8), np.zeros(size)
+
+    def _window(self, spots: Spots, box: Size, draw: np.random.Generator) -> tuple[int, int]:
+        """First row and column of the output in the clean image, around one of the places."""
+        spot = spots[draw.integers(len(spots))]
+        ranges = [
+            (max(0, int(at) + side - shown), min(int(at), whole - shown))
+            for at, side, shown, whole in zip(spot, box, self.size, self.ground.size, strict=True)
+        ]
+        top, left = (int(draw.integers(low, high + 1)) for low, high in ranges)
+        return top, left
+
+    def _anywhere(self, draw: np.random.Generator) -> tuple[int, int]:
+        top, left = (int(draw.integers(whole - shown + 1)) for whole, shown in zip(self.ground.size, self.size, strict=True))
+        return top, left
+
+    @staticmethod
+    def _free(mask: Pixels, spots: Spots, piece: Residual, draw: np.random.Generator) -> tuple[int, int] | None:
+        """One of the places at which the defect lies on no other; None where some tries find none."""
+        for _ in range(TRIES if len(spots) else 0):
+            top, left = spots[draw.integers(len(spots))].tolist()
+            under = mask[top : top + piece.box[0], left : left + piece.box[1]]
+            if not (under[piece.weight > 0] > 0).any():
+                return top, left
+        return None
+
+
+def within(spots: Spots, window: tuple[int, int], size: Size, box: Size) -> Spots:
+    """The places [P,2] at which a box lies in the window."""
+    first = np.array(window)
+    last = first + np.array(size) - np.array(box)
+    return spots[((spots >= first) & (spots <= last)).all(1)]
+
+
+def _read(model: Model, index: int, told: dict[str, Any]) -> Residual:
+    state = {name: value.numpy() for name, value in model.state(f"defect.{index}.").items()}
+    change, weight, around = (state[name].astype(np.float64) for name in ("change", "weight", "around"))
+    return Residual(change, weight, state["mask"], around, (int(told["at"][0]), int(told["at"][1])))
+
+
+def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
+    """The task `sample`."""
+    paster, config = Paster.of(model, params, ctx.seed), model.config
+    own, channels = ctx.rows(params.count), int(config["image"][0])
+    choices = [paster.chosen(number) for number in own]
+    told = config["defects"]
+    source = [told[one.defects[0][0]]["source"] if one.defects else config["clean_source"][one.clean] for one in choices]
+    labels = [told[one.defects[0][0]]["label"] if one.defects else 0 for one in choices] if "label" in told[0] else None
+    kept = {name: config[name] for name in (LABELLED,) if name in config}
+    return ImageSet.write(
+        ctx,
+        batches(ctx, paster.make, own, params.batch, channels),
+        count=len(own),
+        source=np.array(source, np.int32),
+        source_names=config["source_names"],
+        labels=None if labels is None else np.array(labels, np.int16),
+        class_names=config.get("class_names"),
+        channels=channels,
+        attrs={"method": "copy-paste", "defects_cut_out": len(told), **kept},
+    )

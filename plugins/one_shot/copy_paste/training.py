@@ -1,0 +1,176 @@
+"""The task `train`: every defect image against its clean one, the defects cut out, and the noise measured. Nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from fabloom.errors import DataError, Interrupted
+from fabloom.kinds import ImageSet, Model
+from fabloom.kinds.masks import is_defect
+from fabloom.method import Context
+from fabloom.plugins.blocks.difference import blur, blurred_known, contrast_of, resolved
+from fabloom.plugins.blocks.grain import denoised, fine_noise, spread
+from fabloom.plugins.blocks.ground import Ground, chosen
+from fabloom.plugins.blocks.labels import LabelParams
+from fabloom.plugins.blocks.references import name_of
+from fabloom.plugins.blocks.registration import Placement
+from fabloom.plugins.blocks.truth import LABELLED, label_attrs
+
+from .pairing import Clean, defect_rows, laid, own_mask, place
+from .params import TrainParams
+from .residuals import Residual, cut
+
+Pixels = NDArray[np.uint8]
+Real = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A defect image [C,H,W] of a row, the clean image that is nearest to it as it is and as it lies on it, and the mask [H,W]."""
+
+    row: int
+    image: Pixels
+    clean: Pixels
+    placement: Placement
+    mask: Pixels
+    ruled: bool
+
+    @property
+    def gap(self) -> Real:
+        """Image less clean image [C,H,W] without the difference of their light, NaN where not known."""
+        return levelled(self.image - laid(self.clean.astype(np.float64), self.placement))
+
+
+def train(ctx: Context, params: TrainParams, images: ImageSet, reference: ImageSet | None) -> Model:
+    """The task `train`."""
+    rows = defect_rows(images, alone=reference is not None)
+    clean = Clean.of(images, reference)
+    pairs, channels = _pairs(ctx, params, images, rows, clean)
+    noise = Noise.of(pairs, params.margin)
+    kept = chosen(len(clean.pixels), pairs[0].mask.shape, params.cleans)
+    ground = Ground.of(clean.pixels[kept][:, :channels], noise.clean, noise.apart, noise.image)
+    found: list[tuple[Pair, Residual]] = []
+    for pair in pairs:
+        smooth = laid(denoised(pair.clean.astype(np.float64), noise.clean), pair.placement)  # the residual has the noise of the image alone
+        whole = np.where(np.isfinite(smooth), smooth, pair.image)
+        found += [(pair, piece) for piece in cut(levelled(pair.image - smooth), whole, pair.mask, params.margin)]
+    if not found:
+        raise DataError(f"no defect of set {images.key[:12]} lies where its clean image shows anything: give one of the same place")
+    ctx.log(
+        f"{len(found)} defects of {len(pairs)} images cut out, for {len(kept)} clean images; nothing was trained. Noise: {noise.image:.2f} "
+        f"grey levels in the images, {noise.clean:.2f} in the clean ones; {ground.grain.deviation:.2f} are drawn anew"
+    )
+    state, config = _written(found, images, [clean.names[row] for row in kept])
+    config |= {
+        "role": "copy-paste",
+        "image": list(images.images.shape[1:]),
+        "noise": noise.image,
+        "noise_share": noise.image**2 / ground.grain.deviation**2 if ground.grain.deviation else 0.0,
+        **_attributes(images, pairs),
+    }
+    return Model.write(ctx, {**ground.written(), **state}, config)
+
+
+def _pairs(ctx: Context, params: TrainParams, images: ImageSet, rows: NDArray[np.intp], clean: Clean) -> tuple[list[Pair], int]:
+    """The defect images with their clean ones, and how many channels differ. DataError where no image has both."""
+    pixels = {int(row): np.asarray(images.images[int(row) : int(row) + 1])[0] for row in rows}
+    equal = all((one == one[:1]).all() for one in pixels.values()) and bool((clean.pixels == clean.pixels[:, :1]).all())
+    channels = 1 if equal else len(clean.pixels[0])
+    found, problems = [], []
+    with ctx.progress(len(rows), unit="image", name="cut out") as bar:
+        for row, whole in pixels.items():
+            if ctx.stop_requested():
+                raise Interrupted("stopped while defects were cut out. Run the same command again to start over.")
+            image, other = whole[:channels], clean.nearest(whole, row)[:channels]
+            lies = place(image, other)
+            mask = own_mask(images, row)
+            ruled = mask is None
+            if lies.verdict == "unlike":
+                problems.append(f"'{name_of(images, row)}' does not show the place of its clean image (correlation {lies.agreement:.2f})")
+            elif mask is None and not is_defect(mask := ruled_mask(params.labels, image, other, lies)).any():
+                problems.append(f"'{name_of(images, row)}' differs from its clean image nowhere; draw a mask, or lower labels.threshold")
+            else:
+                found.append(Pair(row, image, other, lies, mask, ruled))
+            bar.advance()
+    if not found:
+        raise DataError(f"none of the {len(rows)} images with a defect can be used: {problems[0]}")
+    for problem in problems:
+        ctx.log(f"left out: {problem}")
+    return found, channels
+
+
+def ruled_mask(params: LabelParams, image: Pixels, clean: Pixels, lies: Placement) -> Pixels:
+    """The mask [H,W] of what differs by the rule, as `reference-difference.label` finds it in one image."""
+    published = params.preset == "published"
+    value = image.mean(0, dtype=np.float64)
+    held = laid(clean.astype(np.float64), lies).mean(0)
+    goal = blurred_known(held, published)
+    rule = resolved(params, goal, (blur(value, published) - goal)[None], goal[None], contrast_of(clean.mean(0, dtype=np.float64)))
+    return rule.find(value).mask
+
+
+def levelled(gap: Real) -> Real:
+    """A difference [C,H,W], NaN where not known, less the median of each channel: one image may be brighter."""
+    return gap - np.nanmedian(gap, axis=(1, 2), keepdims=True)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Deviations of the noise of the images and of the clean images, and what they differ by away from defects [N,C,H,W]."""
+
+    image: float
+    clean: float
+    apart: Real
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], margin: int) -> Noise:
+        """The difference has the noise of both; how much of it is whose, their fine noise tells."""
+        apart = []
+        for pair in pairs:
+            away = ndimage.distance_transform_edt(pair.mask == 0) > margin
+            apart.append(np.where(away, pair.gap, np.nan))
+        stack = np.stack(apart)
+        both = spread(stack) ** 2
+        ours, theirs = (sum(fine_noise(getattr(pair, name).astype(float)) ** 2 for pair in pairs) for name in ("image", "clean"))
+        share = ours / (ours + theirs) if ours + theirs > 0 else 0.5
+        return cls(float(np.sqrt(share * both)), float(np.sqrt((1 - share) * both)), stack)
+
+
+def _written(
+    found: Sequence[tuple[Pair, Residual]], images: ImageSet, cleans: Sequence[str]
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors and config of the cut-out defects; sources are counted in one list of names."""
+    names = list(dict.fromkeys([*(name_of(images, pair.row) for pair, _ in found), *cleans]))
+    number = {name: index for index, name in enumerate(names)}
+    state: dict[str, torch.Tensor] = {}
+    told: list[dict[str, Any]] = []
+    for index, (pair, piece) in enumerate(found):
+        for name in ("change", "weight", "around"):
+            state[f"defect.{index}.{name}"] = torch.from_numpy(getattr(piece, name).astype(np.float32))
+        state[f"defect.{index}.mask"] = torch.from_numpy(piece.mask)
+        told.append({"at": list(piece.at), "source": number[name_of(images, pair.row)], **_label(images, pair, piece)})
+    return state, {"defects": told, "clean_source": [number[name] for name in cleans], "source_names": names}
+
+
+def _label(images: ImageSet, pair: Pair, piece: Residual) -> dict[str, int]:
+    """The class of a defect: the one that its mask tells, else that of its image; {} where images have no classes."""
+    if images.labels is None:
+        return {}
+    if images.mask_names == images.class_names and not pair.ruled:
+        return {"label": int(np.bincount(piece.mask[is_defect(piece.mask)]).argmax())}
+    return {"label": int(images.labels[pair.row])}
+
+
+def _attributes(images: ImageSet, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Classes, and who made the masks."""
+    ruled = [pair.ruled for pair in pairs]
+    made = label_attrs(images) if not any(ruled) else {LABELLED: "all" if all(ruled) else "some"}
+    told = {"class_names": images.class_names} if images.class_names else {}
+    return {**told, **made}

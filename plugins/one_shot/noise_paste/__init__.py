@@ -1,0 +1,14 @@
+"""Noise-paste: textures in random shapes on clean images, without any real defect."""
+
+from __future__ import annotations
+
+from fabloom.hooks import hookimpl
+from fabloom.method import Method
+
+
+@hookimpl
+def fabloom_methods() -> list[type[Method]]:
+    """The method of this room."""
+    from .method import NoisePaste
+
+    return [NoisePaste]
