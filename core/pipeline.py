@@ -68,15 +68,8 @@ class Pipeline(BaseModel):
         """
         content = self.model_dump()
         for setting in settings:
-            place, equals, text = setting.partition("=")
-            if not equals:
-                raise UserError(f"--set '{setting}': write it as steps.NAME.params.FIELD=VALUE")
-            try:
-                value = plain_yaml.load(text)
-            except plain_yaml.NotPlain as error:
-                cure = "Text with signs of YAML's goes in quotes, and the whole too, for the shell"
-                raise UserError(f"--set '{setting}': the value cannot be read as YAML: {error}. {cure}.") from error
-            for exact in _places(content, place.strip(), fields):
+            place, value = assigned("--set", setting, "steps.NAME.params.FIELD=VALUE")
+            for exact in _places(content, place, fields):
                 _assign(content, exact, copy.deepcopy(value))
         if seed is not None:
             content["seed"] = seed
@@ -100,6 +93,18 @@ def document(path: str | Path, what: str = "pipeline") -> Any:
         return plain_yaml.load(text)
     except plain_yaml.NotPlain as error:
         raise PipelineError("", f"'{path}' cannot be read as YAML: {error}") from error
+
+
+def assigned(option: str, text: str, form: str) -> tuple[str, Any]:
+    """(name, value) of 'NAME=VALUE' as a command line has it, the value read as YAML. Raises UserError that names the option."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"{option} '{text}': write it as {form}")
+    try:
+        return name.strip(), plain_yaml.load(value)
+    except plain_yaml.NotPlain as error:
+        cure = "Text with signs of YAML's goes in quotes, and the whole too, for the shell"
+        raise UserError(f"{option} '{text}': the value cannot be read as YAML: {error}. {cure}.") from error
 
 
 def _places(content: dict[str, Any], place: str, fields: Callable[[str], Collection[str]] | None) -> list[str]:

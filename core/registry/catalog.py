@@ -13,6 +13,7 @@ from fabloom.kinds import BUILTIN_KINDS, Artifact
 from fabloom.method import Method, Origin, TaskSpec, read_tasks
 from fabloom.pipeline import Pipeline
 
+from .building import Recipe, params_of
 from .discovery import HookError, Offer, PluginProblem, check_api, check_hooks, collect
 
 
@@ -30,7 +31,7 @@ class Catalog:
         self._tasks: dict[str, TaskSpec] = {}
         self._origins: dict[str, Origin] = {}
         self._plugins: list[Origin] = []
-        self._pipelines: dict[str, Callable[[], Pipeline]] = {}
+        self._pipelines: dict[str, Recipe] = {}
 
     def fetch(self, method: str) -> None:
         """Import the plugin that waits under this method's name, where one does. The registry knows of such."""
@@ -133,11 +134,16 @@ class Catalog:
 
     def _add_pipeline(self, given: Any, origin: Origin) -> None:
         if isinstance(given, Pipeline):
-            name, build = given.name, lambda: given
+            name, recipe = given.name, Recipe(lambda _: given)
         elif isinstance(given, str | Path):
-            name, build = Path(given).stem, lambda: Pipeline.load(given)
+            name, recipe = Path(given).stem, Recipe(lambda _: Pipeline.load(given))
         elif callable(given) and hasattr(given, "__name__"):
-            name, build = given.__name__.replace("_", "-"), lambda: given(self)
+            name = given.__name__.replace("_", "-")
+            try:
+                recipe = self._recipe(given)
+            except (TypeError, NameError) as error:
+                self.noticed.append(PluginProblem(origin, f"pipeline '{name}' cannot be built: {error}", "Mend its function", (name,)))
+                return
         else:
             self.noticed.append(PluginProblem(origin, f"pipeline {given!r} is no Pipeline, path or named function", "Mend the hook"))
             return
@@ -148,5 +154,10 @@ class Catalog:
         if name in self._pipelines:
             self.noticed.append(PluginProblem(origin, f"pipeline '{name}' is registered twice", "Rename one of them"))
             return
-        self._pipelines[name] = build
+        self._pipelines[name] = recipe
         self.pipeline_origins[name] = origin
+
+    def _recipe(self, build: Callable[..., Any]) -> Recipe:
+        """Of a function of the registry, and of parameters where it takes some. Raises TypeError for another signature."""
+        params = params_of(build)
+        return Recipe(lambda given: build(self, given) if params else build(self), params)

@@ -8,15 +8,17 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fabloom.errors import FabloomError, PipelineError, PluginError, UserError, did_you_mean
 from fabloom.hooks import PROJECT
 from fabloom.kinds.store import MEMBERS, Store
 from fabloom.method import Method, Origin, TaskSpec
+from fabloom.params import Params
 from fabloom.pipeline import Pipeline
 
 from .address import check_address
@@ -117,10 +119,19 @@ class Registry(Catalog):
         """Names of all registered pipelines."""
         return sorted(self._pipelines)
 
-    def pipeline(self, name: str) -> Pipeline:
-        """A registered pipeline by name, or the YAML file at a path."""
+    def pipeline_params(self, name: str) -> type[Params] | None:
+        """The model of the parameters that a registered pipeline takes; None where it takes none, and for a file."""
+        return self._pipelines[name].params if name in self._pipelines else None
+
+    def pipeline(self, name: str, params: Mapping[str, Any] = MappingProxyType({})) -> Pipeline:
+        """A registered pipeline by name, or the YAML file at a path; `params` are those of one that is built by a function.
+
+        Raises PipelineError for a name that is none, and for parameters that it does not take.
+        """
         if name in self._pipelines:
-            return self._build(name)
+            return self._build(name, params)
+        if params:
+            raise PipelineError("params", f"'{name}' is a file, or no pipeline, and takes no parameters; --set changes those of its steps")
         if name.endswith((".yaml", ".yml")) or "/" in name or _is_file(name):
             return Pipeline.load(name)
         for problem in self.problems:
@@ -131,10 +142,12 @@ class Registry(Catalog):
     def _broken(self) -> str:
         return f" {len(self.problems)} plugins could not be loaded; see `fabloom plugins`." if self.problems else ""
 
-    def _build(self, name: str) -> Pipeline:
+    def _build(self, name: str, params: Mapping[str, Any]) -> Pipeline:
         """A registered pipeline. What a plugin's function raises or returns amiss is a PluginError that names the plugin."""
+        recipe = self._pipelines[name]
+        given = recipe.read(name, params)
         try:
-            built: object = self._pipelines[name]()
+            built: object = recipe.build(given)
         except FabloomError:
             raise
         except Exception as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,25 +12,64 @@ from . import completing
 from .output import emit_json, say, table
 from .shared import JsonOption, StoreOption
 
+if TYPE_CHECKING:
+    from fabloom.params import Params
+    from fabloom.registry import Registry
+
 commands = typer.Typer()
 
 
 @commands.command()
-def pipelines(store: StoreOption = None, json_: JsonOption = False) -> None:
-    """List the registered pipelines."""
+def pipelines(
+    name: Annotated[
+        str | None, typer.Argument(help="A pipeline, to see its steps and parameters.", autocompletion=completing.pipelines)
+    ] = None,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """List the registered pipelines, or show one with its steps, and the parameters that it is built by if it takes some."""
     from fabloom.registry import Registry
 
     registry = Registry.load()
+    if name is not None:
+        _show_pipeline(registry, name, json_)
+        return
     known = {}
-    for name in registry.pipeline_names():
+    for each in registry.pipeline_names():
         try:
-            known[name] = registry.pipeline(name).model_dump()
+            known[each] = registry.pipeline(each).model_dump()
         except FabloomError as error:
-            known[name] = {"description": f"cannot be read: {error}", "steps": {}}
+            known[each] = {"description": f"cannot be read: {error}", "steps": {}}
     if json_:
         emit_json(known)
     else:
         table(["pipeline", "steps", "description"], [[n, str(len(p["steps"])), p["description"].strip()] for n, p in known.items()])
+
+
+def _show_pipeline(registry: Registry, name: str, json_: bool) -> None:
+    """One pipeline whole."""
+    shown, params = registry.pipeline(name), registry.pipeline_params(name)
+    if json_:
+        emit_json(shown.model_dump() | ({"params": params.model_json_schema()} if params else {}))
+        return
+    say(f"{shown.name} (seed {shown.seed})\n\n{shown.description.strip()}\n")
+    if params:
+        table(["parameter", "default", "what it is"], described(params))
+        say("\nGive them as --param NAME=VALUE to `fabloom run` and `fabloom plan`. With the defaults it has these steps:\n")
+    rows = [
+        [n, step.task, ", ".join(f"{port}: {given if isinstance(given, str) else ' '.join(given)}" for port, given in step.inputs.items())]
+        for n, step in shown.steps.items()
+    ]
+    table(["step", "task", "inputs"], rows)
+
+
+def described(params: type[Params]) -> list[list[str]]:
+    """A row for each parameter: name, default, what it is."""
+    fields, properties = params.model_fields, params.model_json_schema().get("properties", {})
+    return [
+        [n, "required" if fields[n].is_required() else repr(fields[n].get_default(call_default_factory=True)), p.get("description", "")]
+        for n, p in properties.items()
+    ]
 
 
 @commands.command()
@@ -69,15 +108,7 @@ def tasks(
     say(f"{name} (version {spec.version})\n\n{spec.doc}\n")
     say("inputs:  " + (", ".join(f"{p}: {port}" for p, port in spec.inputs.items()) or "none"))
     say(f"gives:   {spec.output.kind}{f' (signature {spec.signature})' if spec.signature else ''}\n")
-    properties = spec.params.model_json_schema().get("properties", {})
-    fields = spec.params.model_fields
-    table(
-        ["parameter", "default", "what it is"],
-        [
-            [n, "required" if fields[n].is_required() else repr(fields[n].get_default(call_default_factory=True)), p.get("description", "")]
-            for n, p in properties.items()
-        ],
-    )
+    table(["parameter", "default", "what it is"], described(spec.params))
 
 
 @commands.command()

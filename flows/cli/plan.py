@@ -9,7 +9,7 @@ import typer
 from fabloom.errors import EnvironmentProblem
 
 from .output import emit_json, say, table
-from .shared import JsonOption, PipelineArgument, SeedOption, SetOption, StoreOption, load_registry
+from .shared import JsonOption, ParamOption, PipelineArgument, SeedOption, SetOption, StoreOption, load_registry, params_of
 
 commands = typer.Typer()
 
@@ -20,6 +20,7 @@ WORTH_TELLING = 100_000_000
 @commands.command()
 def plan(
     pipeline: PipelineArgument,
+    param: ParamOption = None,
     set_: SetOption = None,
     store: StoreOption = None,
     seed: SeedOption = None,
@@ -39,7 +40,7 @@ def plan(
         opened = open_store(store, registry)
     except EnvironmentProblem:  # a store that can only be read can be planned on; one that cannot be read says so again
         opened = open_store(store, registry, read_only=True)
-    made = make_plan(load_pipeline(pipeline, registry).override(set_ or [], seed, registry.fields), registry, opened)
+    made = make_plan(load_pipeline(pipeline, registry, params_of(param)).override(set_ or [], seed, registry.fields), registry, opened)
     waiting = [step for step in made.steps if not opened.has(step.key)]
     outlined = outlines(waiting, opened)
     expected = expectations(waiting, opened, threads(), outlined)

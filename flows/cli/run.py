@@ -15,6 +15,7 @@ from .output import emit_json
 from .shared import (
     EngineOption,
     JsonOption,
+    ParamOption,
     PipelineArgument,
     RunnerOption,
     SeedOption,
@@ -23,6 +24,7 @@ from .shared import (
     conclude,
     display,
     load_registry,
+    params_of,
 )
 from .stopping import StopRequest
 
@@ -32,6 +34,7 @@ commands = typer.Typer()
 @commands.command()
 def run(
     pipeline: PipelineArgument,
+    param: ParamOption = None,
     set_: SetOption = None,
     store: StoreOption = None,
     seed: SeedOption = None,
@@ -79,7 +82,8 @@ def run(
 
             emit = stack.enter_context(TensorBoard(tensorboard)).watching(emit)
         result = api.run(
-            pipeline, set=set_ or [], store=store, seed=seed, engine=engine, runner=runner, workers=workers, cluster=cluster,
+            pipeline, params=params_of(param), set=set_ or [],
+            store=store, seed=seed, engine=engine, runner=runner, workers=workers, cluster=cluster,
             device=device, redo=redo or [], checkpoint_seconds=checkpoint, registry=registry, emit=emit, stop=stop,
             keep_going=keep_going, check=False,
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -44,6 +44,14 @@ SetOption = Annotated[
         help="Override, as in steps.teacher.params.steps=200, or 'steps.*_samples.params.count=50' for all of such names. Repeatable.",
     ),
 ]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        metavar="NAME=VALUE",
+        help="Parameter of a pipeline that is built by them, as in sizes=[1,5,20] of worth-it; see `fabloom pipelines NAME`. Repeatable.",
+    ),
+]
 EngineOption = Annotated[
     Literal["prefect", "inline"],
     typer.Option("--engine", help="prefect: a flow, each step in its own process. inline: in this process, without Prefect."),
@@ -61,6 +69,13 @@ WhatArgument = Annotated[
         autocompletion=completing.artifacts,
     ),
 ]
+
+
+def params_of(texts: list[str] | None) -> dict[str, Any]:
+    """The parameters of a pipeline by name, of `--param NAME=VALUE` each."""
+    from fabloom.pipeline import assigned
+
+    return dict(assigned("--param", text, "NAME=VALUE") for text in texts or [])
 
 
 def load_registry() -> Registry:

@@ -1,4 +1,4 @@
-"""Ready pipelines: one YAML file each, and one that is built from what is installed."""
+"""Ready pipelines: one YAML file each, and two that are built from what is installed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from fabloom.hooks import hookimpl
 from fabloom.pipeline import Pipeline
-from fabloom.registry import Registry
 
 from .one_shot_leaderboard import one_shot_leaderboard
+from .worth_it import worth_it
 
 
 @hookimpl
-def fabloom_pipelines() -> list[Path | Callable[[Registry], Pipeline]]:
-    """Every file in this folder, and the leaderboard of the one-shot methods."""
-    return [*sorted(Path(__file__).parent.glob("*.yaml")), one_shot_leaderboard]
+def fabloom_pipelines() -> list[Path | Callable[..., Pipeline]]:
+    """Every file in this folder, the leaderboard of the one-shot methods, and the comparison by number of real images."""
+    return [*sorted(Path(__file__).parent.glob("*.yaml")), one_shot_leaderboard, worth_it]

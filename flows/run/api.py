@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from fabloom.errors import EnvironmentProblem, UserError, did_you_mean
@@ -50,13 +51,15 @@ def open_store(url: str | Path | None = None, registry: Registry | None = None, 
     return store
 
 
-def load_pipeline(pipeline: Pipeline | str | Path | dict[str, Any], registry: Registry) -> Pipeline:
-    """A pipeline from its object, plain data, registered name or path."""
-    if isinstance(pipeline, Pipeline):
-        return pipeline
-    if isinstance(pipeline, dict):
-        return Pipeline.parse(pipeline)
-    return registry.pipeline(str(pipeline))
+def load_pipeline(
+    pipeline: Pipeline | str | Path | dict[str, Any], registry: Registry, params: Mapping[str, Any] = MappingProxyType({})
+) -> Pipeline:
+    """A pipeline from its object, plain data, registered name or path; `params` are those of a name that takes some."""
+    if not isinstance(pipeline, Pipeline | dict):
+        return registry.pipeline(str(pipeline), params)
+    if params:
+        raise UserError("params belong to a registered pipeline that takes some, and this one is given whole")
+    return pipeline if isinstance(pipeline, Pipeline) else Pipeline.parse(pipeline)
 
 
 def run_name(plan: Plan) -> str:
@@ -71,6 +74,7 @@ def run(
     store: Store | str | Path | None = None,
     engine: EngineName = "inline",
     executor: Executor | None = None,
+    params: Mapping[str, Any] = MappingProxyType({}),
     set: Sequence[str] = (),
     seed: int | None = None,
     device: str = "auto",
@@ -93,6 +97,7 @@ def run(
     * `inputs`: what stands in for steps of these names: an artifact (in memory or of any store), an array uint8 [N,C,H,W] of images, a
       folder of images, `ref:NAME` or `key:HEX`. Steps that only a replaced one needed are left out.
     * `store`: its place, or an open one; by default FABLOOM_STORE, else `./.fabloom`.
+    * `params`: of a registered pipeline that takes some, as `worth-it` (`fabloom pipelines NAME` lists them).
     * `set`: overrides as of `--set`, as in `["steps.model.params.steps=200"]`. `seed`: of the whole pipeline.
     * `engine`: "inline" goes through the plan in this process, and runs each step here or where `executor` does (it is not closed);
       "prefect" runs a Prefect flow with each step in a process of its own, `workers` of them at the same time.
@@ -114,7 +119,7 @@ def run(
     opened = open_store(store, registry) if store is None or isinstance(store, str | Path) else store
     if isinstance(pipeline, dict):
         pipeline = stored_inputs(pipeline, opened)
-    built, keys = in_place_of(load_pipeline(pipeline, registry), inputs or {}, opened)
+    built, keys = in_place_of(load_pipeline(pipeline, registry, params), inputs or {}, opened)
     plan = make_plan(built.override(set, seed, registry.fields), registry, opened)
     for name in redo:
         plan.step(name)

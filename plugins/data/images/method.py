@@ -10,7 +10,7 @@ from fabloom.kinds import ImageSet
 from fabloom.method import Context, Method, Outline, Survey, task
 
 from .params import AugmentParams, LoadParams
-from .parts import ClassMaskParams, JoinParams, SplitParams, TileParams
+from .parts import ClassMaskParams, DrawParams, JoinParams, ShuffleParams, SplitParams, TileParams
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,6 +109,28 @@ class Images(Method):
         from . import split
 
         return split.split(ctx, params, images)
+
+    @task(version=1)
+    def draw(self, ctx: Context, params: DrawParams, *, images: ImageSet) -> ImageSet:
+        """A few images of a set, so many with a defect and so many without: what somebody has who has labelled only those.
+
+        Which ones follows from the seed and their names; with one seed, a draw of five holds the draw of one. At most one image of a
+        source is drawn. Raises DataError for a set that has fewer, or that does not say which images have a defect.
+        """
+        from . import draw
+
+        return draw.draw(ctx, params, images)
+
+    @task(version=1)
+    def shuffle_masks(self, ctx: Context, params: ShuffleParams, *, images: ImageSet) -> ImageSet:
+        """The same images, those with a defect with the masks of one another: a control from which nothing can be learned of where.
+
+        A score that does not fall with it does not measure what masks teach. Raises DataError for a set without masks, and for one
+        with fewer than two defect images or with one mask alone.
+        """
+        from . import draw
+
+        return draw.shuffle_masks(ctx, images)
 
     @task(version=1)
     def tile(self, ctx: Context, params: TileParams, *, images: ImageSet) -> ImageSet:

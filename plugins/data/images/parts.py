@@ -1,4 +1,4 @@
-"""Parameters of the tasks that make sets of sets: `split`, `tile`, `join` and `class_masks`."""
+"""Parameters of the tasks that make sets of sets: `split`, `draw`, `tile`, `join`, `class_masks` and `shuffle_masks`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,23 @@ class SplitParams(Params):
     defects: int | None = Field(
         None, ge=1, description="keep the images of this many sources with a defect only, beside all clean ones: 1 for a one-shot method"
     )
+
+
+class DrawParams(Params):
+    """How many images are drawn. A draw of more holds every image of a draw of fewer with the same seed."""
+
+    defects: int = Field(ge=0, description="sources with a defect that are drawn, one image of each")
+    clean: int = Field(8, ge=0, description="sources without one that are drawn, one image of each")
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.defects + self.clean == 0:
+            raise ValueError("defects=0 and clean=0 draw nothing; raise one of them")
+        return self
+
+
+class ShuffleParams(Params):
+    """Nothing to set: which image gets whose mask follows from the seed."""
 
 
 class TileParams(Params):

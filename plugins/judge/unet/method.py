@@ -9,7 +9,7 @@ from fabloom.errors import PipelineError
 from fabloom.kinds import ImageSet, Model, Report
 from fabloom.method import Context, Fanout, Method, Outline, PlannedStep, task
 
-from .params import EvaluateParams, SegmentParams, TrainParams
+from .params import EvaluateParams, SegmentParams, TrainParams, WorthParams
 
 if TYPE_CHECKING:
     from fabloom.network import Network
@@ -91,6 +91,23 @@ class UNet(Method):
         from . import evaluation
 
         return evaluation.evaluate(ctx, params, images, model, baseline)
+
+    @task(version=1)
+    def worth(self, ctx: Context, params: WorthParams, *, images: ImageSet, models: list[Model]) -> Report:
+        """Hold segmenters of several recipes and numbers of real images against each other, as learning curves over one test set.
+
+        For each recipe and number n of real images with a defect: IoU of images with a defect, single defects found where at most 1 in
+        100 clean images has an alarm (`rate`), clean images with an alarm. What a recipe's score is worth is the n' at which the curve of
+        `baseline`, made monotone and interpolated in log n, reaches it, minus n. Differences to the baseline and the rivals are paired by
+        draw and by test image.
+
+        A draw of n images is the unit: networks of one draw are averaged, and the choice of the draw is in the intervals (Student's t, as
+        that of the training in `evaluate`; one draw alone is not covered). Raises DataError for a list of models of another length than
+        `cells`, a test set without defect images or without clean ones, and where a test image was trained on.
+        """
+        from . import worth
+
+        return worth.compare(ctx, params, images, models)
 
     @task(version=2)
     def segment(self, ctx: Context, params: SegmentParams, *, images: ImageSet, model: Model) -> ImageSet:

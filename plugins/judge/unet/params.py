@@ -172,3 +172,35 @@ class SegmentParams(Params):
         if self.overlap * 2 > self.tile:
             raise ValueError(f"overlap={self.overlap} must be at most half of tile={self.tile}")
         return self
+
+
+class Cell(Params):
+    """What one of the models that `worth` compares was trained on."""
+
+    recipe: str = Field(min_length=1, description="name of the recipe, as in tables and curves")
+    size: int = Field(ge=1, description="real images with a defect that the recipe had")
+    draw: int = Field(0, ge=0, description="which draw of that many it had; draws of one number are of the same images")
+
+
+class WorthParams(Params):
+    """What each of the models is, and how they are held against each other."""
+
+    cells: tuple[Cell, ...] = Field(min_length=1, description="one for each model, in their order")
+    baseline: str = Field("augmented", description="recipe whose learning curve says what a score is worth in real images")
+    rivals: tuple[str, ...] = Field(("copy-paste",), description="further recipes that every other is held against, where they are there")
+    controls: tuple[str, ...] = Field((), description="recipes that must fail, and are no advice to anybody")
+    rate: float = Field(
+        0.01, gt=0, lt=1, description="share of the clean test images that may have a false alarm where single defects are counted"
+    )
+    min_area: int = Field(MIN_AREA, ge=1, description="fewest pixels of a predicted component that is a defect or an alarm")
+    batch: int = Field(256, ge=1, description="images predicted at once; fewer of large ones")
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples of the test images")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of the intervals")
+
+    @model_validator(mode="after")
+    def _tells(self) -> Self:
+        if len({(c.recipe, c.size, c.draw) for c in self.cells}) < len(self.cells):
+            raise ValueError("two of the cells are of one recipe, size and draw")
+        if self.baseline not in {cell.recipe for cell in self.cells}:
+            raise ValueError(f"baseline '{self.baseline}' is the recipe of no cell")
+        return self

@@ -197,3 +197,45 @@ def test_where_every_image_of_the_first_class_is_marked_no_class_is_the_clean_on
 def test_what_leaves_the_classes_of_masks_in_doubt_is_refused(run_task: Any, params: dict[str, Any], words: str) -> None:
     with pytest.raises(DataError, match=words):
         run_task(Images, "class_masks", images=run_task(Classed, "make", params))
+
+
+def drawn(run_task: Any, given: ImageSet, seed: int = 0, **params: Any) -> list[str]:
+    found = run_task(Images, "draw", params, seed=seed, images=given)
+    return [found.source_names[at] for at in found.source[...]]
+
+
+def test_a_draw_has_so_many_of_each_sort_and_holds_every_smaller_draw(run_task: Any) -> None:
+    given = run_task(Drawn, "make")
+    one, three = (drawn(run_task, given, defects=count, clean=2) for count in (1, 3))
+    assert [name[0] for name in three] == ["d"] * 3 + ["c"] * 2 and len(set(three)) == 5
+    assert one[0] == three[0] and one[1:] == three[3:]
+    assert {tuple(drawn(run_task, given, seed=seed, defects=1, clean=0)) for seed in range(8)} > {(one[0],)}
+    found = run_task(Images, "draw", {"defects": 3, "clean": 2}, images=given)
+    assert found.domain[...].tolist() == [1, 1, 1, 0, 0] and found.masks[...].any((1, 2)).tolist() == [True] * 3 + [False] * 2
+
+
+def test_more_than_there_is_cannot_be_drawn(run_task: Any) -> None:
+    given = run_task(Drawn, "make")
+    with pytest.raises(DataError, match=r"5 images with a defect are asked for, and set \w+ has 4 sources"):
+        drawn(run_task, given, defects=5)
+    with pytest.raises(DataError, match="does not say which images have a defect"):
+        drawn(run_task, run_task(Drawn, "make", {"plain": True}), defects=1)
+    with pytest.raises(ValueError, match="draw nothing"):
+        drawn(run_task, given, defects=0, clean=0)
+
+
+def test_shuffled_masks_are_those_of_other_defect_images(run_task: Any) -> None:
+    given = run_task(Drawn, "make", {"defects": 8, "each": 1})
+    found = run_task(Images, "shuffle_masks", images=given)
+    before, after = given.masks[...], found.masks[...]
+    assert (after.any((1, 2)) == before.any((1, 2))).all(), "clean images stay clean"
+    assert not (after == before)[:8].all((1, 2)).any(), "no defect image keeps its mask"
+    assert sorted(mask.tobytes() for mask in after) == sorted(mask.tobytes() for mask in before)
+    assert (found.images[...] == given.images[...]).all() and used(found) == used(given)
+
+
+def test_one_mask_for_all_cannot_be_handed_round(run_task: Any) -> None:
+    with pytest.raises(DataError, match="have one mask in common"):
+        run_task(Images, "shuffle_masks", images=run_task(Drawn, "make", {"defects": 1, "each": 1}))
+    with pytest.raises(DataError, match="has no masks to hand round"):
+        run_task(Images, "shuffle_masks", images=run_task(Drawn, "make", {"plain": True}))

@@ -1,0 +1,149 @@
+"""The report of `worth`: learning curves, what each recipe is worth, differences, and the answer in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fabloom.kinds import Chart, ImageSet, Metric, Report, Table
+from fabloom.kinds.metric import Better, Role
+from fabloom.method import Context
+
+from .intervals import FEWEST, Interval, verdict
+from .learning import spelled
+from .params import WorthParams
+from .tables import told
+from .wording import SCORES as WORDS
+
+if TYPE_CHECKING:
+    from .worth import Found
+
+HEADLINE = "iou_defect"
+CALLED = {"iou_defect": "IoU defect", "defect_sensitivity": "single defects found", "false_alarm_rate": "clean images: false alarm"}
+
+
+def write(ctx: Context, params: WorthParams, images: ImageSet, found: Found, clean: int) -> Report:
+    """Write it."""
+    return Report.write(
+        ctx,
+        {"sources": found.sources, "clean_images": clean, **metrics(params, found)},
+        tables={"Recipes by number of real images": scores(params, found), **versus(params, found)},
+        charts=curves(params, found),
+        verdict=answer(params, found),
+        notes=notes(params, found, clean),
+    )
+
+
+def metrics(params: WorthParams, found: Found) -> dict[str, Any]:
+    """Scores by recipe and number of real images."""
+    told: dict[str, Any] = {}
+    for (recipe, size), place in found.places.items():
+        control = recipe in params.controls
+        row: dict[str, Metric] = {}
+        for score, i in place.intervals.items():
+            role: Role = "control" if control else "headline" if score == HEADLINE else "detail"
+            better: Better = "down" if score == "false_alarm_rate" else "up"
+            label, meaning = f"{CALLED[score]}, {size} real", meaning_of(params, score)
+            row[score] = Metric(i.value, i.bounds, better=better, role=role, label=label, meaning=meaning)
+        told.setdefault(recipe, {})[f"{size} real"] = row
+    return told
+
+
+def meaning_of(params: WorthParams, score: str) -> str:
+    """What a score says."""
+    if score == "defect_sensitivity":
+        return f"share of all true defects that a prediction touches, where at most {params.rate:.0%} of the clean images have an alarm"
+    return WORDS[score][1]
+
+
+def scores(params: WorthParams, found: Found) -> Table:
+    """A row for each recipe and number of real images."""
+    sizes = found.sizes(params.baseline)
+    rows: list[list[Any]] = []
+    for (recipe, size), place in sorted(found.places.items(), key=lambda item: (item[0][1], found.recipes.index(item[0][0]))):
+        worth = found.worth.get((recipe, size), {})
+        more = [spelled(worth[s], size, sizes) if s in worth else "" for s in ("iou_defect", "defect_sensitivity")]
+        rows.append([size, recipe, len(place.draws), *(told(place.intervals[s]) for s in CALLED), *more])
+    columns = ("real images", "recipe", "draws", *CALLED.values())
+    return Table([*columns, "worth in real images, by IoU", "the same, by defects found"], rows)
+
+
+def versus(params: WorthParams, found: Found) -> dict[str, Table]:
+    """A table for each recipe that the others are held against."""
+    tables = {}
+    for other in (params.baseline, *params.rivals):
+        rows = [
+            [size, recipe, *(told(gap[s]) for s in CALLED), verdict(gap[HEADLINE], found.sources)]
+            for (recipe, size, name), gap in sorted(found.gaps.items(), key=lambda item: (item[0][1], found.recipes.index(item[0][0])))
+            if name == other
+        ]
+        if rows:
+            tables[f"Minus {other} with the same real images (paired)"] = Table(["real images", "recipe", *CALLED.values(), "by IoU"], rows)
+    return tables
+
+
+def curves(params: WorthParams, found: Found) -> dict[str, Chart]:
+    """Learning curves with their bands."""
+    titles = {
+        "iou_defect": ("IoU on images with a defect", "IoU defect"),
+        "defect_sensitivity": (f"Defects found where {params.rate:.0%} of clean images may have an alarm", "share of defects found"),
+    }
+    made = {}
+    for score, (title, axis) in titles.items():
+        series: dict[str, list[list[float]]] = {}
+        for recipe in found.recipes:
+            for size in found.sizes(recipe):
+                i = found.places[recipe, size].intervals[score]
+                if i.value is not None and i.low is not None and i.high is not None:
+                    series.setdefault(recipe, []).append([size, round(i.value, 4), round(i.low, 4), round(i.high, 4)])
+        made[title] = Chart("real images with a defect", axis, series, wide=True)
+    return made
+
+
+def answer(params: WorthParams, found: Found) -> str:
+    """What to train on, for each number of real images that the baseline has."""
+    if found.sources < FEWEST:
+        return f"No answer: the test images come from {found.sources} sources, and fewer than {FEWEST} say nothing about others."
+    sizes = found.sizes(params.baseline)
+    said = []
+    for size in sizes:
+        rows = {
+            recipe: place.intervals[HEADLINE]
+            for (recipe, at), place in found.places.items()
+            if at == size and recipe not in params.controls and place.intervals[HEADLINE].value is not None
+        }
+        base = rows.pop(params.baseline, None)
+        if base is None or not rows:
+            continue
+        best = max(rows, key=lambda recipe: rows[recipe].value or 0.0)
+        said.append(_sentence(params, found, size, best, rows[best], base, sizes))
+    return " ".join(said) or f"Nothing stands beside {params.baseline} yet: give recipes with the same numbers of real images."
+
+
+def _sentence(params: WorthParams, found: Found, size: int, best: str, ours: Interval, base: Interval, sizes: Sequence[int]) -> str:
+    """What is best at a size, and how sure that is."""
+    with_n = f"With {size} real image{'s' * (size != 1)}"
+    gap = found.gaps.get((best, size, params.baseline))
+    scored = f"{ours.value:.2f} against {base.value:.2f}"
+    if gap is None or verdict(gap[HEADLINE], found.sources) != "helped":
+        return f"{with_n} no recipe is shown to be better than {params.baseline} ({best}, the best of them: {scored})."
+    more = found.worth.get((best, size), {}).get(HEADLINE)
+    worth = f", worth {spelled(more, size, sizes)} real images" if more is not None and more.value is not None else ""
+    return f"{with_n} {best} is best: IoU defect {scored} of {params.baseline}{worth}."
+
+
+def notes(params: WorthParams, found: Found, clean: int) -> list[str]:
+    """How to read it."""
+    draws = sorted({len(place.draws) for place in found.places.values()})
+    lines = [
+        f"Draws: {' or '.join(map(str, draws))} of the real images for each number of them; networks of one draw are averaged. Intervals: "
+        f"{params.confidence:.0%} over test sources, and over draws where there are several (Student's t, wide for three).",
+        f"Worth: the number of real images at which {params.baseline} (made monotone, interpolated in log n) reaches a recipe's score, "
+        "minus the number that the recipe had. 'none' is below what it reaches with the fewest, '> N' above what it reaches with the most.",
+        "Every recipe has the same network and the same optimiser steps. Differences are of the same draws on the same test images.",
+    ]
+    if clean < 1 / params.rate:
+        lines.append(f"{clean} clean test images cannot show a rate of {params.rate:.0%}: it comes to no alarm at all. Test on more.")
+    if params.controls:
+        lines.append(f"Controls, which must be worse than the rest: {', '.join(params.controls)}.")
+    return lines

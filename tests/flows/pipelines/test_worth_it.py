@@ -1,0 +1,112 @@
+"""`worth-it`: a pipeline that is built by its parameters, whole in miniature."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fabloom
+from fabloom.errors import PipelineError, PluginError, UserError
+from fabloom.registry import Registry
+from fabloom.storage.backends.local import LocalStore
+
+INSTALLED = Path(__file__).parents[2] / "installed_one_shot"
+TINY = {"generators": ["loom"], "sizes": [1, 2], "draws": 2, "clean": 2, "count": 8, "size": 32, "pool": 8, "test": 20, "steps": 2}
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """Everything that comes with fabloom, and a third party's one-shot method."""
+    monkeypatch.syspath_prepend(str(INSTALLED))
+    yield Registry.load()
+    sys.modules.pop("loom_plugin", None)
+
+
+def test_every_recipe_has_every_number_of_images_and_draw_with_the_same_budget(registry: Registry) -> None:
+    steps = registry.pipeline("worth-it", TINY).steps
+    cells = steps["report"].params["cells"]
+    recipes = ["augmented", "loom", "augmented + loom"]
+    assert {(c["recipe"], c["size"], c["draw"]) for c in cells} == {
+        *((recipe, size, draw) for recipe in recipes for size in (1, 2) for draw in (0, 1)),
+        *(("shuffled masks", 2, draw) for draw in (0, 1)),
+        *(("all real", 4, draw) for draw in (0, 1)),
+        ("untrained", 1, 0),
+    }
+    budgets = {name: (step.params["steps"], step.params["batch"]) for name, step in steps.items() if step.task == "unet.train"}
+    assert {b for name, b in budgets.items() if "untrained" not in name} == {(2, 16)} and len(budgets) == len(cells)
+    assert steps["loom_2_1_model"].inputs == {"images": "real_2_1"}, "a generator sees the draw and no more"
+    assert steps["report"].inputs["images"] == "test" and steps["test"].seed != steps["pool"].seed
+
+
+def test_a_method_of_one_image_learns_from_the_first_of_the_draw(registry: Registry) -> None:
+    steps = registry.pipeline("worth-it", TINY | {"generators": ["sinsemi", "loom"]}).steps
+    assert steps["sinsemi_2_0_model"].params == {"image": 0} and steps["loom_2_0_model"].params == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"generators": ["sinsemy"]}, r"params\.generators: 'sinsemy' is no one-shot method\. Did you mean 'sinsemi'"),
+        ({"sizes": [5, 1]}, "must rise"),
+        ({"sizes": [1, 500]}, "raise pool"),
+        ({"clean": 500}, "raise pool"),
+        ({"draw": 3}, r"params\.draw: is not known here\. Did you mean 'draws'"),
+        ({"sizes": "many"}, r"params\.sizes"),
+    ],
+)
+def test_parameters_are_checked_before_anything_is_built(registry: Registry, given: dict[str, object], words: str) -> None:
+    with pytest.raises(PipelineError, match=words):
+        registry.pipeline("worth-it", given)
+
+
+def test_pipelines_without_parameters_say_so(registry: Registry, store: LocalStore) -> None:
+    with pytest.raises(PipelineError, match=r"pipeline 'one-step' takes no parameters; --set"):
+        fabloom.run("one-step", params={"sizes": [1]}, store=store)
+    with pytest.raises(PipelineError, match=r"'./mine.yaml' is a file, or no pipeline, and takes no parameters"):
+        registry.pipeline("./mine.yaml", {"sizes": [1]})
+    with pytest.raises(UserError, match="given whole"):
+        fabloom.run(registry.pipeline("one-step"), params={"sizes": [1]}, store=store)
+    assert registry.pipeline_params("one-step") is None and registry.pipeline_params("worth-it") is not None
+
+
+def test_worth_it_end_to_end(registry: Registry, store: LocalStore) -> None:
+    done = fabloom.run("worth-it", params=TINY, store=store, device="cpu", registry=registry)
+    assert done.exit_code == 0 and done.report_path is not None
+    report = done["report"]
+    assert {"augmented", "loom", "augmented + loom", "shuffled masks", "untrained", "all real"} <= report.metrics.keys()
+    assert "With 1 real image" in report.verdict and "With 2 real images" in report.verdict
+    assert "real images with a defect" in done.report_path.read_text()
+    again = fabloom.run("worth-it", params=TINY, store=store, device="cpu", registry=registry)
+    assert {step.status for step in again.steps} == {"reused"}
+    more = fabloom.run("worth-it", params=TINY | {"draws": 1}, store=store, device="cpu", registry=registry)
+    assert {step.name for step in more.steps if step.status == "ran"} == {"report"}, "what is there is reused"
+
+
+BUILDERS = {
+    "def broken(registry, sizes): return None": r"takes \(registry, sizes\), not \(registry\) or \(registry, params\)",
+    "def broken(registry, params): return None": "annotated with no subclass",
+    "def broken(registry, params: 'Missing'): return None": "Missing",
+}
+
+
+@pytest.mark.parametrize(("source", "words"), BUILDERS.items())
+def test_a_function_of_another_signature_is_a_problem_of_its_plugin(source: str, words: str) -> None:
+    from types import SimpleNamespace
+
+    from fabloom.hooks import hookimpl
+    from fabloom.registry import Origin
+
+    scope: dict[str, object] = {}
+    exec(source, scope)  # noqa: S102: a plugin's text, as written here
+    plugin = SimpleNamespace(fabloom_pipelines=hookimpl(lambda: [scope["broken"]]))
+    registry = Registry()
+    registry.register(plugin, Origin("broken", "1.0", "broken"))
+    (problem,) = registry.problems
+    import re
+
+    assert re.search(words, problem.cause)
+    with pytest.raises(PluginError, match="broken"):
+        registry.pipeline("broken")

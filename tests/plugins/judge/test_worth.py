@@ -1,0 +1,153 @@
+"""What a recipe is worth in real images: the arithmetic against closed forms, and the task on networks that are all but untrained."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fabloom.errors import DataError
+from fabloom.kinds import ImageSet, Model, Report
+from fabloom.plugins.data.images.method import Images
+from fabloom.plugins.data.line_pair.method import LinePair
+from fabloom.plugins.judge.unet.defects import Defects
+from fabloom.plugins.judge.unet.learning import monotone, size_of, spelled, worth
+from fabloom.plugins.judge.unet.method import UNet
+from fabloom.plugins.judge.unet.params import WorthParams
+from fabloom.plugins.judge.unet.sweep import Sweep
+from fabloom.plugins.judge.unet.worth import at_rate
+from fabloom.storage.backends.local import LocalStore
+
+SIZES = (1, 4, 16)
+
+
+@pytest.fixture(scope="module")
+def store(kept: LocalStore) -> LocalStore:
+    return kept
+
+
+def test_a_curve_is_read_in_the_logarithm_of_the_images() -> None:
+    curve = np.array([0.2, 0.4, 0.8])
+    assert [size_of(score, SIZES, curve) for score in (0.2, 0.4, 0.8)] == [1, 4, 16]
+    assert size_of(0.3, SIZES, curve) == pytest.approx(2), "half-way between 1 and 4 by their logarithm"
+    assert size_of(0.6, SIZES, curve) == pytest.approx(8)
+    assert size_of(0.1, SIZES, curve) == -math.inf and size_of(0.9, SIZES, curve) == math.inf
+    assert math.isnan(size_of(math.nan, SIZES, curve))
+
+
+def test_where_a_curve_is_flat_the_fewest_images_count() -> None:
+    assert size_of(0.5, SIZES, np.array([0.2, 0.5, 0.5])) == 4
+
+
+def test_a_curve_that_falls_is_made_monotone_by_the_mean_of_what_contradicts() -> None:
+    assert monotone(np.array([0.2, 0.6, 0.4])).tolist() == pytest.approx([0.2, 0.5, 0.5])
+
+
+def worth_of(score: float, size: int = 1, scatter: float = 0.0) -> Any:
+    draw = np.random.default_rng(0)
+    curve = [0.2, 0.4, 0.8]
+    samples = score + scatter * draw.normal(size=2000)
+    return worth(score, samples, size, SIZES, curve, np.tile(curve, (2000, 1)), 0.95)
+
+
+def test_worth_is_images_more_than_the_recipe_had_and_its_interval_that_of_its_score() -> None:
+    sure, unsure = worth_of(0.6), worth_of(0.6, scatter=0.02)
+    assert (sure.value, sure.low, sure.high) == pytest.approx((7, 7, 7))
+    assert unsure.value == pytest.approx(7)
+    # the score 0.6 -+ 1.96 * 0.02 lies at 4 * 4^((s - 0.4) / 0.4) images
+    assert unsure.low == pytest.approx(4 ** (1 + (0.2 - 0.0392) / 0.4) - 1, rel=0.05)
+    assert unsure.high == pytest.approx(4 ** (1 + (0.2 + 0.0392) / 0.4) - 1, rel=0.05)
+    assert worth_of(0.6, size=16).value == pytest.approx(-8), "a recipe can be worth less than what it had"
+
+
+def test_what_lies_outside_the_curve_is_said_and_never_a_number() -> None:
+    assert spelled(worth_of(0.9), 1, SIZES) == "> 15 [> 15, > 15]"
+    assert spelled(worth_of(0.1), 1, SIZES) == "none [none, none]"
+    assert spelled(worth_of(0.1, size=4), 4, SIZES) == "< -3 [< -3, < -3]"
+    assert spelled(worth_of(0.8, scatter=0.05), 1, SIZES).endswith("> 15]")
+    assert spelled(worth(None, np.zeros(3), 1, SIZES, [0.1, 0.2, 0.3], np.zeros((3, 3)), 0.95), 1, SIZES) == "undefined"
+
+
+def test_defects_are_counted_at_the_threshold_that_the_rate_of_alarms_leaves() -> None:
+    truth = np.zeros((12, 8, 8), np.uint8)
+    truth[0, 1:4, 1:4] = truth[1, 1:4, 1:4] = 1
+    logits = np.full(truth.shape, -5.0, np.float32)
+    logits[0][truth[0] > 0], logits[1][truth[1] > 0] = 3.0, -1.0  # one sure, one faint
+    logits[5, 5:8, 5:8] = -0.5  # an alarm that is surer than the faint defect
+    sweep = Sweep.of(logits, (0.1, 0.5), truth, Defects.of(truth), 4)
+    clean = (truth.max((1, 2)) == 0).astype(float)
+    assert at_rate(sweep, clean, 0.01).tolist() == [1, 0], "1 of 10 clean images may not have an alarm"
+    assert at_rate(sweep, clean, 0.1).tolist() == [1, 1]
+
+
+@pytest.fixture
+def test_set(run_task: Any) -> ImageSet:
+    found: ImageSet = run_task(LinePair, "simulate", {"count": 24, "size": 32}, seed=1)
+    return found
+
+
+def networks(run_task: Any, sizes: tuple[int, ...] = (1, 3), draws: int = 2, **params: Any) -> list[Model]:
+    pool = run_task(LinePair, "simulate", {"count": 20, "size": 32})
+    made = []
+    for size in sizes:
+        for draw in range(draws):
+            real = run_task(Images, "draw", {"defects": size, "clean": 4}, seed=draw, images=pool)
+            made.append(run_task(UNet, "train", {"steps": 3, "batch": 4, **params}, seed=draw, images=real))
+    return made
+
+
+def cells(*recipes: str) -> list[dict[str, Any]]:
+    return [{"recipe": recipe, "size": size, "draw": draw} for recipe in recipes for size in (1, 3) for draw in (0, 1)]
+
+
+def compared(run_task: Any, images: ImageSet, models: list[Model], rows: list[dict[str, Any]], **params: Any) -> Report:
+    found: Report = run_task(UNet, "worth", {"cells": rows, "resamples": 200, **params}, images=images, models=models)
+    return found
+
+
+def test_a_recipe_that_is_the_baseline_again_is_worth_nothing_and_differs_by_nothing(run_task: Any, test_set: ImageSet) -> None:
+    models = networks(run_task)
+    report = compared(run_task, test_set, [*models, *models], cells("augmented", "copy-paste"))
+    for size in ("1 real", "3 real"):
+        ours, theirs = report.metrics["copy-paste"][size], report.metrics["augmented"][size]
+        assert {k: v for k, v in ours.items() if not k.endswith("_ci")} == {k: v for k, v in theirs.items() if not k.endswith("_ci")}
+    rows = report.tables["Minus augmented with the same real images (paired)"].rows
+    assert [row[2] for row in rows] == ["0.000 [0.000, 0.000]"] * 2 and {row[-1] for row in rows} == {"no difference shown"}
+    assert "no recipe is shown to be better" in report.verdict
+
+
+def test_draws_that_scatter_widen_the_interval(run_task: Any, test_set: ImageSet) -> None:
+    models = networks(run_task, sizes=(1,), draws=2, steps=0)  # untrained: they mark much, each in its way
+    rows = [{"recipe": "augmented", "size": 1, "draw": draw} for draw in (0, 1)]
+    both = compared(run_task, test_set, models, rows).metrics["augmented"]["1 real"]
+    alone = [compared(run_task, test_set, [m], rows[:1]).metrics["augmented"]["1 real"] for m in models]
+    mean = np.mean([one["iou_defect"] for one in alone])
+    assert both["iou_defect"] == pytest.approx(mean) and alone[0]["iou_defect"] != alone[1]["iou_defect"]
+    width = [np.ptp(one["iou_defect_ci"]) for one in (both, *alone)]
+    assert width[0] > min(width[1:])
+
+
+def test_controls_are_called_so_and_give_no_advice(run_task: Any, test_set: ImageSet) -> None:
+    report = compared(run_task, test_set, networks(run_task) * 2, cells("augmented", "untrained"), controls=["untrained"])
+    assert {metric.role for metric in report.described["untrained"]["1 real"].values()} == {"control"}
+    assert "Nothing stands beside augmented" in report.verdict
+
+
+def test_what_cannot_be_compared_is_refused(run_task: Any, test_set: ImageSet) -> None:
+    models = networks(run_task)
+    with pytest.raises(DataError, match=r"4 models are given, and params\.cells names 8"):
+        compared(run_task, test_set, models, cells("augmented", "other"))
+    with pytest.raises(DataError, match="needs images with a defect and clean ones"):
+        clean = run_task(LinePair, "simulate", {"count": 8, "size": 32, "defect_share": 0}, seed=2)
+        compared(run_task, clean, models, cells("augmented"))
+    for rows, words in ((cells("augmented") * 2, "two of the cells"), (cells("other"), "baseline 'augmented' is the recipe of no cell")):
+        with pytest.raises(ValueError, match=words):
+            WorthParams.model_validate({"cells": rows})
+
+
+def test_a_test_image_that_was_trained_on_is_refused(run_task: Any) -> None:
+    pool = run_task(LinePair, "simulate", {"count": 20, "size": 32})
+    with pytest.raises(DataError, match="would be memory, not skill"):
+        compared(run_task, pool, networks(run_task), cells("augmented"))
