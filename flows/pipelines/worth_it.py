@@ -60,9 +60,7 @@ def worth_it(registry: Registry, params: WorthIt) -> Pipeline:
     for name in params.generators:
         if name not in registry.methods or not is_one_shot(registry, name):
             known = [one for one in sorted(registry.methods) if is_one_shot(registry, one)]
-            raise PipelineError(
-                "params.generators", f"'{name}' is no one-shot method.{did_you_mean(name, known)} Known: {', '.join(known)}"
-            )
+            raise PipelineError("params.generators", f"'{name}' is no one-shot method.{did_you_mean(name, known)}")
     steps = sets(params)
     cells: list[dict[str, Any]] = []
     for size in params.sizes:

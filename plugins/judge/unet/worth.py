@@ -113,7 +113,8 @@ def at_rate(sweep: Sweep, clean: Real, rate: float) -> Real:
     """Which defects [D] are found at the threshold of most hits at which at most `rate` of the clean images have an alarm; none without."""
     alarms = ((sweep.alarms > 0) * clean).sum(1) / clean.sum()
     hits = sweep.hits.sum(1) * (alarms <= rate)
-    return sweep.hits[int(hits.argmax())].astype(np.float64) * bool(hits.max())
+    found: Real = sweep.hits[int(hits.argmax())] * float(hits.max() > 0)
+    return found
 
 
 def place(ctx: Context, params: WorthParams, recipe: str, size: int, by_draw: Mapping[int, Mapping[str, Ratio]], test: HeldOut) -> Place:
