@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import fabloom
 from fabloom.errors import PipelineError, PluginError, UserError
-from fabloom.registry import Registry
+from fabloom.flows.cli.shared import params_of
+from fabloom.hooks import hookimpl
+from fabloom.registry import Origin, Registry
 from fabloom.storage.backends.local import LocalStore
 
 INSTALLED = Path(__file__).parents[2] / "installed_one_shot"
@@ -69,6 +73,10 @@ def test_pipelines_without_parameters_say_so(registry: Registry, store: LocalSto
         registry.pipeline("./mine.yaml", {"sizes": [1]})
     with pytest.raises(UserError, match="given whole"):
         fabloom.run(registry.pipeline("one-step"), params={"sizes": [1]}, store=store)
+    for text in ("sizes", "sizes=[1"):
+        with pytest.raises(UserError, match="--param 'sizes"):
+            params_of([text])
+    assert params_of(["sizes=[1, 5]", "structure=sram-cell"]) == {"sizes": [1, 5], "structure": "sram-cell"}
     assert registry.pipeline_params("one-step") is None and registry.pipeline_params("worth-it") is not None
 
 
@@ -94,19 +102,12 @@ BUILDERS = {
 
 @pytest.mark.parametrize(("source", "words"), BUILDERS.items())
 def test_a_function_of_another_signature_is_a_problem_of_its_plugin(source: str, words: str) -> None:
-    from types import SimpleNamespace
-
-    from fabloom.hooks import hookimpl
-    from fabloom.registry import Origin
-
     scope: dict[str, object] = {}
     exec(source, scope)  # noqa: S102: a plugin's text, as written here
     plugin = SimpleNamespace(fabloom_pipelines=hookimpl(lambda: [scope["broken"]]))
     registry = Registry()
     registry.register(plugin, Origin("broken", "1.0", "broken"))
     (problem,) = registry.problems
-    import re
-
     assert re.search(words, problem.cause)
     with pytest.raises(PluginError, match="broken"):
         registry.pipeline("broken")
