@@ -103,7 +103,7 @@ BUILDERS = {
 @pytest.mark.parametrize(("source", "words"), BUILDERS.items())
 def test_a_function_of_another_signature_is_a_problem_of_its_plugin(source: str, words: str) -> None:
     scope: dict[str, object] = {}
-    exec(source, scope)  # noqa: S102
+    exec(source, scope)
     plugin = SimpleNamespace(fabloom_pipelines=hookimpl(lambda: [scope["broken"]]))
     registry = Registry()
     registry.register(plugin, Origin("broken", "1.0", "broken"))
