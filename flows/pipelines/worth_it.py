@@ -18,7 +18,7 @@ BASELINE = "augmented"
 DESCRIPTION = """\
 Are synthetic images worth it? The same segmenter with the same steps, trained on so many real images and what each recipe makes of them,
 for several numbers of real images; what a recipe is worth in further real images, with intervals, beside the rivals that cost nothing.
-Budgets of all trainings at once: --set 'steps.*_model.params.steps=500' of generators, 'steps.*_segmenter.params.repeats=3' of segmenters.
+More of everything: --param draws=5 --param generator_steps=null --set 'steps.*_segmenter.params.repeats=3'.
 """
 STRUCTURES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "line-pair": ({"defect_low": 0.5, "defect_high": 1.0}, {"defect_low": 0.35, "defect_high": 1.2}),
@@ -37,6 +37,9 @@ class WorthIt(Params):
     clean: int = Field(8, ge=1, description="real images without a defect that each draw has beside them")
     generators: tuple[str, ...] = Field(
         ("copy-paste", "noise-paste", "sinsemi"), description="one-shot methods; each makes images of the real ones of every draw"
+    )
+    generator_steps: int | None = Field(
+        700, ge=1, description="optimiser steps of each generator that trains, some two minutes of sinsemi on two cores; null: its own"
     )
     count: int = Field(200, ge=2, description="images that each recipe trains on")
     size: int = Field(64, ge=32, le=256, description="height and width of the images in pixels")
@@ -104,20 +107,26 @@ def recipes(registry: Registry, params: WorthIt, size: int, draw: int) -> Iterab
         yield "shuffled masks", {shuffled: {"task": "images.shuffle_masks", "inputs": {"images": augmented}, "seed": draw}}, shuffled
     for method in params.generators:
         labelled, both = named(f"{method}_labelled", size, draw), named(f"{method}_both", size, draw)
-        yield method, generated(registry, method, size, draw, real, params.count), labelled
+        yield method, generated(registry, params, method, size, draw, real), labelled
         yield f"{BASELINE} + {method}", {both: {"task": "images.join", "inputs": {"images": [augmented, labelled]}}}, both
 
 
-def generated(registry: Registry, method: str, size: int, draw: int, real: str, count: int) -> Steps:
+def generated(registry: Registry, params: WorthIt, method: str, size: int, draw: int, real: str) -> Steps:
     """A generator trained on the real images alone, and its images, labelled without looking at any truth where they bring no masks.
 
     A method of one image learns from the first of the draw.
     """
     model, samples, labelled = (named(f"{method}_{what}", size, draw) for what in ("model", "samples", "labelled"))
-    of_one = "image" in registry.tasks[f"{method}.train"].params.model_fields
+    known = registry.tasks[f"{method}.train"].params.model_fields
+    wanted = {"image": 0, **({"steps": params.generator_steps} if params.generator_steps else {})}
     return {
-        model: {"task": f"{method}.train", "inputs": {"images": real}, "params": {"image": 0} if of_one else {}, "seed": draw},
-        samples: {"task": f"{method}.sample", "inputs": {"model": model}, "params": {"count": count}, "seed": draw},
+        model: {
+            "task": f"{method}.train",
+            "inputs": {"images": real},
+            "params": {name: value for name, value in wanted.items() if name in known},
+            "seed": draw,
+        },
+        samples: {"task": f"{method}.sample", "inputs": {"model": model}, "params": {"count": params.count}, "seed": draw},
         labelled: {"task": "reference-difference.label", "inputs": {"images": samples, "reference": real}},
     }
 

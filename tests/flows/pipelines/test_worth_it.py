@@ -47,7 +47,9 @@ def test_every_recipe_has_every_number_of_images_and_draw_with_the_same_budget(r
 
 def test_a_method_of_one_image_learns_from_the_first_of_the_draw(registry: Registry) -> None:
     steps = registry.pipeline("worth-it", TINY | {"generators": ["sinsemi", "loom"]}).steps
-    assert steps["sinsemi_2_0_model"].params == {"image": 0} and steps["loom_2_0_model"].params == {}
+    assert steps["sinsemi_2_0_model"].params == {"image": 0, "steps": 700} and steps["loom_2_0_model"].params == {}
+    own = registry.pipeline("worth-it", TINY | {"generators": ["sinsemi"], "generator_steps": None}).steps
+    assert own["sinsemi_2_0_model"].params == {"image": 0}
 
 
 @pytest.mark.parametrize(
