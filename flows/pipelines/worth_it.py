@@ -119,6 +119,7 @@ def generated(registry: Registry, params: WorthIt, method: str, size: int, draw:
     model, samples, labelled = (named(f"{method}_{what}", size, draw) for what in ("model", "samples", "labelled"))
     known = registry.tasks[f"{method}.train"].params.model_fields
     wanted = {"image": 0, **({"steps": params.generator_steps} if params.generator_steps else {})}
+    chosen = {name: value for name, value in wanted.items() if name in known}
     return {
         model: {
             "task": f"{method}.train",
