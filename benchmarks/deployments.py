@@ -206,7 +206,7 @@ def _short(plant: Plant, outcome: Outcome, place: PlantBucket) -> None:
     carry_out(plant, outcome, place, first.id)
     after = {check.name: check for check in examine_server(fix=True)}
     outcome.hold("problems after", [name for name, check in after.items() if not check.ok], [])
-    outcome.hold("automations", sorted(one["trigger"]["within"] for one in plant.server.ask("POST", "/automations/filter")), [540.0, 900.0])
+    outcome.hold("automations", [one["trigger"]["within"] for one in plant.server.ask("POST", "/automations/filter")], [540.0])
     (row,) = listing.rows()
     outcome.hold("last run", (row.name, row.last), (FULL, "Completed"))
     outcome.hold("slots", row.running, 0)
@@ -283,12 +283,12 @@ def doctor(plant: Plant, outcome: Outcome) -> None:
     outcome.hold("no automation", before["dead runs"]["ok"], False)
     outcome.hold("others", [n for n, check in before.items() if not check["ok"] and n not in ("dead runs", "workers")], [])
     outcome.hold("mended", told("--fix", code=0)["dead runs"]["finding"], lambda line: "waits 540 s" in line)
-    (ours,) = (one for one in plant.server.ask("POST", "/automations/filter") if "heartbeat" in one["name"])
+    (ours,) = plant.server.ask("POST", "/automations/filter")
     hasty = {**ours, "trigger": {**ours["trigger"], "within": 90.0}, "name": "copied from a blog"}
     plant.server.ask("PUT", f"/automations/{ours['id']}", **{k: v for k, v in hasty.items() if k not in ("id", "created", "updated")})
     outcome.hold("hasty", told(code=3)["dead runs"]["finding"], lambda line: "90 s after a heartbeat" in line)
     told("--fix", code=0)
-    (mended,) = (one for one in plant.server.ask("POST", "/automations/filter") if one["id"] == ours["id"])
+    (mended,) = plant.server.ask("POST", "/automations/filter")
     outcome.hold("slowed down", (mended["trigger"]["within"], mended["name"]), (540.0, "copied from a blog"))
     outcome.hold("then", told(code=0)["dead runs"]["ok"])
 
@@ -435,11 +435,11 @@ def minutes(plant: Plant, outcome: Outcome, count: int) -> None:
     and for the worker to ask.
     """
     made = plant.deploy("--cron", "* * * * *", "--set", "steps.images.params.count=9")
-    findings(plant, fix=True)
     began = time.monotonic()
     plant.work(hold=True)
     lap(plant, made["id"])
     wait_for(lambda: "Completed" in plant.states(made["id"]), "the first one ends", 300, every=1)
+    wait_for(lambda: 20 < time.time() % 60 < 45, "no run is due", 60, every=1)  # a worker that is told to end leaves what it has taken
     plant.rest()
     kill_while_submitting(plant, made["id"], ask=False)
     killed, at = time.monotonic(), time.time()
@@ -455,8 +455,7 @@ def minutes(plant: Plant, outcome: Outcome, count: int) -> None:
     plant.fabloom("deployments", "pause", NAME)
     wait_for(lambda: not plant.slots(made["id"]), "the last run ends", 300, every=1)
     plant.rest()
-    wait_for(lambda: plant.ended(made["id"], len(plant.runs(made["id"]))), "every run has ended", 1200, every=5)
-    outcome.seen["every run ended, s after the kill"] = round(time.monotonic() - killed)
+    outcome.hold("left open", [run["state_name"] for run in plant.runs(made["id"]) if run["state_type"] not in ENDED], [])
     outcome.seen["states"] = dict(Counter(plant.states(made["id"])))
     outcome.seen["in order"] = "".join(state[:2] for state in plant.states(made["id"]))
     outcome.seen["crashed"] = [run["state"]["message"] for run in plant.runs(made["id"]) if run["state_type"] == "CRASHED"]

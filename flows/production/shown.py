@@ -16,6 +16,7 @@ from prefect.states import Cancelled, Completed, Failed
 from fabloom.errors import FabloomError
 from fabloom.flows.report.markdown import markdown_summary
 from fabloom.flows.run.api import open_store
+from fabloom.flows.run.prefect.aftermath import settle_unbegun
 from fabloom.flows.run.prefect.artifacts import slug
 from fabloom.flows.run.prefect.credentials import lent
 from fabloom.flows.run.prefect.outage import reason
@@ -48,6 +49,7 @@ class Parameters:
 
 def carry_out(asked: Parameters) -> State[Any]:
     """The body of the flow; the steps are tasks of this very flow run. What cannot begin ends as Failed, with one line that says why."""
+    settle_unbegun()
     try:
         with lent():
             done = _night(asked)

@@ -115,6 +115,7 @@ def run(order: Order) -> dict[str, Any] | State[Any]:
     session = _session.get()
     if session is not None:
         return carry_out(session)
+    aftermath.settle_unbegun()
     try:
         with lent():
             return _alone(order)

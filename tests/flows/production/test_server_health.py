@@ -47,19 +47,6 @@ def test_a_hasty_automation_is_known_by_what_it_does_not_by_its_name() -> None:
     assert ours.trigger.model_dump()["expect"] == {"prefect.flow-run.*"}, "a run may end as Promoted, NoChange, …"
 
 
-def test_the_two_automations_are_not_taken_for_each_other() -> None:
-    """The second one waits for a start: slowed down to three heartbeats it would end runs whose image is fetched."""
-    from prefect.events.schemas.automations import Automation
-
-    from fabloom.flows.production import zombies
-
-    beats, starts = (Automation(id=uuid4(), **one.model_dump()) for one in (zombies.automation(180), zombies.unbegun()))
-    client: Any = SimpleNamespace(read_automations=lambda: [starts, beats])
-    assert zombies.find_zombie_automations(client) == [beats] and zombies.find_unbegun_automations(client) == [starts]
-    assert zombies.within(starts) == zombies.SLOW_START
-    assert starts.trigger.model_dump()["match_related"] == {"prefect.resource.id": ["prefect.tag.fabloom"]}, "runs of ours alone"
-
-
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
@@ -86,10 +73,9 @@ def test_a_run_is_dead_when_nothing_could_carry_it_on(
 
     monkeypatch.setattr(slots, "last_heartbeat", lambda client, run: None if beat is None else NOW - timedelta(seconds=beat))
     state = SimpleNamespace(type=StateType(kind), timestamp=NOW - timedelta(seconds=age))
-    run: Any = SimpleNamespace(state=state, infrastructure_pid=pid, start_time=None)
-    deployment: Any = SimpleNamespace(work_pool_name=None)
+    run: Any = SimpleNamespace(state=state, infrastructure_pid=pid, start_time=None, work_pool_name=None)
     client: Any = None
-    assert bool(slots.death_of(client, run, deployment, 180, NOW)) is dead
+    assert bool(slots.death_of(client, run, 180, NOW)) is dead
 
 
 def test_a_run_that_never_began_is_told_with_all_of_its_time() -> None:
@@ -98,10 +84,36 @@ def test_a_run_that_never_began_is_told_with_all_of_its_time() -> None:
     from fabloom.flows.production import slots
 
     state = SimpleNamespace(type=StateType.PENDING, timestamp=NOW - timedelta(days=2, seconds=5))
-    run: Any = SimpleNamespace(state=state, infrastructure_pid=None, start_time=None)
+    run: Any = SimpleNamespace(state=state, infrastructure_pid=None, start_time=None, work_pool_name=None)
     client: Any = None
-    deployment: Any = SimpleNamespace(work_pool_name=None)
-    assert "in 172805 s" in slots.death_of(client, run, deployment, None, NOW)
+    assert "in 172805 s" in slots.death_of(client, run, None, NOW)
+
+
+@pytest.mark.parametrize(
+    ("in_use", "states", "then"),
+    [
+        (1, [], 0),
+        (0, ["RUNNING"], 1),
+        (1, ["RUNNING", "PENDING"], 1),
+        (0, ["PENDING"], 0),
+        (1, ["PENDING"], 1),
+        (0, ["CANCELLING", "RUNNING"], 1),
+    ],
+)
+def test_slots_are_counted_by_the_runs_at_work(in_use: int, states: list[str], then: int) -> None:
+    """Prefect frees one for a run that is ended also where that had lost it before: then a second run would begin beside the one at work."""
+    from prefect.client.schemas.objects import StateType
+
+    from fabloom.flows.run.prefect.aftermath import count_slots
+
+    limit = SimpleNamespace(name="deployment:x", limit=1, active_slots=in_use)
+    client: Any = SimpleNamespace(
+        read_deployment=lambda _: SimpleNamespace(global_concurrency_limit=limit),
+        read_flow_runs=lambda **_: [SimpleNamespace(state_type=StateType(state)) for state in states],
+        update_global_concurrency_limit=lambda _, change: setattr(limit, "active_slots", change.active_slots),
+    )
+    count_slots(client, uuid4())
+    assert limit.active_slots == then
 
 
 def test_a_folder_that_renames_and_locks_is_fit_and_one_without_locks_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
