@@ -300,7 +300,7 @@ def deployed_back(server: Server, away: float, *, in_step: bool = False) -> Outc
         wait_for(lambda: state_of(server, following) not in ("Scheduled", "Late", "Running", "Pending"), "the next run ends", 900)
         limit = server.ask("GET", f"/deployments/{deployment}")["global_concurrency_limit"]
         outcome.then = [state_of(server, following), limit["active_slots"]]
-    outcome.lines = [line for line in log.read_text().splitlines() if "cannot be told" in line]  # the rest is the worker's own
+    outcome.lines = [line for line in log.read_text().splitlines() if "cannot be told" in line or "failed to process item" in line]
     sound = outcome.judge(0).sound and outcome.flow == "Completed" and outcome.then == ["Completed", 0]
     outcome.sound = sound and len(outcome.lines) == 1
     return outcome

@@ -18,7 +18,7 @@ from fabloom.running.parts import Crew
 
 from .ending import leave_unanswered
 from .order import Order, executor_for
-from .outage import TROUBLE, Notice, Unsent, answering, client_patience
+from .outage import TROUBLE, Notice, answering, client_patience
 from .runners import make_runner
 from .server import start_server
 from .session import Session, carry_out, current
@@ -49,7 +49,6 @@ def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1, clust
         for step in plan.steps:
             session.perform(step.name, engine.emit)
         return session.finish()
-    Unsent(session.notice).install()
     with current(session), answering():
         try:
             state: State[Any] = named(**order.parameters(), return_state=True)

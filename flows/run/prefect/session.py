@@ -36,7 +36,7 @@ from .credentials import lent
 from .ending import handling, hurrying
 from .observe import Mirror
 from .order import Order, executor_for
-from .outage import DEPLOYED_PATIENCE, Notice, despite_lost_slot, wait_for_server, wait_for_steps
+from .outage import DEPLOYED_PATIENCE, Notice, Unsent, despite_lost_slot, wait_for_server, wait_for_steps
 from .runners import make_runner
 from .states import result_of, state_of, state_of_run
 
@@ -147,7 +147,8 @@ def _say(line: str) -> None:
 
 @contextlib.contextmanager
 def current(session: Session) -> Iterator[Session]:
-    """Make the session current, and end its worker processes afterwards."""
+    """Make the session current, have it told where Prefect cannot be, and end its worker processes afterwards."""
+    Unsent(session.notice).install()
     token = _session.set(session)
     try:
         yield session
