@@ -30,6 +30,9 @@ ENVIRONMENT = {"FABLOOM_STORE": f"{PLACE}/store", "PYTHONSAFEPATH": "1", "DO_NOT
 GRACE = 120
 """Seconds from the request to stop until the end: a step writes its checkpoint."""
 
+OF_THE_JOB = ("parallelism", "completions")
+"""Fields that Prefect's own template has in the pod, where Kubernetes does not know them: it warns, or refuses the job."""
+
 KEPT = 86400
 """Seconds that a finished job stays to be looked at."""
 
@@ -48,7 +51,9 @@ def template(kind: Kind) -> dict[str, Any]:
     properties["finished_job_ttl"]["default"] = KEPT
     properties["claim"] = _text("Volume claim", "The persistent volume claim that holds the store and the data.", "fabloom")
     properties["gpus"] = _text("GPUs", "GPUs of a job, as in '1'. Not given: none.")
-    pod = made["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    job = made["job_configuration"]["job_manifest"]["spec"]
+    pod = job["template"]["spec"]
+    job.update({name: pod.pop(name) for name in OF_THE_JOB if name in pod})
     pod["terminationGracePeriodSeconds"] = GRACE
     pod["securityContext"] = {"runAsNonRoot": True, "runAsUser": 1000, "fsGroup": 1000}
     pod["volumes"] = [

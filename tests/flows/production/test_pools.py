@@ -53,7 +53,9 @@ def test_a_job_filled_in_has_image_store_and_secret_and_nothing_left_open(kind: 
     if kind == "docker":
         assert job["image"] == pools.IMAGE and job["volumes"] == [f"{pools.PLACE}:{pools.PLACE}"]
         return
-    pod = job["job_manifest"]["spec"]["template"]["spec"]
+    spec = job["job_manifest"]["spec"]
+    pod = spec["template"]["spec"]
+    assert (spec["parallelism"], spec["completions"]) == (1, 1) and not {*pools.OF_THE_JOB} & {*pod}, "what a pod has not"
     (container,) = pod["containers"]
     assert container["image"] == pools.IMAGE and pod["terminationGracePeriodSeconds"] >= 60
     mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
