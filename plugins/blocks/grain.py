@@ -80,8 +80,9 @@ def _kernel(noise: Real) -> Real:
     total = float(np.sqrt(np.square(shape).sum()))
     if total <= 0:
         shape[GRID // 2, GRID // 2] = total = 1.0
-    kernel: Real = shape[1:, 1:] / total  # odd, so that it has a middle
-    return kernel / np.sqrt(np.square(kernel).sum())
+    odd = shape[1:, 1:] / total  # so that it has a middle
+    kernel: Real = odd / np.sqrt(np.square(odd).sum())
+    return kernel
 
 
 def spread(values: Real) -> float:

@@ -114,12 +114,12 @@ def continued(picture: NDArray[Pixel], grey: Real, size: Size) -> NDArray[Pixel]
         return picture
     made, open_ = np.empty((*picture.shape[:-2], *wanted), picture.dtype), np.ones(wanted, bool)
     for down, right in _moves(grey, wanted):
-        to = tuple(slice(max(0, n), max(min(n + side, whole), 0)) for n, side, whole in zip((down, right), had, wanted, strict=True))
-        source = tuple(slice(part.start - n, max(part.stop - n, 0)) for part, n in zip(to, (down, right), strict=True))
-        free = open_[to]
+        rows, columns = (slice(max(0, n), max(min(n + side, most), 0)) for n, side, most in zip((down, right), had, wanted, strict=True))
+        free = open_[rows, columns]
         if free.any():
-            made[..., *to] = np.where(free, picture[..., *source], made[..., *to])
-            open_[to] = False
+            there = picture[..., rows.start - down : rows.stop - down, columns.start - right : columns.stop - right]
+            made[..., rows, columns] = np.where(free, there, made[..., rows, columns])
+            open_[rows, columns] = False
     if open_.any():
         raise DataError(
             f"size: the clean image of {had[0]} x {had[1]} cannot be continued to {size[0]} x {size[1]}: its structure does not repeat by "

@@ -51,10 +51,9 @@ class Clean:
 
     def nearest(self, image: Pixels, row: int) -> Pixels:
         """The clean image [C,H,W] that is nearest to image `row` [C,H,W]."""
-        if self.own:
-            return self.pixels[row]
-        gaps = [float(np.abs(one.astype(np.int16) - image).mean()) for one in self.pixels]
-        return self.pixels[int(np.argmin(gaps))]
+        gaps = [] if self.own else [float(np.abs(one.astype(np.int16) - image).mean()) for one in self.pixels]
+        found: Pixels = self.pixels[row if self.own else int(np.argmin(gaps))]
+        return found
 
 
 def _clean_rows(images: ImageSet, *, alone: bool) -> NDArray[np.intp]:

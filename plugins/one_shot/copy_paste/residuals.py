@@ -61,7 +61,7 @@ def cut(residual: Real, clean: Real, mask: Pixels, margin: int) -> list[Residual
     parts, _ = ndimage.label(weight > 0, EIGHT)
     grey, found = grey_of(clean), []
     for index, box in enumerate(ndimage.find_objects(parts), start=1):
-        inside = parts[box] == index
+        inside = np.asarray(parts[box] == index)
         size = inside.shape[0], inside.shape[1]
         around, at = surroundings(grey, box[0].start, box[1].start, size)
         pieces = np.where(inside, change[:, *box], 0), np.where(inside, weight[box], 0), np.where(inside & seen[box], mask[box], 0)

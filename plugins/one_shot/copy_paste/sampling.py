@@ -84,6 +84,49 @@ def spots_of(piece: Residual, ground: Ground, clean: int, *, forced: bool) -> Sp
     return np.stack([rows, columns], 1)
 
 
+@dataclass
+class Sheet:
+    """A clean image [C,H,W] on which defects are put, the mask [H,W], and how much of the fresh noise's variance [H,W] they bring along."""
+
+    levels: NDArray[np.float64]
+    mask: Pixels
+    heard: NDArray[np.float64]
+    noise_share: float
+
+    @classmethod
+    def of(cls, smooth: NDArray[np.float64], noise_share: float) -> Sheet:
+        """Without a defect."""
+        size = smooth.shape[1:]
+        return cls(smooth.copy(), np.zeros(size, np.uint8), np.zeros(size), noise_share)
+
+    def free(self, piece: Residual, spots: Spots, factor: float, draw: np.random.Generator) -> tuple[int, int] | None:
+        """One of the places at which the defect lies on no other, if possible one where it shows; None where some tries find none."""
+        found = None
+        for _ in range(TRIES if len(spots) else 0):
+            top, left = spots[draw.integers(len(spots))].tolist()
+            rows, columns = box_at((top, left), piece.box)
+            if (self.mask[rows, columns][piece.weight > 0] > 0).any():
+                continue
+            found = top, left
+            under, change = np.clip(self.levels[:, rows, columns], 0, 255), factor * piece.change
+            left_over = np.abs(np.clip(under + change, 0, 255) - under).sum()
+            if left_over >= VISIBLE * np.abs(change).sum():
+                break
+        return found
+
+    def paste(self, piece: Residual, spot: tuple[int, int], factor: float) -> None:
+        """Put a defect at a place."""
+        rows, columns = box_at(spot, piece.box)
+        self.levels[:, rows, columns] += factor * piece.change
+        self.heard[rows, columns] += (factor * piece.weight) ** 2 * self.noise_share
+        self.mask[rows, columns] = np.where(piece.mask > 0, piece.mask, self.mask[rows, columns])
+
+
+def box_at(spot: tuple[int, int], box: Size) -> tuple[slice, slice]:
+    """Rows and columns of a box."""
+    return slice(spot[0], spot[0] + box[0]), slice(spot[1], spot[1] + box[1])
+
+
 @dataclass(frozen=True)
 class Paster:
     """Makes samples of a model; a sample follows from the seed and its number alone."""
@@ -119,25 +162,18 @@ class Paster:
     def make(self, number: int) -> Sample:
         """Sample `number`."""
         choice, draw = self.chosen(number), numpy_stream(self.seed, f"sample/{number}")
-        smooth, mask, heard = self._blank(choice.clean)
+        sheet = Sheet.of(self.ground.smooth[choice.clean], self.noise_share)
         window: tuple[int, int] | None = None
         for which, factor in choice.defects:
             piece, spots = self.places.fit(which, choice.clean, draw)
             window = self._window(spots, piece.box, draw) if window is None else window
-            spot = self._free(mask, within(spots, window, self.size, piece.box), piece, draw)
+            spot = sheet.free(piece, within(spots, window, self.size, piece.box), factor, draw)
             if spot is not None:
-                rows, columns = (slice(at, at + side) for at, side in zip(spot, piece.box, strict=True))
-                smooth[:, rows, columns] += factor * piece.change
-                heard[rows, columns] += (factor * piece.weight) ** 2 * self.noise_share
-                mask[rows, columns] = np.where(piece.mask > 0, piece.mask, mask[rows, columns])
+                sheet.paste(piece, spot, factor)
         top, left = window or self._anywhere(draw)
         part = slice(top, top + self.size[0]), slice(left, left + self.size[1])
-        fresh = self.ground.grain.draw(self.size, draw) * np.sqrt(np.maximum(1 - heard[part], 0))
-        return Sample.of(smooth[:, *part] + fresh, mask[part], self.ground.clean[choice.clean][:, *part])
-
-    def _blank(self, clean: int) -> tuple[NDArray[np.float64], Pixels, NDArray[np.float64]]:
-        size = self.ground.size
-        return self.ground.smooth[clean].copy(), np.zeros(size, np.uint8), np.zeros(size)
+        fresh = self.ground.grain.draw(self.size, draw) * np.sqrt(np.maximum(1 - sheet.heard[part], 0))
+        return Sample.of(sheet.levels[:, *part] + fresh, sheet.mask[part], self.ground.clean[choice.clean][:, *part])
 
     def _window(self, spots: Spots, box: Size, draw: np.random.Generator) -> tuple[int, int]:
         """First row and column of the output in the clean image, around one of the places."""
@@ -153,22 +189,13 @@ class Paster:
         top, left = (int(draw.integers(whole - shown + 1)) for whole, shown in zip(self.ground.size, self.size, strict=True))
         return top, left
 
-    @staticmethod
-    def _free(mask: Pixels, spots: Spots, piece: Residual, draw: np.random.Generator) -> tuple[int, int] | None:
-        """One of the places at which the defect lies on no other; None where some tries find none."""
-        for _ in range(TRIES if len(spots) else 0):
-            top, left = spots[draw.integers(len(spots))].tolist()
-            under = mask[top : top + piece.box[0], left : left + piece.box[1]]
-            if not (under[piece.weight > 0] > 0).any():
-                return top, left
-        return None
-
 
 def within(spots: Spots, window: tuple[int, int], size: Size, box: Size) -> Spots:
     """The places [P,2] at which a box lies in the window."""
     first = np.array(window)
     last = first + np.array(size) - np.array(box)
-    return spots[((spots >= first) & (spots <= last)).all(1)]
+    found: Spots = spots[((spots >= first) & (spots <= last)).all(1)]
+    return found
 
 
 def _read(model: Model, index: int, told: dict[str, Any]) -> Residual:

@@ -33,30 +33,36 @@ Real = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Pair:
-    """A defect image [C,H,W] of a row, the clean image that is nearest to it as it is and as it lies on it, and the mask [H,W]."""
+    """A defect image [C,H,W] of a row, and the clean image that is nearest to it, as it is; where it lies on that."""
 
     row: int
     image: Pixels
     clean: Pixels
     placement: Placement
-    mask: Pixels
-    ruled: bool
 
     @property
-    def gap(self) -> Real:
-        """Image less clean image [C,H,W] without the difference of their light, NaN where not known."""
-        return levelled(self.image - laid(self.clean.astype(np.float64), self.placement))
+    def held(self) -> Real:
+        """The clean image as it lies on the image [C,H,W], NaN where it shows nothing of that place."""
+        return laid(self.clean.astype(np.float64), self.placement)
+
+
+@dataclass(frozen=True)
+class Marked(Pair):
+    """The same with its mask [H,W], and whether a rule made that."""
+
+    mask: Pixels
+    ruled: bool
 
 
 def train(ctx: Context, params: TrainParams, images: ImageSet, reference: ImageSet | None) -> Model:
     """The task `train`."""
     rows = defect_rows(images, alone=reference is not None)
     clean = Clean.of(images, reference)
-    pairs, channels = _pairs(ctx, params, images, rows, clean)
+    pairs = marked(ctx, params.labels, images, _pairs(ctx, images, rows, clean))
     noise = Noise.of(pairs, params.margin)
     kept = chosen(len(clean.pixels), pairs[0].mask.shape, params.cleans)
-    ground = Ground.of(clean.pixels[kept][:, :channels], noise.clean, noise.apart, noise.image)
-    found: list[tuple[Pair, Residual]] = []
+    ground = Ground.of(clean.pixels[kept][:, : len(pairs[0].image)], noise.clean, noise.apart, noise.image)
+    found: list[tuple[Marked, Residual]] = []
     for pair in pairs:
         smooth = laid(denoised(pair.clean.astype(np.float64), noise.clean), pair.placement)  # the residual has the noise of the image alone
         whole = np.where(np.isfinite(smooth), smooth, pair.image)
@@ -78,42 +84,60 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, reference: ImageS
     return Model.write(ctx, {**ground.written(), **state}, config)
 
 
-def _pairs(ctx: Context, params: TrainParams, images: ImageSet, rows: NDArray[np.intp], clean: Clean) -> tuple[list[Pair], int]:
-    """The defect images with their clean ones, and how many channels differ. DataError where no image has both."""
+def _pairs(ctx: Context, images: ImageSet, rows: NDArray[np.intp], clean: Clean) -> list[Pair]:
+    """The defect images that lie on a clean one; channels that are all equal are one. DataError where none does."""
     pixels = {int(row): np.asarray(images.images[int(row) : int(row) + 1])[0] for row in rows}
     equal = all((one == one[:1]).all() for one in pixels.values()) and bool((clean.pixels == clean.pixels[:, :1]).all())
     channels = 1 if equal else len(clean.pixels[0])
-    found, problems = [], []
+    found, odd = [], []
     with ctx.progress(len(rows), unit="image", name="cut out") as bar:
         for row, whole in pixels.items():
             if ctx.stop_requested():
                 raise Interrupted("stopped while defects were cut out. Run the same command again to start over.")
             image, other = whole[:channels], clean.nearest(whole, row)[:channels]
             lies = place(image, other)
-            mask = own_mask(images, row)
-            ruled = mask is None
             if lies.verdict == "unlike":
-                problems.append(f"'{name_of(images, row)}' does not show the place of its clean image (correlation {lies.agreement:.2f})")
-            elif mask is None and not is_defect(mask := ruled_mask(params.labels, image, other, lies)).any():
-                problems.append(f"'{name_of(images, row)}' differs from its clean image nowhere; draw a mask, or lower labels.threshold")
+                odd.append(f"'{name_of(images, row)}' does not show the place of its clean image (correlation {lies.agreement:.2f})")
             else:
-                found.append(Pair(row, image, other, lies, mask, ruled))
+                found.append(Pair(row, image, other, lies))
             bar.advance()
-    if not found:
-        raise DataError(f"none of the {len(rows)} images with a defect can be used: {problems[0]}")
+    _tell(ctx, len(rows), len(found), odd)
+    return found
+
+
+def _tell(ctx: Context, many: int, used: int, problems: Sequence[str]) -> None:
+    """Log what is left out. Raises DataError where nothing else is there."""
+    if not used:
+        raise DataError(f"none of the {many} images with a defect can be used: {problems[0]}")
     for problem in problems:
         ctx.log(f"left out: {problem}")
-    return found, channels
 
 
-def ruled_mask(params: LabelParams, image: Pixels, clean: Pixels, lies: Placement) -> Pixels:
-    """The mask [H,W] of what differs by the rule, as `reference-difference.label` finds it in one image."""
+def marked(ctx: Context, params: LabelParams, images: ImageSet, pairs: Sequence[Pair]) -> list[Marked]:
+    """The pairs with a mask: their own, else what differs by the rule of all those without one. DataError where none has a defect."""
+    own = {pair.row: own_mask(images, pair.row) for pair in pairs}
+    bare = [pair for pair in pairs if own[pair.row] is None]
+    ruled = dict(zip((pair.row for pair in bare), ruled_masks(params, bare), strict=True)) if bare else {}
+    found, odd = [], []
+    for pair in pairs:
+        mask = own[pair.row]
+        one = Marked(pair.row, pair.image, pair.clean, pair.placement, ruled[pair.row] if mask is None else mask, mask is None)
+        if is_defect(one.mask).any():
+            found.append(one)
+        else:
+            odd.append(f"'{name_of(images, pair.row)}' differs from its clean image nowhere; draw a mask, or lower labels.threshold")
+    _tell(ctx, len(pairs), len(found), odd)
+    return found
+
+
+def ruled_masks(params: LabelParams, pairs: Sequence[Pair]) -> list[Pixels]:
+    """The mask [H,W] of what differs in each, as `reference-difference.label` finds it in images with a reference each."""
     published = params.preset == "published"
-    value = image.mean(0, dtype=np.float64)
-    held = laid(clean.astype(np.float64), lies).mean(0)
-    goal = blurred_known(held, published)
-    rule = resolved(params, goal, (blur(value, published) - goal)[None], goal[None], contrast_of(clean.mean(0, dtype=np.float64)))
-    return rule.find(value).mask
+    values, held = ([grey.mean(0) for grey in pictures] for pictures in ([p.image for p in pairs], [p.held for p in pairs]))
+    goals = np.stack([blurred_known(picture, published) for picture in held])
+    gaps = np.stack([blur(value, published) for value in values]) - goals
+    rule = resolved(params, goals[0], gaps, goals, float(np.median([contrast_of(picture) for picture in held])))
+    return [rule.against(picture).find(value).mask for value, picture in zip(values, held, strict=True)]
 
 
 def levelled(gap: Real) -> Real:
@@ -130,12 +154,12 @@ class Noise:
     apart: Real
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], margin: int) -> Noise:
+    def of(cls, pairs: Sequence[Marked], margin: int) -> Noise:
         """The difference has the noise of both; how much of it is whose, their fine noise tells."""
         apart = []
         for pair in pairs:
             away = ndimage.distance_transform_edt(pair.mask == 0) > margin
-            apart.append(np.where(away, pair.gap, np.nan))
+            apart.append(np.where(away, levelled(pair.image - pair.held), np.nan))
         stack = np.stack(apart)
         both = spread(stack) ** 2
         ours, theirs = (sum(fine_noise(getattr(pair, name).astype(float)) ** 2 for pair in pairs) for name in ("image", "clean"))
@@ -144,7 +168,7 @@ class Noise:
 
 
 def _written(
-    found: Sequence[tuple[Pair, Residual]], images: ImageSet, cleans: Sequence[str]
+    found: Sequence[tuple[Marked, Residual]], images: ImageSet, cleans: Sequence[str]
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Tensors and config of the cut-out defects; sources are counted in one list of names."""
     names = list(dict.fromkeys([*(name_of(images, pair.row) for pair, _ in found), *cleans]))
@@ -159,7 +183,7 @@ def _written(
     return state, {"defects": told, "clean_source": [number[name] for name in cleans], "source_names": names}
 
 
-def _label(images: ImageSet, pair: Pair, piece: Residual) -> dict[str, int]:
+def _label(images: ImageSet, pair: Marked, piece: Residual) -> dict[str, int]:
     """The class of a defect: the one that its mask tells, else that of its image; {} where images have no classes."""
     if images.labels is None:
         return {}
@@ -168,7 +192,7 @@ def _label(images: ImageSet, pair: Pair, piece: Residual) -> dict[str, int]:
     return {"label": int(images.labels[pair.row])}
 
 
-def _attributes(images: ImageSet, pairs: Sequence[Pair]) -> dict[str, Any]:
+def _attributes(images: ImageSet, pairs: Sequence[Marked]) -> dict[str, Any]:
     """Classes, and who made the masks."""
     ruled = [pair.ruled for pair in pairs]
     made = label_attrs(images) if not any(ruled) else {LABELLED: "all" if all(ruled) else "some"}

@@ -27,12 +27,12 @@ def perlin(size: tuple[int, int], cells: tuple[int, int], angle: float, draw: np
     corner = np.floor(place)
     within = place - corner
     index = corner.astype(np.int64)
-    noise = np.zeros(size)
+    noise: Real = np.zeros(size)
     for step in np.ndindex(2, 2):
         way = within - np.array(step)[:, None, None]
         gradient = gradients[:, (index[0] + step[0]) % around, (index[1] + step[1]) % around]
-        noise += (gradient * way).sum(0) * fade(1 - np.abs(way)).prod(0)
-    return np.sqrt(2) * noise
+        noise += np.sqrt(2) * (gradient * way).sum(0) * fade(1 - np.abs(way)).prod(0)
+    return noise
 
 
 def fade(t: Real) -> Real:

@@ -42,7 +42,7 @@ class Textures:
 
     def draw(self, clean: Real, size: tuple[int, int], source: np.random.Generator) -> Real:
         """A texture [C,*size] for a clean image [C,H,W] without noise, in its grey range or the full one."""
-        kind = self.kinds[source.integers(len(self.kinds))]
+        kind = self.kinds[int(source.integers(len(self.kinds)))]
         if kind == "noise":
             blur = source.uniform(*BLURS)
             found = ndimage.gaussian_filter(source.standard_normal((len(clean), *size)), (0, blur, blur), mode="wrap")
@@ -55,9 +55,8 @@ class Textures:
         assert self.given is not None
         row = int(source.integers(len(self.given)))
         image = np.asarray(self.given.images[row : row + 1])[0].astype(np.float64)
-        if len(image) == self.channels:
-            return image
-        return np.repeat(image.mean(0, keepdims=True), self.channels, 0)
+        found: Real = image if len(image) == self.channels else np.repeat(image.mean(0, keepdims=True), self.channels, 0)
+        return found
 
     def _stretched(self, texture: Real, clean: Real, source: np.random.Generator) -> Real:
         """A texture with its own range (1st to 99th percentile) laid on that of the clean image, or on 0..255, at a drawn contrast."""
@@ -71,7 +70,8 @@ class Textures:
 
 def part_of(image: Real, size: tuple[int, int], source: np.random.Generator) -> Real:
     """A random part [C,*size] of an image [C,H,W] that is mirrored at random and goes on cyclically."""
-    flips = [axis for axis in (-2, -1) if source.random() < 0.5]
+    flips = tuple(axis for axis in (-2, -1) if source.random() < 0.5)
     starts = [int(source.integers(side)) for side in image.shape[-2:]]
     rows, columns = ((start + np.arange(wanted)) % side for start, wanted, side in zip(starts, size, image.shape[-2:], strict=True))
-    return np.flip(image, flips)[:, rows][:, :, columns]
+    part: Real = np.flip(image, flips)[:, rows][:, :, columns]
+    return part
