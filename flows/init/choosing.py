@@ -33,11 +33,12 @@ PIXELS = 1 << 17
 """Of a training batch."""
 
 
-def choose(survey: Survey, answers: Answers, registry: Registry, test: Survey | None = None) -> Draft:
-    """A whole draft; `test` is what a folder of images to score on holds. Raises UserError for what only the user can decide, naming the
-    option.
+def choose(survey: Survey, answers: Answers, registry: Registry, held_out: Survey | None = None) -> Draft:
+    """A whole draft; `held_out` is what a folder of images to score on holds.
+
+    Raises UserError for what only the user can decide, naming the option.
     """
-    draft = Draft(survey, answers, test)
+    draft = Draft(survey, answers, held_out)
     draft.add("images", survey.task, "", **survey.params)
     own = truth(draft)
     train, test = parted(draft, own)
