@@ -124,7 +124,7 @@ def generated(registry: Registry, params: WorthIt, method: str, size: int, draw:
         model: {
             "task": f"{method}.train",
             "inputs": {"images": real},
-            "params": {name: value for name, value in wanted.items() if name in known},
+            "params": chosen,
             "seed": draw,
         },
         samples: {"task": f"{method}.sample", "inputs": {"model": model}, "params": {"count": params.count}, "seed": draw},

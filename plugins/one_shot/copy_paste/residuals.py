@@ -53,7 +53,7 @@ def turned(picture: NDArray[Pixel], turn: int) -> NDArray[Pixel]:
 
 def cut(residual: Real, clean: Real, mask: Pixels, margin: int) -> list[Residual]:
     """The defects of a residual [C,H,W], NaN where it is not known: one for each connected part of the widened mask [H,W]."""
-    seen = np.isfinite(residual).all(0)
+    seen = np.asarray(np.isfinite(residual).all(0))
     drawn = is_defect(mask) & seen
     away = ndimage.distance_transform_edt(~drawn) if drawn.any() else np.full(drawn.shape, np.inf)
     weight = np.where(seen, np.clip(1 - away / (margin + 1), 0, 1), 0)
