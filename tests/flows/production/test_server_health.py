@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,6 +89,36 @@ def test_a_run_that_never_began_is_told_with_all_of_its_time() -> None:
     run: Any = SimpleNamespace(state=state, infrastructure_pid=None, start_time=None, work_pool_name=None)
     client: Any = None
     assert "in 172805 s" in slots.death_of(client, run, None, NOW)
+
+
+def test_the_next_run_of_a_deployment_ends_those_that_never_began_and_no_server_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.client.schemas.objects import StateType
+
+    from fabloom.flows.run.prefect import aftermath
+
+    def pending(seconds: float) -> Any:
+        state = SimpleNamespace(timestamp=datetime.now(UTC) - timedelta(seconds=seconds))
+        return SimpleNamespace(id=uuid4(), state=state, state_type=StateType.PENDING, infrastructure_pid=None, work_pool_name=None)
+
+    ended: dict[Any, str] = {}
+    ours, dead, young = SimpleNamespace(id=uuid4(), deployment_id=uuid4()), pending(90), pending(30)
+
+    @contextmanager
+    def client(sync_client: bool) -> Iterator[Any]:
+        yield SimpleNamespace(
+            read_flow_runs=lambda **_: [dead, young],
+            set_flow_run_state=lambda run, state, force: ended.update({run: state.message}),
+            read_deployment=lambda _: SimpleNamespace(global_concurrency_limit=None),
+        )
+
+    def away(sync_client: bool) -> Any:
+        raise OSError("no server")
+
+    monkeypatch.setattr(aftermath, "FlowRunContext", SimpleNamespace(get=lambda: SimpleNamespace(flow_run=ours)))
+    for one in (client, away):
+        monkeypatch.setattr(aftermath, "get_client", one)
+        aftermath.settle_unbegun()
+    assert list(ended) == [dead.id] and "its worker ended before" in ended[dead.id]
 
 
 @pytest.mark.parametrize(
