@@ -1,6 +1,6 @@
 """Several classes of defects: what telling them apart costs the finding of them, against one class and against cheap rules.
 
-    python benchmarks/classes.py [holes|sram] [--count 240] [--steps 150] [--seed 3] [--size 40] [--arms ...] [--store STORE]
+    python benchmarks/classes.py [holes|sram] [--count 240] [--steps 150] [--seed 3] [--size 64] [--arms ...] [--store STORE]
 
 Simulated images with exact masks, half of them clean; a segmenter for each arm, all else alike; a test set of a quarter of the count
 and of another seed:
@@ -39,7 +39,7 @@ from fabloom.plugins.judge.unet import fitting
 Masks = NDArray[np.uint8]
 EIGHT = np.ones((3, 3), int)
 STRUCTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "holes": ("contact-hole.simulate", {"size": 40, "defects": ["missing", "bridged", "shrunk"]}),
+    "holes": ("contact-hole.simulate", {"size": 64, "defects": ["missing", "bridged", "shrunk"]}),
     "sram": ("sram-cell.simulate", {"size": 48, "pitch_nm": 288.0}),
 }
 
@@ -147,14 +147,14 @@ def nearest_mean(sets: Sets, found: Masks) -> Masks:
 RULES: Mapping[str, Callable[[Sets, Masks], Masks]] = {"largest class": largest_class, "nearest mean": nearest_mean}
 
 
-def row(name: str, truth: Masks, found: Masks, spent: float, classes: list[str]) -> str:
-    """The line of a table."""
+def row(name: str, truth: Masks, found: Masks, spent: float, names: list[str], *, told: bool) -> str:
+    """The line of a table; `told`: whether the prediction says classes."""
     with_defect = np.flatnonzero(truth.any((1, 2)))
     both, either = (((truth > 0) & (found > 0)).sum((1, 2)), ((truth > 0) | (found > 0)).sum((1, 2)))
     iou = (both / np.maximum(either, 1))[with_defect]
     draws = np.random.default_rng(0).integers(len(iou), size=(2000, len(iou)))
     low, high = np.quantile(iou[draws].mean(1), (0.025, 0.975))
-    met = {value: [0, 0, 0] for value in range(1, len(classes))}
+    met = {value: [0, 0, 0] for value in range(1, len(names))}
     for image in with_defect:
         parts, count = ndimage.label(truth[image] > 0, EIGHT)
         for number in range(1, count + 1):
@@ -162,10 +162,10 @@ def row(name: str, truth: Masks, found: Masks, spent: float, classes: list[str])
             votes = np.bincount(seen[seen > 0], minlength=2)
             met[value] = [a + b for a, b in zip(met[value], (1, int(seen.any()), int(seen.any() and votes.argmax() == value)), strict=True)]
     every, hit, named = (sum(one[at] for one in met.values()) for at in range(3))
-    each = ", ".join(f"{classes[value]} {one[1]}/{one[2]} of {one[0]}" for value, one in met.items() if one[0])
+    each = ", ".join(f"{names[value]} {one[1]}{f'/{one[2]}' if told else ''} of {one[0]}" for value, one in met.items() if one[0])
     alarms = int((found[truth.reshape(len(truth), -1).max(1) == 0] > 0).any((1, 2)).sum())
-    told = "" if name == "one class" else f"{named}"
-    return f"| {name} | {iou.mean():.2f} [{low:.2f}, {high:.2f}] | {hit} of {every} | {told} | {each} | {alarms} | {spent:.0f} |"
+    cells = (f"{iou.mean():.2f} [{low:.2f}, {high:.2f}]", f"{hit} of {every}", named if told else "", each, alarms, f"{spent:.0f}")
+    return f"| {name} | {' | '.join(map(str, cells))} |"
 
 
 def main() -> None:
@@ -183,10 +183,10 @@ def main() -> None:
     print(f"{given.structure}, {given.count} images, {given.steps} steps, seed {given.seed}")
     print("| arm | IoU | found | named | found/named by class | clean images with an alarm | CPU s |\n|---|---|---|---|---|---|---|")
     for arm in given.arms:
-        sets, found, classes, spent = predicted(given, arm, folder)
-        print(row(arm, sets.truth, found, spent, classes), flush=True)
+        sets, found, names, spent = predicted(given, arm, folder)
+        print(row(arm, sets.truth, found, spent, names, told=arm != "one class"), flush=True)
         for rule in RULES if arm == "one class" else ():
-            print(row(f"one class, {rule}", sets.truth, RULES[rule](sets, found), 0, classes), flush=True)
+            print(row(f"one class, {rule}", sets.truth, RULES[rule](sets, found), 0, names, told=True), flush=True)
 
 
 if __name__ == "__main__":
