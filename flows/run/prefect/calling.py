@@ -58,7 +58,7 @@ def run_prefect(plan: Plan, engine: Engine, runner: str, workers: int = 1, clust
             return _end_alone(session, error)
         finally:
             session.notice.told = True
-            session.hurry.close()
+            session.ending.close()
     missing = [step for step in plan.steps if step.name not in session.results]
     if missing:
         raise EnvironmentProblem(
@@ -88,6 +88,6 @@ def _within(plan: Plan, engine: Engine, order: Order) -> RunResult:
     """The plan in the flow run that this is called in, which a worker may end by SIGTERM."""
     stop, asked = threading.Event(), engine.stop
     engine = replace(engine, executor=executor_for(plan, order), crew=Crew(order.workers), stop=lambda: asked() or stop.is_set())
-    with current(Session(engine, plan, order, stop=stop)) as session:
+    with current(Session(engine, plan, order, stop=stop)) as session, session.ending:
         carry_out(session)
     return session.finish()

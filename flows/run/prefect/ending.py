@@ -24,6 +24,9 @@ LAST_RETRIES = 1
 LAST_PATIENCE = 5.0
 """Seconds that the process of a stopped run lasts for what is still to be sent."""
 
+KEPT: list[contextlib.ExitStack] = []
+"""Endings of deployed runs, which hold until their process is gone."""
+
 
 @contextlib.contextmanager
 def handling(handler: Any) -> Iterator[None]:

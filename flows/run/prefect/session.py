@@ -7,10 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from prefect import allow_failure
+from prefect._internal.concurrency.cancellation import shield
 from prefect.client.schemas import State
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
@@ -33,10 +33,10 @@ from fabloom.running.requests import request_of
 from . import aftermath, assets
 from .artifacts import publish
 from .credentials import lent
-from .ending import handling, hurrying
+from .ending import KEPT, handling, hurrying
 from .observe import Mirror
 from .order import Order, executor_for
-from .outage import DEPLOYED_PATIENCE, Notice, Unsent, despite_lost_slot, wait_for_server, wait_for_steps
+from .outage import DEPLOYED_PATIENCE, Notice, Unsent, wait_for_server, wait_for_steps
 from .runners import make_runner
 from .states import result_of, state_of, state_of_run
 
@@ -63,8 +63,8 @@ class Session:
     notice: Notice = field(default_factory=lambda: Notice(DEPLOYED_PATIENCE))
     """Says that Prefect does not answer."""
 
-    hurry: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    """What holds from a stop to the end of the flow, which Prefect still has to tell its server."""
+    ending: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """What holds from the end of the steps to that of the flow, which Prefect still has to tell its server."""
 
     def __post_init__(self) -> None:
         self.course = Course(keep_going=self.engine.keep_going)
@@ -131,6 +131,7 @@ def _alone(order: Order) -> dict[str, Any] | State[Any]:
         prepare(plan, replace(engine, emit=_told))
         engine = replace(engine, executor=executor_for(plan, order), crew=Crew(order.workers))
         with current(Session(engine, plan, order, stop=stop)) as session:
+            KEPT.append(session.ending)
             return carry_out(session)
 
 
@@ -185,14 +186,15 @@ def _steps(session: Session) -> dict[str, Any] | State[Any]:
             with contextlib.suppress(Exception):  # for `fabloom runs`; what Prefect makes of the run is more urgent
                 _complete(session, futures)
                 session.finish()
-            session.hurry.enter_context(hurrying())
+            session.ending.enter_context(hurrying())
             raise
+        session.ending.enter_context(shield())  # a slot that is lost now ends no run that has made everything
         _complete(session, futures)
     result = session.finish()
     if engine.stop():
-        session.hurry.enter_context(hurrying())
-    despite_lost_slot(partial(wait_for_server, session.notice, engine.stop), session.notice)
-    despite_lost_slot(partial(publish, result, engine, session.order.note), session.notice)
+        session.ending.enter_context(hurrying())
+    wait_for_server(session.notice, engine.stop)
+    publish(result, engine, session.order.note)
     failure = session.course.failure
     return result.as_dict() if failure is None else state_of_run(failure)
 
