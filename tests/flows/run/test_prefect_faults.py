@@ -159,3 +159,40 @@ def test_a_run_that_is_ended_while_its_steps_are_submitted_is_noted_as_stopped(t
     early = session.Session(engine, plan, order, stop=stop)
     session._complete(early, {})
     assert early.finish().exit_code == 130, "before the first step was submitted"
+
+
+def test_a_slot_that_is_lost_while_a_run_tells_its_end_does_not_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an outage Prefect notices the lost slot in the second in which the run tells its server that it has made everything."""
+    from prefect._internal.concurrency.cancellation import WatcherThreadCancelScope
+
+    from fabloom.flows.run.prefect import session
+    from fabloom.flows.run.prefect.order import Order
+
+    class Done:
+        def __init__(self, *_: Any) -> None: ...
+
+        def __enter__(self) -> Done:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def submit(self, *_: Any, **__: Any) -> Any:
+            return SimpleNamespace(wait=lambda: None, state=Cancelled(message="stopped"))
+
+    plan, engine = Order("one-step", store=str(tmp_path / "store"), device="cpu").planned(threading.Event())
+    flow = session.Session(engine, plan, Order("one-step"))
+    monkeypatch.setattr(session, "make_runner", Done)
+    monkeypatch.setattr(session, "publish", lambda *_: None)
+    with WatcherThreadCancelScope() as scope:
+        losing = threading.Thread(target=scope.cancel, daemon=True)
+
+        def lose(*_: Any) -> None:
+            losing.start()
+            losing.join(0.3)  # what Prefect throws would arrive meanwhile
+
+        monkeypatch.setattr(session, "wait_for_server", lose)
+        state: Any = session._steps(flow)
+    assert state.is_cancelled() and losing.is_alive()
+    flow.ending.close()
+    losing.join()
+    assert scope.cancelled()
