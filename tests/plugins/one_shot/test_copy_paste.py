@@ -20,6 +20,7 @@ from fabloom.plugins.judge.quality.params import EvaluateParams
 from fabloom.plugins.judge.reference_difference.method import ReferenceDifference
 from fabloom.plugins.one_shot.copy_paste.method import CopyPaste
 from fabloom.plugins.one_shot.copy_paste.residuals import Residual, turned
+from fabloom.plugins.one_shot.copy_paste.sampling import Sheet
 from fabloom.plugins.one_shot.noise_paste.method import NoisePaste
 from fabloom.storage.backends.local import LocalStore
 from fabloom.testing import write_artifact
@@ -289,6 +290,35 @@ def test_a_verbatim_copy_is_caught_and_copy_paste_is_none(pair: Any, pasted: Any
         copy_scores(params, Comparison.of(params, made, images), found)
         shares[name] = found.metrics["copies"]["copy_share"].value
     assert shares == {"copies": 1.0, "samples": 0.0}
+
+
+def test_a_defect_goes_where_it_shows_and_on_no_other() -> None:
+    levels = np.zeros((1, 8, 30))
+    levels[..., 15:] = 255
+    piece = Residual(np.full((1, 3, 3), -80.0), np.ones((3, 3)), np.ones((3, 3), np.uint8), np.zeros((3, 3)), (0, 0))
+    dark, bright = np.array([[2, 3], [2, 5], [2, 7]]), np.array([[2, 20]])
+    source = np.random.default_rng(0)
+    found = [Sheet.of(levels, 1.0).free(piece, np.concatenate([dark, bright]), 1.0, source) for _ in range(40)]
+    assert found.count((2, 20)) > 30, "black on black is not seen; of three places in four eight tries seldom miss the fourth"
+    assert Sheet.of(levels, 1.0).free(piece, dark, 1.0, source) is not None, "where it shows nowhere, anywhere"
+    sheet = Sheet.of(levels, 1.0)
+    sheet.paste(piece, (2, 20), 1.0)
+    assert sheet.free(piece, bright + 2, 1.0, source) is None and sheet.heard.max() == 1 and sheet.mask.sum() == 9
+
+
+def test_one_rule_marks_all_images_without_masks(held: Any, run_task: Any) -> None:
+    """A crop of a board may have a reference that is black all over; alone no threshold would follow from it."""
+    black, board = np.zeros((48, 48)), np.where(np.arange(48) < 24, 0.0, 255.0) * np.ones((48, 1))
+    spoilt = [black.copy(), board.copy()]
+    spoilt[0][20:28, 20:28], spoilt[1][8:16, 30:38] = 255, 0
+    given = held(
+        [noisy(one, 0, 0) for one in spoilt], references=np.stack([noisy(one, 0, 0) for one in (black, board)]),
+        domain=np.ones(2, np.int8),
+    )  # fmt: skip
+    model = run_task(CopyPaste, "train", {}, images=given)
+    assert isinstance(model, Model)
+    areas = [int((model.state(f"defect.{index}.mask")[""] == 1).sum()) for index in range(2)]
+    assert len(model.config["defects"]) == 2 and all(50 <= area <= 110 for area in areas)
 
 
 @pytest.mark.parametrize("turn", range(8))
