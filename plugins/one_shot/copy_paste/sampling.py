@@ -73,7 +73,7 @@ class Places:
 def spots_of(piece: Residual, ground: Ground, clean: int, *, forced: bool) -> Spots:
     """Where the structure of a clean image looks as around the defect [P,2]; with `forced`, and too few of those, wherever it shows."""
     grey = grey_of(ground.smooth[clean])
-    rows, columns = np.nonzero(matching(grey, piece.around, piece.at, piece.box))
+    rows, columns = np.nonzero(alike(grey, piece))
     boxes = set(zip(rows // piece.box[0], columns // piece.box[1], strict=True))
     if len(boxes) >= SPREAD or (boxes and not forced):
         return np.stack([rows, columns], 1)
@@ -82,6 +82,19 @@ def spots_of(piece: Residual, ground: Ground, clean: int, *, forced: bool) -> Sp
     visible = showing(grey, Defect(piece.change, 0, 0))
     rows, columns = np.nonzero(visible >= min(VISIBLE, float(visible.max(initial=0))))
     return np.stack([rows, columns], 1)
+
+
+def alike(grey: NDArray[np.float64], piece: Residual) -> NDArray[np.bool_]:
+    """First rows and columns of the box at which an image [H,W] looks as around the defect; so near the border that its surroundings
+    reach beyond it, as in its box.
+    """
+    found = matching(grey, piece.around, piece.at, piece.box)
+    boxed = piece.around[piece.at[0] : piece.at[0] + piece.box[0], piece.at[1] : piece.at[1] + piece.box[1]]
+    near = matching(grey, boxed, (0, 0), piece.box)
+    spans = [slice(at, side - (whole - at) + 1) for at, side, whole in zip(piece.at, grey.shape, piece.around.shape, strict=True)]
+    near[spans[0], spans[1]] = False
+    near[[0, -1]] = near[:, [0, -1]] = False  # whether it looks more alike a pixel beside cannot be told there
+    return found | near
 
 
 @dataclass

@@ -121,6 +121,8 @@ def test_defects_go_where_the_structure_looks_so_and_masks_go_along(pair: Any, p
         wanted = home[1].start if name in ("plain", "top-bottom") else 1 - home[1].stop
         assert {left % PERIOD for _, left in places} == {wanted % PERIOD}, "by whole periods, mirrored in a line"
         assert len({top for top, _ in places}) > 5 and len({left for _, left in places}) > 2
+    tops = np.array([top for places in seen.values() for top, _ in places])
+    assert tops.min() < 6 and tops.max() + own.shape[0] > HEIGHT - 6, "as near to the border as the margin of 3 allows, and up to 3 more"
     counts = np.bincount([row for row, _, _ in parts(samples)], minlength=120)
     assert 0.7 < counts.mean() < 1.3 and {0, 1, 2} <= set(counts.tolist())
     assert (samples.domain[:] == (counts > 0)).all()  # type: ignore[index]
