@@ -102,7 +102,7 @@ class TestSramCell(MethodConformance):
 
 class TestImages(MethodConformance):
     method = Images
-    params = {"augment": {"count": 5, "flip_x": True, "noise": 2.0}, "split": {"part": "train"}, "tile": {"size": 8}}
+    params = {"augment": {"count": 5, "flip_x": True, "noise": 2.0}, "split": {"part": "train"}, "tile": {"size": 8}, "draw": {"defects": 1}}
 
     def task_params(self, task: str, folder: Path) -> Mapping[str, Any]:
         if task != "load":
@@ -146,7 +146,12 @@ class TestReferenceDifference(MethodConformance):
 
 class TestUNet(MethodConformance):
     method = UNet
-    params = {"train": {"decoder_channels": [16, 8, 8], "steps": 4, "batch": 4, "repeats": 2}, "evaluate": {"resamples": 100}}
+    params = {
+        "train": {"decoder_channels": [16, 8, 8], "steps": 4, "batch": 4, "repeats": 2},
+        "evaluate": {"resamples": 100},
+        "worth": {"resamples": 100, "cells": [{"recipe": "augmented", "size": 1}]},
+    }
+    inputs = {"worth": {"models": ["train"]}}
 
 
 class TestSinSemi(MethodConformance):
