@@ -102,7 +102,12 @@ class TestSramCell(MethodConformance):
 
 class TestImages(MethodConformance):
     method = Images
-    params = {"augment": {"count": 5, "flip_x": True, "noise": 2.0}, "split": {"part": "train"}, "tile": {"size": 8}, "draw": {"defects": 1}}
+    params = {
+        "augment": {"count": 5, "flip_x": True, "noise": 2.0},
+        "split": {"part": "train"},
+        "tile": {"size": 8},
+        "draw": {"defects": 1},
+    }
 
     def task_params(self, task: str, folder: Path) -> Mapping[str, Any]:
         if task != "load":
