@@ -28,6 +28,8 @@ PATIENCE = 20
 """Epochs without a smaller validation loss after which a training by epochs stops."""
 WATCH_BATCH, WATCH_PIXELS = 256, 256 * 128 * 128
 """Most images, and most pixels of larger images, that are predicted at once."""
+CLASS_WEIGHT = 0.1
+"""Of what class a defect is of, beside where it is: at 1 the finding of faint defects suffers (docs/methods/unet.md)."""
 WATCH_TILE, WATCH_OVERLAP = 1024, 64
 """Validation images with a longer side are predicted in tiles."""
 
@@ -99,15 +101,15 @@ class Best:
 def segmentation_loss(out: Tensor, masks: Tensor, dice_weight: float) -> Tensor:
     """dice_weight * Dice + (1 - dice_weight) * binary cross-entropy of logits [B,H,W]; Dice is pooled over the batch.
 
-    Of logits [B,1+K,H,W], clean and K classes, that of a defect of any class, and `class_loss`. Pixels of 255 in the masks are left
-    out; a batch of nothing else has loss 0.
+    Of logits [B,1+K,H,W], clean and K classes, that of a defect of any class, and a tenth of `class_loss`. Pixels of 255 in the masks
+    are left out; a batch of nothing else has loss 0.
     """
     known = masks != UNKNOWN
     if not known.any():
         return out.sum() * 0
     if out.ndim == 4:
         defects = torch.where(known, (masks > 0).to(masks.dtype), masks)
-        return segmentation_loss(any_defect(out), defects, dice_weight) + class_loss(out, masks)
+        return segmentation_loss(any_defect(out), defects, dice_weight) + CLASS_WEIGHT * class_loss(out, masks)
     target = masks.to(out.dtype)
     seen = (out, target) if known.all() else (out[known], target[known])
     entropy = nn.functional.binary_cross_entropy_with_logits(*seen)

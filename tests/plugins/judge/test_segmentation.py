@@ -16,7 +16,7 @@ from fabloom.params import Params
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.judge.unet import networks
 from fabloom.plugins.judge.unet.cropping import Windows
-from fabloom.plugins.judge.unet.fitting import class_loss, segmentation_loss
+from fabloom.plugins.judge.unet.fitting import CLASS_WEIGHT, class_loss, segmentation_loss
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.metrics import image_iou
 from fabloom.plugins.judge.unet.params import SegmentParams, TrainParams
@@ -153,7 +153,7 @@ class Shapes(Method):
 @pytest.fixture(scope="module")
 def told(store: LocalStore) -> tuple[ImageSet, Model]:
     """New images of two kinds of defects, and a model of others; their odd size is padded."""
-    params = TINY | {"crop": 32, "validation": 0.4, "false_alarms": 0.4}
+    params = TINY | {"steps": 180, "crop": 32, "validation": 0.4, "false_alarms": 0.4}
     model = run(store, UNet, "train", params, inputs={"images": run(store, Shapes, "make", seed=1)})
     return run(store, Shapes, "make", seed=2), model  # type: ignore[return-value]
 
@@ -285,7 +285,7 @@ def test_classes_learn_where_a_defect_is_as_one_class_does() -> None:
     defects = (masks > 0).to(torch.uint8)
     for weight in (0.0, 0.5):
         loss = segmentation_loss(out, masks, weight)
-        torch.testing.assert_close(loss - class_loss(out, masks), segmentation_loss(any_of_them, defects, weight))
+        torch.testing.assert_close(loss - CLASS_WEIGHT * class_loss(out, masks), segmentation_loss(any_of_them, defects, weight))
     # the chain rule: what is left of the cross-entropy of all classes is that of the class within defects
     logits, classes = out[:, 1:].movedim(1, -1)[masks > 0], masks[masks > 0].long() - 1
     within = torch.nn.functional.cross_entropy(logits, classes, reduction="sum") / masks.numel()
