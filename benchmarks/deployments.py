@@ -182,7 +182,7 @@ def _short(plant: Plant, outcome: Outcome, place: PlantBucket) -> None:
 
     with place.visited():
         found = subject.read_subject(subject.Asked("fade", place.url, device="cpu"))
-    outcome.hold("planned against the bucket", (found.unplanned, {*place.signed}), ("", {"VISITOR"}))
+    outcome.hold("planned against the bucket", (found.unplanned, sorted(place.signed)), ("", ["VISITOR"]))
     wish = deploy.Wish(NAME, found, When(cron="0 2 * * *"), s3_block=BLOCK)
     outcome.hold("a block that is not there", refusal(wish), lambda told: f"has no Secret block '{BLOCK}'" in told)
     save_block(json.loads(place.block))
@@ -241,7 +241,7 @@ def carry_out(plant: Plant, outcome: Outcome, place: PlantBucket, deployment: st
         return worker.poll() is not None
 
     wait_for(over, "the run ends", 600)
-    outcome.hold("requests of the run", place.signed - {"VISITOR"}, {place.key})
+    outcome.hold("requests of the run", sorted(place.signed - {"VISITOR"}), [place.key])
     outcome.hold("processes with the secret", seen, lambda found: found and all(found.values()))
     outcome.hold("answers with the secret", answers_with(plant.server.ask, deployment, place.secret), [])
     outcome.hold("files with the secret", files_with(plant.folder, place.secret), [])
