@@ -9,7 +9,7 @@ import typer
 from fabloom.errors import EnvironmentProblem
 
 from .output import emit_json, say, table
-from .shared import JsonOption, ParamOption, PipelineArgument, SeedOption, SetOption, StoreOption, load_registry, params_of
+from .shared import JsonOption, ParamOption, PipelineArgument, SeedOption, SetOption, StoreOption, load_registry, read_params
 
 commands = typer.Typer()
 
@@ -40,7 +40,7 @@ def plan(
         opened = open_store(store, registry)
     except EnvironmentProblem:  # a store that can only be read can be planned on; one that cannot be read says so again
         opened = open_store(store, registry, read_only=True)
-    made = make_plan(load_pipeline(pipeline, registry, params_of(param)).override(set_ or [], seed, registry.fields), registry, opened)
+    made = make_plan(load_pipeline(pipeline, registry, read_params(param)).override(set_ or [], seed, registry.fields), registry, opened)
     waiting = [step for step in made.steps if not opened.has(step.key)]
     outlined = outlines(waiting, opened)
     expected = expectations(waiting, opened, threads(), outlined)

@@ -24,7 +24,7 @@ from .shared import (
     conclude,
     display,
     load_registry,
-    params_of,
+    read_params,
 )
 from .stopping import StopRequest
 
@@ -82,7 +82,7 @@ def run(
 
             emit = stack.enter_context(TensorBoard(tensorboard)).watching(emit)
         result = api.run(
-            pipeline, params=params_of(param), set=set_ or [],
+            pipeline, params=read_params(param), set=set_ or [],
             store=store, seed=seed, engine=engine, runner=runner, workers=workers, cluster=cluster,
             device=device, redo=redo or [], checkpoint_seconds=checkpoint, registry=registry, emit=emit, stop=stop,
             keep_going=keep_going, check=False,

@@ -71,7 +71,7 @@ WhatArgument = Annotated[
 ]
 
 
-def params_of(texts: list[str] | None) -> dict[str, Any]:
+def read_params(texts: list[str] | None) -> dict[str, Any]:
     """The parameters of a pipeline by name, of `--param NAME=VALUE` each."""
     from fabloom.pipeline import assigned
 

@@ -22,8 +22,8 @@ More of everything: --param draws=5 --param generator_steps=null --set 'steps.*_
 """
 STRUCTURES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "line-pair": ({"defect_low": 0.5, "defect_high": 1.0}, {"defect_low": 0.35, "defect_high": 1.2}),
-    "contact-hole": ({}, {}),
-    "sram-cell": ({}, {}),
+    "contact-hole": ({"defect_low": 0.4, "defect_high": 0.7}, {"defect_low": 0.3, "defect_high": 0.9}),
+    "sram-cell": ({"defect_low": 0.4, "defect_high": 0.8}, {"defect_low": 0.3, "defect_high": 1.0}),
 }
 """How the real images of each structure are simulated, and how the test images are: with defects of further sizes."""
 
@@ -39,7 +39,7 @@ class WorthIt(Params):
         ("copy-paste", "noise-paste", "sinsemi"), description="one-shot methods; each makes images of the real ones of every draw"
     )
     generator_steps: int | None = Field(
-        700, ge=1, description="optimiser steps of each generator that trains, some two minutes of sinsemi on two cores; null: its own"
+        700, ge=1, description="optimiser steps of each generator that trains, two to three minutes of sinsemi on two cores; null: its own"
     )
     count: int = Field(200, ge=2, description="images that each recipe trains on")
     size: int = Field(64, ge=32, le=256, description="height and width of the images in pixels")
@@ -106,7 +106,7 @@ def recipes(registry: Registry, params: WorthIt, size: int, draw: int) -> Iterab
         shuffled = named("shuffled", size, draw)
         yield "shuffled masks", {shuffled: {"task": "images.shuffle_masks", "inputs": {"images": augmented}, "seed": draw}}, shuffled
     for method in params.generators:
-        labelled, both = named(f"{method}_labelled", size, draw), named(f"{method}_both", size, draw)
+        labelled, both = named(method, size, draw, "labelled"), named(method, size, draw, "both")
         yield method, generated(registry, params, method, size, draw, real), labelled
         yield f"{BASELINE} + {method}", {both: {"task": "images.join", "inputs": {"images": [augmented, labelled]}}}, both
 
@@ -116,17 +116,12 @@ def generated(registry: Registry, params: WorthIt, method: str, size: int, draw:
 
     A method of one image learns from the first of the draw.
     """
-    model, samples, labelled = (named(f"{method}_{what}", size, draw) for what in ("model", "samples", "labelled"))
+    model, samples, labelled = (named(method, size, draw, what) for what in ("model", "samples", "labelled"))
     known = registry.tasks[f"{method}.train"].params.model_fields
     wanted = {"image": 0, **({"steps": params.generator_steps} if params.generator_steps else {})}
     chosen = {name: value for name, value in wanted.items() if name in known}
     return {
-        model: {
-            "task": f"{method}.train",
-            "inputs": {"images": real},
-            "params": chosen,
-            "seed": draw,
-        },
+        model: {"task": f"{method}.train", "inputs": {"images": real}, "params": chosen, "seed": draw},
         samples: {"task": f"{method}.sample", "inputs": {"model": model}, "params": {"count": params.count}, "seed": draw},
         labelled: {"task": "reference-difference.label", "inputs": {"images": samples, "reference": real}},
     }
@@ -140,10 +135,9 @@ def trained(recipe: str, size: int, draw: int, images: str, params: WorthIt, *, 
 
 def segmenter(recipe: str, size: int, draw: int) -> str:
     """The step that trains it."""
-    return named(f"{recipe}_segmenter", size, draw)
+    return named(recipe, size, draw, "segmenter")
 
 
-def named(what: str, size: int, draw: int) -> str:
-    """'copy-paste_model_5_2' is not what a pattern of 'steps.*_model' finds: the numbers come first, 'copy-paste_5_2_model'."""
-    first, _, last = what.rpartition("_")
-    return step_name(*(first.split("_") if first else [last]), str(size), str(draw), *([last] if first else []))
+def named(recipe: str, size: int, draw: int, what: str = "") -> str:
+    """The step of a recipe, as 'copy-paste_5_2_model': what it is stands last, so that 'steps.*_model' finds it."""
+    return step_name(recipe, str(size), str(draw), what)

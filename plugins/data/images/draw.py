@@ -24,25 +24,20 @@ def draw(ctx: Context, params: DrawParams, images: ImageSet) -> ImageSet:
     """Write the images that were drawn, those with a defect first, each sort in the order in which it was drawn."""
     if images.domain is None:
         raise DataError(f"set {images.key[:12]} does not say which images have a defect; label it first (reference-difference.label)")
-    parts = groups(images)
+    parts, domain = groups(images), np.asarray(images.domain[...]) == 1
     defective, names = described(images, parts)
     rows: list[int] = []
     for sort, members, wanted in (("with a defect", defective, params.defects), ("without a defect", ~defective, params.clean)):
         if (there := int(members.sum())) < wanted:
             raise DataError(f"{wanted} images {sort} are asked for, and set {images.key[:12]} has {there} sources of them; ask for fewer")
-        rows += [first_row(images, parts, group, defective[group]) for group in order(ctx.seed, members, names)[:wanted]]
+        chosen = order(ctx.seed, members, names)[:wanted]
+        rows += [int(np.flatnonzero((parts == group) & (domain == defective[group]))[0]) for group in chosen]  # one that is of the sort
     index = np.array(rows, np.int64)
     written = columns(images, index)
     written = written if "source" in written else written | row_origins(index)
     attrs = {"drawn_from": images.key, "defects": params.defects, "clean": params.clean, **grey_attrs(images), **label_attrs(images)}
     pixels = np.asarray(images.images[...])[index]
     return ImageSet.write(ctx, pixels, channels=pixels.shape[1], attrs=attrs, **written)
-
-
-def first_row(images: ImageSet, parts: NDArray[np.int64], group: int, defective: bool) -> int:
-    """The first image of a group that is of its sort."""
-    domain = np.asarray(images.domain[...]) == 1 if images.domain is not None else np.zeros(len(parts), bool)
-    return int(np.flatnonzero((parts == group) & (domain == defective))[0])
 
 
 def shuffle_masks(ctx: Context, images: ImageSet) -> ImageSet:

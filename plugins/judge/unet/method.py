@@ -97,7 +97,8 @@ class UNet(Method):
         """Hold segmenters of several recipes and numbers of real images against each other, as learning curves over one test set.
 
         For each recipe and number n of real images with a defect: IoU of images with a defect, single defects found where at most 1 in
-        100 clean images has an alarm (`rate`), clean images with an alarm. What a recipe's score is worth is the n' at which the curve of
+        100 clean images has an alarm (`rate`; the threshold for that is found on the test images, as on a FROC, alike for all), clean
+        images with an alarm at the threshold in the model. What a recipe's score is worth is the n' at which the curve of
         `baseline`, made monotone and interpolated in log n, reaches it, minus n. Differences to the baseline and the rivals are paired by
         draw and by test image.
 

@@ -140,6 +140,7 @@ def notes(params: WorthParams, found: Found, clean: int) -> list[str]:
         f"{params.confidence:.0%} over test sources, and over draws where there are several (Student's t, wide for three).",
         f"Worth: the number of real images at which {params.baseline} (made monotone, interpolated in log n) reaches a recipe's score, "
         "minus the number that the recipe had. 'none' is below what it reaches with the fewest, '> N' above what it reaches with the most.",
+        f"The threshold at which {params.rate:.0%} of the clean images may have an alarm is found on the test images, alike for all.",
         "Every recipe has the same network and the same optimiser steps. Differences are of the same draws on the same test images.",
     ]
     if clean < 1 / params.rate:

@@ -12,7 +12,7 @@ import pytest
 
 import fabloom
 from fabloom.errors import PipelineError, PluginError, UserError
-from fabloom.flows.cli.shared import params_of
+from fabloom.flows.cli.shared import read_params
 from fabloom.hooks import hookimpl
 from fabloom.registry import Origin, Registry
 from fabloom.storage.backends.local import LocalStore
@@ -43,6 +43,14 @@ def test_every_recipe_has_every_number_of_images_and_draw_with_the_same_budget(r
     assert {b for name, b in budgets.items() if "untrained" not in name} == {(2, 16)} and len(budgets) == len(cells)
     assert steps["loom_2_1_model"].inputs == {"images": "real_2_1"}, "a generator sees the draw and no more"
     assert steps["report"].inputs["images"] == "test" and steps["test"].seed != steps["pool"].seed
+
+
+@pytest.mark.parametrize("structure", ["line-pair", "contact-hole", "sram-cell"])
+def test_defects_of_the_test_images_go_beyond_those_that_are_learned_from(registry: Registry, structure: str) -> None:
+    steps = registry.pipeline("worth-it", TINY | {"structure": structure}).steps
+    real, held_out = steps["pool"].params, steps["test"].params
+    assert held_out["defect_low"] < real["defect_low"] < real["defect_high"] < held_out["defect_high"]
+    assert steps["pool"].task == f"{structure}.simulate"
 
 
 def test_a_method_of_one_image_learns_from_the_first_of_the_draw(registry: Registry) -> None:
@@ -77,8 +85,8 @@ def test_pipelines_without_parameters_say_so(registry: Registry, store: LocalSto
         fabloom.run(registry.pipeline("one-step"), params={"sizes": [1]}, store=store)
     for text in ("sizes", "sizes=[1"):
         with pytest.raises(UserError, match="--param 'sizes"):
-            params_of([text])
-    assert params_of(["sizes=[1, 5]", "structure=sram-cell"]) == {"sizes": [1, 5], "structure": "sram-cell"}
+            read_params([text])
+    assert read_params(["sizes=[1, 5]", "structure=sram-cell"]) == {"sizes": [1, 5], "structure": "sram-cell"}
     assert registry.pipeline_params("one-step") is None and registry.pipeline_params("worth-it") is not None
 
 
