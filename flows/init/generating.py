@@ -71,13 +71,14 @@ def steps(draft: Draft, registry: Registry, method: str, train: str, varied: str
     if method == FIRST:
         took = f" (about {minutes(generator_seconds(fields['steps'].default, count, height, width))} on {core()})"
     draft.say(f"generator: {method} on one image with a defect, {count} generated ones beside the plain ones{took}")
-    alone = train
-    if draft.answers.test != "same":
+    alone, found = train, draft.survey
+    if draft.steps[train]["task"] == "images.split":
         # what is held out stays unseen: the generator gets an image of the training part
-        draft.steps[train]["params"].setdefault("part", "train")
-        alone = draft.add(
-            "one", "images.split", "one image with a defect, and the clean ones", draft.steps[train]["inputs"], part="train", defects=1
-        )
+        split = {"inputs": draft.steps[train]["inputs"], "part": "train", "defects": 1}
+        alone = draft.add("one", "images.split", "one image with a defect, and the clean ones", **split)
+    elif found.images - found.clean > 1:
+        drawn: dict[str, Any] = {"inputs": {"images": train}, "defects": 1, "clean": None}
+        alone = draft.add("one", "images.draw", "one image with a defect, and the clean ones", **drawn)
     # images with references of their own are generated along one, and then have it beside them
     own = draft.survey.references
     anchor: dict[str, Any] = {"anchor": "reference"} if own else {}

@@ -28,7 +28,7 @@ def draw(ctx: Context, params: DrawParams, images: ImageSet) -> ImageSet:
     defective, names = described(images, parts)
     rows: list[int] = []
     for sort, members, wanted in (("with a defect", defective, params.defects), ("without a defect", ~defective, params.clean)):
-        if (there := int(members.sum())) < wanted:
+        if wanted is not None and (there := int(members.sum())) < wanted:
             raise DataError(f"{wanted} images {sort} are asked for, and set {images.key[:12]} has {there} sources of them; ask for fewer")
         chosen = order(ctx.seed, members, names)[:wanted]
         rows += [int(np.flatnonzero((parts == group) & (domain == defective[group]))[0]) for group in chosen]  # one that is of the sort

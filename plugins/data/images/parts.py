@@ -23,11 +23,11 @@ class DrawParams(Params):
     """How many images are drawn. A draw of more holds every image of a draw of fewer with the same seed."""
 
     defects: int = Field(ge=0, description="sources with a defect that are drawn, one image of each")
-    clean: int = Field(8, ge=0, description="sources without one that are drawn, one image of each")
+    clean: int | None = Field(8, ge=0, description="sources without one that are drawn, one image of each; null: all of them")
 
     @model_validator(mode="after")
     def _some(self) -> Self:
-        if self.defects + self.clean == 0:
+        if self.defects == self.clean == 0:
             raise ValueError("defects=0 and clean=0 draw nothing; raise one of them")
         return self
 

@@ -174,6 +174,20 @@ def test_one_pair_is_scored_on_its_variations_where_that_is_asked_and_a_generato
     assert cli("plan", "pipeline.yaml").code == 0
 
 
+@pytest.mark.parametrize("defects", [1, 3])
+def test_with_a_folder_to_score_on_the_generator_gets_one_image_of_all_that_are_there(cli: Cli, tmp_path: Path, defects: int) -> None:
+    folder, other = clean_and_defect(tmp_path / "own", clean=2, defect=defects), clean_and_defect(tmp_path / "others", 2, 2)
+    done = cli("init", folder, "--test", other, "--generator", "sinsemi", "--json")
+    assert done.code == 0, done.err
+    steps = done.json["pipeline"]["steps"]
+    one = "labelled" if defects == 1 else "one"
+    assert steps["generator"]["inputs"] == {"images": one} and steps["quality"]["inputs"]["reference"] == one
+    assert defects == 1 or steps["one"]["params"] == {"defects": 1, "clean": None}
+    begin = {**done.json["pipeline"], "steps": {name: steps[name] for name in ("images", "labelled", one)}}
+    drawn = fabloom.run(begin, store=tmp_path / "store")[one]
+    assert sorted(drawn.domain[...]) == [0, 0, 1]
+
+
 def test_pairs_are_asked_for_and_held_against_their_own_references(cli: Cli, tmp_path: Path) -> None:
     for number in range(4):
         put(tmp_path / "boards" / f"b{number}_temp.png", picture(number, False, seen="spots")[0])
