@@ -12,7 +12,7 @@ from fabloom.kinds import ImageSet
 from fabloom.kinds.masks import drawn_domain
 from fabloom.kinds.origin import row_origins
 from fabloom.method import Context
-from fabloom.plugins.blocks.sources import groups
+from fabloom.plugins.blocks.sources import copies, groups
 from fabloom.plugins.blocks.truth import label_attrs
 
 from .columns import columns, grey_attrs
@@ -24,12 +24,17 @@ def draw(ctx: Context, params: DrawParams, images: ImageSet) -> ImageSet:
     """Write the images that were drawn, those with a defect first, each sort in the order in which it was drawn."""
     if images.domain is None:
         raise DataError(f"set {images.key[:12]} does not say which images have a defect; label it first (reference-difference.label)")
-    parts, domain = groups(images), np.asarray(images.domain[...]) == 1
+    single, domain = params.unit == "image", np.asarray(images.domain[...]) == 1
+    parts = copies(np.asarray(images.images[...])) if single else groups(images)
     defective, names = described(images, parts)
+    if single:
+        names = [f"{name} {number}" for number, name in enumerate(names)]  # tiles have the name of their image
     rows: list[int] = []
     for sort, members, wanted in (("with a defect", defective, params.defects), ("without a defect", ~defective, params.clean)):
         if wanted is not None and (there := int(members.sum())) < wanted:
-            raise DataError(f"{wanted} images {sort} are asked for, and set {images.key[:12]} has {there} sources of them; ask for fewer")
+            raise DataError(
+                f"{wanted} images {sort} are asked for, and set {images.key[:12]} has {there} {params.unit}s of them; ask for fewer"
+            )
         chosen = order(ctx.seed, members, names)[:wanted]
         rows += [int(np.flatnonzero((parts == group) & (domain == defective[group]))[0]) for group in chosen]  # one that is of the sort
     index = np.array(rows, np.int64)

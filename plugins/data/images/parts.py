@@ -24,6 +24,9 @@ class DrawParams(Params):
 
     defects: int = Field(ge=0, description="sources with a defect that are drawn, one image of each")
     clean: int | None = Field(8, ge=0, description="sources without one that are drawn, one image of each; null: all of them")
+    unit: Literal["source", "image"] = Field(
+        "source", description="image: each image counts as a source, such as the tiles of larger ones; equal ones count once"
+    )
 
     @model_validator(mode="after")
     def _some(self) -> Self:

@@ -189,6 +189,7 @@ class WorthParams(Params):
     baseline: str = Field("augmented", description="recipe whose learning curve says what a score is worth in real images")
     rivals: tuple[str, ...] = Field(("copy-paste",), description="further recipes that every other is held against, where they are there")
     controls: tuple[str, ...] = Field((), description="recipes that must fail, and are no advice to anybody")
+    remarks: tuple[str, ...] = Field((), description="what a reader must know of the images and the recipes; told below the tables")
     rate: float = Field(
         0.01, gt=0, lt=1, description="share of the clean test images that may have a false alarm where single defects are counted"
     )

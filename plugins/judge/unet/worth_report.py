@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fabloom.kinds import Chart, ImageSet, Metric, Report, Table
@@ -18,8 +17,8 @@ from .wording import SCORES as WORDS
 if TYPE_CHECKING:
     from .worth import Found
 
-HEADLINE = "iou_defect"
-CALLED = {"iou_defect": "IoU defect", "defect_sensitivity": "single defects found", "false_alarm_rate": "clean images: false alarm"}
+HEADLINE = "defect_sensitivity"
+CALLED = {"defect_sensitivity": "single defects found", "iou_defect": "IoU defect", "false_alarm_rate": "clean images: false alarm"}
 
 
 def write(ctx: Context, params: WorthParams, images: ImageSet, found: Found, clean: int) -> Report:
@@ -62,10 +61,10 @@ def scores(params: WorthParams, found: Found) -> Table:
     rows: list[list[Any]] = []
     for (recipe, size), place in sorted(found.places.items(), key=lambda item: (item[0][1], found.recipes.index(item[0][0]))):
         worth = found.worth.get((recipe, size), {})
-        more = [spelled(worth[s], size, sizes) if s in worth else "" for s in ("iou_defect", "defect_sensitivity")]
+        more = [spelled(worth[s], size, sizes) if s in worth else "" for s in (HEADLINE, "iou_defect")]
         rows.append([size, recipe, len(place.draws), *(told(place.intervals[s]) for s in CALLED), *more])
     columns = ("real images", "recipe", "draws", *CALLED.values())
-    return Table([*columns, "worth in real images, by IoU", "the same, by defects found"], rows)
+    return Table([*columns, "worth in real images, by defects found", "the same, by IoU"], rows)
 
 
 def versus(params: WorthParams, found: Found) -> dict[str, Table]:
@@ -78,15 +77,17 @@ def versus(params: WorthParams, found: Found) -> dict[str, Table]:
             if name == other
         ]
         if rows:
-            tables[f"Minus {other} with the same real images (paired)"] = Table(["real images", "recipe", *CALLED.values(), "by IoU"], rows)
+            tables[f"Minus {other} with the same real images (paired)"] = Table(
+                ["real images", "recipe", *CALLED.values(), "by defects found"], rows
+            )
     return tables
 
 
 def curves(params: WorthParams, found: Found) -> dict[str, Chart]:
     """Learning curves with their bands."""
     titles = {
-        "iou_defect": ("IoU on images with a defect", "IoU defect"),
         "defect_sensitivity": (f"Defects found where {params.rate:.0%} of clean images may have an alarm", "share of defects found"),
+        "iou_defect": ("IoU on images with a defect", "IoU defect"),
     }
     made = {}
     for score, (title, axis) in titles.items():
@@ -101,35 +102,36 @@ def curves(params: WorthParams, found: Found) -> dict[str, Chart]:
 
 
 def answer(params: WorthParams, found: Found) -> str:
-    """What to train on, for each number of real images that the baseline has."""
+    """What to train on, for each number of real images that the baseline has, by the defects that are found."""
     if found.sources < FEWEST:
         return f"No answer: the test images come from {found.sources} sources, and fewer than {FEWEST} say nothing about others."
-    sizes = found.sizes(params.baseline)
     said = []
-    for size in sizes:
+    for size in found.sizes(params.baseline):
         rows = {
             recipe: place.intervals[HEADLINE]
             for (recipe, at), place in found.places.items()
             if at == size and recipe not in params.controls and place.intervals[HEADLINE].value is not None
         }
         base = rows.pop(params.baseline, None)
-        if base is None or not rows:
-            continue
-        best = max(rows, key=lambda recipe: rows[recipe].value or 0.0)
-        said.append(_sentence(params, found, size, best, rows[best], base, sizes))
-    return " ".join(said) or f"Nothing stands beside {params.baseline} yet: give recipes with the same numbers of real images."
+        if base is not None and rows:
+            best = max(rows, key=lambda recipe: rows[recipe].value or 0.0)
+            said.append(_sentence(params, found, size, best, rows[best], base))
+    if not said:
+        return f"Nothing stands beside {params.baseline} yet: give recipes with the same numbers of real images."
+    return f"Defects found where {params.rate:.0%} of the clean images may have an alarm: " + "; ".join(said) + "."
 
 
-def _sentence(params: WorthParams, found: Found, size: int, best: str, ours: Interval, base: Interval, sizes: Sequence[int]) -> str:
+def _sentence(params: WorthParams, found: Found, size: int, best: str, ours: Interval, base: Interval) -> str:
     """What is best at a size, and how sure that is."""
-    with_n = f"With {size} real image{'s' * (size != 1)}"
+    with_n = f"with {size} real image{'s' * (size != 1)}"
     gap = found.gaps.get((best, size, params.baseline))
-    scored = f"{ours.value:.2f} against {base.value:.2f}"
     if gap is None or verdict(gap[HEADLINE], found.sources) != "helped":
-        return f"{with_n} no recipe is shown to be better than {params.baseline} ({best}, the best of them: {scored})."
+        scored = f"{base.value:.0%}; {best}, the best of them, {ours.value:.0%}"
+        return f"{with_n} no recipe is shown to find more than {params.baseline} ({scored})"
     more = found.worth.get((best, size), {}).get(HEADLINE)
-    worth = f", worth {spelled(more, size, sizes)} real images" if more is not None and more.value is not None else ""
-    return f"{with_n} {best} is best: IoU defect {scored} of {params.baseline}{worth}."
+    known = more is not None and more.value is not None
+    worth = f", worth {spelled(more, size, found.sizes(params.baseline))} further real images" if known and more else ""
+    return f"{with_n} {ours.value:.0%} by {best}, {base.value:.0%} by {params.baseline}{worth}"
 
 
 def notes(params: WorthParams, found: Found, clean: int) -> list[str]:
@@ -145,6 +147,7 @@ def notes(params: WorthParams, found: Found, clean: int) -> list[str]:
     ]
     if clean < 1 / params.rate:
         lines.append(f"{clean} clean test images cannot show a rate of {params.rate:.0%}: it comes to no alarm at all. Test on more.")
+    lines += params.remarks
     if params.controls:
         lines.append(f"Controls, which must be worse than the rest: {', '.join(params.controls)}.")
     return lines

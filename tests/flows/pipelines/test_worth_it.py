@@ -58,6 +58,39 @@ def test_a_method_of_one_image_learns_from_the_first_of_the_draw(registry: Regis
     assert steps["sinsemi_2_0_model"].params == {"image": 0, "steps": 700} and steps["loom_2_0_model"].params == {}
     own = registry.pipeline("worth-it", TINY | {"generators": ["sinsemi"], "generator_steps": None}).steps
     assert own["sinsemi_2_0_model"].params == {"image": 0}
+    assert any("the first of each draw: sinsemi." in text for text in own["report"].params["remarks"])
+
+
+def test_a_method_of_one_image_may_learn_from_several_a_model_each(registry: Registry) -> None:
+    steps = registry.pipeline("worth-it", TINY | {"generators": ["sinsemi", "loom"], "generator_images": 3, "count": 7}).steps
+    assert [steps[f"sinsemi_2_0_{part}_model"].params["image"] for part in (1, 2)] == [0, 1]
+    assert [steps[f"sinsemi_2_0_{part}_samples"].params["count"] for part in (1, 2)] == [3, 4], "as many images as every recipe"
+    assert steps["sinsemi_2_0_labelled"].inputs["images"] == "sinsemi_2_0_samples" and "sinsemi_1_0_1_model" not in steps
+    assert "loom_2_0_1_model" not in steps and "up to 3 of each draw" in " ".join(steps["report"].params["remarks"])
+
+
+def test_boards_follow_their_references_and_share_no_group_with_the_test(registry: Registry) -> None:
+    steps = registry.pipeline("worth-it", TINY | {"structure": "deeppcb", "generators": ["sinsemi", "copy-paste"]}).steps
+    assert steps["pool_files"].params["test"].startswith("12000") and steps["test_files"].params["test"].startswith("00041")
+    assert steps["pool"].params == {"defects": 4, "clean": 4, "unit": "image"} == steps["test"].params | {"defects": 4, "clean": 4}
+    assert steps["sinsemi_1_0_model"].params["anchor"] == "reference" and "anchor" not in steps["copy-paste_1_0_model"].params
+    assert steps["sinsemi_1_0_labelled"].inputs == {"images": "sinsemi_1_0_samples"}
+    assert steps["pool_labelled"].inputs == {"images": "pool_files"}
+
+
+def test_the_published_pair_is_tested_on_its_own_defect_moved(registry: Registry) -> None:
+    steps = registry.pipeline("worth-it", TINY | {"structure": "published-pair", "sizes": [1]}).steps
+    assert steps["test"].task == "copy-paste.sample" and steps["relocated"].inputs == {"images": "pool"}
+    assert steps["real_1_0"].params == {"defects": 1, "clean": 1} and "all-real_1_0_segmenter" not in steps
+    assert "oracle" in " ".join(steps["report"].params["remarks"])
+
+
+def test_a_folder_of_ones_own_with_another_to_test_on(registry: Registry) -> None:
+    given = {"structure": "own", "real": {"path": "mine"}, "tested": {"path": "others"}, "label": "clean", "tile": 32}
+    steps = registry.pipeline("worth-it", TINY | given).steps
+    assert steps["pool_labelled"].inputs == {"images": "pool_files", "reference": "pool_files"}
+    assert steps["test"].task == "images.tile" and steps["test"].params == {"size": 32}, "all of them"
+    assert steps["loom_1_0_labelled"].inputs["reference"] == "real_1_0" and steps["real_1_0"].params["unit"] == "image"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +102,9 @@ def test_a_method_of_one_image_learns_from_the_first_of_the_draw(registry: Regis
         ({"clean": 500}, "raise pool"),
         ({"draw": 3}, r"params\.draw: is not known here\. Did you mean 'draws'"),
         ({"sizes": "many"}, r"params\.sizes"),
+        ({"structure": "own"}, "wants `real` and `tested`, .* and `pool`"),
+        ({"tile": 64}, "tile without structure=own"),
+        ({"structure": "published-pair"}, r"give sizes=\[1\]"),
     ],
 )
 def test_parameters_are_checked_before_anything_is_built(registry: Registry, given: dict[str, object], words: str) -> None:
@@ -95,7 +131,7 @@ def test_worth_it_end_to_end(registry: Registry, store: LocalStore) -> None:
     assert done.exit_code == 0 and done.report_path is not None
     report = done["report"]
     assert {"augmented", "loom", "augmented + loom", "shuffled masks", "untrained", "all real"} <= report.metrics.keys()
-    assert "With 1 real image" in report.verdict and "With 2 real images" in report.verdict
+    assert "with 1 real image " in report.verdict and "with 2 real images " in report.verdict
     assert "real images with a defect" in done.report_path.read_text()
     again = fabloom.run("worth-it", params=TINY, store=store, device="cpu", registry=registry)
     assert {step.status for step in again.steps} == {"reused"}

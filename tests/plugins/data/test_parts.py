@@ -214,6 +214,16 @@ def test_a_draw_has_so_many_of_each_sort_and_holds_every_smaller_draw(run_task: 
     assert found.domain[...].tolist() == [1, 1, 1, 0, 0] and found.masks[...].any((1, 2)).tolist() == [True] * 3 + [False] * 2
 
 
+def test_all_clean_images_are_taken_on_request_and_each_image_may_be_a_unit_of_its_own(run_task: Any) -> None:
+    given = run_task(Drawn, "make")
+    every = drawn(run_task, given, defects=1, clean=None)
+    assert len(set(every)) == len(every) == 1 + len({name for name in given.source_names if name[0] == "c"})
+    found = run_task(Images, "draw", {"defects": 0, "clean": None, "unit": "image"}, images=given)
+    assert len(found) == int((given.domain[...] == 0).sum()) > len(every) - 1, "images of one source too"
+    orders = [run_task(Images, "draw", {"defects": 8, "clean": 0, "unit": "image"}, seed=seed, images=given).source[...] for seed in (0, 1)]
+    assert (np.diff(orders[0]) == 0).sum() < 4 and (orders[0] != orders[1]).any(), "those of one source are not drawn together"
+
+
 def test_more_than_there_is_cannot_be_drawn(run_task: Any) -> None:
     given = run_task(Drawn, "make")
     with pytest.raises(DataError, match=r"5 images with a defect are asked for, and set \w+ has 4 sources"):

@@ -114,8 +114,8 @@ def test_a_recipe_that_is_the_baseline_again_is_worth_nothing_and_differs_by_not
         ours, theirs = report.metrics["copy-paste"][size], report.metrics["augmented"][size]
         assert {k: v for k, v in ours.items() if not k.endswith("_ci")} == {k: v for k, v in theirs.items() if not k.endswith("_ci")}
     rows = report.tables["Minus augmented with the same real images (paired)"].rows
-    assert [row[2] for row in rows] == ["0.000 [0.000, 0.000]"] * 2 and {row[-1] for row in rows} == {"no difference shown"}
-    assert "no recipe is shown to be better" in report.verdict
+    assert [row[3] for row in rows] == ["0.000 [0.000, 0.000]"] * 2 and {row[-1] for row in rows} == {"no difference shown"}
+    assert "no recipe is shown to find more" in report.verdict
 
 
 def test_draws_that_scatter_widen_the_interval(run_task: Any, test_set: ImageSet) -> None:
