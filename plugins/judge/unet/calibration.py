@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fabloom.kinds.masks import UNKNOWN, is_defect
+from fabloom.plugins.blocks.metrics import events
 
-from .metrics import events
 from .params import MIN_AREA
 
 PLAIN = 0.5

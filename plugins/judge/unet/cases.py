@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from fabloom.kinds import Gallery, ImageSet
 from fabloom.kinds.gallery import factor, reduced, spread
 from fabloom.kinds.masks import UNKNOWN, is_defect
-
-from .defects import Defects
-from .metrics import image_iou
+from fabloom.plugins.blocks.defects import Defects
+from fabloom.plugins.blocks.metrics import image_iou
 
 
 def gallery(

@@ -14,14 +14,25 @@ from fabloom.kinds import ImageSet, Metric, Model, Report
 from fabloom.kinds.masks import drawn_domain, is_defect
 from fabloom.kinds.metric import Better, Role
 from fabloom.method import Context
+from fabloom.plugins.blocks.defects import Defects
 from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.intervals import (
+    COUNTS,
+    EVENTS,
+    Interval,
+    difference,
+    interval,
+    reach,
+    resampled,
+    unanimous,
+    verdict,
+    with_trainings,
+)
+from fabloom.plugins.blocks.metrics import Marks, Ratio, Real, iou_sd, over_moves, scores
 from fabloom.plugins.blocks.sources import joined
 
 from . import presentation, tables
 from .cases import gallery
-from .defects import Defects
-from .intervals import COUNTS, EVENTS, Interval, difference, interval, reach, resampled, unanimous, verdict, with_trainings
-from .metrics import Marks, Ratio, Real, iou_sd, over_moves, scores
 from .moves import IDENTITY, Move, moves
 from .networks import load
 from .params import EvaluateParams

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from fabloom.kinds.masks import UNKNOWN
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.metrics import image_iou
 
 from .augmentation import augment
 from .cropping import Windows
-from .metrics import image_iou
 from .networks import any_defect, outputs
 from .params import Augment, TrainParams
 from .tiling import tiled

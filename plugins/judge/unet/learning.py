@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from .intervals import Interval
-from .metrics import Real
+from fabloom.plugins.blocks.intervals import Interval
+from fabloom.plugins.blocks.metrics import Real
 
 
 def monotone(scores: Real) -> Real:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from fabloom.kinds import ImageSet
 from fabloom.plugins.blocks import truth as makers
 from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.intervals import FEWEST, TOO_FEW, Interval, verdict
+from fabloom.plugins.blocks.metrics import changed, iou_sd
 
-from .intervals import FEWEST, TOO_FEW, Interval, verdict
-from .metrics import changed, iou_sd
 from .moves import IDENTITY, in_words
 from .params import EvaluateParams
 from .pictures import panel

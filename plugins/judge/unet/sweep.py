@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .defects import Defects
-from .intervals import Interval
-from .metrics import Ratio, Real, overlap, shared
+from fabloom.plugins.blocks.defects import Defects
+from fabloom.plugins.blocks.intervals import Interval
+from fabloom.plugins.blocks.metrics import Ratio, Real, overlap, shared
+
 from .prediction import logit
 
 LEVELS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97, 0.99, 0.997, 0.999)

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from fabloom.kinds import Chart, ImageSet, Table
+from fabloom.plugins.blocks.intervals import Interval, interval, resampled, unanimous
+from fabloom.plugins.blocks.metrics import MOVED, Ratio, changed, scores
 
-from .intervals import Interval, interval, resampled, unanimous
-from .metrics import MOVED, Ratio, changed, scores
 from .moves import IDENTITY, in_words
 from .params import EvaluateParams
 from .sweep import RATES, named

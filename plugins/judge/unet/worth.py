@@ -17,12 +17,12 @@ from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model, Report
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.intervals import EVENTS, Interval, difference, interval, resampled, unanimous, with_trainings
+from fabloom.plugins.blocks.metrics import Marks, Ratio, Real
 
 from . import worth_report
 from .evaluation import HeldOut, check, read
-from .intervals import EVENTS, Interval, difference, interval, resampled, unanimous, with_trainings
 from .learning import worth
-from .metrics import Marks, Ratio, Real
 from .networks import load
 from .params import EvaluateParams, WorthParams
 from .prediction import logit, logit_maps

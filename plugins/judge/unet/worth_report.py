@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from fabloom.kinds import Chart, ImageSet, Metric, Report, Table
 from fabloom.kinds.metric import Better, Role
 from fabloom.method import Context
+from fabloom.plugins.blocks.intervals import FEWEST, Interval, verdict
 
-from .intervals import FEWEST, Interval, verdict
 from .learning import spelled
 from .params import WorthParams
 from .tables import told

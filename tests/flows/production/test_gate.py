@@ -116,8 +116,8 @@ def test_the_evaluation_of_segmenters_has_rates_of_events_that_can_decide_where_
     """On its own numbers: two networks, 40 clean sources, not one false alarm."""
     import numpy as np
 
-    from fabloom.plugins.judge.unet.intervals import difference
-    from fabloom.plugins.judge.unet.metrics import Ratio
+    from fabloom.plugins.blocks.intervals import difference
+    from fabloom.plugins.blocks.metrics import Ratio
 
     nothing = {name: Ratio(np.zeros(40), np.ones(40)) for name in ("false_alarm_pixels", "false_alarm_rate")}
     samples = {name: np.zeros(200) for name in nothing}

@@ -13,12 +13,12 @@ from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
+from fabloom.plugins.blocks.metrics import image_iou
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.judge.unet import networks
 from fabloom.plugins.judge.unet.cropping import Windows
 from fabloom.plugins.judge.unet.fitting import CLASS_WEIGHT, class_loss, segmentation_loss
 from fabloom.plugins.judge.unet.method import UNet
-from fabloom.plugins.judge.unet.metrics import image_iou
 from fabloom.plugins.judge.unet.params import SegmentParams, TrainParams
 from fabloom.plugins.judge.unet.segmentation import cleaned
 from fabloom.plugins.judge.unet.tiling import places, tiled

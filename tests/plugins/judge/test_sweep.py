@@ -10,11 +10,11 @@ import torch
 
 from fabloom.kinds import ImageSet
 from fabloom.kinds.gallery import spread
+from fabloom.plugins.blocks.defects import Defects
 from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.intervals import Interval, difference, interval, resampled, unanimous
+from fabloom.plugins.blocks.metrics import Ratio
 from fabloom.plugins.judge.unet import cases, prediction, sweep
-from fabloom.plugins.judge.unet.defects import Defects
-from fabloom.plugins.judge.unet.intervals import Interval, difference, interval, resampled, unanimous
-from fabloom.plugins.judge.unet.metrics import Ratio
 from fabloom.plugins.judge.unet.prediction import logit, logit_maps
 from fabloom.testing import write_artifact
 

@@ -12,9 +12,10 @@ from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet, Model, Report
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
+from fabloom.plugins.blocks import intervals, metrics
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.judge.reference_difference.method import ReferenceDifference
-from fabloom.plugins.judge.unet import evaluation, fitting, intervals, metrics, milesial, moves, networks, pictures, training
+from fabloom.plugins.judge.unet import evaluation, fitting, milesial, moves, networks, pictures, training
 from fabloom.plugins.judge.unet.augmentation import augment, mirrored, shifted
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.params import Augment, EvaluateParams, TrainParams

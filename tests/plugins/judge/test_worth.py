@@ -10,9 +10,9 @@ import pytest
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model, Report
+from fabloom.plugins.blocks.defects import Defects
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.data.line_pair.method import LinePair
-from fabloom.plugins.judge.unet.defects import Defects
 from fabloom.plugins.judge.unet.learning import monotone, size_of, spelled, worth
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.params import WorthParams
