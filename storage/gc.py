@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from fabloom.errors import FabloomError
+from fabloom.locks import is_held, is_odd, release, try_lock
 from fabloom.planning.keys import whole_of
 from fabloom.regular import clear, is_plain
 
 from .backends.base import BaseStore
 from .backends.local import STAMP, LocalStore
-from .backends.locks import is_held, is_odd, release, try_lock
 from .backends.pins import deciding, living
 from .commit.exchange import recover
 from .refs import LOCK

@@ -13,9 +13,9 @@ from fabloom.durable import write_durably
 from fabloom.errors import DamagedArtifact
 from fabloom.hashing import canonical_json
 from fabloom.kinds.store import RefEntry
+from fabloom.locks import locked
 from fabloom.regular import STRANGE, read_regular
 
-from .backends.locks import locked
 from .reflog import NAME, SUFFIX, RefLog, entries_of, summed
 
 __all__ = ["LOCK", "NAME", "SUFFIX", "LocalRefs", "entries_of"]

@@ -54,7 +54,7 @@ EVERY = [path for paths in MODULES.values() for path in paths]
 
 
 FLOORS = {
-    **dict.fromkeys(("errors", "frames", "params", "hashing", "durable", "regular", "plain_yaml", "notebook", "notes", "progress", "network", "deprecation", "pipeline", "precision"), 0),
+    **dict.fromkeys(("errors", "frames", "params", "hashing", "durable", "regular", "locks", "plain_yaml", "notebook", "notes", "progress", "network", "deprecation", "pipeline", "precision"), 0),
     "kinds": 1, "method": 2, "hooks": 3, "registry": 3, "planning": 4, "running": 5,
     **dict.fromkeys(("artifacts", "context", "plan", "execute", "keys"), 6),  # the names that came first
 }  # fmt: skip

@@ -1,22 +1,23 @@
 """Which device a step runs on, and the lease that keeps two steps off one accelerator.
 
-A lease is a kernel `flock` held by the process that runs the step; the kernel gives it back at death, so it cannot leak.
+A lease is a lock (`fabloom.locks`) of the process that runs the step: the kernel gives it back at death, and a fork of the step has none.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
+import stat
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from fabloom.errors import EnvironmentProblem, UserError
+from fabloom.errors import EnvironmentProblem, Interrupted, UserError
+from fabloom.locks import PAUSE, holder, release, try_lock
 from fabloom.progress import Emit
 
 NAMES = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -58,14 +59,21 @@ def resolve(name: str) -> str:
 
 
 def _lease_file(device: str) -> Path:
+    """In a folder of this user's own: where temporary files lie, anybody may have put something of that name."""
     folder = Path(tempfile.gettempdir()) / f"fabloom-devices-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise EnvironmentProblem(f"'{folder}', where devices are leased, is not this user's folder. Remove it, or set TMPDIR.")
     return folder / f"{device.replace(':', '-')}.lock"
 
 
 @contextmanager
-def lease(name: str, emit: Emit) -> Iterator[str]:
-    """Hold one device and yield its torch name. `auto` and `cuda` take the first CUDA device that is free; the CPU is never leased."""
+def lease(name: str, emit: Emit, stop: Callable[[], bool] = lambda: False) -> Iterator[str]:
+    """Hold one device and yield its torch name. `auto` and `cuda` take the first CUDA device that is free; the CPU is never leased.
+
+    Raises Interrupted where `stop()` ended the wait, EnvironmentProblem where something else is in the lock's place.
+    """
     import torch
 
     name = resolve(name)
@@ -73,21 +81,27 @@ def lease(name: str, emit: Emit) -> Iterator[str]:
         yield name
         return
     candidates = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if name == "cuda" else [name]
-    told = False
+    path, handle, device = _free({_lease_file(one): one for one in candidates}, emit, stop)
+    try:
+        yield device
+    finally:
+        release(path, handle)
+
+
+def _free(candidates: Mapping[Path, str], emit: Emit, stop: Callable[[], bool]) -> tuple[Path, int, str]:
+    """The first device that can be had: its lock, the descriptor of that, its name. A wait says for whom, and again for another."""
+    devices, told, tried = " or ".join(candidates.values()), "", False
     while True:
-        for candidate in candidates:
-            handle = os.open(_lease_file(candidate), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(handle)
-                continue
-            try:
-                yield candidate
-            finally:
-                os.close(handle)
-            return
-        if not told:
-            emit({"event": "log", "message": f"waiting for {' or '.join(candidates)}: another step holds it"})
-            told = True
-        time.sleep(0.2)
+        for path, device in candidates.items():
+            if (handle := try_lock(path)) is not None:
+                return path, handle, device
+        if stop():
+            raise Interrupted(f"stopped while waiting for {devices}. Run the same command again to go on.")
+        holders = [pid for pid in map(holder, candidates) if pid]
+        who = f"a step in process {' and '.join(holders)}" if holders else "another step, not to be seen from here,"
+        line = f"waiting for {devices}: {who} holds it"
+        if line != told and (holders or tried):  # in its first moment a holder has not said yet who it is
+            told = line
+            emit({"event": "log", "message": line})
+        tried = True
+        time.sleep(PAUSE)

@@ -102,7 +102,7 @@ def _run(step: PlannedStep, store: Store, options: Options, emit: Emit, stop: Ca
             if options.parts and (step.spec.fanout is None or step.spec.fanout.rows):
                 manifest = join(step, store, options.parts, replace=redo, began=began)
             else:
-                with lease(options.device, emit) as device:
+                with lease(options.device, emit, stop) as device:
                     manifest = _run_locked(step, store, options, emit, stop, device, began)
             drop(store, options.parts)
     except OSError as error:

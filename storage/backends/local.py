@@ -16,6 +16,7 @@ from fabloom.durable import write_durably
 from fabloom.errors import DamagedArtifact, EnvironmentProblem, UserError
 from fabloom.hashing import canonical_json
 from fabloom.kinds import Artifact, Staging
+from fabloom.locks import locked
 from fabloom.planning.keys import SCHEMA
 from fabloom.planning.sources import SourceCache
 from fabloom.regular import STRANGE, clear, read_regular
@@ -26,7 +27,6 @@ from fabloom.storage.refs import LocalRefs
 from fabloom.storage.upkeep import LocalUpkeep
 
 from .base import BaseStore
-from .locks import locked
 from .pins import pinned
 
 ROOMS = ("objects", "staging", "work", "locks", "refs")

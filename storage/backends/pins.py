@@ -10,9 +10,8 @@ from pathlib import Path
 
 from fabloom.errors import DamagedArtifact
 from fabloom.hashing import blake
+from fabloom.locks import is_held, is_odd, locked, release, try_lock
 from fabloom.regular import clear, read_regular
-
-from .locks import is_held, is_odd, locked, release, try_lock
 
 DOOR = "gc.lock"
 """Held while somebody decides what is not needed, and for the moment in which a run says what it needs."""

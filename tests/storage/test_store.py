@@ -22,7 +22,7 @@ import pytest
 import torch
 import zarr
 
-from fabloom import durable
+from fabloom import durable, locks
 from fabloom.errors import DamagedArtifact, EnvironmentProblem, FabloomError, Interrupted, StepFailed, UserError
 from fabloom.hashing import blake, canonical_json
 from fabloom.kinds import ImageSet, Model, OfflineData, Report, RowSpec, Table
@@ -32,7 +32,6 @@ from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import make_plan
 from fabloom.registry import Origin, Registry
 from fabloom.running.execute import code_of, run_step
-from fabloom.storage.backends import locks
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.backends.pins import deciding
 from fabloom.storage.commit import manifest, rows, staging

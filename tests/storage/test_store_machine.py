@@ -31,10 +31,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
+from fabloom import locks
 from fabloom.errors import FabloomError
 from fabloom.kinds import RowSpec
 from fabloom.storage import gc, refs, verify
-from fabloom.storage.backends import local, locks
+from fabloom.storage.backends import local
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.commit import staging
 from fabloom.storage.format import rows

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from fabloom.errors import DamagedArtifact, EnvironmentProblem
 from fabloom.hashing import canonical_json
+from fabloom.locks import is_held, is_odd, locked, release, try_lock
 from fabloom.regular import clear
-from fabloom.storage.backends.locks import is_held, is_odd, locked, release, try_lock
 
 from .bucket import Bucket, Entry, together
 

@@ -23,9 +23,9 @@ from typing import Any
 import psutil
 import pytest
 
+from fabloom import locks
 from fabloom.planning.plan import Plan, make_plan
 from fabloom.registry import Registry
-from fabloom.storage.backends import locks
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.verify import verify
 

@@ -21,8 +21,8 @@ from fabloom.durable import sync_folders, write_durably
 from fabloom.errors import DamagedArtifact, UserError
 from fabloom.hashing import blake, canonical_json
 from fabloom.kinds import Artifact
+from fabloom.locks import locked
 from fabloom.storage.backends.local import LocalStore
-from fabloom.storage.backends.locks import locked
 from fabloom.storage.commit.manifest import DATA, DIFFERS, NAME, read_manifest
 from fabloom.storage.commit.staging import StagedArtifact
 from fabloom.storage.verify import check_artifact

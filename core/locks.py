@@ -1,4 +1,4 @@
-"""Key locks: kernel `flock`s, so that a killed holder never blocks anyone."""
+"""Locks of keys and devices: kernel `flock`s, so that a killed holder never blocks anyone."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def try_lock(path: Path) -> int | None:
     """
     while True:
         if is_odd(path):
-            raise EnvironmentProblem(f"the lock '{path}' is a link or no file, which fabloom never makes. Remove it; `fabloom gc` does.")
+            raise EnvironmentProblem(
+                f"the lock '{path}' is a link or no file, which fabloom never makes. Remove it; in a store `fabloom gc` does."
+            )
         handle = _open(path, os.O_RDWR | os.O_CREAT)
         taken = False
         try:
@@ -89,7 +91,7 @@ def locked(path: Path, waiting: Callable[[str], None], stop: Callable[[], bool])
         written = _written(path)
         if written not in ("", told):
             told = written
-            waiting(written if _holds(written, path) else "")
+            waiting(holder(path))
         time.sleep(PAUSE)
         handle = try_lock(path)
     try:
@@ -139,6 +141,12 @@ def _written(path: Path) -> str:
         return path.read_text().partition("\n")[0]
     except (OSError, ValueError):
         return ""
+
+
+def holder(path: Path) -> str:
+    """The number of the living process that holds the lock; nothing where it cannot be seen from here."""
+    written = _written(path)
+    return written if _holds(written, path) else ""
 
 
 def _holds(pid: str, path: Path) -> bool:
