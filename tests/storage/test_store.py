@@ -929,6 +929,30 @@ def test_a_full_disk_without_a_mount(run_task: Any, store: LocalStore, monkeypat
     assert not list(store.keys())
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP], ids=errno.errorcode.get)
+def test_a_file_system_without_locks_is_the_machines_fault(number: int, run_task: Any, store: LocalStore, monkeypatch: Any) -> None:
+    broken(locks.fcntl, "flock", 1, monkeypatch, OSError(number, os.strerror(number)))
+    with pytest.raises(EnvironmentProblem, match=os.strerror(number)) as caught:
+        run_task(Kinds, "images")
+    assert code_of(caught.value) == 3 and not list(store.keys())
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS], ids=errno.errorcode.get)
+def test_what_may_not_be_touched_is_the_machines_fault_in_the_store_and_the_tasks_elsewhere(
+    number: int, run_task: Any, store: LocalStore, tmp_path: Path
+) -> None:
+    images = run_task(Kinds, "images")
+    for place, kind, code in ((store.root / "staging" / "x", EnvironmentProblem, 3), (tmp_path / "mine", StepFailed, 1)):
+
+        def refuse(start: int, place: Path = place) -> None:
+            raise OSError(number, os.strerror(number), str(place))
+
+        Kinds.before_block = staticmethod(refuse)
+        with pytest.raises(kind, match=os.strerror(number)) as caught:
+            run_task(Kinds, "offline", images=images)
+        assert code_of(caught.value) == code and str(place) in str(caught.value)
+
+
 def test_a_read_only_store_is_the_machines_fault(small_disk: Callable[[int], Path]) -> None:
     disk = small_disk(400)
     LocalStore(disk / "store")
@@ -971,6 +995,15 @@ def test_refs_remember_and_roll_back(store: LocalStore) -> None:
     assert store.refs.rollback("x/champion").key == "b" * 40 == store.refs.get("x/champion")
     with pytest.raises(UserError, match="no earlier artifact"):
         store.refs.rollback("x")
+
+
+def test_a_ref_of_a_store_older_than_the_log_is_read_and_goes_on(store: LocalStore) -> None:
+    (store.root / "refs" / "old.json").write_text(json.dumps(["a" * 40, "b" * 40]))
+    assert store.refs.get("old") == "b" * 40 and store.refs.names() == ["old"]
+    assert [(e.n, e.action, e.key, e.at) for e in store.refs.log("old")] == [(1, "set", "a" * 40, ""), (2, "set", "b" * 40, "")]
+    assert store.refs.set("old", "c" * 40, expected="b" * 40, why="better").n == 3
+    assert store.refs.rollback("old", to="a" * 40).key == "a" * 40 and store.refs.held("old") == {"c" * 40}
+    assert store.refs.history("old") == ["a" * 40, "b" * 40, "c" * 40, "a" * 40]
 
 
 @pytest.mark.parametrize("name", ["", "..", "../x", "/x", "a/../b", "a//b", "a/", ".x", "a\n", "ä", "a b", "x" * 201])

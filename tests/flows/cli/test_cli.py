@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -140,10 +141,40 @@ def test_commands_that_look_change_nothing_in_the_store(made: tuple[Path, dict[s
         return sorted((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in [store, *store.rglob("*")])
 
     before = state()
-    looks = [["artifacts"], ["show", key], ["lineage", key], ["verify"], ["export", key, str(tmp_path / "out")], ["ref", "list"]]
-    for command in looks:
-        assert cli(*command, "--store", store).code == 0, command
+    for command in looks(key, tmp_path):
+        done = cli(*command, "--store", store)
+        assert done.code == 0, (command, done.err)
         assert state() == before, command
+
+
+def looks(key: str, out: Path) -> list[list[str]]:
+    """Every command that only looks at a store, each once."""
+    places = [str(out / name) for name in ("images", "zarr", "page.html", "both.html")]
+    return [
+        ["artifacts"], ["show", key], ["lineage", key], ["verify"], ["verify", key], ["export", key, places[0]],
+        ["export", key, places[1], "--format", "zarr"], ["ref", "list"], ["runs"], ["report", "1", "--out", places[2]],
+        ["compare", "1", "1", "--out", places[3]], ["plan", "fade"],
+    ]  # fmt: skip
+
+
+def test_a_store_that_may_not_be_written_can_be_looked_at(made: tuple[Path, dict[str, Any]], cli: Cli, tmp_path: Path) -> None:
+    """On a disk that is mounted for reading; to change something there is refused in one line."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root")
+    key = made[1]["steps"]["images"]["key"]
+    try:
+        shutil.copytree(made[0], disk / "store")
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        for command in looks(key, tmp_path):
+            done = cli(*command, "--store", disk / "store")
+            assert done.code == 0, (command, done.err)
+        for command in (["run", "fade", "--engine", "inline"], ["gc"], ["ref", "set", "a", key]):
+            done = cli(*command, "--store", disk / "store")
+            assert done.code == 3 and len(done.err.splitlines()) == 1 and "cannot be written" in done.err, (command, done.err)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_redo_names_a_step(made: tuple[Path, dict[str, Any]], cli: Cli) -> None:
