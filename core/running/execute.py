@@ -146,7 +146,7 @@ def make_room(work: Path) -> None:
     if work.is_symlink() or not work.is_dir():
         clear(work)
     work.mkdir(parents=True, exist_ok=True)
-    for name in (LOG, SOURCE, STEP, *CONDITIONS):
+    for name in (LOG, SOURCE, STEP, PARTS, *CONDITIONS):
         if not is_plain(work / name):
             clear(work / name)
 

@@ -20,7 +20,7 @@ from fabloom.notes import read_note, write_note
 from fabloom.planning.keys import artifact_key, part_preimage
 from fabloom.progress import Emit, Event
 
-from .execute import PARTS, source_of
+from .execute import PARTS, make_room, source_of
 from .retry import kept
 
 
@@ -62,7 +62,7 @@ def parts_of(step: PlannedStep, store: Store, workers: int) -> list[PlannedStep]
 def note_parts(parts: Sequence[PlannedStep], step: PlannedStep, store: Store) -> None:
     """Note the cut for who goes on."""
     work = store.work(step.key)
-    work.mkdir(parents=True, exist_ok=True)
+    make_room(work)
     write_note(work / PARTS, {"parts": [part.preimage["rows"] for part in parts], "source": source_of(step.spec.method)})
 
 

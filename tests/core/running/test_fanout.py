@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +118,28 @@ def test_a_stopped_step_goes_on_with_the_parts_that_it_began_by_however_many_wor
     assert again.status == "ran" and next(e["done"] for e in events if e["event"] == "progress") >= 8, "from what was written"
     other = LocalStore(tmp_path / "other")
     assert again.digest == record(recording(registry, other, count=83), registry, other, 1).digest
+
+
+@pytest.mark.parametrize("what", ["text", "folder", "link", "FIFO", "no folder"])
+def test_what_stands_in_the_place_of_the_cut_is_not_believed_and_cleared(
+    registry: Registry, store: LocalStore, tmp_path: Path, what: str
+) -> None:
+    plan = recording(registry, store)
+    place = store.work(plan.step("offline").key) / "parts.json"
+    (place.parent if what != "no folder" else place.parent.parent).mkdir(exist_ok=True)
+    if what == "text":
+        place.write_text('{"parts": [[0, 8]], "source": "x"}')
+    elif what == "folder":
+        place.mkdir()
+    elif what == "link":
+        place.symlink_to(tmp_path / "elsewhere")
+    elif what == "FIFO":
+        os.mkfifo(place)
+    else:
+        place.parent.symlink_to(tmp_path / "elsewhere")
+    result = record(plan, registry, store, 2)
+    assert result.status == "ran", result.error
+    assert not keys_of_parts(store) and not (tmp_path / "elsewhere").exists() and not verify(store).leftovers
 
 
 def test_what_was_begun_in_one_piece_stays_in_one(registry: Registry, store: LocalStore) -> None:
