@@ -40,14 +40,16 @@ REMEDY = (
 )
 
 
-def check_address(url: str) -> None:
-    """Raise UserError, in words that do not repeat it, where a secret is in the URL of a store."""
+def check_address(url: str, of: str = "store") -> None:
+    """Raise UserError, in words that do not repeat it, where a secret is in the URL of a store, or of what else is kept like one."""
     found = next((found for text in (url, unquote(url), unquote(unquote(url))) if (found := _secret(text))), None)
     if found is None:
         return
     scheme = re.match(r"[a-z][a-z0-9+.\-]*(?=:/)", url, re.IGNORECASE)
-    place = f"the URL of the store ({scheme[0]}://…)" if scheme else "the place of the store"
-    raise UserError(f"{place} holds {found}. {REMEDY}{'' if scheme else '; for a folder of such a name write ./ before it'}.")
+    place = f"the URL of the {of} ({scheme[0]}://…)" if scheme else f"the place of the {of}"
+    raise UserError(
+        f"{place} holds {found}. {REMEDY}{'' if scheme or of != 'store' else '; for a folder of such a name write ./ before it'}."
+    )
 
 
 def without_secrets(text: str) -> str:

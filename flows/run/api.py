@@ -20,6 +20,7 @@ from fabloom.planning.outlines import outlines, room
 from fabloom.planning.plan import Plan, make_plan
 from fabloom.progress import Emit, silent
 from fabloom.registry import Registry
+from fabloom.registry.address import check_address
 from fabloom.running.device import check_device
 from fabloom.running.engine import Engine, prepare, run_inline
 from fabloom.running.threads import threads
@@ -141,6 +142,7 @@ def check_workers(engine: str, runner: str, workers: int, cluster: str) -> None:
     """Raises UserError for workers that the engine or the runner does not have."""
     if not 1 <= workers <= MOST_WORKERS:
         raise UserError(f"workers is {workers}; give a whole number from 1 to {MOST_WORKERS}")
+    check_address(cluster, "cluster")
     if engine == "inline" and (workers > 1 or cluster):
         raise UserError("engine 'inline' takes one step at a time in this process; workers and a cluster are of engine 'prefect'")
     if cluster and runner == "threads":

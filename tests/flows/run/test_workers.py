@@ -25,14 +25,16 @@ from fabloom.storage.backends.local import LocalStore
         ({"workers": 2}, "one step at a time"),
         ({"cluster": "tcp://127.0.0.1:9"}, "engine 'prefect'"),
         ({"engine": "prefect", "cluster": "tcp://127.0.0.1:9"}, "dask or ray"),
+        ({"engine": "prefect", "runner": "ray", "cluster": "ray://me:hunter2@host:10001"}, "the cluster .* holds a password"),
         ({"engine": "prefect", "workers": 0}, "from 1 to 64"),
         ({"engine": "prefect", "workers": 100}, "from 1 to 64"),
     ],
 )
 def test_workers_that_the_engine_has_not_are_refused_before_anything_runs(asked: dict[str, Any], why: str, tmp_path: Path) -> None:
     pipeline = {"name": "one", "steps": {"images": {"task": "line-pair.simulate", "params": {"count": 2, "size": 32}}}}
-    with pytest.raises(UserError, match=why):
+    with pytest.raises(UserError, match=why) as caught:
         fabloom.run(pipeline, store=tmp_path / "store", **asked)
+    assert "hunter2" not in str(caught.value), "Prefect keeps it, and a terminal shows it"
     assert list(LocalStore(tmp_path / "store").keys()) == []
 
 
