@@ -37,9 +37,10 @@ class WorthIt(Params):
     )
     real: dict[str, Any] | None = Field(None, description="own: parameters of images.load for real images, e.g. {path: FOLDER}")
     tested: dict[str, Any] | None = Field(None, description="own: the same for the test images, of other places, lots or wafers")
-    label: Literal["given", "references", "clean"] = Field(
-        "given", description="own: masks are given, or follow by difference from each image's own reference, or from the clean images"
-    )
+    label: Literal["given", "references", "boxes", "clean"] = Field(
+        "given", description="own: masks are given, or follow by difference from each image's own reference (boxes: inside the masks "
+        "that are given), or from the clean images"
+    )  # fmt: skip
     tile: int | None = Field(None, ge=32, description="own: cut images into squares of this many pixels, each of which counts as an image")
     sizes: tuple[PositiveInt, ...] = Field((1, 5, 20), min_length=1, description="numbers of real images with a defect, rising")
     draws: int = Field(3, ge=1, le=50, description="draws of that many images, each with trainings of its own")
@@ -94,7 +95,7 @@ class WorthIt(Params):
 def data_of(params: WorthIt) -> Data:
     """The images that are compared on."""
     if params.structure == "own":
-        return own(params.real or {}, params.tested or {}, params.label, params.tile, params.pooled, None)
+        return own(params.real or {}, params.tested or {}, params.label, params.tile, params.pooled)
     if params.structure == "deeppcb":
         return boards(params.size, params.pooled, params.test)
     if params.structure == "published-pair":

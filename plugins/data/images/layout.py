@@ -41,6 +41,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "masks": ("flat", "domains", "classes", "pairs"),
     "annotations": tuple(ANNOTATED),
     "boxes": ("coco", "cvat", "voc", "yolo"),
+    "box_lists": ("pairs",),
     "split": ("mvtec",),
     "view": ("klarf",),
 }

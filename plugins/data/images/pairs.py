@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 from fabloom.errors import DataError
 
-from .entries import Scene
+from .annotations.boxlist import boxes
+from .entries import CLEAN, UNNAMED, Scene
 from .folders import domain_of, with_masks
 from .maskfiles import mask_folder
 from .tree import Tree, is_image, stem
@@ -85,10 +87,30 @@ def pairs(tree: Tree, params: LoadParams) -> Scene:
             f"{tree.root}: layout pairs wants the patterns of the names, e.g. test: '{{name}}_test.jpg', reference: '{{name}}_temp.jpg'"
         )
     masks = mask_folder(tree, params)
+    if masks is not None and params.box_lists is not None:
+        raise DataError(f"{tree.root}: has masks, and box_lists names a second truth; leave one of them out")
     places = [folder for folder in tree.pictured if masks is None or masks.inside is None or folder.partition("/")[0] != masks.inside]
+    found = matched(tree, {key: str(pattern) for key, pattern in patterns.items()}, places)
+    named = dict(found["test"])
+    by_stem = {stem(image): image for image in named.values()}
+    if masks is not None and {stem(name).rpartition("/")[2] for name in masks.names} & {key.rpartition("/")[2] for key in by_stem}:
+        named = by_stem  # masks carry the whole names of the images, not what the pair has in common
+    domain = {key: domain_of(image, params) for key, image in named.items()}
+    made = with_masks("pairs", tree, named, domain, masks, params)
+    partner = {image: tree.path(found["reference"][name]) for name, image in found["test"].items()}
+    entries = [replace(entry, reference=partner[entry.name]) for entry in made.entries]
+    made = replace(made, entries=entries, used=made.used | set(found["reference"].values()))
+    if params.box_lists is None:
+        return made
+    lists = {image: params.box_lists.replace(HOLE, name) for name, image in found["test"].items()}
+    return boxed(tree, made, lists)
+
+
+def matched(tree: Tree, patterns: Mapping[str, str], places: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Images by what stands for {name}, of each pattern. Raises DataError for a pattern without images and an image without a partner."""
     found: dict[str, dict[str, str]] = {}
     for key, pattern in patterns.items():
-        said = expression(str(pattern))
+        said = expression(pattern)
         found[key] = {}
         for image in (image for folder in places for image in tree.images(folder)):
             if match := said.fullmatch(normalize("NFC", image)):
@@ -103,13 +125,12 @@ def pairs(tree: Tree, params: LoadParams) -> Scene:
     for one, other in (("test", "reference"), ("reference", "test")):
         lonely = sorted(found[one].keys() - found[other].keys())
         if lonely:
-            raise DataError(f"{tree.root}: '{found[one][lonely[0]]}' has no {other} '{str(patterns[other]).replace(HOLE, lonely[0])}'")
-    named = dict(found["test"])
-    by_stem = {stem(image): image for image in named.values()}
-    if masks is not None and {stem(name).rpartition("/")[2] for name in masks.names} & {key.rpartition("/")[2] for key in by_stem}:
-        named = by_stem  # masks carry the whole names of the images, not what the pair has in common
-    domain = {key: domain_of(image, params) for key, image in named.items()}
-    made = with_masks("pairs", tree, named, domain, masks, params)
-    partner = {image: tree.path(found["reference"][name]) for name, image in found["test"].items()}
-    entries = [replace(entry, reference=partner[entry.name]) for entry in made.entries]
-    return replace(made, entries=entries, used=made.used | set(found["reference"].values()))
+            raise DataError(f"{tree.root}: '{found[one][lonely[0]]}' has no {other} '{patterns[other].replace(HOLE, lonely[0])}'")
+    return found
+
+
+def boxed(tree: Tree, made: Scene, lists: Mapping[str, str]) -> Scene:
+    """The images with the boxes of their lists drawn, all of one class."""
+    entries = [replace(entry, shapes=boxes(tree, lists[entry.name])) for entry in made.entries]
+    names = tuple(sorted(lists[entry.name] for entry in entries))
+    return replace(made, entries=entries, classes=(CLEAN, UNNAMED), clean=CLEAN, annotations=names, used=made.used | frozenset(names))

@@ -33,6 +33,11 @@ class LoadParams(Params):
     )
     test: str | None = Field(None, description="pairs: name of a test image relative to the folder, e.g. '{name}_test.jpg'")
     reference: str | None = Field(None, description="pairs: name of its reference, e.g. '{name}_temp.jpg'")
+    box_lists: str | None = Field(
+        None,
+        description="pairs: name of the list of boxes of each image, such as '{name}.txt': a line LEFT TOP RIGHT BOTTOM and perhaps a "
+        "class each, in pixels. Masks are whole boxes; reference-difference.label with `given: within` finds the defect inside",
+    )
     annotations: str | None = Field(None, description="the annotation file, where the folder holds several: its name or a glob pattern")
     boxes: Literal["refuse", "labels", "fill"] = Field(
         "refuse", description="annotations with boxes alone: labels: the class of each image and no masks; fill: all pixels of a box"
@@ -84,6 +89,8 @@ class LoadParams(Params):
             pattern = getattr(self, name)
             if pattern is not None and pattern.count("{name}") != 1:
                 raise ValueError(f"{name}={pattern!r} wants {{name}} once, where the names of a pair are equal")
+        if self.box_lists is not None and self.box_lists.count("{name}") != 1:
+            raise ValueError(f"box_lists={self.box_lists!r} wants {{name}} once, where the name of the pair stands")
         if (self.test is None) != (self.reference is None):
             raise ValueError("test and reference belong together: a pattern for each image and one for its reference")
         if self.test is not None and self.layout not in ("auto", "pairs"):

@@ -20,7 +20,7 @@ from fabloom.plugins.blocks.registration import Placement
 from fabloom.plugins.blocks.truth import LABELLED, label_attrs
 
 from .params import LabelImages
-from .truth import Truth
+from .truth import Truth, within
 
 
 def run(ctx: Context, params: LabelImages, images: ImageSet, reference: ImageSet | None) -> ImageSet:
@@ -31,6 +31,10 @@ def run(ctx: Context, params: LabelImages, images: ImageSet, reference: ImageSet
     rule = references.rule_of(params, images, clean, placed)
     given = Truth.of(images) if params.given == "keep" else Truth(images)
     known = Truth.of(images)
+    if params.given == "within" and known.masks is None:
+        raise DataError(
+            f"set {images.key[:12]} has no masks within which defects could be looked for; load boxes, or leave out given=within"
+        )
     masks = np.zeros((len(images), *images.images.shape[2:]), np.uint8)
     domain = np.zeros(len(images), np.int8)
     seen: list[Found | None] = []
@@ -43,6 +47,8 @@ def run(ctx: Context, params: LabelImages, images: ImageSet, reference: ImageSet
         else:
             known.tell(row, found)
         masks[row] = given.settle(row, found, np.nan_to_num(np.abs(blur(value, its.eight_bit) - its.reference)))
+        if params.given == "within" and known.masks is not None:
+            masks[row] = within(masks[row], known.masks[row])
         domain[row] = given.said(row, masks[row])
     false_share = _false(params, known, seen, clean, rule)
     attrs = _attributes(params, rule, clean, placed, off, seen, false_share) | dict(known.attributes())
@@ -95,7 +101,7 @@ def _false(params: LabelImages, known: Truth, seen: Sequence[Found | None], clea
     """The share of images that are known to be clean in which a defect was found. Raises DataError where that is most of them."""
     rows = [row for row, found in enumerate(seen) if found is not None and known.knows_clean(row)]
     false = [row for row in rows if seen[row].sure]  # type: ignore[union-attr]
-    if not rows:
+    if not rows or params.given == "within":
         return None
     if len(false) > params.max_false_share * len(rows):
         raise DataError(
@@ -156,6 +162,8 @@ def _tell(ctx: Context, params: LabelImages, known: Truth, attrs: dict[str, Any]
     done = "are kept" if known.masks is not None else "is kept"
     if params.given == "replace":
         done = "are replaced" if known.masks is not None else "is replaced"
+    elif params.given == "within":
+        done = "bound the defects"
     met = f", met with an IoU of {attrs['given_iou']:.2f}" if "given_iou" in attrs else ""
     some = "".join(f"; '{name}': {why}" for name, why in list(attrs.get("contradictions", {}).items())[:5])
     many = f"; labelling contradicts {attrs['contradicted']} of {len(known.images)} images{some}" if attrs["contradicted"] else ""

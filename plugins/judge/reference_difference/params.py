@@ -14,8 +14,10 @@ __all__ = ["LabelImages", "LabelParams"]
 class LabelImages(LabelParams):
     """When a difference is a defect, what becomes of labels that are there already, and when labels are refused."""
 
-    given: Literal["keep", "replace"] = Field(
-        "keep", description="masks and domain that the images have: kept, and what differs says so; or replaced as if there were none"
+    given: Literal["keep", "within", "replace"] = Field(
+        "keep",
+        description="masks and domain that the images have: kept, and what differs says so; within: masks are areas around defects, such "
+        "as boxes, and what differs inside one is its defect (255 where nothing surely does); or replaced as if there were none",
     )
     align: Literal["auto"] | bool = Field(
         "auto", description="hold an image against the reference where its structure lies, whole shifts and fractions of a pixel; the "

@@ -115,6 +115,16 @@ class Truth:
         return f"{name}, row {row}" if several else name
 
 
+def within(found: NDArray[np.uint8], areas: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A found mask [H,W] inside given areas [H,W]: clean outside of them, 255 all over an area in which nothing is surely a defect."""
+    drawn = areas != 0
+    kept = np.where(drawn, found, np.uint8(0))
+    parts, count = ndimage.label(drawn, EIGHT)
+    sure = np.bincount(parts[kept == 1], minlength=count + 1) > 0
+    kept[drawn & ~sure[parts]] = UNKNOWN
+    return kept
+
+
 def likeliest(found: Found, difference: NDArray[np.float64]) -> NDArray[np.uint8]:
     """The mask of an image that has a defect, though none was sure: the most different doubtful place; without any 255 all over."""
     parts, count = ndimage.label((found.mask == UNKNOWN) & (difference > 0), EIGHT)

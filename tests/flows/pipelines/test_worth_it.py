@@ -75,7 +75,7 @@ def test_boards_follow_their_references_and_share_no_group_with_the_test(registr
     assert steps["pool"].params == {"defects": 4, "clean": 4, "unit": "image"} == steps["test"].params | {"defects": 4, "clean": 4}
     assert steps["sinsemi_1_0_model"].params["anchor"] == "reference" and "anchor" not in steps["copy-paste_1_0_model"].params
     assert steps["sinsemi_1_0_labelled"].inputs == {"images": "sinsemi_1_0_samples"}
-    assert steps["pool_labelled"].inputs == {"images": "pool_files"}
+    assert steps["pool_labelled"].inputs == {"images": "pool_files"} and steps["pool_labelled"].params == {"given": "within"}
 
 
 def test_the_published_pair_is_tested_on_its_own_defect_moved(registry: Registry) -> None:

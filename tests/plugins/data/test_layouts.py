@@ -187,6 +187,32 @@ def test_real_pairs_give_references(folder: Path, load: Any, data_dir: Path) -> 
         np.testing.assert_array_equal(made.references[5, 0], np.asarray(template.convert("L"))[:320, 320:])
 
 
+def test_pairs_may_have_lists_of_boxes(folder: Path, load: Any) -> None:
+    for name in ("a", "b"):
+        png(folder / f"{name}_test.png")
+        png(folder / f"{name}_temp.png")
+    (folder / "a.txt").write_text("2 3 6 5 1\n0,0,1,1\n")
+    (folder / "b.txt").write_text("")
+    asked = {"test": "{name}_test.png", "reference": "{name}_temp.png", "box_lists": "{name}.txt"}
+    made = load(folder, **asked)
+    drawn = np.zeros(made.masks.shape[1:], np.uint8)
+    drawn[3:5, 2:6], drawn[0, 0] = 1, 1
+    np.testing.assert_array_equal(made.masks[0], drawn)
+    assert made.domain[...].tolist() == [1, 0] and made.references is not None
+    for text, words in (("1 2 3", "has 3 words"), ("5 5 5 9", "a box from 5, 5 to 5, 9"), ("1 1 x 4", "'x' is no coordinate")):
+        (folder / "b.txt").write_text(text)
+        refused(load, folder, "b.txt, line 1", words, **asked)
+    (folder / "b.txt").unlink()
+    refused(load, folder, "b.txt: is not in the folder", **asked)
+    refused(load, folder, "is not in the folder", **asked | {"box_lists": "../folder/{name}.txt"})
+    refused(load, folder, "box_lists has no meaning for layout flat", layout="flat", box_lists="{name}.txt")
+    with pytest.raises(ValueError, match=r"wants \{name\} once"):
+        load(folder, **asked | {"box_lists": "boxes.txt"})
+    (folder / "b.txt").write_text("")
+    png(folder / "masks" / "a.png")
+    refused(load, folder, "names a second truth", **asked)
+
+
 def test_tiles_keep_class_only_where_its_mask_is(folder: Path, load: Any) -> None:
     mask = np.zeros((16, 12), np.uint8)
     mask[10, 2] = 255

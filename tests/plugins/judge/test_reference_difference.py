@@ -328,6 +328,25 @@ def test_each_image_against_its_own_reference(run_task: Any, store: LocalStore) 
         label(run_task, held(store, tested), None)
 
 
+def test_a_defect_is_what_differs_inside_the_areas_that_are_given(run_task: Any, store: LocalStore) -> None:
+    places = [board(seed) for seed in range(3)]
+    tested = [place.copy() for place in places]
+    for place in tested:
+        place[30:36, 30:36] = 230  # in a box
+        place[50:56, 8:14] = 230  # in none: a stain that nobody calls a defect
+    boxes = np.zeros((3, SIDE, SIDE), np.uint8)
+    boxes[:2, 26:42, 26:42] = 1
+    boxes[0, 4:14, 44:54] = 1  # in which nothing differs
+    images = held(store, tested, references=np.stack(places)[:, None], masks=boxes)
+    made = label(run_task, images, None, given="within")
+    inside = is_defect(made.masks[0])
+    assert inside[31:35, 31:35].all() and inside.sum() < 80, "no longer the whole box"
+    assert (made.masks[0][boxes[0] == 0] == 0).all() and (made.masks[0][4:14, 44:54] == UNKNOWN).all()
+    assert made.domain[:].tolist() == [1, 1, 0] and not made.masks[2].any(), "an image without a box is clean"
+    with pytest.raises(DataError, match="no masks within which"):
+        label(run_task, held(store, tested, references=np.stack(places)[:, None]), None, given="within")
+
+
 def test_edges_that_lie_elsewhere_by_what_is_usual_are_no_defects(run_task: Any, store: LocalStore) -> None:
     def pads(seed: int) -> np.ndarray:
         """Binary pads whose edges lie where they should (seed 0) or a pixel beside it."""
