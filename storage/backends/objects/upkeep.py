@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fabloom.errors import DamagedArtifact, FabloomError, UserError
 from fabloom.hashing import blake_pieces
 from fabloom.planning.keys import whole_of
+from fabloom.storage.backends.local import STAMP
 from fabloom.storage.commit.manifest import DATA, tree_digest
 from fabloom.storage.gc import inputs_in, is_awaited, sweep, users_first
 from fabloom.storage.verify import LOOKS, Health, broken_refs, leftovers_of, maker_of, twice_made
@@ -69,14 +70,22 @@ class ObjectUpkeep:
     def _settled(self, key: str) -> list[str]:
         """Problems of an artifact, looked at again where somebody removed or replaced it meanwhile."""
         problems: list[str] = []
-        for _ in range(LOOKS):
-            before = self.bucket.read(self.store.place(key))
-            if before is None:
-                return []
-            problems = self._problems(key, before[0])
-            if not problems or before == self.bucket.read(self.store.place(key)):
-                break
+        try:
+            for _ in range(LOOKS):
+                before = self.bucket.read(self.store.place(key))
+                if before is None:
+                    return []
+                problems = self._problems(key, before[0])
+                if not problems or before == self.bucket.read(self.store.place(key)):
+                    break
+        except FabloomError as error:
+            problems.append(self._finding(error))
         return problems
+
+    def _finding(self, error: FabloomError) -> str:
+        """What is told of an object that cannot be read: it hides no other. Raises EnvironmentProblem where nothing of the bucket can."""
+        self.bucket.look(STAMP)
+        return str(error)
 
     def _problems(self, key: str, data: bytes) -> list[str]:
         try:
@@ -98,7 +107,10 @@ class ObjectUpkeep:
             return "missing"
         if found != size:
             return f"{found} bytes instead of {size}"
-        same = blake_pieces(self.bucket.stream(f"{where}/{DATA}/{name}")) == digest
+        try:
+            same = blake_pieces(self.bucket.stream(f"{where}/{DATA}/{name}")) == digest
+        except FabloomError as error:
+            return self._finding(error)
         return "" if same else "content differs from what was committed"
 
     def _maker(self, key: str) -> dict[str, str]:

@@ -568,6 +568,35 @@ def test_a_damaged_object_is_never_another_value(machine: Open) -> None:
     assert (_everything(ours.get(made.key)) == pictures(5)).all() and not ours.upkeep.verify().problems
 
 
+def test_an_object_that_may_not_be_read_hides_no_other_and_a_bucket_that_is_gone_is_no_finding(machine: Open) -> None:
+    """One that was put into an archive, say, or that a policy keeps back."""
+    ours = machine()
+    locked, other, sound = (commit(ours, name, images(seed)).key for seed, name in enumerate(("locked", "other", "sound")))
+    where = {key: uploads[0].where for key, uploads in ours.upkeep.uploads().items()}
+    ours.bucket.delete([next(name for name in names(ours.bucket, where[other]) if "/c/" in name)])
+    refused, gone = {next(name for name in names(ours.bucket, where[locked]) if "/c/" in name)}, list[str]()
+    bucket = ours.bucket
+
+    def refusing(work: Callable[..., Any]) -> Callable[..., Any]:
+        def call(name: str, *more: Any) -> Any:
+            if name in refused or gone:
+                raise EnvironmentProblem(f"access denied to '{name}'")
+            return work(name, *more)
+
+        return call
+
+    doors = {name: refusing(getattr(bucket, name)) for name in ("read", "look", "ranges", "stream")}
+    there = machine("there", bucket=Through(bucket, **doors))
+    for place in (None, there.place(locked)):
+        refused |= {place} if place else set()
+        problems = there.upkeep.verify().problems
+        assert set(problems) == {locked, other} and len(problems[locked]) == 1 and "access denied" in problems[locked][0]
+        assert "missing" in problems[other][0]
+    gone.append("all")
+    with pytest.raises(EnvironmentProblem):
+        there.upkeep.verify(sound)
+
+
 def _everything(artifact: Any) -> Any:
     found = {name: artifact.array(name)[...] for name in sorted(artifact._reader.names())}
     assert artifact.attrs is not None
