@@ -47,10 +47,10 @@ def fork() -> int:
     return child
 
 
-def hold(ctx: Context) -> None:
+def hold(ctx: Context, part: str = "") -> None:
     """Write who we are into the file that FADE_HOLD names and stay until a stop is asked for or the file is taken away, so that a test
     finds this process at work whenever it looks; with FADE_CHILD there is a fork of ours beside, which would stay for ever."""
-    if place := os.environ.get("FADE_HOLD"):
+    if place := os.environ.get("FADE_HOLD", "") and os.environ["FADE_HOLD"] + part:
         child = fork() if "FADE_CHILD" in os.environ else -1
         Path(f"{place}.new").write_text(f"{os.getpid()} {child}")
         Path(f"{place}.new").rename(place)
@@ -106,6 +106,8 @@ class Fade(Method):
             for start in range(own.start + writer.start, own.stop, 8):
                 rows = np.arange(start, min(start + 8, own.stop))
                 time.sleep(params.pause)
+                if ctx.part is not None and start == own.start + 8:
+                    hold(ctx, f"-{own.start}")
                 if params.fail_at in rows:
                     raise DataError(f"row {params.fail_at} is upside down")
                 if params.die_at in rows and not (ctx.workdir / "died").exists():

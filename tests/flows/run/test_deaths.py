@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,8 +25,10 @@ import psutil
 import pytest
 
 from fabloom import locks
+from fabloom.method import PlannedStep
 from fabloom.planning.plan import Plan, make_plan
 from fabloom.registry import Registry
+from fabloom.running.parts import parts_of
 from fabloom.storage.backends.local import LocalStore
 from fabloom.storage.verify import verify
 
@@ -43,8 +46,10 @@ name: deaths
 steps:
   images: {task: fade.make}
   model: {task: fade.train, inputs: {images: images}, params: {steps: 8}}
-  offline: {task: fade.record, inputs: {teacher: model}, params: {count: 8}}
+  offline: {task: fade.record, inputs: {teacher: model}, params: {count: 48}}
 """
+STARTS = (0, 24)
+"""First row of each part of `offline` on two workers. Each part has three blocks of eight rows and is held before its second one."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,10 @@ THAT = ("that checkpoint", "goes on from it")
 LAST = ("the last checkpoint, locks that nobody holds", "goes on from it")
 NOTHING = ("nothing", "reuses all of it")
 WITH_IT = "end with it"
+PARTS = "prefect, in parts"
+"""A step in two parts, each in a worker of its own."""
+ROWS, ROWS_AND_LOCKS, A_PART = "the rows of each part", "the rows of each part, locks that nobody holds", "its rows, and the other part"
+ON = "goes on from them"
 
 DEATHS = [
     Death("inline", "caller", STOPPING, *STOPPED, "stay", *THAT),
@@ -90,19 +99,31 @@ DEATHS = [
     Death("prefect", "Prefect's own server", f"{STOPPING}, KILL", *UNTOUCHED, WITH_IT, *NOTHING),
     Death("prefect", "a server elsewhere", f"{STOPPING}, KILL", *UNTOUCHED, WITH_IT, *NOTHING),
 ]  # fmt: skip
-CASES = [pytest.param(row, number, id=f"{row.engine}, {row.target}, {number}") for row in DEATHS for number in row.signals.split(", ")]
+IN_PARTS = [
+    Death(PARTS, "caller", STOPPING, "130", "each part stops after its row block", WITH_IT, ROWS, ON),
+    Death(PARTS, "caller", "KILL", *KILLED, WITH_IT, ROWS_AND_LOCKS, ON),
+    Death(PARTS, "step server", STOPPING, *UNTOUCHED, WITH_IT, *NOTHING),
+    Death(PARTS, "step server", "KILL", *FAILED, WITH_IT, ROWS_AND_LOCKS, ON),
+    Death(PARTS, "a part's worker", STOPPING, "130", "the part stops after its row block, the other is made", WITH_IT, A_PART, ON),
+    Death(PARTS, "a part's worker", "KILL", "0", "the part is begun again once, from its rows, and all is committed", WITH_IT, *NOTHING),
+]
+
+
+def cases(rows: list[Death]) -> list[Any]:
+    return [pytest.param(row, number, id=f"{row.engine}, {row.target}, {number}") for row in rows for number in row.signals.split(", ")]
 
 
 def test_the_page_shows_this_table_and_no_case_is_left_out() -> None:
     lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in PAGE.read_text().splitlines() if line.startswith("| ")]
-    shown = [line for line in lines if len(line) == len(DEATHS[0].cells()) and line[0] in ("inline", "prefect")]
-    assert shown == [row.cells() for row in DEATHS]
+    shown = [line for line in lines if len(line) == len(DEATHS[0].cells()) and line[0] in ("inline", "prefect", PARTS)]
+    assert shown == [row.cells() for row in (*DEATHS, *IN_PARTS)]
     targets = {
         "inline": {"caller", "process group"},
         "prefect": {"caller", "process group", "step server", "worker", "Prefect's own server", "a server elsewhere"},
+        PARTS: {"caller", "step server", "a part's worker"},
     }
     wanted = sorted((e, t, s) for e, names in targets.items() for t in names for s in ("INT", "TERM", "HUP", "KILL"))
-    assert sorted((row.engine, row.target, number) for row in DEATHS for number in row.signals.split(", ")) == wanted
+    assert sorted((row.engine, row.target, number) for row in (*DEATHS, *IN_PARTS) for number in row.signals.split(", ")) == wanted
 
 
 class Victims:
@@ -165,12 +186,12 @@ class Run:
     def told(self) -> str:
         return (self.folder / "err").read_text()
 
-    def start(self, **variables: str) -> None:
+    def start(self, *more: str, **variables: str) -> None:
         for name in ("out", "err", "notes", "held"):
             (self.folder / name).unlink(missing_ok=True)
         (self.folder / "p.yaml").write_text(PIPELINE)
         arguments = ["run", str(self.folder / "p.yaml"), "--engine", self.engine, "--store", str(self.store)]
-        arguments += ["--device", "cpu", "--checkpoint", "0"]
+        arguments += ["--device", "cpu", "--checkpoint", "0", *more]
         places, self.over = {name: str(self.folder / name) for name in ("out", "err", "notes")}, False
         self.pid = self.victims.ask(arguments=arguments, env={**self.victims.environment, **variables}, **places)
 
@@ -185,7 +206,18 @@ class Run:
         wait_for(lambda: self.held.exists() or not alive(self.pid))
         assert self.held.exists(), self.told
         worker, child = map(int, self.held.read_text().split())
-        found = {"caller": self.pid, "worker": worker, "child": child}
+        return {"caller": self.pid, "worker": worker, "child": child, **self.servers()}
+
+    def parts_at_work(self) -> list[tuple[int, int]]:
+        """Process ids of the worker of each part, and of its child, once all of them are held."""
+        places = [self.held.with_name(f"held-{first}") for first in STARTS]
+        wait_for(lambda: all(place.exists() for place in places) or not alive(self.pid))
+        assert all(place.exists() for place in places), self.told
+        return [(int(worker), int(child)) for worker, child in (place.read_text().split() for place in places)]
+
+    def servers(self) -> dict[str, int]:
+        """Process ids of what was started for it."""
+        found = dict[str, int]()
         names = {"uvicorn": "Prefect's own server", "fabloom.running.executors.server": "step server"}
         notes = self.folder / "notes"
         for line in notes.read_text().splitlines() if notes.exists() else ():
@@ -226,12 +258,18 @@ def elsewhere(victims: Victims) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(victims: Victims, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Digest of each step of a run that nobody kills."""
+def whole(victims: Victims, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of a run that nobody kills."""
     run = Run(victims, tmp_path_factory.mktemp("undisturbed"), "inline")
     run.start()
     assert run.wait() == 0, run.told
-    return digests(run.store)
+    return run.store
+
+
+@pytest.fixture(scope="module")
+def undisturbed(whole: Path) -> dict[str, str]:
+    """Digest of each of its steps."""
+    return digests(whole)
 
 
 def digests(store: Path) -> dict[str, str]:
@@ -316,7 +354,7 @@ def check_again(row: Death, run: Run, undisturbed: dict[str, str]) -> None:
     assert digests(run.store) == undisturbed and not health.problems and not health.leftovers
 
 
-@pytest.mark.parametrize(("row", "number"), CASES)
+@pytest.mark.parametrize(("row", "number"), cases(DEATHS))
 def test_a_death(
     row: Death, number: str, victims: Victims, undisturbed: dict[str, str], plan: Plan, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -350,6 +388,81 @@ def test_a_death(
                 os.kill(pid, signal.SIGKILL)
         if server:
             victims.ask(wait=server)
+
+
+BLOCKS = {ROWS: [2, 2], ROWS_AND_LOCKS: [1, 1], A_PART: [2, 3], NOTHING[0]: [3, 3]}
+"""Row blocks of each part that are there afterwards, by what is left. Three are the whole part, or the step's artifact."""
+
+
+def check_left_of_parts(row: Death, store: LocalStore, step: PlannedStep) -> None:
+    health = verify(store)
+    assert not health.problems and not [path for path in (store.root / "locks").iterdir() if locks.is_held(path)]
+    assert any(name.startswith("locks/") for name in health.leftovers) == ("locks" in row.left)
+    assert bool(health.leftovers) == (row.left != "nothing")
+    if row.left == "nothing":
+        assert store.has(step.key)
+        return
+    written = []
+    for part in parts_of(step, store, 2):
+        journals = store.work(part.key).glob("*.jsonl")
+        written.append(3 if store.has(part.key) else len(next(journals).read_text().splitlines()) - 1)
+    assert written == BLOCKS[row.left]
+
+
+@pytest.mark.parametrize(("row", "number"), cases(IN_PARTS))
+def test_a_death_of_a_step_in_parts(
+    row: Death, number: str, victims: Victims, whole: Path, undisturbed: dict[str, str], plan: Plan, tmp_path: Path
+) -> None:
+    """Everything but this step is there before."""
+    run, step = Run(victims, tmp_path, "prefect"), plan.step("offline")
+    shutil.copytree(whole, run.store)
+    shutil.rmtree(LocalStore(run.store).folder(step.key))
+    run.start("--workers", "2", FADE_HOLD=str(run.held), FADE_CHILD="1", FABLOOM_NO_PREFECT="1")
+    parts = run.parts_at_work()
+    found = {"caller": run.pid, "a part's worker": parts[0][0], **run.servers()}
+    places = [run.held.with_name(f"held-{first}") for first in STARTS]
+    try:
+        os.kill(found[row.target], signal.Signals[f"SIG{number}"])
+        if row.target == "a part's worker" and number == "KILL":  # the next one is held as well
+            wait_for(lambda: not alive(run.pid) or places[0].read_text().split()[0] != str(parts[0][0]))
+        for place in places[1:] if row.left == A_PART else places if row.left == "nothing" else []:
+            place.unlink()
+        status = run.wait()
+        assert (status if status >= 0 else 128 - status) == int(row.code), run.told
+        check_words_of_parts(row, number, run.told)
+        wait_for(lambda: not members(run.pid))
+        check_left_of_parts(row, LocalStore(run.store), step)
+        check_goes_on(row, run, step, undisturbed)
+    finally:
+        for pid in [child for _, child in parts] + ([] if run.over else [run.pid]):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def check_words_of_parts(row: Death, number: str, told: str) -> None:
+    assert "Traceback" not in told, told
+    if row.code == "130":
+        assert "worker" in row.target or "Stopping at the next checkpoint" in told
+        assert re.search(r"stopped after \d+ of 48 rows, in 2 parts\. Run the same command again to go on\.", told), told
+    if row.target == "a part's worker" and row.code == "0":
+        assert "part 1 of 2: its process was killed by SIGKILL. It is begun again, once, and goes on from the rows that are written" in told
+    if row.code == "1":
+        assert f"the step server was killed by SIG{number}" in told, told
+
+
+def check_goes_on(row: Death, run: Run, step: PlannedStep, undisturbed: dict[str, str]) -> None:
+    """Blocks that were there are those of the artifact: files of one disk under another name."""
+    again = time.time_ns()
+    run.start("--workers", "2", FABLOOM_NO_PREFECT="1")
+    assert run.wait() == 0, run.told
+    statuses = dict(re.findall(r"^(images|model|offline): (ran|reused)", run.told, re.M))
+    assert statuses == {"images": "reused", "model": "reused", "offline": "reused" if row.left == "nothing" else "ran"}
+    store = LocalStore(run.store)
+    health, shards = verify(store), store.folder(step.key) / "data.zarr" / "r_chunks" / "c"
+    assert digests(run.store) == undisturbed and not health.problems and not health.leftovers
+    files = [next(path for path in (shards / str(at)).rglob("0") if path.is_file()) for at in range(6)]
+    old = [file.stat().st_mtime_ns < again for file in files]
+    assert [sum(old[:3]), sum(old[3:])] == BLOCKS[row.left]
 
 
 def logged(url: str) -> bool:

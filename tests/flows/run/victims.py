@@ -137,10 +137,11 @@ def run_without_prefect(plan: Any, engine: Any, runner: str, workers: int = 1, c
     from fabloom.flows.run.api import finish
     from fabloom.running.engine import run_inline
     from fabloom.running.executors import ProcessExecutor
+    from fabloom.running.parts import Crew
 
     executor = ProcessExecutor({module for step in plan.steps for module in step.spec.method.preload})
     try:
-        return finish(plan, run_inline(plan, dataclasses.replace(engine, executor=executor)), engine.store)
+        return finish(plan, run_inline(plan, dataclasses.replace(engine, executor=executor, crew=Crew(workers))), engine.store)
     finally:
         executor.close()
 
