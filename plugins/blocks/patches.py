@@ -18,6 +18,8 @@ ASKING = 50**2
 """About so many patches look at most: in an image of more than 150 x 150 pixels they lie further apart."""
 SIDE = 256
 """Side of a square image of which all patches are projected; of a larger one every second, third, ... either way."""
+ANSWERING = 2**16
+"""At most so many patches answer: in an image of more than 262 x 262 pixels a fixed random choice, since a grid could miss phases."""
 PAIRS = 2**25
 """Most pairs of patches that are held at once."""
 
@@ -51,7 +53,7 @@ def nearest(images: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     """(coherence, completeness) [N] of images [N,C,H,W] against one reference [1,C,H,W], mean squared errors a pixel.
 
     Coherence: mean over patches of an image of the distance to the nearest patch of the reference. Completeness: the other
-    way. Every third patch either way asks, fewer in large images; all patches answer.
+    way. Every third patch either way asks, fewer in large images; all patches answer, of large images a random part.
     """
     own, sparse = _patches(reference)
     found = []
@@ -63,9 +65,13 @@ def nearest(images: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _patches(image: Tensor) -> tuple[Tensor, Tensor]:
-    """All patches [P,C*49] of an image [1,C,H,W], and those that ask."""
+    """The patches [P,C*49] of an image [1,C,H,W] that answer, and those that ask."""
     apart = max(ceil(sqrt(image.shape[2] * image.shape[3] / ASKING)), STEP)
-    return unfold(image, PATCH)[0].T, unfold(image, PATCH, stride=apart)[0].T
+    dense, asking = unfold(image, PATCH)[0].T, unfold(image, PATCH, stride=apart)[0].T
+    if len(dense) > ANSWERING:
+        chosen = torch.randperm(len(dense), generator=torch.Generator().manual_seed(ANSWERING))[:ANSWERING]
+        dense = torch.cat([asking, dense[chosen.to(dense.device)]])  # with those that ask, so that a copy is at 0
+    return dense, asking
 
 
 def _distance(asking: Tensor, answering: Tensor) -> Tensor:

@@ -238,11 +238,12 @@ def test_velocity_splits_into_image_and_noise() -> None:
 
 
 def test_patches_of_a_large_image_are_thinned_and_of_a_small_one_not() -> None:
-    """Distances to itself stay 0, and to noise what they are, though a few thousand patches ask; pairs are never held all at once."""
+    """Distances to itself stay 0, and to noise what they are, though a few thousand patches ask and some answer; pairs are never held all at once."""
     draw = torch.Generator().manual_seed(0)
     for side, asking in ((96, 900), (300, 2401)):
         image, other = torch.rand(2, 1, 1, side, side, generator=draw)
-        assert len(patches._patches(image)[1]) == asking
+        dense, sparse = patches._patches(image)
+        assert len(sparse) == asking and len(dense) == (8100 if side == 96 else patches.ANSWERING + asking)
         own, foreign = patches.nearest(image, image), patches.nearest(other, image)
         assert max(float(value) for value in own) < 1e-6 < 0.02 < min(float(value) for value in foreign)
         assert float(patches.sliced_wasserstein(image, image)) == 0
