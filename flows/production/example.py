@@ -17,6 +17,7 @@ line: {line}
 pipeline: one-step
 set: []
 challenger: segmenter              # the step whose artifact may become {line}/champion
+feedback: null                     # a step that the champion stands in for once there is one: a closed loop
 
 # Challenger and champion are both scored on images that neither was trained on. They stay the same from night to night:
 # commit them once, then `fabloom ref set {line}/heldout KEY`. Where they change, both are scored anew.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import PipelineError, UserError, did_you_mean
 from fabloom.flows.run.api import load_pipeline
+from fabloom.flows.run.given import in_place_of
 from fabloom.kinds import ImageSet, Report
 from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import Plan, make_plan
@@ -48,6 +49,9 @@ def prepare(spec: Spec, registry: Registry, store: Store, *, seed: int | None = 
     built = load_pipeline(spec.pipeline, registry).override(spec.set, seed, registry.fields)
     check_names(spec, built, registry)
     champion, frozen = pointed(store, spec.champion), dict[str, str]()
+    if champion and spec.feedback is not None:
+        built, _ = in_place_of(built, {spec.feedback: f"key:{champion}"}, store)
+        check_names(spec.model_copy(update={"feedback": None}), built, registry)
     content = built.model_dump()
     for name, step in content["steps"].items():
         step["inputs"] = {port: _frozen(f"steps.{name}.inputs.{port}", source, store, frozen) for port, source in step["inputs"].items()}
@@ -69,6 +73,7 @@ def prepare(spec: Spec, registry: Registry, store: Store, *, seed: int | None = 
 def check_names(spec: Spec, built: Pipeline, registry: Registry) -> None:
     """Raise UserError where a specification names a step that the pipeline has not, or a task that no plugin brings."""
     steps, test = {"challenger": spec.challenger, **({"check.step": spec.check.step} if spec.check is not None else {})}, spec.evaluate.test
+    steps |= {"feedback": spec.feedback} if spec.feedback is not None else {}
     for place, step in steps.items():
         if step not in built.steps:
             raise UserError(f"{place}: pipeline '{built.name}' has no step '{step}'.{did_you_mean(step, built.steps)}")

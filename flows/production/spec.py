@@ -109,6 +109,11 @@ class Spec(Part):
     pipeline: str = Field(description="a registered pipeline, or the path of a YAML file, as the command `fabloom run` takes it")
     set: list[str] = Field(default_factory=list, description="overrides of the pipeline, as those of --set")
     challenger: Name = Field(description="the step whose artifact may become the champion")
+    feedback: Name | None = Field(
+        None,
+        description="a step of the pipeline that the champion stands in for, once there is one; what only that step needs is left out. "
+        "So the segmenter in use may say what the challenger learns from, and a night that promotes is a round of a closed loop",
+    )
     evaluate: Evaluate = Field(description="how challenger and champion are scored")
     gate: list[Condition] = Field(min_length=1, description="conditions that must all hold")
     first: Literal["promote", "reject"] | Annotated[dict[str, float], Field(min_length=1)] = Field(
@@ -127,6 +132,14 @@ class Spec(Part):
         for one in self.gate:
             if one.events is not None and (one.events == one.metric or one.events not in metrics):
                 raise ValueError(f"gate: '{one.events}', the events of {one.metric}, has no condition of its own in the gate; add one")
+        return self
+
+    @model_validator(mode="after")
+    def _fed_back(self) -> Self:
+        taken = {"challenger": self.challenger, "evaluate.test": self.evaluate.test, "check.step": self.check.step if self.check else None}
+        for place, step in taken.items():
+            if self.feedback is not None and self.feedback == step:
+                raise ValueError(f"feedback: the champion cannot stand in for '{step}', which is the {place}; name the step before it")
         return self
 
     @property

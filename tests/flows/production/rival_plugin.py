@@ -51,6 +51,12 @@ class Rival(Method):
         return Model.write(ctx, {"skill": torch.tensor(float(images.images[:].mean()))}, {"role": "rival"})
 
     @task(version=1)
+    def improve(self, ctx: Context, params: Params, *, images: ImageSet, model: Model) -> Model:
+        """A model that is 10 grey levels better than the one given, 130 at most."""
+        skill = (model.state()["skill"] + 10).clamp(max=130)
+        return Model.write(ctx, {"skill": skill}, {"role": "rival"})
+
+    @task(version=1)
     def evaluate(self, ctx: Context, params: ScoreParams, *, images: ImageSet, model: Model, baseline: Model | None = None) -> Report:
         """The mean as a share of white, with paired differences."""
 
