@@ -16,6 +16,8 @@ from .one_shot_leaderboard import Steps, is_one_shot, step_name
 from .worth_data import Data, boards, own, published_pair, simulated
 
 BASELINE = "augmented"
+RIVALS = ("copy-paste", "noise-paste")
+"""Generators that train nothing, which every other is held against."""
 DESCRIPTION = """\
 Are synthetic images worth it? The same segmenter with the same steps, trained on so many real images and what each recipe makes of them,
 for several numbers of real images; what a recipe is worth in further real images, with intervals, beside the rivals that cost nothing.
@@ -122,7 +124,9 @@ def worth_it(registry: Registry, params: WorthIt) -> Pipeline:
     for draw in range(params.draws if params.pooled > 2 else 0):
         steps |= trained("all real", params.pooled // 2, draw, "pool", params)
         cells.append({"recipe": "all real", "size": params.pooled // 2, "draw": draw})
-    told = {"baseline": BASELINE, "controls": ["shuffled masks", "untrained"], "remarks": [*data.remarks, *remarks(registry, params)]}
+    rivals = [name for free in RIVALS if free in params.generators for name in (free, f"{BASELINE} + {free}")]
+    controls = ["shuffled masks", "untrained"]
+    told = {"baseline": BASELINE, "rivals": rivals, "controls": controls, "remarks": [*data.remarks, *remarks(registry, params)]}
     models = [segmenter(**cell) for cell in cells]
     steps["report"] = {"task": "unet.worth", "inputs": {"images": "test", "models": models}, "params": {"cells": cells, **told}}
     return Pipeline.parse({"name": "worth-it", "description": DESCRIPTION, "seed": 7, "steps": steps})

@@ -118,7 +118,24 @@ def answer(params: WorthParams, found: Found) -> str:
             said.append(_sentence(params, found, size, best, rows[best], base))
     if not said:
         return f"Nothing stands beside {params.baseline} yet: give recipes with the same numbers of real images."
-    return f"Defects found where {params.rate:.0%} of the clean images may have an alarm: " + "; ".join(said) + "."
+    found_by = f"Defects found where {params.rate:.0%} of the clean images may have an alarm: " + "; ".join(said) + "."
+    return " ".join([found_by, *beside_rivals(params, found)])
+
+
+def beside_rivals(params: WorthParams, found: Found) -> list[str]:
+    """A sentence for each number of real images: the best recipe that is no rival against the best rival; none without rivals."""
+    said = []
+    for size in found.sizes(params.baseline):
+        scored = {recipe: place.intervals[HEADLINE].value or 0.0 for (recipe, at), place in found.places.items() if at == size}
+        rivals = [recipe for recipe in params.rivals if recipe in scored]
+        ours = [one for one in scored if one not in (*params.rivals, *params.controls, params.baseline)]
+        if not rivals or not ours:
+            continue
+        best, rival = max(ours, key=scored.__getitem__), max(rivals, key=scored.__getitem__)
+        if (gap := found.gaps.get((best, size, rival))) is not None:
+            shown = {"helped": "more", "hurt": "fewer"}.get(verdict(gap[HEADLINE], found.sources), "no difference shown")
+            said.append(f"with {size}, {best} minus {rival} {told(gap[HEADLINE])} ({shown})")
+    return ["Beside the rivals that train nothing: " + "; ".join(said) + "."] if said else []
 
 
 def _sentence(params: WorthParams, found: Found, size: int, best: str, ours: Interval, base: Interval) -> str:
