@@ -122,6 +122,19 @@ def pasted(real: ImageSet, samples: ImageSet) -> Sheet:
     return doubled(grid([tiles[start : start + 6] for start in range(0, len(tiles), 6)]))
 
 
+def scored(made: Made) -> Sheet:
+    """memory-bank: test images with a defect and the outlines of what was found, of the truth, and their scores."""
+    test, found = made["test"], made["found"]
+    assert test.labels is not None
+    labels = test.labels[...]
+    rows = np.concatenate(
+        [np.flatnonzero(labels == label)[:2] for label in range(1, len(test.class_names))] + [np.flatnonzero(labels == 0)[:1]]
+    )
+    bare = shown(test.images[...][rows], 2, greys(test))
+    maps = np.stack([coloured(one) for one in np.asarray(found.scores)[rows].astype(float)])
+    return grid([*(outlined(bare, one.masks[...][rows], 2) for one in (found, test)), enlarged(maps, 2)])
+
+
 def differences(made: Made) -> Sheet:
     """reference-difference: images, their absolute difference to the clean image as it lies, and what is labelled."""
     sets = made["faint_labelled"], made["shifted_labelled"]

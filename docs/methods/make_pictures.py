@@ -50,6 +50,8 @@ PICTURES = {
     "sinddm": Picture("one-image", lambda made: drawing.from_one_image(made, "sinddm")),
     "copy-paste": Picture("pastes", lambda made: drawing.pasted(made["images"], made["moved"])),
     "noise-paste": Picture("pastes", lambda made: drawing.pasted(made["images"], made["textured"])),
+    "memory-bank": Picture("clean-only", drawing.scored),
+    "score-maps": Picture("clean-only", lambda made: drawing.picture(made["judged"], "Scores")),
     "reference-difference": Picture("labels", drawing.differences),
     "quality": Picture("one-image", drawing.heat),
     "leaderboard": Picture("one-image", drawing.board),

@@ -25,7 +25,7 @@ def predict(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A segmenter of unet.train: a KEY, a ref, a step of the newest run such as segmenter, or RUN:STEP.",
+            help="A segmenter of unet.train or memory-bank.fit: a KEY, a ref, a step of the newest run such as segmenter, or RUN:STEP.",
         ),
     ],
     images: Annotated[str, typer.Argument(metavar="FOLDER", help="Image files, read as images.load reads them; or one file.")],

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from fabloom.flows.run.result import RunResult
     from fabloom.registry import Registry
 
-TASK = "unet.segment"
+SEGMENT = "segment"
+"""A task of this name finds defects with a model of its method."""
 
 
 def predict_folder(
@@ -35,10 +36,10 @@ def predict_folder(
     """Segment the images with the model and write `predictions` to `out`: the run, and what was found.
 
     The model is a key or ref of the store, a step of the newest run that made one, or RUN:STEP. `load` and `segment` are parameters of
-    images.load and unet.segment, `table` is csv or parquet, `klarf` the head of a KLARF that is to be written too. Images get the channels
-    that the model takes: colour is made grey (luma) for one of grey images. Nothing is found where a step failed; the run says why.
-    Raises UserError for a model that is none, images that are not there and a folder `out` that is not free, EnvironmentProblem for one
-    that cannot be written, before anything runs.
+    images.load and of the task `segment` of the method that made the model, `table` is csv or parquet, `klarf` the head of a KLARF that
+    is to be written too. Images get the channels that the model takes: colour is made grey (luma) for one of grey images. Nothing is
+    found where a step failed; the run says why. Raises UserError for a model that is none, images that are not there and a folder `out`
+    that is not free, EnvironmentProblem for one that cannot be written, before anything runs.
     """
     from fabloom.flows.export.job import export_artifact, free
     from fabloom.flows.export.predictions import counted
@@ -55,16 +56,17 @@ def predict_folder(
         emit({"event": "log", "message": f"'{model}' is model {key[:12]}"})
     artifact: Any = looked.get(key)
     if artifact.kind != "Model":
-        raise UserError(f"'{model}' is of kind {artifact.kind}; give a Model that unet.train made, see `fabloom artifacts --kind Model`")
-    if artifact.config.get("role") != "unet":
-        raise UserError(f"'{model}' is a model of another method; give one that unet.train made, see `fabloom artifacts --kind Model`")
+        raise UserError(f"'{model}' is of kind {artifact.kind}; {give(registry)}")
+    task = f"{artifact.config.get('role')}.{SEGMENT}"
+    if task not in registry.tasks:
+        raise UserError(f"'{model}' is a model of another method; {give(registry)}")
     if not Path(images).exists():
         raise UserError(f"'{images}' does not exist. Give a folder of images, or one image file.")
     target = free(Path(out).absolute())
     read = {"colour": "grey" if artifact.config["image"][0] == 1 else "keep", **(load or {}), "path": str(Path(images).absolute())}
     steps = {
         "images": {"task": "images.load", "params": read},
-        "found": {"task": TASK, "inputs": {"images": "images", "model": f"key:{key}"}, "params": dict(segment or {})},
+        "found": {"task": task, "inputs": {"images": "images", "model": f"key:{key}"}, "params": dict(segment or {})},
     }
     pipeline = {"name": "predict", "description": "masks of new images by a trained segmenter", "steps": steps}
     opened = api.open_store(store, registry)
@@ -75,3 +77,10 @@ def predict_folder(
         opened, result.steps[-1].key, target, "predictions", registry=registry, emit=emit, options={"table": table, "klarf": klarf}
     )
     return result, counted(target)
+
+
+def give(registry: Registry) -> str:
+    """Which models can be given."""
+    segmenting = {spec.method.name for spec in registry.tasks.values() if spec.name == SEGMENT}
+    makers = (name for name, spec in sorted(registry.tasks.items()) if spec.method.name in segmenting and spec.output.kind == "Model")
+    return f"give a Model that {' or '.join(makers)} made, see `fabloom artifacts --kind Model`"

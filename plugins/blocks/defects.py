@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from fabloom.kinds.masks import UNKNOWN, is_defect
 
-from .metrics import Masks, Real
+from .metrics import EIGHT, Masks, Real
 
 PLANE = np.zeros((3, 3, 3), int)
 PLANE[1] = 1
@@ -62,6 +62,21 @@ class Defects:
         hit[true[(true > 0) & kept[each]] - 1] = True
         touching[each[true > 0]] = True
         return hit, np.bincount(image[kept & ~touching], minlength=len(parts)).astype(np.float64)
+
+
+def height(values: NDArray[np.floating[Any]], min_area: int) -> float:
+    """The highest value of a map [H,W] at which the pixels that reach it have a region of `min_area` (8-connected).
+
+    Above any threshold below it the image gives an alarm, above it and all higher ones none. The lowest value where no region is as large.
+    """
+    levels = np.unique(values)
+    low, high = 0, len(levels) - 1
+    while low < high:  # the region is there up to some level, and nowhere above it
+        middle = (low + high + 1) // 2
+        parts, _ = ndimage.label(values >= levels[middle], EIGHT)
+        there = bool(np.bincount(parts.ravel())[1:].max(initial=0) >= min_area)
+        low, high = (middle, high) if there else (low, middle - 1)
+    return float(levels[low])
 
 
 def regions(masks: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:

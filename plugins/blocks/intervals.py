@@ -59,11 +59,18 @@ def resampled(ratios: Mapping[str, Ratio], groups: NDArray[np.int64], resamples:
     rows = []
     for start in range(0, resamples, per := max(CHUNK // count, 1)):
         size = min(per, resamples - start)
-        index = torch.randint(count, (size, count), generator=draw)
-        weights = torch.zeros(size, count, dtype=torch.float64).scatter_add_(1, index, torch.ones(size, count, dtype=torch.float64))
+        weights = drawn(count, size, draw).T
         with np.errstate(invalid="ignore", divide="ignore"):
-            rows.append(((tops @ weights.numpy().T) / (bottoms @ weights.numpy().T)).mean(1))
+            rows.append(((tops @ weights) / (bottoms @ weights)).mean(1))
     return dict(zip(ratios, np.concatenate(rows, 1), strict=True))
+
+
+def drawn(count: int, resamples: int, draw: torch.Generator) -> Real:
+    """How often each of `count` groups is in each bootstrap sample [resamples,count]."""
+    index = torch.randint(count, (resamples, count), generator=draw)
+    weights = torch.zeros(resamples, count, dtype=torch.float64).scatter_add_(1, index, torch.ones(resamples, count, dtype=torch.float64))
+    found: Real = weights.numpy()
+    return found
 
 
 def gathered(values: Real, groups: NDArray[np.int64]) -> Real:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ def groups(images: ImageSet) -> NDArray[np.int64]:
     return joined(copies(np.asarray(images.images[...])), None if images.source is None else np.asarray(images.source[...]))
 
 
-def copies(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+def copies(pixels: Iterable[NDArray[np.uint8]]) -> NDArray[np.int64]:
     """A number [N] that images [N,...] share where they are equal."""
     digests = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pixels]
     _, same = np.unique(digests, return_inverse=True)

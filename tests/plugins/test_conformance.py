@@ -16,8 +16,10 @@ from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.data.sram_cell.method import SramCell
 from fabloom.plugins.diffusion.ddpm.method import Ddpm
 from fabloom.plugins.judge.leaderboard.method import Leaderboard
+from fabloom.plugins.judge.memory_bank.method import MemoryBank
 from fabloom.plugins.judge.quality.method import Quality
 from fabloom.plugins.judge.reference_difference.method import ReferenceDifference
+from fabloom.plugins.judge.score_maps.method import ScoreMaps
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.one_shot.copy_paste.method import CopyPaste
 from fabloom.plugins.one_shot.noise_paste.method import NoisePaste
@@ -61,6 +63,15 @@ def clean(ctx: Context) -> ImageSet:
     lines = np.where(np.arange(32) % 8 < 4, 160.0, 90.0)
     pixels = lines + np.random.default_rng(ctx.seed).normal(0, 4, (6, 1, 32, 32))
     return ImageSet.write(ctx, pixels.round().clip(0, 255).astype(np.uint8), domain=np.zeros(6, np.int8))
+
+
+def mapped(ctx: Context) -> ImageSet:
+    """Eight images with masks and scores, the same whatever the seed."""
+    draw = np.random.default_rng(0)
+    masks = np.zeros((8, 20, 20), np.uint8)
+    masks[::2, 5:9, 5:9] = 1
+    scores = (0.5 * draw.random(masks.shape) + 0.4 * masks).astype(np.float16)
+    return ImageSet.write(ctx, draw.integers(0, 255, (8, 1, 20, 20)).astype(np.uint8), masks=masks, scores=scores)
 
 
 def small(ctx: Context) -> ImageSet:
@@ -157,6 +168,17 @@ class TestUNet(MethodConformance):
         "worth": {"resamples": 100, "cells": [{"recipe": "augmented", "size": 1}]},
     }
     inputs = {"worth": {"models": ["train"]}}
+
+
+class TestMemoryBank(MethodConformance):
+    method = MemoryBank
+    inputs = {"fit": {"images": clean}, "segment": {"images": tiny_images, "model": "fit"}}
+
+
+class TestScoreMaps(MethodConformance):
+    method = ScoreMaps
+    params = {"evaluate": {"resamples": 100, "entries": ["difference"]}}
+    inputs = {"difference": {"images": tiny_images, "clean": tiny_images}, "evaluate": {"images": mapped, "maps": [mapped]}}
 
 
 class TestSinSemi(MethodConformance):

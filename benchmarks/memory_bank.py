@@ -1,0 +1,152 @@
+"""Defects found from clean images alone, beside a U-Net that learned from n images with a defect, and the cheapest rivals.
+
+    python benchmarks/memory_bank.py [--only lines boards] [--store STORE] [--seeds 1] [--sizes 1 5 20] [--steps 150]
+        [--trunks filters squeeze]
+
+`lines`: line-pair.simulate, 32 x 32; test defects are larger or smaller than those of the training and of another seed. `boards`: crops
+of 64 x 64 (two pixels in one) of DeepPCB ($FABLOOM_DATA_DIR/deeppcb), boards of group 12000 to learn from and of group 00041 to test;
+masks are what differs from the registered template inside the boxes. A U-Net gets n images with a defect and n clean ones, flips and grey
+changes; the bank gets clean ones alone. A table for each case: score-maps.evaluate says what its columns mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+import fabloom
+from fabloom import ImageSet
+
+Pixels = NDArray[np.uint8]
+SIDE = 128
+"""Pixels of a board's crop, before every two are averaged."""
+
+
+def lines(clean: int, sizes: list[int], seed: int) -> tuple[dict[str, Any], dict[str, ImageSet]]:
+    """Steps that make images and test, and no sets from outside."""
+    learn = {"size": 32, "defect_low": 0.4, "defect_high": 0.7}
+    steps = {
+        "images": {"task": "line-pair.simulate", "params": {**learn, "count": 2 * clean}},
+        "test": {
+            "task": "line-pair.simulate",
+            "params": {"size": 32, "count": 200, "defect_low": 0.3, "defect_high": 1.0},
+            "seed": 1000 + seed,
+        },
+    }
+    return steps, {}
+
+
+def board(stem: str) -> tuple[Pixels, Pixels, list[tuple[int, int, int, int]]]:
+    """Template, tested image, boxes (top, left, bottom, right)."""
+    folder = Path(os.environ["FABLOOM_DATA_DIR"]) / "deeppcb"
+    template, tested = (np.asarray(Image.open(folder / f"{stem}_{kind}.jpg").convert("L")) for kind in ("temp", "test"))
+    rows = (list(map(int, line.split()))[:4] for line in (folder / f"{stem}.txt").read_text().splitlines())
+    return template, tested, [(top, left, bottom, right) for left, top, right, bottom in rows]
+
+
+def crops(stem: str, draw: np.random.Generator, most: int) -> Iterator[tuple[Pixels, Pixels, Pixels]]:
+    """(image, template, mask) around up to `most` defects of a board, and of as many places without one."""
+    template, tested, boxes = board(stem)
+    level = tested.astype(np.int16)
+    above, below = level - ndimage.maximum_filter(template, 5), ndimage.minimum_filter(template, 5) - level
+    inside = np.zeros(tested.shape, bool)
+    for top, left, bottom, right in boxes:
+        inside[top:bottom, left:right] = True
+    mask = ndimage.binary_dilation(ndimage.binary_opening((np.maximum(above, below) > 60) & inside), iterations=2) & inside
+    corners = [np.clip([(b[0] + b[2]) // 2 - SIDE // 2, (b[1] + b[3]) // 2 - SIDE // 2], 0, 640 - SIDE) for b in boxes[:most]]
+    for _ in range(40 * most):
+        at = draw.integers(0, 640 - SIDE, 2)
+        near = inside[at[0] : at[0] + SIDE, at[1] : at[1] + SIDE].any()
+        if not near and np.ptp(template[at[0] : at[0] + SIDE, at[1] : at[1] + SIDE]) > 60:
+            corners.append(at)
+        if len(corners) == 2 * len(boxes[:most]):
+            break
+    for top, left in corners:
+        cut = slice(top, top + SIDE), slice(left, left + SIDE)
+        halves = [np.rint(one[cut].reshape(SIDE // 2, 2, SIDE // 2, 2).mean((1, 3))).astype(np.uint8) for one in (tested, template)]
+        yield halves[0], halves[1], mask[cut].reshape(SIDE // 2, 2, SIDE // 2, 2).max((1, 3)).astype(np.uint8)
+
+
+def group(prefix: str, most: int, seed: int) -> ImageSet:
+    """All boards of a group as one set, a source a board, images with a defect and clean ones by turns."""
+    stems = sorted(path.stem for path in (Path(os.environ["FABLOOM_DATA_DIR"]) / "deeppcb").glob(f"{prefix}*.txt"))
+    found = [(stem, *one) for stem in stems for one in crops(stem, np.random.default_rng([seed, int(stem)]), most)]
+    order = np.random.default_rng(seed).permutation(len(found))
+    names, images, references, masks = zip(*(found[row] for row in order), strict=True)
+    return ImageSet.from_arrays(np.stack(images), masks=np.stack(masks), references=np.stack(references), names=names)
+
+
+def boards(clean: int, sizes: list[int], seed: int) -> tuple[dict[str, Any], dict[str, ImageSet]]:
+    """No steps, two sets."""
+    steps = {name: {"task": "images.load", "params": {"path": "."}} for name in ("images", "test")}
+    return steps, {"images": group("12000", 6, seed), "test": group("00041", 4, 1)}
+
+
+CASES = {"lines": lines, "boards": boards}
+
+
+def pipeline(case: str, options: argparse.Namespace, seed: int) -> tuple[dict[str, Any], dict[str, ImageSet]]:
+    """The whole comparison, and sets that stand in for steps."""
+    steps, inputs = CASES[case](options.clean, options.sizes, seed)
+    entries = {}
+    for trunk in options.trunks:
+        steps[f"bank_{trunk}"] = {"task": "memory-bank.fit", "inputs": {"images": "images"}, "params": {"trunk": trunk}}
+        entries[f"memory-bank, {trunk}"] = f"by_{trunk}"
+        steps[f"by_{trunk}"] = {"task": "memory-bank.segment", "inputs": {"images": "test", "model": f"bank_{trunk}"}}
+    for size in options.sizes:
+        params = {"limit": 2 * size, "steps": options.steps, "accept_clean": True, "classes": "one"}
+        steps[f"net_{size}"] = {"task": "unet.train", "inputs": {"images": "images"}, "params": params}
+        steps[f"by_net_{size}"] = {"task": "unet.segment", "inputs": {"images": "test", "model": f"net_{size}"}}
+        entries[f"unet, n = {size}"] = f"by_net_{size}"
+    steps["nearest"] = {"task": "score-maps.difference", "inputs": {"images": "test", "clean": "images"}}
+    entries["difference, nearest clean"] = "nearest"
+    if case == "boards":
+        steps["template"] = {"task": "score-maps.difference", "inputs": {"images": "test"}}
+        entries["difference, own template"] = "template"
+    steps["judged"] = {
+        "task": "score-maps.evaluate",
+        "inputs": {"images": "test", "maps": list(entries.values())},
+        "params": {"entries": list(entries)},
+    }
+    return {"name": f"clean-only-{case}", "seed": seed, "steps": steps}, inputs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", nargs="*", choices=CASES, default=list(CASES))
+    parser.add_argument("--store")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--clean", type=int, default=50, help="clean images of the lines")
+    parser.add_argument("--sizes", nargs="*", type=int, default=[1, 5, 20])
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--trunks", nargs="*", default=["filters", "squeeze"])
+    options = parser.parse_args()
+    os.environ["FABLOOM_THREADS"] = "1"
+    store = fabloom.open_store(options.store or tempfile.mkdtemp(prefix="fabloom-clean-"))
+    for case in options.only:
+        for seed in range(options.seeds):
+            began = time.process_time()
+            wanted, inputs = pipeline(case, options, seed)
+            result = fabloom.run(wanted, store=store, engine="inline", device="cpu", inputs=inputs)
+            report = result["judged"]
+            print(f"\n{case}, seed {seed}: {report.verdict} {time.process_time() - began:.0f} CPU s")
+            for title, table in report.tables.items():
+                print(f"\n{title}\n| {' | '.join(table.columns)} |\n|{'---|' * len(table.columns)}")
+                for row in table.rows:
+                    print(f"| {' | '.join('' if cell is None else str(cell) for cell in row)} |")
+            for note in report.notes[:1]:
+                print(f"\n{note}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""`memory-bank`: defects found with clean images alone."""
+
+from __future__ import annotations
+
+from fabloom.hooks import hookimpl
+from fabloom.method import Method
+
+
+@hookimpl
+def fabloom_methods() -> list[type[Method]]:
+    """The method of this room."""
+    from .method import MemoryBank
+
+    return [MemoryBank]

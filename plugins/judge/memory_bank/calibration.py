@@ -1,0 +1,54 @@
+"""The threshold: the distance that the stated share of clean images exceeds, from clean images that the bank does not hold.
+
+An alarm is a region of `MIN_AREA` pixels above the threshold, as `segment` reports one; an image's height is the highest threshold at
+which it gives one. Of n held-out heights the one of rank ceil((n + 1) (1 - rate)) is exceeded by a new image with a chance of at most
+`rate`, whatever their law (split conformal; Vovk et al. 2005). Where n is too small for that rank, heights are taken to follow the law
+of largest values (Gumbel 1958), whose location and scale their mean and deviation give.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .params import MIN_AREA
+
+EULER = 0.5772156649
+LEAST = 1e-6
+"""Smallest threshold: clean images may be equal but for a pixel."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A distance, and how it was chosen."""
+
+    distance: float
+    why: str
+    facts: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the config of a model."""
+        return {"chosen": True, "why": self.why, "min_area": MIN_AREA, **self.facts}
+
+
+def choose(heights: NDArray[np.float64], rate: float) -> Chosen:
+    """From the heights of held-out clean images [n]."""
+    count = len(heights)
+    rank = math.ceil((count + 1) * (1 - rate) - 1e-9)
+    facts = {"false_alarms": rate, "clean_images": count, "extrapolated": rank > count}
+    if rank <= count:
+        found = max(float(np.sort(heights)[rank - 1]), LEAST)
+        above = int((heights > found).sum())
+        return Chosen(found, f"{above} of {count} held-out clean images lie above it ({rate:.2g} of them may)", facts)
+    scale = float(heights.std(ddof=1)) * math.sqrt(6) / math.pi
+    reached = float(heights.mean()) - EULER * scale - scale * math.log(-math.log1p(-rate))
+    found = max(reached, float(heights.max()), LEAST)
+    wanted = math.ceil(1 / rate - 1e-9) - 1
+    return Chosen(
+        found, f"{count} held-out clean images do not show a rate of {rate:.2g} (that takes {wanted}): it follows from the law of largest "
+        "values, fitted to them", facts,
+    )  # fmt: skip

@@ -1,0 +1,78 @@
+"""`score-maps`: how well maps of scores show where defects are, whoever made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fabloom.errors import PipelineError
+from fabloom.kinds import ImageSet, Report
+from fabloom.method import Context, Method, Outline, PlannedStep, task
+
+from .params import DifferenceParams, EvaluateParams
+
+
+class ScoreMaps(Method):
+    """Judges maps of scores over all thresholds at once, so that no method is judged by how its threshold was chosen.
+
+    Maps of a segmenter that learned from defects, of a memory bank that saw none, and of the cheapest rivals stand side by side.
+    """
+
+    name = "score-maps"
+    preload = ("torch", "scipy.ndimage", "skimage.segmentation")
+
+    @classmethod
+    def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
+        """Each set of maps has its name."""
+        if isinstance(step.params, EvaluateParams) and len(step.inputs["maps"]) != len(step.params.entries):
+            told = f"{len(step.params.entries)} names are in params.entries ({', '.join(step.params.entries)})"
+            raise PipelineError(f"steps.{step.name}.inputs.maps", f"lists {len(step.inputs['maps'])} sets of maps, and {told}")
+
+    @classmethod
+    def check_inputs(cls, step: PlannedStep, manifests: Mapping[str, Mapping[str, Any]]) -> None:
+        """A truth has masks, and maps have scores."""
+        if not isinstance(step.params, EvaluateParams):
+            return
+        for port, manifest in manifests.items():
+            wanted = "masks" if port == "images" else "scores"
+            if wanted not in manifest["arrays"]:
+                cure = "give one with exact masks" if port == "images" else "give what a task `segment` or score-maps.difference made"
+                place = f"steps.{step.name}.inputs.{port}"
+                raise PipelineError(place, f"ImageSet {str(manifest['key'])[:12]} has no {wanted}; {cure}")
+
+    @classmethod
+    def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
+        """Of `difference`: its images with scores."""
+        rows = inputs["images"].arrays.get("images") if "images" in inputs else None
+        if not isinstance(step.params, DifferenceParams) or rows is None:
+            return None
+        count, *image = rows[0]
+        return Outline.of_images(count, tuple(image), scores=((count, *image[1:]), "float16"))
+
+    @task(version=1)
+    def evaluate(self, ctx: Context, params: EvaluateParams, *, images: ImageSet, maps: list[ImageSet]) -> Report:
+        """Hold several sets of score maps of the same test images against exact masks, and a constant map beside them.
+
+        Of pixels: average precision, area under the ROC curve. Of regions: AUPRO, the mean overlap of single defects over the share of
+        false positive pixels, up to `limit` (Bergmann et al. 2021). Of defects: the share that is found where at most `rate` of the clean
+        images have an alarm, by a threshold found on these very images, alike for all. Where maps come with masks, what these find at
+        their own threshold is told too. A constant map has the share of defect pixels, 0.5, `limit` / 2 and 0.
+
+        Intervals are percentiles over resamples of the sources of the test images, the threshold of the rate chosen anew in each;
+        differences to `baseline` are paired. Pixels of 255 count nowhere. Raises DataError for maps of other images than the test
+        images, in their order, and for a test set without a defect.
+        """
+        from . import evaluation
+
+        return evaluation.evaluate(ctx, params, images, maps)
+
+    @task(version=1)
+    def difference(self, ctx: Context, params: DifferenceParams, *, images: ImageSet, clean: ImageSet | None = None) -> ImageSet:
+        """The cheapest rival: the same images with `scores`, the absolute difference to the nearest clean image, 1 for 255 levels.
+
+        The clean images are those of `clean` (domain 0, or all of a set that says nothing), without it each image's own reference.
+        Nothing is moved onto anything. Raises DataError where there is no clean image of that size.
+        """
+        from . import rivals
+
+        return rivals.difference(ctx, params, images, clean)

@@ -1,0 +1,209 @@
+"""score-maps: areas that are known by hand, chance, rates, intervals, and who is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fabloom.errors import DataError, PipelineError
+from fabloom.kinds import ImageSet, Report
+from fabloom.method import Context
+from fabloom.pipeline import Pipeline
+from fabloom.planning.plan import make_plan
+from fabloom.plugins.blocks.defects import Defects
+from fabloom.plugins.judge.score_maps.curves import Counts, area
+from fabloom.plugins.judge.score_maps.events import Events
+from fabloom.plugins.judge.score_maps.method import ScoreMaps
+from fabloom.plugins.judge.score_maps.params import EvaluateParams
+from fabloom.registry import Registry
+from fabloom.storage.backends.local import LocalStore
+from fabloom.testing import write_artifact
+
+ONE = np.ones((1, 1))
+
+
+def counted(scores: Any, truth: Any, groups: Any = None) -> Counts:
+    scores, truth = np.asarray(scores, np.float32), np.asarray(truth, np.uint8)
+    return Counts.of(scores, Defects.of(truth), np.zeros(len(scores), np.int64) if groups is None else np.asarray(groups))
+
+
+def areas(scores: Any, truth: Any, limit: float = 0.3) -> dict[str, float]:
+    return {name: float(values[0]) for name, values in counted(scores, truth).areas(ONE, limit).items()}
+
+
+def test_areas_are_those_by_hand() -> None:
+    # falling scores: true, false, true, false, false -> AP (1/1 + 2/3) / 2; of 6 pairs true over false 5
+    row, truth = [[[0.9, 0.8, 0.7, 0.2, 0.1]]], [[[1, 0, 1, 0, 0]]]
+    found = areas(row, truth)
+    assert found["ap"] == pytest.approx((1 + 2 / 3) / 2) and found["auroc"] == pytest.approx(5 / 6)
+    # half of the two defects is covered at no false pixel, all at 1 / 3: the curve to 0.3 rises nowhere before the second level
+    assert found["aupro"] == pytest.approx(0.5)
+    assert areas(row, truth, limit=1.0)["aupro"] == pytest.approx((1 / 3 * 0.5) + 2 / 3)
+
+
+def test_aupro_weighs_defects_alike_where_pixels_do_not() -> None:
+    """One large defect, found; one of a pixel, missed: pixels say 0.9, AUPRO a half and the way to the rest."""
+    truth, scores = np.zeros((1, 10, 20), np.uint8), np.zeros((1, 10, 20))
+    truth[0, :3, :3], truth[0, 8, 18] = 1, 1
+    scores[0, :3, :3] = 1
+    found = areas(scores, truth)
+    assert found["ap"] == pytest.approx(0.9 + 0.1 * 10 / 200) and found["aupro"] == pytest.approx((0.5 + 0.65) / 2)
+    both = np.zeros((1, 10, 20), np.uint8)
+    both[0, :3, :3] = both[0, :3, 2:4] = 1
+    assert areas(scores, both)["aupro"] > 0.75, "pixels that touch are one defect"
+
+
+def test_perfect_inverted_and_constant_maps() -> None:
+    truth = np.zeros((4, 16, 16), np.uint8)
+    truth[0, 3:6, 3:6], truth[1, 8:12, 8:10], truth[3, 0] = 1, 2, 255
+    drawn = (truth > 0) & (truth < 255)
+    share = drawn.sum() / (truth != 255).sum()
+    assert areas(drawn, truth) == pytest.approx({"ap": 1, "auroc": 1, "aupro": 1})
+    assert areas(np.full(truth.shape, 0.4), truth) == pytest.approx({"ap": share, "auroc": 0.5, "aupro": 0.15})
+    worst = areas(~drawn, truth)
+    assert worst["auroc"] == 0 and worst["aupro"] == 0 and worst["ap"] == pytest.approx(share)
+    noise = np.random.default_rng(0).random((40, 64, 64))
+    many = np.zeros((40, 64, 64), np.uint8)
+    many[:20, 10:20, 10:20] = 1
+    chance = areas(noise, many)
+    assert chance["ap"] == pytest.approx(0.0122, abs=0.002) and chance["aupro"] == pytest.approx(0.15, abs=0.01)
+
+
+def test_fewer_levels_and_weights_change_little_and_as_they_must() -> None:
+    draw = np.random.default_rng(0)
+    truth = (draw.random((6, 24, 24)) < 0.05).astype(np.uint8)
+    scores = draw.normal(0, 1, truth.shape) + 1.5 * truth
+    counts = counted(scores, truth, np.arange(6))
+    whole, few = (one.areas(np.ones((1, 6)), 0.3) for one in (counts, counts.thinned(300)))
+    assert len(counts.levels) > 3000 and len(counts.thinned(300).levels) <= 300
+    for name in whole:
+        assert few[name] == pytest.approx(whole[name], abs=0.01)
+    twice = counts.areas(np.array([[2.0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]]), 0.3)
+    chosen = [0, 0, 2, 3, 4, 5]
+    by_hand = counted(scores[chosen], truth[chosen]).areas(ONE, 0.3)
+    for name in whole:
+        assert twice[name][0] == pytest.approx(by_hand[name][0]) and twice[name][1] == pytest.approx(whole[name][0])
+
+
+def test_the_area_under_lines_is_cut_at_the_limit() -> None:
+    x, y = np.array([[0.2, 0.4, 1.0]]), np.array([[0.6, 0.8, 1.0]])
+    assert area(x, y, 1.0)[0] == pytest.approx(0.06 + 0.14 + 0.54)
+    assert area(x, y, 0.3)[0] == pytest.approx((0.06 + 0.065) / 0.3)
+    assert area(np.array([[0.0, 1.0]]), np.array([[1.0, 1.0]]), 0.3)[0] == 1
+
+
+def test_the_rate_is_kept_by_the_lowest_threshold_that_keeps_it() -> None:
+    """Ten clean images with an alarm at 0.05, 0.10, ... 0.50; four defects at 0.2, 0.4, 0.6 and, too small, 0.9."""
+    truth, scores = np.zeros((14, 12, 12), np.uint8), np.zeros((14, 12, 12), np.float32)
+    truth[10:, 4:7, 4:7] = 1
+    for row in range(10):
+        scores[row, 2:4, 2:4] = 0.05 * (row + 1)
+    for row, value in enumerate((0.2, 0.4, 0.6)):
+        scores[10 + row, 4:7, 4:7] = value
+    scores[13, 5, 5] = 0.9
+    events = Events.of(scores, Defects.of(truth), np.arange(14) < 10, 4)
+    groups, whole = np.arange(14), np.ones((1, 14))
+    for rate, found in ((0.01, 0.25), (0.1, 0.25), (0.3, 0.5), (0.7, 0.75), (1.0, 1.0)):
+        assert events.at_rate(groups, whole, rate)[0][0] == pytest.approx(found if rate < 1 else 0.75), rate
+    without = np.ones((1, 14))
+    without[0, 9] = 0  # the loudest clean image is not drawn: the threshold may fall
+    assert events.at_rate(groups, without, 0.01)[1][0] < events.at_rate(groups, whole, 0.01)[1][0]
+    flat = Events.of(np.full(scores.shape, 0.3, np.float32), Defects.of(truth), np.arange(14) < 10, 4)
+    assert flat.at_rate(groups, whole, 0.01)[0][0] == 0
+    nothing_clean = Events.of(scores[10:], Defects.of(truth[10:]), np.zeros(4, bool), 4)
+    assert np.isnan(nothing_clean.at_rate(np.arange(4), np.ones((1, 4)), 0.01)[0][0])
+
+
+@pytest.fixture
+def held(store: LocalStore) -> Any:
+    def write(seed: int, pixels: np.ndarray, **columns: Any) -> ImageSet:
+        def task(ctx: Context) -> ImageSet:
+            return ImageSet.write(ctx, pixels, **columns)
+
+        made = write_artifact(store, task, seed=seed)
+        assert isinstance(made, ImageSet)
+        return made
+
+    return write
+
+
+def scene(count: int = 30) -> tuple[np.ndarray, np.ndarray]:
+    """Images of noise, two thirds of them clean, and their masks."""
+    draw = np.random.default_rng(0)
+    pixels, masks = draw.integers(90, 110, (count, 1, 24, 24)).astype(np.uint8), np.zeros((count, 24, 24), np.uint8)
+    for row in range(0, count, 3):
+        masks[row, 8:13, 8:13] = 1
+    pixels[:, 0][masks > 0] += 60
+    return pixels, masks
+
+
+def test_a_report_of_a_good_map_a_bad_one_and_the_constant(held: Any, run_task: Any) -> None:
+    pixels, masks = scene()
+    truth = held(0, pixels, masks=masks)
+    clean = held(1, np.random.default_rng(9).integers(90, 110, (5, 1, 24, 24)).astype(np.uint8))
+    good = run_task(ScoreMaps, "difference", {}, images=truth, clean=clean)
+    bad = held(2, pixels, scores=np.random.default_rng(1).random(masks.shape).astype(np.float16), masks=masks * 0)
+    params = {"entries": ["difference", "noise"], "resamples": 200}
+    report = run_task(ScoreMaps, "evaluate", params, images=truth, maps=[good, bad])
+    assert isinstance(report, Report)
+    found = report.metrics
+    assert found["difference"]["ap"] > 0.9 and found["difference"]["found"] == 1 and found["difference"]["found_ci"][0] < 1
+    assert found["difference"]["ap_ci"][0] <= found["difference"]["ap"] <= found["difference"]["ap_ci"][1]
+    assert found["constant"]["ap"] == pytest.approx(found["defect_pixels"], abs=1e-5) and found["constant"]["found"] == 0
+    assert found["constant"]["aupro"] == pytest.approx(0.15) and found["constant"]["auroc"] == 0.5
+    assert abs(found["noise"]["auroc"] - 0.5) < 0.05 and found["noise"]["own_found"] == 0 and "own_found" not in found["difference"]
+    assert report.tables["Minus noise (paired)"].rows[0][-1] == "helped"
+    assert "difference finds 100%" in report.verdict and next(iter(report.pictures.values())).ndim == 3
+    again = run_task(ScoreMaps, "evaluate", {"entries": ["noise"], "resamples": 200}, images=truth, maps=[bad])
+    assert again.metrics["noise"]["ap_ci"] == found["noise"]["ap_ci"], "the resamples do not depend on who else is there"
+
+
+def test_equal_maps_differ_by_nothing_and_sources_are_drawn_whole(held: Any, run_task: Any) -> None:
+    pixels, masks = scene()
+    noisy = (np.random.default_rng(2).random(masks.shape) + 0.7 * masks).astype(np.float16)
+    alone = held(0, pixels, masks=masks)
+    alike = held(1, pixels, masks=masks, source=(np.arange(30) // 5).astype(np.int32), source_names=[f"lot {n}" for n in range(6)])
+    maps = [held(seed, pixels, scores=noisy) for seed in (3, 4)]
+    found = [run_task(ScoreMaps, "evaluate", {"entries": ["a", "b"], "resamples": 300}, images=i, maps=maps) for i in (alone, alike)]
+    assert [one.metrics["sources"] for one in found] == [30, 6]
+    assert all("0.000 [0.000, 0.000]" in one.tables["Minus b (paired)"].rows[0][2] for one in found)
+    assert found[0].metrics["a"]["ap"] == found[1].metrics["a"]["ap"] and found[0].metrics["a"]["ap_ci"] != found[1].metrics["a"]["ap_ci"]
+
+
+def test_what_cannot_be_judged_is_refused(held: Any, run_task: Any) -> None:
+    pixels, masks = scene()
+    truth, other = held(0, pixels, masks=masks), held(1, pixels[::-1].copy(), scores=np.zeros(masks.shape, np.float16))
+    bare, clean = held(2, pixels), held(3, pixels, masks=masks * 0, scores=np.zeros(masks.shape, np.float16))
+    for images, maps, told in (
+        (truth, other, "another image 0 than test set .* in their order"), (truth, bare, "'x' .* has no scores"),
+        (bare, other, "has no masks"), (clean, clean, "nothing to find"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=told):
+            run_task(ScoreMaps, "evaluate", {"entries": ["x"]}, images=images, maps=[maps])
+    with pytest.raises(DataError, match="no references of their own; give the input `clean`"):
+        run_task(ScoreMaps, "difference", {}, images=bare)
+    with pytest.raises(DataError, match="must have one size"):
+        run_task(ScoreMaps, "difference", {}, images=bare, clean=held(5, pixels[:, :, :20]))
+    for entries, told in ((["a", "a"], "one name"), (["constant"], "control"), (["a"], "none of the entries")):
+        with pytest.raises(ValueError, match=told):
+            EvaluateParams.model_validate({"entries": entries, "baseline": "b" if told == "none of the entries" else None})
+
+
+def test_names_are_counted_while_planning(store: LocalStore) -> None:
+    steps = {
+        "images": {"task": "line-pair.simulate"},
+        "maps": {"task": "score-maps.difference", "inputs": {"images": "images", "clean": "images"}},
+        "judged": {"task": "score-maps.evaluate", "inputs": {"images": "images", "maps": ["maps"]}, "params": {"entries": ["a", "b"]}},
+    }
+    with pytest.raises(PipelineError, match=r"steps\.judged\.inputs\.maps: lists 1 sets of maps, and 2 names"):
+        make_plan(Pipeline.model_validate({"name": "p", "steps": steps}), Registry.load(), store)
+
+
+def test_own_references_are_held_against(held: Any, run_task: Any) -> None:
+    pixels, masks = scene(6)
+    clean = pixels.copy()
+    clean[:, 0][masks > 0] -= 60
+    found = run_task(ScoreMaps, "difference", {"smooth": 0.0}, images=held(0, pixels, masks=masks, references=clean))
+    assert np.asarray(found.scores).astype(float) == pytest.approx(60 / 255 * masks, abs=1e-3)
