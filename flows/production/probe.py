@@ -23,7 +23,7 @@ def unfit(folder: Path) -> str:
             written.flush()
             os.fsync(written.fileno())
             fcntl.flock(written, fcntl.LOCK_EX)
-            if subprocess.run([sys.executable, "-S", "-c", TRY, str(file)], check=False, capture_output=True).returncode != 9:
+            if subprocess.run([sys.executable, "-P", "-S", "-c", TRY, str(file)], check=False, capture_output=True).returncode != 9:
                 return "a lock (flock) does not keep another process out"
         first.rename(second)
         if first.exists() or (second / "file").read_text() != "x":

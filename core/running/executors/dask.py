@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fabloom.errors import EnvironmentProblem, Interrupted, UserError
 from fabloom.method import StepRequest, StepResult
 from fabloom.progress import Emit
+from fabloom.running.apart import SAFE, without_working_folder
 from fabloom.running.execute import failed
 from fabloom.running.threads import threads
 
@@ -115,7 +116,7 @@ class DaskExecutor:
             try:
                 from distributed import Client
 
-                from .lodging import Lodging, lead_own_group
+                from .lodging import Lodging
             except ImportError as error:
                 raise EnvironmentProblem(f"steps on dask need an extra: pip install 'fabloom[dask]' ({error})") from error
             logging.getLogger("distributed").setLevel(logging.ERROR)
@@ -123,9 +124,7 @@ class DaskExecutor:
             try:
                 place = self._address or self._own_cluster()
                 self._client = Client(place, timeout=PATIENCE, set_as_default=False)
-                if not self._address:
-                    self._client.run(lead_own_group)
-                self._client.register_plugin(Lodging(self._name, self._preload), name=self._name)
+                self._client.register_plugin(Lodging(self._name, self._preload, own=not self._address), name=self._name)
                 self._client.subscribe_topic(self._name, self._hear)
             except Exception as error:
                 self.close()
@@ -135,14 +134,17 @@ class DaskExecutor:
         return self._client
 
     def _own_cluster(self) -> LocalCluster:
+        import dask.config
         from distributed import LocalCluster
 
-        self._cluster = LocalCluster(
-            host="127.0.0.1", n_workers=self._workers, threads_per_worker=1, silence_logs=logging.ERROR,
-            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},  # dask's default port may be another cluster's
-            memory_limit=0,  # what a step takes is not the worker's, and dask would not see it
-            env={"FABLOOM_THREADS": str(max(1, threads() // self._workers))},
-        )  # fmt: skip
+        # workers are begun by `python -c`, which looks into the working folder first; one that dies is begun anew with dask's own setting
+        with without_working_folder(), dask.config.set({f"distributed.nanny.pre-spawn-environ.{SAFE}": "1"}):
+            self._cluster = LocalCluster(
+                host="127.0.0.1", n_workers=self._workers, threads_per_worker=1, silence_logs=logging.ERROR,
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},  # dask's default port may be another cluster's
+                memory_limit=0,  # what a step takes is not the worker's, and dask would not see it
+                env={"FABLOOM_THREADS": str(max(1, threads() // self._workers))},
+            )  # fmt: skip
         return self._cluster
 
     def _hear(self, event: tuple[float, Any]) -> None:

@@ -25,11 +25,17 @@ from .processes import ProcessExecutor
 class Lodging(WorkerPlugin):  # type: ignore[misc]
     """The step server of one caller in one worker process: its first step starts it, and it ends with the caller or the worker."""
 
-    def __init__(self, name: str, preload: Iterable[str]) -> None:
-        self.name, self._preload = name, tuple(preload)
+    def __init__(self, name: str, preload: Iterable[str], *, own: bool = False) -> None:
+        self.name, self._preload, self._own = name, tuple(preload), own
 
     def setup(self, worker: Worker) -> None:
-        """A caller has come. One that was killed could not say that it left, so servers that stand idle are ended."""
+        """A caller has come. One that was killed could not say that it left, so servers that stand idle are ended.
+
+        Of a terminal's Ctrl-C, and of a signal to the whole group of the caller, its own workers hear nothing, nor those that dask begins
+        anew: the caller asks steps to stop at a checkpoint.
+        """
+        if self._own:
+            os.setpgid(0, 0)
         self._guard, self._running, self._stopped = threading.Lock(), 0, False
         self._steps = ProcessExecutor(self._preload)
         for other in worker.plugins.values():
@@ -88,8 +94,3 @@ def stop(name: str, dask_worker: Worker) -> None:
     """Stop what the lodging of that name does in this worker; dask hands the worker in."""
     if name in dask_worker.plugins:
         dask_worker.plugins[name].stop()
-
-
-def lead_own_group() -> None:
-    """A terminal's Ctrl-C, and a signal to the caller's whole group, reach the caller alone, which asks steps to stop at a checkpoint."""
-    os.setpgid(0, 0)

@@ -151,6 +151,7 @@ class RayExecutor:
                 with _signals_kept():
                     own = {"num_cpus": self._workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
                     where: dict[str, Any] = {"address": self._address} if self._address else own
+                    where |= {} if "://" in self._address else {"job_config": _job()}
                     ray.init(**where, configure_logging=False, log_to_driver=False, logging_level=logging.ERROR)
             cores = 0 if self._address else max(1, threads() // self._workers)
             lodging = ray.remote(Lodging).options(num_cpus=1, max_concurrency=AT_ONCE, scheduling_strategy="SPREAD", max_restarts=-1)
@@ -207,6 +208,21 @@ def _ended(actor: Any, request: StepRequest, emit: Emit) -> StepResult:
             return StepResult(**told["result"])
         emit(told["event"])
     return failed(request, RuntimeError("the step was lost with its ray worker"))
+
+
+def _job() -> Any:
+    """A job whose workers have no modules of the folder that this process is in: ray puts it before all else that they may import.
+
+    A client (`ray://`) tells its workers nothing of its own folder.
+    """
+    from ray.job_config import JobConfig
+
+    class Job(JobConfig):  # type: ignore[misc]
+        def _serialize(self) -> Any:
+            self._py_driver_sys_path = []
+            return super()._serialize()
+
+    return Job()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from typing import Any
 
 from prefect.client.base import ServerType, determine_server_type
 from prefect.settings import get_current_settings
+
+from fabloom.running.apart import without_working_folder
 
 from .settings import STARTUP_SECONDS
 
@@ -46,14 +47,9 @@ def _apart() -> Iterator[None]:
     from prefect.server.api import server
 
     module: Any = server
-    before = os.environ.get("PYTHONSAFEPATH")
     module.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": watched})
-    os.environ["PYTHONSAFEPATH"] = "1"
     try:
-        yield
+        with without_working_folder():
+            yield
     finally:
         module.subprocess = subprocess
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before

@@ -149,8 +149,12 @@ def test_slots_are_counted_by_the_runs_at_work(in_use: int, states: list[str], t
 
 
 def test_a_folder_that_renames_and_locks_is_fit_and_one_without_locks_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert probe.unfit(tmp_path) == ""
-    assert not list(tmp_path.iterdir())
+    here, folder = tmp_path / "here", tmp_path / "folder"
+    here.mkdir(), folder.mkdir()
+    (here / "fcntl.py").write_text("raise SystemExit(0)\n")  # of a working folder nothing is imported
+    monkeypatch.chdir(here)
+    assert probe.unfit(folder) == ""
+    assert not list(folder.iterdir())
     monkeypatch.setattr(probe, "TRY", "")  # another process gets the lock
-    assert "does not keep another process out" in probe.unfit(tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert "does not keep another process out" in probe.unfit(folder)
+    assert not list(folder.iterdir())

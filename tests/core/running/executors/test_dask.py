@@ -27,14 +27,17 @@ from fabloom.testing.executor.conformance import CPU, ignore, simulate, wait
 
 pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
 
+from fabloom.running.executors.lodging import Lodging  # imports dask
+
 PRELOAD = ["torch", "scipy.fft"]
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[DaskExecutor]:
-    """With two workers of its own, which the other tests take for a cluster that is running already."""
+def own(trap: Path) -> Iterator[DaskExecutor]:
+    """With two workers of its own, which the other tests take for a cluster that is running already; begun in a folder of traps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FABLOOM_THREADS", "2")
+        patch.chdir(trap)
         made = DaskExecutor(2)
         made._connected()
     yield made
@@ -125,8 +128,12 @@ def test_what_could_not_be_connected_leaves_no_cluster_and_the_next_step_runs(st
     assert len(ended) == 3
 
 
-def test_a_worker_that_dies_costs_no_step_and_none_is_left_in_the_end(own: DaskExecutor, store: LocalStore) -> None:
-    """Dask gives the step to the other worker. Each has its share of the cores and a process group of its own."""
+def test_a_worker_that_dies_costs_no_step_and_none_is_left_in_the_end(
+    own: DaskExecutor, store: LocalStore, trap: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask gives the step to the other worker. Each has its share of the cores and a process group of its own, and imports nothing of the
+    folder that it is begun in."""
+    monkeypatch.chdir(trap)
     before = set(psutil.Process().children(recursive=True))  # servers that other tests share
     step = simulate(Registry.load(), store, count=200).steps[0]
     client = own._connected()
@@ -143,12 +150,23 @@ def test_a_worker_that_dies_costs_no_step_and_none_is_left_in_the_end(own: DaskE
     result = wait(own.submit(request_of(step, store, CPU), kill_once))
     assert killed and result.status == "ran", result.error
     assert store.manifest(step.key)["threads"] == 1
+    assert own._cluster is not None and not (trap / "sprung").exists()
+    assert {nanny.pre_spawn_env["PYTHONSAFEPATH"] for nanny in own._cluster.workers.values()} == {"1"}, "as dask begins those anew that die"
     children = set(psutil.Process().children(recursive=True)) - before
     started = [child for child in children if "resource_tracker" not in _command(child)]
     ports = {one.laddr.ip for process in [psutil.Process(), *started] for one in _connections(process) if one.status == psutil.CONN_LISTEN}
     assert ports == {"127.0.0.1"}
     own.close()
     assert started and psutil.wait_procs(started, timeout=30)[1] == []
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_worker_of_ours_leads_a_process_group_whenever_dask_begins_it_and_one_of_others_is_left_in_its_own(own: bool) -> None:
+    child = os.fork()
+    if child == 0:
+        Lodging("name", (), own=own).setup(SimpleNamespace(plugins={}))
+        os._exit(os.getpgrp() == os.getpid())
+    assert bool(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) is own
 
 
 def _command(process: psutil.Process) -> str:

@@ -59,8 +59,11 @@ def test_what_cannot_be_reached_is_refused_with_what_to_do(store: LocalStore) ->
             RayExecutor(2, address).submit(request, ignore)
 
 
-def test_a_worker_that_dies_gives_its_step_to_another_and_nothing_is_left(store: LocalStore) -> None:
-    """The only worker: ray starts it again."""
+def test_a_worker_that_dies_gives_its_step_to_another_and_nothing_is_left(
+    store: LocalStore, trap: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only worker: ray starts it again. Neither imports what lies in the folder of the run."""
+    monkeypatch.chdir(trap)
     executor = RayExecutor(1, preload=PRELOAD)
     before = signal.getsignal(signal.SIGTERM)
     killed: list[psutil.Process] = []
@@ -75,7 +78,7 @@ def test_a_worker_that_dies_gives_its_step_to_another_and_nothing_is_left(store:
         step = simulate(Registry.load(), store, count=600).steps[0]
         result = wait(executor.submit(request_of(step, store, CPU), kill))
         assert killed and result.status == "ran" and store.has(step.key), result.error
-        assert signal.getsignal(signal.SIGTERM) is before
+        assert signal.getsignal(signal.SIGTERM) is before and not (trap / "sprung").exists()
         mine = family()
     finally:
         executor.close()
