@@ -21,7 +21,7 @@ from fabloom.registry import Registry
 
 from .arithmetic import warn
 from .course import Course
-from .execute import failed, note, source_of
+from .execute import failed, note, source_of, waiting
 from .executors import Executor, InlineExecutor
 from .parts import Crew, Tally, note_parts, parts_of
 from .requests import request_of
@@ -31,7 +31,6 @@ log = logging.getLogger("fabloom")
 
 STOP_PERIOD = 0.2
 """Seconds between two looks whether the run is to stop."""
-WAITING = "waiting for another process, which is making the same artifact"
 
 
 @dataclass
@@ -93,7 +92,7 @@ class Engine:
 
         The step is held meanwhile: who wants the same waits, and `gc` leaves what it needs.
         """
-        with self.store.lock(step.key, lambda who: emit({"event": "log", "message": WAITING}), self.stop) as held:
+        with self.store.lock(step.key, waiting(emit), self.stop) as held:
             if not held:
                 raise Interrupted("stopped while waiting for another process")
             if self.store.has(step.key) and step.name not in self.options.redo:

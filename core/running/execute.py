@@ -82,14 +82,8 @@ def note(step: PlannedStep, store: Store, **end: str) -> None:
 def _run(step: PlannedStep, store: Store, options: Options, emit: Emit, stop: Callable[[], bool]) -> StepResult:
     began = time.monotonic()
     redo, whole = step.name in options.redo, whole_of(step.preimage)
-
-    def waiting(pid: str) -> None:
-        """Say for whom; a store that keeps its locks elsewhere gives words."""
-        who = f"process {pid}" if pid.isdecimal() else pid or "another process, not to be seen from here"
-        emit({"event": "log", "message": f"waiting for {who}, which is making the same artifact"})
-
     try:
-        with store.lock(step.key, waiting, stop) as held:
+        with store.lock(step.key, waiting(emit), stop) as held:
             if not held:
                 raise Interrupted("stopped while waiting for another process")
             if not redo and (found := next((key for key in (step.key, whole) if key and store.has(key)), "")):
@@ -119,6 +113,16 @@ def _run(step: PlannedStep, store: Store, options: Options, emit: Emit, stop: Ca
     except Exception as error:
         raise _failure(step, store, error) from error
     return StepResult.committed(step, "ran", manifest, time.monotonic() - began)
+
+
+def waiting(emit: Emit) -> Callable[[str], None]:
+    """What a wait for a key calls to say for whom: with a process id, nothing, or the words of a store that keeps its locks elsewhere."""
+
+    def say(pid: str) -> None:
+        who = f"process {pid}" if pid.isdecimal() else pid or "another process, not to be seen from here"
+        emit({"event": "log", "message": f"waiting for {who}, which is making the same artifact"})
+
+    return say
 
 
 def _is_stores(name: str | bytes | int | None, store: Store, key: str) -> bool:

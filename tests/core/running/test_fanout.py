@@ -142,6 +142,14 @@ def test_what_stands_in_the_place_of_the_cut_is_not_believed_and_cleared(
     assert not keys_of_parts(store) and not (tmp_path / "elsewhere").exists() and not verify(store).leftovers
 
 
+def test_who_wants_parts_of_what_somebody_else_makes_waits_for_them_by_name(registry: Registry, store: LocalStore) -> None:
+    plan, told = recording(registry, store), list[str]()
+    with store.lock(plan.step("offline").key, told.append, lambda: False):
+        waited = record(plan, registry, store, 2, emit=lambda event: told.append(str(event.get("message"))), stop=lambda: bool(told))
+    assert told[0] == f"waiting for process {os.getpid()}, which is making the same artifact" and waited.outcome == "stopped"
+    assert keys_of_parts(store) == []
+
+
 def test_what_was_begun_in_one_piece_stays_in_one(registry: Registry, store: LocalStore) -> None:
     plan = recording(registry, store, fail_at=30)
     assert record(plan, registry, store, 1).status == "failed"
