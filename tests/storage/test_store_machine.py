@@ -1,7 +1,8 @@
 """The store as a state machine: whatever two processes do to it, in whatever order, it holds what a plain dictionary says.
 
 Two doors lead to one store, one in this process and one in a long-lived child that is told what to do by lines of JSON. hypothesis
-chooses who does what next: make, redo, half-make and let go, remove, promote, roll back, hold, pin, collect, sweep, verify, open and read.
+chooses who does what next: make, redo, half-make and let go, remove, promote, roll back, hold, rename and delete refs, pin, collect, sweep,
+verify, open and read.
 An operation may be stopped midway for the other door to act, and the child may be killed at any moment or before its n-th call that
 changes the disk. `World` says what must be there after each step.
 
@@ -44,7 +45,7 @@ from fabloom.storage.format.arrays import SMALL_ROW
 A, B, C, D, E, F = (letter * 40 for letter in "abcdef")
 MADE_FROM: dict[str, tuple[str, ...]] = {A: (), B: (A,), C: (B, A), D: (), E: (D,), F: (E, A)}
 PROMOTED = (A, B, C, D)
-"""Keys that refs may point at. What a ref has ever pointed at is never rubbish; the others can be."""
+"""Keys that refs may point at. What a ref has pointed at since it was last deleted is never rubbish; the others can be."""
 NAMES = ("champion", "line/champion")
 SPEC = RowSpec("uint8", (SMALL_ROW,), compress=False)
 """Rows that have a chunk each, so that two contents may begin alike, in the same chunk of one shard."""
@@ -220,6 +221,12 @@ class Door:
     def hold(self, name: str, key: str, hold: bool) -> int:
         return (self.store.refs.hold if hold else self.store.refs.unhold)(name, key).n
 
+    def delete(self, name: str, expected: str | None) -> int:
+        return self.store.refs.delete(name, expected=expected).n
+
+    def rename(self, name: str, new: str, expected: str | None) -> int:
+        return self.store.refs.rename(name, new, expected=expected).n
+
     def log(self, name: str) -> list[Any]:
         entries = self.store.refs.log(name)
         assert [entry.n for entry in entries] == list(range(1, len(entries) + 1))
@@ -335,8 +342,44 @@ class World:
         for reader in self.readers.values():
             reader[2] = reader[2] or reader[0] == key
 
+    def living(self, name: str) -> list[tuple[str, str]]:
+        """What happened to a ref since it was last deleted."""
+        deleted = [place for place, (action, _) in enumerate(self.logs[name]) if action == "delete"]
+        return self.logs[name][deleted[-1] + 1 :] if deleted else self.logs[name]
+
     def moves(self, name: str) -> list[tuple[str, str]]:
-        return [entry for entry in self.logs[name] if entry[0] in ("set", "rollback")]
+        return [entry for entry in self.living(name) if entry[0] in ("set", "rollback")]
+
+    def holds(self, name: str) -> set[str]:
+        found: set[str] = set()
+        for action, key in self.living(name):
+            if action in ("hold", "unhold"):
+                (found.add if action == "hold" else found.discard)(key)
+        return found
+
+    def leaving(self, name: str, expected: str | None) -> str | None:
+        """Why a ref may not go."""
+        if not self.logs[name]:
+            return "UserError"
+        now = self.moves(name)[-1][1] if self.moves(name) else None
+        if expected is not None and expected != now:
+            return "RefMoved"
+        return "UserError" if self.holds(name) or now is None else None
+
+    def delete(self, name: str, expected: str | None) -> str | None:
+        error = self.leaving(name, expected)
+        if error is None:
+            self.logs[name].append(("delete", self.moves(name)[-1][1]))
+        return error
+
+    def rename(self, name: str, new: str, expected: str | None) -> str | None:
+        error = self.leaving(name, expected)
+        if error is None and self.logs[new] and self.logs[new][-1][0] != "delete":
+            error = "UserError"
+        if error is None:
+            self.logs[new] += [*self.living(name), ("rename", self.moves(name)[-1][1])]
+            self.delete(name, None)
+        return error
 
     def promote(self, name: str, key: str, expected: str | None) -> str | None:
         now = self.moves(name)[-1][1] if self.moves(name) else None
@@ -536,6 +579,26 @@ class StoreMachine(RuleBasedStateMachine):
         self.ask(door, "hold", name=name, key=key, hold=hold)
         self.world.logs[name].append(("hold" if hold else "unhold", key))
 
+    @rule(door=DOORS, name=REFS, expected=st.none() | MOVED)
+    def delete(self, door: str, name: str, expected: str | None) -> None:
+        self.agree(self.ask(door, "delete", name=name, expected=expected), self.world.delete(name, expected))
+
+    @rule(door=DOORS, names=st.permutations(NAMES), expected=st.none() | MOVED)
+    def rename(self, door: str, names: list[str], expected: str | None) -> None:
+        name, new = names
+        self.agree(self.ask(door, "rename", name=name, new=new, expected=expected), self.world.rename(name, new, expected))
+
+    @rule(door=DOORS, names=st.permutations(NAMES), key=MOVED)
+    def rename_where_it_may(self, door: str, names: list[str], key: str) -> None:
+        """Nothing is held, and the other name is free."""
+        for name in names:
+            for held in sorted(self.world.holds(name)):
+                self.hold(door, name, held, False)
+        if self.world.moves(names[1]):
+            self.delete(door, names[1], None)
+        self.promote(door, names[0], key, None)
+        self.rename("there" if door == "here" else "here", names, key)
+
     def agree(self, answer: Any, error: str | None) -> None:
         assert answer == {"error": error} if error else isinstance(answer, int), (answer, error)
 
@@ -698,6 +761,22 @@ class StoreMachine(RuleBasedStateMachine):
         self.died()
         if self.here.call("log", name=name) != self.told(name):
             self.world.promote(name, key, None)
+
+    @rule(names=st.permutations(NAMES), point=st.integers(1, 12))
+    def die_in_rename(self, names: list[str], point: int) -> None:
+        """The new name is there first: at every moment one of them has the whole log."""
+        name, new = names
+        answer = self.ask("there", "rename", name=name, new=new, expected=None, doom=point)
+        if answer != {"dead": True}:
+            self.agree(answer, self.world.rename(name, new, None))
+            return
+        self.died()
+        before = {one: list(self.world.logs[one]) for one in names}
+        if self.world.rename(name, new, None) is None:
+            for one in names:
+                if self.here.call("log", name=one) != self.told(one):
+                    self.world.logs[one] = before[one]
+            assert self.world.logs[new] != before[new] or self.world.logs[name] == before[name], "lost"
 
     @rule(sweep=st.booleans(), point=st.integers(1, 25))
     def die_in_gc(self, sweep: bool, point: int) -> None:
