@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from . import sources as origins
 from .metrics import Ratio, Real
 
-FEWEST = 6
-"""Sources below which no verdict is given: that 5 of 5 lie on one side of 0 has a chance of 2 / 2^5 > 0.05 (sign test). It is meant for
-95 %: a confidence of 99 % would need eight."""
+FEWEST = origins.FEWEST
+"""Sources below which no verdict is given."""
 TOO_FEW = "too few sources"
+EQUIVALENT, APART = "equivalent", "not told apart"
 COUNTS = ("false_alarms_per_image", "false alarms ")
 """Beginnings of the names of scores that are no share: they have no largest value."""
 SAME = 1e-12
@@ -166,10 +167,19 @@ def reach(name: str) -> float:
     return np.inf if name.startswith(COUNTS) else 1.0
 
 
-def verdict(gap: Interval, sources: int) -> str:
-    """What a difference with this interval shows: 'helped', 'hurt', 'no difference shown' where it holds 0, 'too few sources'."""
+def verdict(gap: Interval, sources: int, margin: float | None = None) -> str:
+    """What a difference with this interval shows: 'helped', 'hurt', 'too few sources', 'equivalent' where the whole interval lies within
+    the margin either way (Schuirmann 1987), else 'not told apart': an interval that holds 0 alone says nothing of being the same.
+    """
     if sources < FEWEST:
         return TOO_FEW
-    if gap.low is None or gap.high is None or gap.low <= 0 <= gap.high:
-        return "no difference shown"
-    return "helped" if gap.low > 0 else "hurt"
+    if gap.low is None or gap.high is None:
+        return APART
+    if gap.low > 0 or gap.high < 0:
+        return "helped" if gap.low > 0 else "hurt"
+    return EQUIVALENT if within(gap, margin) else APART
+
+
+def within(gap: Interval, margin: float | None) -> bool:
+    """Whether a difference is shown to be smaller than the margin."""
+    return margin is not None and gap.low is not None and gap.high is not None and max(-gap.low, gap.high) < margin

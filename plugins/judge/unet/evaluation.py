@@ -29,7 +29,7 @@ from fabloom.plugins.blocks.intervals import (
     with_trainings,
 )
 from fabloom.plugins.blocks.metrics import Marks, Ratio, Real, iou_sd, over_moves, scores
-from fabloom.plugins.blocks.sources import joined
+from fabloom.plugins.blocks.sources import FEWEST, joined
 
 from . import presentation, tables
 from .cases import gallery
@@ -114,10 +114,10 @@ def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, model: Mode
     predictors["nothing"] = scored(ctx, params, "nothing", blind(params, test), test, start)
     gaps = {} if baseline is None else compare(params, predictors, test)
     size = sizes(test)
-    metrics: dict[str, Any] = {**size, **{name: summary(name, p) for name, p in predictors.items()}}
+    metrics: dict[str, Any] = {**size, **{name: summary(name, p, size["sources"]) for name, p in predictors.items()}}
     if gaps:
         told = {score: Metric(i.value, i.bounds) for score, i in gaps.items()}
-        metrics["difference"] = {**told, "verdict": verdict(gaps[HEADLINE], size["sources"])}
+        metrics["difference"] = {**told, "verdict": verdict(gaps[HEADLINE], size["sources"], params.margin)}
     ours = predictors["model"].seen
     return Report.write(
         ctx,
@@ -126,7 +126,7 @@ def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, model: Mode
         charts=tables.charts(predictors),
         pictures=presentation.pictures(params, test.pixels, is_defect(test.truth), predictors),
         gallery=gallery(images, test.pixels, test.truth, test.defects, ours.found, ours.sure, params.min_area),
-        verdict=presentation.said(images, predictors["model"], gaps, size["sources"], HEADLINE),
+        verdict=presentation.said(params, images, predictors["model"], gaps, size["sources"], HEADLINE),
         notes=presentation.notes(params, images, size, predictors, gaps),
     )
 
@@ -237,9 +237,9 @@ def compare(params: EvaluateParams, predictors: Mapping[str, Scored], test: Held
     return difference(ours.ratios, theirs.ratios, (ours.samples, theirs.samples), params.confidence, test.groups)
 
 
-def summary(name: str, predictor: Scored) -> dict[str, Any]:
-    """All numbers of a predictor; what is no model is a control of the model's."""
-    found = described(name, predictor.intervals)
+def summary(name: str, predictor: Scored, sources: int) -> dict[str, Any]:
+    """All numbers of a predictor; what is no model is a control of the model's, where there are sources enough for a verdict."""
+    found = described(name, predictor.intervals, "control" if sources >= FEWEST else "detail")
     found["iou_sd"] = explained(Metric(iou_sd(predictor.marks[IDENTITY.name])), name, "iou_sd")
     if name != "nothing":
         found["trainings"] = explained(Metric(predictor.trainings), name, "trainings")
@@ -248,11 +248,11 @@ def summary(name: str, predictor: Scored) -> dict[str, Any]:
     return found
 
 
-def described(name: str, intervals: Mapping[str, Interval]) -> dict[str, Any]:
+def described(name: str, intervals: Mapping[str, Interval], beside: Role) -> dict[str, Any]:
     """Scores of a predictor as metrics: fewer false alarms are better, more of everything else."""
     found: dict[str, Any] = {}
     for score, i in intervals.items():
-        role: Role = "control" if name != "model" else "headline" if score == HEADLINE else "detail"
+        role: Role = beside if name != "model" else "headline" if score == HEADLINE else "detail"
         better: Better = "down" if score.startswith("false_alarm") else "up"
         found[score] = explained(Metric(i.value, i.bounds, better=better, role=role), name, score)
     return found

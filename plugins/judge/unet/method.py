@@ -68,7 +68,7 @@ class UNet(Method):
 
         return training.train(ctx, params, images)
 
-    @task(version=6)
+    @task(version=7)
     def evaluate(self, ctx: Context, params: EvaluateParams, *, images: ImageSet, model: Model, baseline: Model | None = None) -> Report:
         """Score `model`, `baseline` and 'no defect anywhere' on held-out images with exact masks, under two protocols.
 
@@ -110,7 +110,7 @@ class UNet(Method):
 
         return worth.compare(ctx, params, images, models)
 
-    @task(version=2)
+    @task(version=3)
     def segment(self, ctx: Context, params: SegmentParams, *, images: ImageSet, model: Model) -> ImageSet:
         """The same images with masks of the defects that the model finds (0, 1..K), and `scores`, their probability at every pixel.
 

@@ -147,6 +147,12 @@ class EvaluateParams(Params):
     batch: int = Field(256, ge=1, description="images predicted at once; fewer of large ones")
     resamples: int = Field(2000, ge=100, description="bootstrap resamples of the test images")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of the intervals")
+    margin: float = Field(
+        0.02,
+        gt=0,
+        lt=1,
+        description="two predictors are called equivalent where the whole interval of their difference is smaller than this",
+    )
     shifts: tuple[PositiveInt, ...] = Field(
         (1, 4),
         description="pixels by which test images are also moved right and down, the border mirrored in; empty: flips alone",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fabloom.kinds import ImageSet
 from fabloom.plugins.blocks import truth as makers
 from fabloom.plugins.blocks.grey import GreyMap
-from fabloom.plugins.blocks.intervals import FEWEST, TOO_FEW, Interval, verdict
+from fabloom.plugins.blocks.intervals import EQUIVALENT, FEWEST, TOO_FEW, Interval, verdict, within
 from fabloom.plugins.blocks.metrics import changed, iou_sd
 
 from .moves import IDENTITY, in_words
@@ -64,7 +64,7 @@ def notes(
         f"Intervals: {params.confidence:.0%}, {params.resamples} resamples of {what_is_drawn(size)}; {chance(predictors)}",
         f"An alarm is a predicted component of at least {params.min_area} pixels. Green outlines are true, red areas predicted.",
     ]
-    return [*filter(None, [makers.told(images)]), *lines, *lopsided(predictors), *statement(gaps, size["sources"])]
+    return [*filter(None, [makers.told(images)]), *lines, *lopsided(predictors), *statement(params, gaps, size["sources"])]
 
 
 def what_is_drawn(size: Mapping[str, int]) -> str:
@@ -109,7 +109,7 @@ def lopsided(predictors: Mapping[str, Scored]) -> list[str]:
     return lines
 
 
-def statement(gaps: Mapping[str, Interval], sources: int) -> list[str]:
+def statement(params: EvaluateParams, gaps: Mapping[str, Interval], sources: int) -> list[str]:
     """What the paired differences say beside the verdict, nothing without a baseline."""
     if not gaps:
         return []
@@ -120,6 +120,7 @@ def statement(gaps: Mapping[str, Interval], sources: int) -> list[str]:
             "Test on more files."
         ]
     said = {"helped": "The model's training set helped", "hurt": "The model's training set hurt"}
+    said |= {EQUIVALENT: f"Equivalent to the baseline's within {params.margin:g}"}
     lines = []
     for score, where in (
         ("iou_defect", "on defect images"),
@@ -127,14 +128,14 @@ def statement(gaps: Mapping[str, Interval], sources: int) -> list[str]:
         ("iou", "on all images"),
     ):
         if gaps[score].value is not None:
-            found = said.get(verdict(gaps[score], sources), "No difference shown")
+            found = said.get(verdict(gaps[score], sources, params.margin), "Not told apart")
             lines.append(f"{found} {where}: {score} of the model minus that of the baseline is {told(gaps[score])}, paired.")
     return lines
 
 
-def said(images: ImageSet, model: Scored, gaps: Mapping[str, Interval], sources: int, score: str) -> str:
+def said(params: EvaluateParams, images: ImageSet, model: Scored, gaps: Mapping[str, Interval], sources: int, score: str) -> str:
     """What is read first: what is found, how that stands to the baseline, and whose truth it was held against."""
-    return " ".join(filter(None, (findings(model, score), verdict_of(gaps, sources, score), makers.told(images))))
+    return " ".join(filter(None, (findings(model, score), verdict_of(params, gaps, sources, score), makers.told(images))))
 
 
 def findings(model: Scored, score: str) -> str:
@@ -154,14 +155,20 @@ def findings(model: Scored, score: str) -> str:
     return f"{found[0].upper()}{found[1:]}." if found else ""
 
 
-def verdict_of(gaps: Mapping[str, Interval], sources: int, score: str) -> str:
+def verdict_of(params: EvaluateParams, gaps: Mapping[str, Interval], sources: int, score: str) -> str:
     """The verdict on the headline score as a sentence; '' without a baseline."""
     if not gaps or gaps[score].value is None:
         return ""
     size = sorted(abs(end) for end in gaps[score].bounds or ())
     gap = f"{abs(gaps[score].value or 0.0):.3f} [{', '.join(f'{end:.3f}' for end in size)}]"
+    small = f", which is less than the margin of {params.margin:g}" * within(gaps[score], params.margin)
     return {
-        "helped": f"The model is better than the baseline, by {gap} on the same images.",
-        "hurt": f"The model is worse than the baseline, by {gap} on the same images.",
+        "helped": f"The model is better than the baseline, by {gap} on the same images{small}.",
+        "hurt": f"The model is worse than the baseline, by {gap} on the same images{small}.",
+        EQUIVALENT: f"The model is equivalent to the baseline within {params.margin:g}: {told(gaps[score])} on the same images.",
         TOO_FEW: f"No verdict: {sources} source{'s' * (sources != 1)} of test images, and fewer than {FEWEST} show nothing about others.",
-    }.get(verdict(gaps[score], sources), f"No difference to the baseline is shown: {told(gaps[score])} on the same images.")
+    }.get(
+        verdict(gaps[score], sources, params.margin),
+        f"The model is not told apart from the baseline, nor shown to be equivalent to it within {params.margin:g}: "
+        f"{told(gaps[score])} on the same images.",
+    )
