@@ -12,6 +12,7 @@ from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Metric, Report
 from fabloom.kinds.metric import Better, Role
 from fabloom.method import Context
+from fabloom.plugins.blocks.sources import FEWEST
 
 from . import pictures, tables
 from .notes import notes
@@ -48,9 +49,20 @@ def compare(
         tables.SEGMENTATION: tables.segmentation(rows, controls["baseline"], controls["nothing"]),
         **tables.ablations(settings),
     }
-    metrics: dict[str, Any] = {row.entry.title: flat(row.segmenter) | flat_quality(row.quality) for row in rows}
-    metrics |= {name: flat(scores, control=True) for name, scores in controls.items()}
-    return Report.write(ctx, metrics, tables=found, pictures=panels(params, reference, samples), notes=notes(rows, settings))
+    few = too_few(controls["baseline"])
+    metrics: dict[str, Any] = {row.entry.title: flat(row.segmenter, sure=not few) | flat_quality(row.quality) for row in rows}
+    metrics |= {name: flat(scores, control=True, sure=not few) for name, scores in controls.items()}
+    return Report.write(ctx, metrics, tables=found, pictures=panels(params, reference, samples), verdict=few, notes=notes(rows, settings))
+
+
+def too_few(scores: Segmentation) -> str:
+    """Why there is no verdict; '' where the test set is of sources enough, or the reports do not say of how many."""
+    if scores.sources is None or scores.sources >= FEWEST:
+        return ""
+    return (
+        f"No verdict: the test images come from {scores.sources:.0f} source{'s' * (scores.sources != 1)}, and fewer than {FEWEST} show "
+        "nothing about others."
+    )
 
 
 def one_baseline(reports: Sequence[Report]) -> dict[str, Segmentation]:
@@ -72,8 +84,8 @@ def alike(a: Segmentation, b: Segmentation) -> bool:
     return all(x == y if x is None or y is None else abs(x - y) < SAME for x, y in pairs)
 
 
-def flat(scores: Segmentation, *, control: bool = False) -> dict[str, Metric]:
-    """Metrics of one predictor; methods compete in the IoU of defect images."""
+def flat(scores: Segmentation, *, control: bool = False, sure: bool = True) -> dict[str, Metric]:
+    """Metrics of one predictor; methods compete in the IoU of defect images. Without intervals where those would cover too little."""
     known: dict[str, tuple[Estimate, Better]] = {
         HEADLINE: (scores.defect, "up"),
         "iou": (scores.paper, "up"),
@@ -82,12 +94,13 @@ def flat(scores: Segmentation, *, control: bool = False) -> dict[str, Metric]:
         "false_alarm_rate_moved": (scores.false_alarms, "down"),
     }
     roles: dict[str, Role] = {name: "control" if control else "headline" if name == HEADLINE else "detail" for name in known}
-    return {name: Metric(e.value, e.bounds, better=better, role=roles[name]) for name, (e, better) in known.items()}
+    return {name: Metric(e.value, e.bounds if sure else None, better=better, role=roles[name]) for name, (e, better) in known.items()}
 
 
 def flat_quality(quality: Quality) -> dict[str, Metric]:
     """Metrics of one set of images. The best count and ratios are those of the reference pair, so none says which way is better."""
     ratios = {"sifid_ratio": quality.sifid.ratio, **{f"lpips_{net}_ratio": d.ratio for net, d in quality.lpips.items()}}
+    ratios |= {"same_place": quality.same_place, "same_place_chance": Estimate(quality.chance), "noise_ratio": quality.noise}
     found = {"defects_per_image": quality.count, **{name: e for name, e in ratios.items() if e.value is not None}}
     return {name: Metric(e.value, e.bounds) for name, e in found.items()} | {"copy_share": Metric(quality.copies, better="down")}
 

@@ -37,7 +37,7 @@ class Leaderboard(Method):
                 names = "settings" if port == "ablations" else "entries"
                 raise PipelineError(f"steps.{step.name}.inputs.{port}", f"lists {given} steps, but params.{names} names {count}")
 
-    @task(version=3)
+    @task(version=4)
     def compare(
         self,
         ctx: Context,

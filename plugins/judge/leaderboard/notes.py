@@ -39,6 +39,16 @@ def notes(rows: Sequence[Row], ablations: Sequence[AblationRow]) -> list[str]:
         "a ratio of 0.83-1.17 and 0.63-1.38. Ours: brackets are 95 % intervals, ± is the deviation over images.",
         *CANNOT,
     ]
+    if any(q.chance is not None for q in found):
+        lines.append(
+            "At the reference's place: defects of which half lies in the reference's, or of the reference's in them; by chance: were each "
+            "moved anywhere the structure looks the same. A generator far above chance teaches the place of one defect."
+        )
+    if any(q.noise.value is not None for q in found):
+        lines.append(
+            "Noise: LPIPS and SIFID rise with noise and fall with blur before they see defects; a ratio of theirs is to be believed where "
+            "the noise is near that of the clean image (1.00)."
+        )
     columns = measured_columns(found)
     if "sifid" not in columns:
         lines.append("SIFID needs weights that are not at hand here: it is left out, or measured with another network and named so.")

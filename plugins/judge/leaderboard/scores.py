@@ -73,13 +73,19 @@ class Quality:
     lpips: Mapping[str, Distance] = field(default_factory=dict)
     diversity: Estimate = Estimate()
     copies: float | None = None
+    same_place: Estimate = Estimate()
+    chance: float | None = None
+    """Of defects that lie where the reference's does: the share, and what would by chance. Reports before version 6 have neither."""
+    noise: Estimate = Estimate()
+    """Deviation of the noise over that of the clean image; not in those reports either."""
 
 
 @dataclass(frozen=True)
 class Segmentation:
     """Scores of one predictor on the real test set: the paper's protocol, and the honest one.
 
-    `moved` is the IoU of defect images over flips and shifts of the test set, `detection` and `false_alarms` are so too.
+    `moved` is the IoU of defect images over flips and shifts of the test set, `detection` and `false_alarms` are so too. `sources` are
+    the images that the test set was made of, None where the report does not say.
     """
 
     paper: Estimate = Estimate()
@@ -87,6 +93,7 @@ class Segmentation:
     moved: Estimate = Estimate()
     detection: Estimate = Estimate()
     false_alarms: Estimate = Estimate()
+    sources: float | None = None
 
 
 def metric(metrics: Mapping[str, Any], *path: str) -> float | None:
@@ -134,6 +141,9 @@ def read_quality(report: Report) -> Quality:
         lpips=nets,
         diversity=estimate(block(metrics, "diversity"), "lpips").hundredfold(),
         copies=metric(block(metrics, "copies"), "copy_share"),
+        same_place=estimate(block(metrics, "places"), "same_place"),
+        chance=metric(block(metrics, "places"), "same_place_chance"),
+        noise=estimate(block(block(metrics, "noise"), "generated"), "deviation"),
     )
 
 
@@ -148,4 +158,5 @@ def read_segmentation(report: Report, predictor: str) -> Segmentation:
         moved=estimate(scores, "iou_defect_moved"),
         detection=estimate(scores, "detection_rate_moved"),
         false_alarms=estimate(scores, "false_alarm_rate_moved"),
+        sources=metric(report.described, "sources"),
     )

@@ -62,13 +62,30 @@ def with_ratio(figure: Spread | None, pair: float) -> str | None:
 def counts(rows: Sequence[Row]) -> Table:
     """Table 1."""
     columns = ["method", "published", "ours", "images with exactly one", "lines that hold defects", "images off the reference"]
+    columns += ["at the reference's place (by chance)"]
     body: list[list[Any]] = []
     for row in rows:
         known, q = published.find(row.entry.method, row.entry.variant), row.quality
         body.append(
-            [row.entry.title, text(known.count if known else None), q.count.interval(), share(q.single_share), q.lines, share(q.off_share)]
+            [
+                row.entry.title,
+                text(known.count if known else None),
+                q.count.interval(),
+                share(q.single_share),
+                q.lines,
+                share(q.off_share),
+                at(q),
+            ]
         )
-    return Table(columns, body + [[known.title, text(known.count), why, None, None, None] for known, why in others(rows)])
+    return Table(columns, body + [[known.title, text(known.count), why, *[None] * 4] for known, why in others(rows)])
+
+
+def at(quality: Quality) -> str | None:
+    """'12 % [8, 17] (4 %)': the defects that lie where the reference's does, and how many would by chance; None where nobody looked."""
+    s, chance = quality.same_place, share(quality.chance)
+    if s.value is None or chance is None:
+        return None
+    return f"{share(s.value)}{'' if s.low is None or s.high is None else f' [{100 * s.low:.0f}, {100 * s.high:.0f}]'} ({chance})"
 
 
 def unguided_nets(found: Sequence[Quality]) -> list[str]:
@@ -90,15 +107,25 @@ def distances(rows: Sequence[Row]) -> Table:
     """Table 2. The first row is the paper's baseline: the image with the defect against the one without."""
     found = [row.quality for row in rows]
     measured = measured_columns(found)
-    columns = ["method", "SIFID, published", "LPIPS squeeze, published", *(f"{title}, ours" for title in measured.values()), "copies"]
+    columns = [
+        "method",
+        "SIFID, published",
+        "LPIPS squeeze, published",
+        *(f"{title}, ours" for title in measured.values()),
+        "noise over the clean image's",
+        "copies",
+    ]
     pair = [f"{published.PAIR_SIFID:g} (1.00)", f"{published.PAIR_LPIPS:g} (1.00)"]
-    body: list[list[Any]] = [["reference pair", *pair, *(pair_of(found, which) for which in measured), None]]
+    body: list[list[Any]] = [["reference pair", *pair, *(pair_of(found, which) for which in measured), None, None]]
     for row in rows:
         known = published.find(row.entry.method, row.entry.variant)
         body.append(
-            [row.entry.title, *printed(known), *(_distance(row.quality, which).told() for which in measured), share(row.quality.copies)]
-        )
-    blank = [None] * len(measured)
+            [
+                row.entry.title, *printed(known), *(_distance(row.quality, which).told() for which in measured),
+                row.quality.noise.interval(), share(row.quality.copies),
+            ]
+        )  # fmt: skip
+    blank = [None] * (len(measured) + 1)
     body += [[known.title, *printed(known), why, *blank] for known, why in others(rows)]
     return Table(columns, body)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,26 +16,38 @@ from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet
 from fabloom.method import Context
 from fabloom.plugins.blocks.difference import Real, blur, grey
+from fabloom.plugins.blocks.grain import STRONGER, fine_noise
 from fabloom.plugins.blocks.one_shot import images_at_once
 from fabloom.plugins.blocks.perceptual import MIN_SIDE
 from fabloom.plugins.blocks.references import SAMPLE
 from fabloom.plugins.blocks.registration import Register
 
+from .copies import noise_floor
+from .denoising import Denoised
 from .params import EvaluateParams
 
+KNOWN = 16
+"""Images of the reference set that might be repeated and are looked at: the pair, then those with a defect, evenly spread."""
+WHITEST = 3.0
+"""Most times the white part of noise that is believed."""
 BATCH = 16
 """Images that a network sees at once; fewer where they hold more than a million pixels together."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """uint8 images [N,C,H,W], the reference [1,C,H,W] and the clean image [1,C,H,W] of the reference pair or None, with their rows."""
+    """uint8 images [N,C,H,W], the reference [1,C,H,W] and the clean image [1,C,H,W] of the reference pair or None, with their rows.
+
+    `known` are the images that might be repeated [K,C,H,W], the pair first; `defective` [K] says which of them show a defect.
+    """
 
     images: NDArray[np.uint8]
     reference: NDArray[np.uint8]
     clean: NDArray[np.uint8] | None
     row: int = 0
     clean_row: int | None = None
+    known: NDArray[np.uint8] | None = None
+    defective: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(cls, params: EvaluateParams, images: ImageSet, reference: ImageSet) -> Comparison:
@@ -54,9 +68,9 @@ class Comparison:
                 raise DataError(f"images have {pixels.shape[1]} channels but {name} has {other.shape[1]} (equal channels count as one)")
         if goal.min() == goal.max():
             raise DataError(f"the reference, row {row} of set {reference.key[:12]}, is constant: nothing can be compared with it")
-        return cls(pixels, goal, clean, row, clean_row)
+        return cls(pixels, goal, clean, row, clean_row, *known_images(reference, row, clean_row))
 
-    @property
+    @cached_property
     def one_place(self) -> bool:
         """Whether the clean image shows the place of the reference, pixel on pixel."""
         return self.clean is not None and lies_on(grey(self.clean)[0], grey(self.reference)[0])
@@ -65,6 +79,27 @@ class Comparison:
     def deviation(self) -> float:
         """Standard deviation of the reference in grey levels."""
         return float(self.reference.std())
+
+    @cached_property
+    def colour(self) -> float:
+        """Noise over its white part, 1 to 3: by the difference of the pair where that lies on one place, else what finds all noise."""
+        if not self.one_place:
+            return STRONGER
+        assert self.clean is not None
+        both = noise_floor(grey(self.reference)[0], grey(self.clean)[0]) ** 2
+        white = sum(fine_noise(grey(one)) ** 2 for one in (self.reference, self.clean))
+        return float(np.clip(np.sqrt(both / max(white, 1e-12)), 1, WHITEST))
+
+    def denoised(self, pixels: NDArray[np.uint8], ctx: Context | None = None) -> Denoised:
+        """Images without their noise, and that; as the pair's is."""
+        return Denoised.of(pixels, self.colour, ctx)
+
+    def smooth(self, images: NDArray[np.float16]) -> Comparison:
+        """The same without noise: images [N,C,H,W] whose noise was taken off, and the pair's taken off alike."""
+        pair: dict[str, Any] = {
+            name: Denoised.of(own).smooth for name in ("reference", "clean") if (own := getattr(self, name)) is not None
+        }
+        return replace(self, images=images, **pair)  # type: ignore[arg-type]  # networks take either
 
     def normal(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Pixels in standard deviations of the reference from its mean, float32."""
@@ -102,6 +137,19 @@ def clean_row_of(reference: ImageSet, chosen: int | None, row: int) -> int | Non
         return int(rows[0]) if rows else None
     goal = grey(reference.images[row : row + 1])[0]
     return next((one for one in rows if lies_on(grey(reference.images[one : one + 1])[0], goal)), int(rows[0]))
+
+
+def known_images(reference: ImageSet, row: int, clean_row: int | None) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Images [K,C,H,W] of the set, the pair first, at most KNOWN of them, and which show a defect [K]: all that are not marked clean."""
+    rows = [row] if clean_row is None else [row, clean_row]
+    defect = np.ones(len(reference), bool) if reference.domain is None else np.asarray(reference.domain[...]) != 0
+    if clean_row is not None:
+        defect[clean_row] = False
+    for kind in (True, False):
+        left = np.setdiff1d(np.flatnonzero(defect == kind), rows)
+        room = min(KNOWN - len(rows), len(left))
+        rows += [int(left[n]) for n in np.linspace(0, len(left) - 1, max(room, 0)).round().astype(int)]
+    return collapsed(np.stack([np.asarray(reference.images[one : one + 1])[0] for one in rows])), defect[rows]
 
 
 def lies_on(clean: Real, image: Real) -> bool:

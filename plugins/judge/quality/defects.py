@@ -25,26 +25,31 @@ HELD = 0.02
 @dataclass(frozen=True)
 class Defects:
     """Accepted components of every image [N], their centres (y, x) [K,2] where the reference has that place, how far each image is off
-    [N] (inf if unlike), in pixels, and whether it could be judged [N].
+    [N] (inf if unlike), in pixels, whether it could be judged [N], and their pixels [N,H,W] where the reference has that place.
     """
 
     counts: NDArray[np.int64]
     centres: Real
     shifts: Real
     judged: NDArray[np.bool_]
+    masks: NDArray[np.bool_]
 
     @classmethod
     def find(cls, images: Real, pictures: Iterable[Real], clean: References, rule: Rule, placed: Sequence[Placement], off: bool) -> Defects:
         """In grey images [N,H,W] that lie so, each against its clean picture [H,W]; with `off` wherever they lie."""
-        counts, centres = np.zeros(len(images), np.int64), []
+        counts, centres, masks = np.zeros(len(images), np.int64), [], np.zeros(images.shape, bool)
         judged = np.array([off or one.distance <= 1 or clean.moves(one) for one in placed])
         for row, (image, picture, place) in enumerate(zip(images, pictures, placed, strict=True)):
             if judged[row]:
                 its = rule if clean.shared is not None and not clean.moves(place) else rule.against(clean.held(picture, place))
-                parts, counts[row] = ndimage.label(its.find(image).defect, EIGHT)
-                found = np.array(ndimage.center_of_mass(parts > 0, parts, range(1, counts[row] + 1))).reshape(-1, 2)
+                masks[row] = its.find(image).defect
+                parts, counts[row] = ndimage.label(masks[row], EIGHT)
+                found = np.array(ndimage.center_of_mass(masks[row], parts, range(1, counts[row] + 1))).reshape(-1, 2)
                 centres.append(found - (place.shift if clean.moves(place) else (0, 0)))
-        return cls(counts, np.concatenate([np.zeros((0, 2)), *centres]), np.array([one.distance for one in placed]), judged)
+                if clean.moves(place):
+                    masks[row] = ndimage.shift(masks[row], -np.round(place.shift), order=0)
+        distances = np.array([one.distance for one in placed])
+        return cls(counts, np.concatenate([np.zeros((0, 2)), *centres]), distances, judged, masks)
 
     def by_line(self, clean: Real) -> dict[int, int] | None:
         """Defects in each line or space between two; None without a periodic structure.

@@ -3,43 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Metric, Report, Table
 from fabloom.method import Context
 from fabloom.plugins.blocks import patches
-from fabloom.plugins.blocks.difference import Real, Rule, blur, grey
-from fabloom.plugins.blocks.perceptual import Lpips
-from fabloom.plugins.blocks.references import References, rule_of
-from fabloom.plugins.blocks.references import find as find_references
-from fabloom.plugins.blocks.registration import Register
-from fabloom.plugins.blocks.weights import SIFID_STEMS, TRUNKS, MissingWeights
+from fabloom.plugins.blocks.difference import grey
 
-from . import defects, features, notes, pictures, sifid
+from . import fingerprints, notes, pictures, saying, spectra
 from .comparison import Comparison, batched
 from .copies import least_difference, noise_floor
+from .counting import defect_scores
+from .denoising import Denoised
 from .joining import BEST, Joined, read_metrics
 from .params import EvaluateParams
-from .scores import Metrics, Summary
+from .perceived import lpips_scores, sifid_scores
+from .scores import Findings, Metrics, Summary
 
 HEADLINE = "sliced_wasserstein"
 """Needs no weights, so that every report has it, and its anchors are of the same run. 0 is a copy, so neither way is better."""
-
-
-@dataclass
-class Findings:
-    """What goes into the report, and by which distance images are called near."""
-
-    metrics: Metrics
-    notes: list[str] = field(default_factory=list)
-    tables: dict[str, Table] = field(default_factory=dict)
-    pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
-    nearness: tuple[str, Real] | None = None
 
 
 def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, reference: ImageSet, metrics: Sequence[Report]) -> Report:
@@ -49,118 +34,26 @@ def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, reference: 
     joined = read_metrics(metrics, images, reference, *rows)
     summary = Summary(ctx.seed, params.resamples, params.confidence)
     found = Findings({"images": len(given.images)})
+    taken = given.denoised(given.images, ctx)
+    smooth = given.smooth(taken.smooth)
     defect_scores(ctx, params, given, images, reference, summary, found)
-    lpips_scores(ctx, params, given, summary, found)
-    sifid_scores(ctx, given, summary, found)
+    lpips_scores(ctx, params, given, smooth, summary, found)
+    sifid_scores(ctx, given, smooth, summary, found)
     patch_scores(ctx, given, summary, found)
-    copy_scores(params, given, found)
+    copy_scores(params, given, found, taken)
+    noise_scores(params, given, taken, summary, found)
     joined_scores(joined, summary, found)
     found.pictures |= pictures.samples(given, params.shown)
     if found.nearness is not None:
         found.pictures |= pictures.extremes(given, *found.nearness)
     return Report.write(
-        ctx, found.metrics, tables=found.tables, pictures=found.pictures, notes=[*found.notes, *notes.READING, notes.intervals(params)]
+        ctx,
+        found.metrics,
+        tables={saying.TRUST: saying.trust(params, found.metrics), **found.tables},
+        pictures=found.pictures,
+        verdict=saying.verdict(params, found.metrics),
+        notes=[*found.notes, *notes.READING, notes.intervals(params)],
     )
-
-
-def defect_scores(
-    ctx: Context, params: EvaluateParams, given: Comparison, images: ImageSet, reference: ImageSet, summary: Summary, found: Findings
-) -> None:
-    """Defects by difference to the clean image; nothing without one, or where clean images are not of one place."""
-    try:
-        clean = held_against(ctx, params, given, images, reference)
-    except DataError as problem:
-        ctx.log(f"defects are not counted: {problem}")
-        found.notes.append(notes.uncounted(problem))
-        return
-    if clean is None:
-        found.notes.append(notes.NO_CLEAN)
-        return
-    values, published = grey(given.images), params.labels.preset == "published"
-    pictures_of = list(clean.pictures(0, len(values)))
-    placed = [clean.placer(picture).place(blur(value)) for value, picture in zip(values, pictures_of, strict=True)]
-    rule = rule_of(params.labels, images, clean, placed)
-    all_found = defects.Defects.find(values, pictures_of, clean, rule, placed, published)
-    if not all_found.judged.any():
-        found.notes.append(notes.uncounted(f"none of the images lies where the clean one does; the first {placed[0]}"))
-        return
-    own = own_count(given, reference, clean, rule)
-    lines = None if clean.shared is None else all_found.by_line(clean.shared)
-    found.metrics["defects"] = defects.metrics(all_found, own, lines, summary)
-    found.tables |= defects.tables(all_found, lines)
-    if clean.shared is not None:
-        found.pictures |= pictures.locations(all_found.centres, int(all_found.judged.sum()), clean.shared)
-    found.notes.append(notes.counting(rule, own, published=published))
-
-
-def held_against(ctx: Context, params: EvaluateParams, given: Comparison, images: ImageSet, reference: ImageSet) -> References | None:
-    """The chosen clean image; else each image's own reference, where it has one; else all clean images laid on one another; or None.
-
-    Raises DataError for clean images of several places, as labelling does.
-    """
-    aligns = params.labels.aligns
-    if params.clean_row is None and images.references is not None:
-        own = np.asarray(images.references)
-        alike = bool((own == own[:1]).all())
-        return References.of_one(images, grey(own[:1])[0], aligns) if alike else find_references(ctx, images, None, aligns)
-    if given.clean is None:
-        return None
-    if params.clean_row is not None:
-        return References.of_one(images, grey(given.clean)[0], aligns)
-    return find_references(ctx, images, reference, aligns)  # the median of several has less noise
-
-
-def own_count(given: Comparison, reference: ImageSet, clean: References, rule: Rule) -> int | None:
-    """Defects of the reference image itself: against the shared picture, else its own reference, else the pair's clean image."""
-    if clean.shared is not None:
-        picture = clean.shared
-    elif reference.references is not None:
-        picture = grey(np.asarray(reference.references[given.row : given.row + 1]))[0]
-    elif given.clean is not None:
-        picture = grey(given.clean)[0]
-    else:
-        return None
-    image = grey(given.reference)
-    placed = [Register.of(blur(picture), picture).place(blur(image[0]))]
-    return int(defects.Defects.find(image, [picture], replace(clean, shared=None), rule, placed, off=True).counts[0])
-
-
-def lpips_scores(ctx: Context, params: EvaluateParams, given: Comparison, summary: Summary, found: Findings) -> None:
-    """LPIPS to the reference and among the images, for every net whose weights are there; the deviation of a pixel."""
-    varied: Metrics = {"pixel_sd": float(given.images.std(0, dtype=np.float64).mean()) / given.deviation}
-    for net in dict.fromkeys(params.nets):
-        try:
-            model = Lpips.load(net, ctx.device)
-        except MissingWeights as problem:
-            ctx.log(str(problem))
-            found.notes.append(notes.left_out(f"LPIPS {net}", TRUNKS[net]))
-            continue
-        distances, among = features.lpips(ctx, model, given, params.neighbours)
-        found.metrics[f"lpips_{net}"] = summary.distance(distances.values, distances.pair)
-        first = found.nearness is None
-        if first:
-            found.nearness = f"LPIPS {net}", distances.values
-            found.notes.append(notes.diversity(net, params.neighbours))
-        if among is not None:
-            name = "lpips" if first else f"lpips_{net}"
-            varied |= summary.mean(name, among)
-            if distances.pair:
-                varied[f"{name}_ratio"] = varied[name].value / distances.pair
-    found.metrics["diversity"] = varied
-
-
-def sifid_scores(ctx: Context, given: Comparison, summary: Summary, found: Findings) -> None:
-    """SIFID under the name of the weights it was computed with; nothing without weights."""
-    try:
-        name, stem = sifid.load(ctx.device)
-    except MissingWeights as problem:
-        ctx.log(str(problem))
-        found.notes.append(notes.left_out("SIFID", SIFID_STEMS["sifid"]))
-        return
-    distances = features.sifid(ctx, stem, given)
-    found.metrics[name] = summary.distance(distances.values, distances.pair)
-    if name != "sifid":
-        found.notes.append(notes.STAND_IN)
 
 
 def patch_scores(ctx: Context, given: Comparison, summary: Summary, found: Findings) -> None:
@@ -186,21 +79,49 @@ def patch_scores(ctx: Context, given: Comparison, summary: Summary, found: Findi
         found.nearness = "sliced Wasserstein distance", values["sliced_wasserstein"]
 
 
-def copy_scores(params: EvaluateParams, given: Comparison, found: Findings) -> None:
-    """How close the closest images are to the reference, in multiples of what a second acquisition would be."""
+def copy_scores(params: EvaluateParams, given: Comparison, found: Findings, taken: Denoised | None = None) -> None:
+    """How many images repeat the noise of a known one, or are as close to the reference as no second acquisition is."""
     reference = grey(given.reference)[0]
     same_place = None if given.clean is None or not given.one_place else grey(given.clean)[0]
     floor = noise_floor(reference, same_place)
     ratios = least_difference(grey(given.images), reference, params.reach) / floor
+    known = given.reference if given.known is None else given.known
+    defective = np.ones(len(known), bool) if given.defective is None else given.defective
+    again = fingerprints.repeats((taken or given.denoised(given.images)).noise, given.denoised(known).noise)
+    alike = again.alike(params.copy_noise)
+    copies = (ratios < params.copy_below) | (alike & defective[again.which])
+    grounds = alike & ~defective[again.which] & ~copies
     found.metrics["copies"] = {
-        "copy_share": Metric(float((ratios < params.copy_below).mean()), better="down"),
+        "copy_share": Metric(float(copies.mean()), better="down"),
+        "on_clean_image_share": float(grounds.mean()),
+        "repeated_noise": float(again.share.max()),
+        "repeated_noise_median": float(np.median(again.share)),
         "smallest_ratio": float(ratios.min()),
         "median_ratio": float(np.median(ratios)),
         "noise_floor": floor,
     }
-    found.notes.append(notes.copying(params, floor, known=same_place is not None))
+    found.notes.append(notes.copying(params, floor, len(known), known=same_place is not None))
     if given.clean is not None and same_place is None:
         found.notes.append(notes.ELSEWHERE)
+
+
+def noise_scores(params: EvaluateParams, given: Comparison, taken: Denoised, summary: Summary, found: Findings) -> None:
+    """Noise and spectrum over those of the clean image, or of the reference where there is none; beside it what that gives."""
+    unit = given.reference if given.clean is None else given.clean
+    own = float(given.denoised(unit).deviations[0])
+    grey_unit = grey(unit)[0]
+
+    def measured(pixels: NDArray[np.uint8], noise: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {**({"deviation": noise / own} if own > 0 else {}), **spectra.bands(grey(pixels), grey_unit)}
+
+    generated = measured(given.images, taken.deviations)
+    beside = measured(given.reference, given.denoised(given.reference).deviations)
+    found.metrics["noise"] = {
+        "generated": {name: value for score, column in generated.items() for name, value in summary.mean(score, column).items()},
+        "reference_image": {name: Metric(float(column[0]), role="control") for name, column in beside.items()},
+        "grey_levels": own,
+    }
+    found.notes.append(notes.noise(params, own, clean=given.clean is not None))
 
 
 def joined_scores(joined: Sequence[Joined], summary: Summary, found: Findings) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-OWN = {"images", "defects", "diversity", "patches", "copies", "sliced_wasserstein"}
+OWN = {"images", "defects", "places", "diversity", "patches", "copies", "noise", "denoised", "sliced_wasserstein"}
 OWN_PREFIXES = ("lpips", "sifid")
 """Groups of `quality.evaluate` itself, which a leaderboard reads by name."""
 TOWARDS: dict[bool | None, Better | None] = {True: "up", False: "down", None: None}

@@ -57,7 +57,7 @@ class Quality(Method):
     def evaluate(
         self, ctx: Context, params: EvaluateParams, *, images: ImageSet, reference: ImageSet, metrics: list[Report] | None = None
     ) -> Report:
-        """SIFID, LPIPS, diversity, sliced Wasserstein, copies, nearest patches, defects and where they lie.
+        """Copies, defects and where they lie, noise; LPIPS and SIFID with and without it, diversity, sliced Wasserstein, nearest patches.
 
         `metrics` are reports of other plugins' metrics on the same images and reference (see `metric_report`); they get the
         same intervals and a place among the scores. A score whose weights are missing is left out and a note says so; nothing

@@ -9,12 +9,18 @@ from .joining import Joined, reading
 from .params import EvaluateParams
 
 NO_CLEAN = (
-    "Ratios to the reference pair and defects are left out: the reference set marks no image as clean (domain 0). Copies are held "
-    "against the noise of rounding alone, so that only near-verbatim ones are recognised."
+    "Ratios to the reference pair and defects are left out: the reference set marks no image as clean (domain 0). Noise is held against "
+    "the reference itself, and differences to it against the noise of rounding alone."
 )
 ELSEWHERE = (
-    "The clean image does not lie where the reference does: copies are held against the noise of rounding alone, so that only "
-    "near-verbatim ones are recognised, and ratios to the reference pair hold the shift as well. Choose another with `clean_row`."
+    "The clean image does not lie where the reference does: differences to the reference are held against the noise of rounding alone, "
+    "and ratios to the reference pair hold the shift as well. Choose another with `clean_row`."
+)
+NO_PLACES = "Places are left out: the rule finds no defect in the reference or none in the images."
+PLACES = (
+    "places: a defect lies where the reference's lies if half of the smaller of the two lies in the other; overlap is intersection over "
+    "union. Chance: each defect as it is, moved to all places of the frame at which the structure looks the same. A generator that knows "
+    "one image alone puts defects where that has them; a segmenter learns the place then."
 )
 STAND_IN = (
     "sifid_nsfwjs: the features are those of an Inception-v3 that was tuned on other images and kept in 8 bits. Its numbers are not "
@@ -27,7 +33,7 @@ READING = (
     "LPIPS on images of low contrast is dominated by noise of one grey level and by registration: flips and noise alone change it "
     "more than a defect. Guidance by LPIPS squeeze lowers LPIPS squeeze by construction; read another trunk beside it.",
     "SIFID, sliced Wasserstein and the nearest patches compare patches wherever they lie: they are blind to layout and to copying. "
-    "An exact copy scores 0, so read copies and diversity beside them.",
+    "An exact copy scores 0, so read copies and diversity beside them. Noise on a copy moves LPIPS and SIFID to those of a good set.",
     "Sliced Wasserstein and patches: 7 x 7 pixels in standard deviations of the reference. coherence is the mean square distance of a "
     "generated patch to the nearest one of the reference, completeness the other way. The columns beside it are anchors of the same run: "
     "the clean image, the reference mirrored left-right, and white noise of the reference's mean and deviation.",
@@ -78,14 +84,29 @@ def counting(rule: Rule, own: int | None, *, published: bool) -> str:
     return text if own in (1, None) else f"{text} It finds {own} in the reference itself instead of 1: choose other `labels`."
 
 
-def copying(params: EvaluateParams, floor: float, *, known: bool) -> str:
+def copying(params: EvaluateParams, floor: float, many: int, *, known: bool) -> str:
     """What a copy is."""
     origin = "the deviation between the reference and the clean image, defect clipped" if known else "rounding alone"
     return (
-        f"copies: difference to the reference, least over shifts up to {params.reach} pixels, in noise floors ({floor:.2f} grey levels: "
-        f"{origin}). 0 is a verbatim copy, 0.71 the same scene without its noise, 1 a second acquisition of it, a defect elsewhere more. "
-        f"Below {params.copy_below:g} an image repeats the reference's own noise and counts as a copy."
+        f"copies: the noise of each image is held against that of {many} image{'s' * (many > 1)} of the reference set, in every turn and "
+        "at every shift. repeated_noise is their correlation: 1 for a copy, however bright, 0.71 for one with as much fresh noise on top, "
+        f"and chance alone for a second acquisition. From {params.copy_noise:g} on, where nothing else fits half as well, an image is a "
+        "copy; with the noise of a clean image it only lies on it (on_clean_image_share). A copy is also what differs from the reference "
+        f"by less than {params.copy_below:g} noise floors ({floor:.2f} grey levels: {origin}), least over shifts up to {params.reach} "
+        "pixels: 0 is verbatim, 0.71 the same scene without its noise, 1 a second acquisition of it. A training image whose noise was "
+        "taken off and replaced is not found so: read places beside it."
     )
+
+
+def noise(params: EvaluateParams, deviation: float, *, clean: bool) -> str:
+    """What noise is held against."""
+    unit = "clean image" if clean else "reference"
+    return (
+        f"noise: over that of the {unit} ({deviation:.2f} grey levels): the deviation of what non-local means take off, and the power in "
+        "thirds of the radial band up to half a cycle a pixel. Blurred images fall below in the high band, noise on top of noise rises "
+        f"above. Called like that of real images where the whole interval lies within {params.noise_margin:.0%} of what clean image and "
+        "reference have. denoised: the distances of images whose noise was taken off to the reference without its own."
+    ).replace("%", " %")
 
 
 def joined(metric: Joined) -> str:

@@ -35,6 +35,16 @@ class EvaluateParams(Params):
         description="a copy is nearer to the reference than this multiple of what a second acquisition would be; "
         "the same scene without its noise is at 0.71",
     )
+    copy_noise: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="a copy's noise correlates with that of a training image by this or more; 0.71 with as much fresh noise on top, 0.32 "
+        "with three times as much",
+    )
+    noise_margin: float = Field(
+        0.25, gt=0, description="noise is called like that of real images where its interval lies within this share of theirs"
+    )
     labels: LabelParams = Field(LabelParams(preset="published"), description="what counts as a defect, as in reference-difference.label")
     resamples: int = Field(2000, ge=100, description="bootstrap resamples of the images")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of the intervals")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fabloom.kinds import Metric
+from fabloom.kinds import Metric, Table
 from fabloom.kinds.metric import Better, Role
 from fabloom.plugins.blocks.difference import Real
 
 Metrics = dict[str, Any]
+Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,34 @@ class Summary:
     resamples: int
     confidence: float
 
-    def interval(self, values: Real) -> tuple[float, float] | None:
+    def interval(self, values: Real) -> Interval:
         """Interval of the mean of values [N]; None for a single value."""
-        count = len(values)
+        return self._ends(values, np.ones(len(values)))
+
+    def _ends(self, tops: Real, bottoms: Real) -> Interval:
+        """Interval of the sum of one over that of the other, both [N]; resamples in which it is not defined are left out."""
+        count = len(tops)
         if count < 2:
             return None
         drawn = np.random.default_rng(self.seed).multinomial(count, np.full(count, 1 / count), size=self.resamples)
-        low, high = np.quantile(drawn @ values / count, [(1 - self.confidence) / 2, (1 + self.confidence) / 2])
+        below = drawn @ bottoms
+        low, high = np.quantile((drawn @ tops)[below > 0] / below[below > 0], [(1 - self.confidence) / 2, (1 + self.confidence) / 2])
         return float(low), float(high)
+
+    def share(self, tops: Real, bottoms: Real, better: Better | None = None) -> Metric:
+        """Sum of tops [N] over sum of bottoms [N], resampled by image. Where all or none of a kind were seen, resamples cannot leave that:
+        of G images that agree, another one disagrees with a chance of up to 1 - (alpha/2)^(1/G) (Clopper, Pearson 1934).
+        """
+        counted = int((bottoms > 0).sum())
+        if not counted:
+            return Metric(None, better=better)
+        value, ends = float(tops.sum() / bottoms.sum()), self._ends(tops, bottoms)
+        room = 1 - ((1 - self.confidence) / 2) ** (1 / counted)
+        if ends is not None and not tops.any():
+            ends = (0.0, max(room, ends[1]))
+        elif ends is not None and (tops == bottoms).all():
+            ends = (min(1 - room, ends[0]), 1.0)
+        return Metric(value, ends, better=better)
 
     def mean(self, name: str, values: Real, better: Better | None = None, role: Role = "detail") -> dict[str, Metric]:
         """{name: the mean with its interval}."""
@@ -45,3 +67,14 @@ class Summary:
         if pair:
             found |= {**self.mean("ratio", values / pair), "ratio_sd": float(values.std() / pair), "pair": pair}
         return found
+
+
+@dataclass
+class Findings:
+    """What goes into the report, and by which distance images are called near."""
+
+    metrics: Metrics
+    notes: list[str] = field(default_factory=list)
+    tables: dict[str, Table] = field(default_factory=dict)
+    pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    nearness: tuple[str, Real] | None = None

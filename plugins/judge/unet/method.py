@@ -92,7 +92,7 @@ class UNet(Method):
 
         return evaluation.evaluate(ctx, params, images, model, baseline)
 
-    @task(version=2)
+    @task(version=3)
     def worth(self, ctx: Context, params: WorthParams, *, images: ImageSet, models: list[Model]) -> Report:
         """Hold segmenters of several recipes and numbers of real images against each other, as learning curves over one test set.
 
@@ -110,7 +110,7 @@ class UNet(Method):
 
         return worth.compare(ctx, params, images, models)
 
-    @task(version=3)
+    @task(version=2)
     def segment(self, ctx: Context, params: SegmentParams, *, images: ImageSet, model: Model) -> ImageSet:
         """The same images with masks of the defects that the model finds (0, 1..K), and `scores`, their probability at every pixel.
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fabloom.errors import DataError, PipelineError
+from fabloom.flows.report.numbers import headline
 from fabloom.kinds import ImageSet, Report, Table
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
@@ -71,6 +72,13 @@ def quality(lpips: float = 0.0084, **more: Any) -> dict[str, Any]:
         "copies": {"copy_share": 0.0},
         **more,
     }
+
+
+NEW = {
+    "places": {"same_place": 0.5, "same_place_ci": [0.4, 0.6], "same_place_chance": 0.04},
+    "noise": {"generated": {"deviation": 1.21, "deviation_ci": [1.19, 1.23]}},
+}
+"""What reports of quality.evaluate hold since version 6."""
 
 
 def predictor(iou: float, sd: float) -> dict[str, Any]:
@@ -193,6 +201,35 @@ def test_metrics_are_a_comparison_of_methods(compared: Any) -> None:
     assert metrics["sinsemi"]["iou_defect"] == pytest.approx(0.6) and metrics["loom"]["iou"] == 0.6
     assert metrics["loom"]["lpips_squeeze_ratio"] == pytest.approx(0.02 / 0.0084)
     assert metrics["nothing"]["iou"] == 0.5 and metrics["baseline"]["iou"] == 0.7
+
+
+def test_places_and_noise_stand_beside_what_they_flatter(compared: Any) -> None:
+    """An older report of quality.evaluate lacks them: its cells are empty, and nothing is said of them where all do."""
+    report = compared([SINSEMI, LOOM], [quality(**NEW), quality()], [segmentation(), segmentation()])
+    counts, apart = (report.tables[title] for title in (tables.COUNTS, tables.DISTANCES))
+    assert (
+        cell(counts, "sinsemi", "at the reference's place") == "50 % [40, 60] (4 %)" and cell(counts, "loom", "reference's place") is None
+    )
+    assert cell(apart, "sinsemi", "noise") == "1.21 [1.19, 1.23]" and cell(apart, "loom", "noise") is None
+    assert all(len(row) == len(table.columns) for table in (counts, apart) for row in table.rows)
+    assert report.metrics["sinsemi"]["same_place"] == 0.5 and report.metrics["sinsemi"]["noise_ratio"] == 1.21
+    assert "same_place" not in report.metrics["loom"] and report.metrics["loom"]["copy_share"] == 0
+    old = compared([LOOM], [quality()], [segmentation()])
+    for words in ("At the reference's place", "Noise: "):
+        assert any(note.startswith(words) for note in report.notes) and not any(note.startswith(words) for note in old.notes)
+
+
+def test_few_sources_give_no_verdict_and_no_intervals(compared: Any) -> None:
+    """Two methods that differ by far on flips of two images: a page must not call either better."""
+    few, enough = (
+        compared([SINSEMI, LOOM], [quality(), quality()], [{"sources": sources, **segmentation(iou)} for iou in (0.95, 0.4)])
+        for sources in (2, 6)
+    )
+    assert few.verdict.startswith("No verdict: the test images come from 2 sources") and enough.verdict == ""
+    said = {name: headline(report.described) for name, report in (("few", few), ("enough", enough))}
+    assert said["enough"] is not None and "better" in said["enough"].verdict()
+    assert said["few"] is not None and said["few"].verdict() == said["few"].leaning() == ""
+    assert few.metrics["loom"]["iou_defect"] == enough.metrics["loom"]["iou_defect"]
 
 
 def test_reports_of_something_else_are_refused(compared: Any) -> None:
