@@ -15,6 +15,7 @@ FEWEST = 6
 """Sources below which no verdict is given: that 5 of 5 lie on one side of 0 has a chance of 2 / 2^5 > 0.05 (sign test). It is meant for
 95 %: a confidence of 99 % would need eight."""
 
+
 def groups(images: ImageSet) -> NDArray[np.int64]:
     """Group of every image [N], numbered from 0."""
     return joined(copies(np.asarray(images.images[...])), None if images.source is None else np.asarray(images.source[...]))

@@ -75,7 +75,7 @@ class Quality:
     copies: float | None = None
     same_place: Estimate = Estimate()
     chance: float | None = None
-    """Of defects that lie where the reference's does: the share, and what would by chance. Reports before version 6 have neither."""
+    """Of defects that lie where the reference's does: the share, and what would by chance. Reports before version 7 have neither."""
     noise: Estimate = Estimate()
     """Deviation of the noise over that of the clean image; not in those reports either."""
 

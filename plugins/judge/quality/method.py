@@ -53,7 +53,7 @@ class Quality(Method):
             except weights.MissingWeights as problem:
                 messenger.log(f"{score} will be left out: {problem}")
 
-    @task(version=6)
+    @task(version=7)
     def evaluate(
         self, ctx: Context, params: EvaluateParams, *, images: ImageSet, reference: ImageSet, metrics: list[Report] | None = None
     ) -> Report:

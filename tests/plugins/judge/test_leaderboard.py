@@ -78,7 +78,7 @@ NEW = {
     "places": {"same_place": 0.5, "same_place_ci": [0.4, 0.6], "same_place_chance": 0.04},
     "noise": {"generated": {"deviation": 1.21, "deviation_ci": [1.19, 1.23]}},
 }
-"""What reports of quality.evaluate hold since version 6."""
+"""What reports of quality.evaluate hold since version 7."""
 
 
 def predictor(iou: float, sd: float) -> dict[str, Any]:
