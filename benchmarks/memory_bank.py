@@ -100,7 +100,8 @@ def pipeline(case: str, options: argparse.Namespace, seed: int) -> tuple[dict[st
     steps, inputs = CASES[case](options.clean, options.sizes, seed)
     entries = {}
     for trunk in options.trunks:
-        steps[f"bank_{trunk}"] = {"task": "memory-bank.fit", "inputs": {"images": "images"}, "params": {"trunk": trunk}}
+        params = {"trunk": trunk, **({} if trunk == "filters" or options.zoom is None else {"zoom": options.zoom})}
+        steps[f"bank_{trunk}"] = {"task": "memory-bank.fit", "inputs": {"images": "images"}, "params": params}
         entries[f"memory-bank, {trunk}"] = f"by_{trunk}"
         steps[f"by_{trunk}"] = {"task": "memory-bank.segment", "inputs": {"images": "test", "model": f"bank_{trunk}"}}
     for size in options.sizes:
@@ -130,6 +131,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="*", type=int, default=[1, 5, 20])
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--trunks", nargs="*", default=["filters", "squeeze"])
+    parser.add_argument("--zoom", type=int, help="of networks; by default their own")
     options = parser.parse_args()
     os.environ["FABLOOM_THREADS"] = "1"
     store = fabloom.open_store(options.store or tempfile.mkdtemp(prefix="fabloom-clean-"))

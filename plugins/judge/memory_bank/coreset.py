@@ -16,7 +16,8 @@ def projected(features: Tensor, draw: torch.Generator, dimensions: int = DIMENSI
     if features.shape[1] <= dimensions:
         return features
     matrix = torch.randn(features.shape[1], dimensions, generator=draw) / dimensions**0.5
-    return features @ matrix
+    found: Tensor = features @ matrix
+    return found
 
 
 def centres(features: Tensor, count: int, draw: torch.Generator, advance: Callable[[], None] = lambda: None) -> Tensor:

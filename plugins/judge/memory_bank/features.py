@@ -107,7 +107,8 @@ def reflected(at: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     """Pixels beyond the ends of an axis as those within it that they mirror, the border pixel not repeated."""
     period = max(2 * (length - 1), 1)
     folded = np.abs(at) % period
-    return np.minimum(folded, period - folded)
+    found: NDArray[np.int64] = np.minimum(folded, period - folded)
+    return found
 
 
 def laid(pixels: list[float], count: int, stride: float, first: float) -> Tensor:

@@ -83,3 +83,7 @@ class SegmentParams(Params):
         "memory-bank.fit chose (`false_alarms`)"
     )  # fmt: skip
     min_area: int = Field(MIN_AREA, ge=1, description="fewest pixels of a defect; smaller 8-connected components are left out of the mask")
+    outline: float = Field(
+        0.5, ge=0, lt=1, description="of what is above the threshold the mask holds pixels whose distance is at least this share of the "
+        "largest within 6 pixels, since a strong defect is seen from some pixels away; 0: all of it"
+    )  # fmt: skip

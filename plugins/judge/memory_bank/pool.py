@@ -56,7 +56,8 @@ class Pool:
         apart = (asked.features - others.features[best.indices])[known]
         usual = (apart.square().mean(0) / 2).sqrt() if known.any() else spread
         least = spread.median().clamp(min=1e-12)
-        return 1 / torch.maximum(usual, FLOOR * spread).clamp(min=float(FLOOR * least)) / spread.numel() ** 0.5
+        scale: Tensor = torch.maximum(usual, FLOOR * spread).clamp(min=float(FLOOR * least)) * spread.numel() ** 0.5
+        return scale.reciprocal()
 
     def bank(self, share: float, most: int, radius: float, side: float, draw: torch.Generator, advance: Callable[[], None]) -> Bank:
         """A bank of a share of these patches, `most` at most; of registered ones that share at each place, and one at least.

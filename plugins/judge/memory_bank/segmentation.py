@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.morphology import remove_small_objects
 
 from fabloom.errors import DataError
@@ -18,9 +19,9 @@ from fabloom.plugins.blocks.ground import held_by
 from . import trunks
 from .bank import Bank
 from .features import Reader
-from .maps import Mapper, distance, scores
+from .maps import Mapper, Maps, distance, scores
 from .params import SegmentParams
-from .places import Anchor
+from .places import EDGE, Anchor
 
 
 def segment(ctx: Context, params: SegmentParams, images: ImageSet, model: Model) -> ImageSet:
@@ -45,12 +46,21 @@ def found(
             pixels = np.asarray(images.images[rows])
             maps, unlike = mapper.of(pixels)
             elsewhere += unlike
-            masks = [remove_small_objects(one > limit, max_size=params.min_area - 1, connectivity=2) for one in maps]
+            masks = [outlined(one, limit, params) for one in maps]
             kept = {} if images.references is None else {"references": np.asarray(images.references[rows])}
             yield {"images": pixels, "masks": np.stack(masks).astype(np.uint8), "scores": scores(maps, chosen), **kept}
             bar.advance(len(pixels))
     if elsewhere:
         ctx.log(f"{elsewhere} of {len(images)} images do not show the place of the clean ones: they were held against the whole bank")
+
+
+def outlined(values: Maps, limit: float, params: SegmentParams) -> NDArray[np.bool_]:
+    """The mask [H,W] of a map of distances: regions above the limit that are large enough, of each the part that is near its own height."""
+    large: NDArray[np.bool_] = remove_small_objects(values > limit, max_size=params.min_area - 1, connectivity=2)
+    if not params.outline or not large.any():
+        return large
+    near: NDArray[np.bool_] = large & (values >= params.outline * ndimage.maximum_filter(values, 2 * EDGE + 1))
+    return near
 
 
 def check(model: Model, images: ImageSet) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -104,8 +104,10 @@ class Timm(nn.Module):
         if name not in timm.list_models():
             raise DataError(f"trunk: timm {timm.__version__} has no network '{name}'")
         transformer = "vit" in name or "deit" in name or "eva" in name
-        self.net = timm.create_model(name, pretrained=False, num_classes=0, **({"dynamic_img_size": True} if transformer else {}))
-        strides = [int(info["reduction"]) for info in self.net.feature_info]
+        options: dict[str, Any] = {"dynamic_img_size": True} if transformer else {}
+        net: Any = timm.create_model(name, pretrained=False, num_classes=0, **options)
+        self.net = net
+        strides = [int(info["reduction"]) for info in net.feature_info]
         usual = (len(strides) // 2, 3 * len(strides) // 4) if transformer else range(1, min(3, len(strides)))
         self.layers = chosen(trunk, layers, len(strides), [*usual])
         self.strides = [strides[layer] for layer in self.layers]
@@ -116,15 +118,15 @@ class Timm(nn.Module):
         missing = self.load_state_dict({f"net.{k.removeprefix('net.')}": v for k, v in given.items()}, strict=False).missing_keys
         if missing:
             raise DataError(f"trunk: {name}.safetensors lacks {len(missing)} weights of timm's '{name}', such as {missing[0][4:]}")
-        config = self.net.pretrained_cfg
+        config = net.pretrained_cfg
         self.register_buffer("mean", torch.tensor(config.get("mean", MEAN))[:, None, None], persistent=False)
         self.register_buffer("spread", torch.tensor(config.get("std", SPREAD))[:, None, None], persistent=False)
         self.requires_grad_(False).eval()
 
     def forward(self, x: Tensor) -> list[Layer]:
         """The layers that are asked for, finest first."""
-        x = prepared(x, self.mean, self.spread)  # type: ignore[arg-type]
-        found = self.net.forward_intermediates(x, indices=self.layers, intermediates_only=True)  # type: ignore[operator]
+        x, net = prepared(x, self.mean, self.spread), cast(Any, self.net)  # type: ignore[arg-type]
+        found = net.forward_intermediates(x, indices=self.layers, intermediates_only=True)
         return [(one, float(s), (s - 1) / 2 if self.transformer else 0.0) for one, s in zip(found, self.strides, strict=True)]
 
 

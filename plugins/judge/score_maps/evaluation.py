@@ -89,7 +89,7 @@ def read(images: ImageSet) -> Truth:
         raise DataError(f"no image of test set {images.key[:12]} has a defect in its mask: there is nothing to find")
     known = defects.known.reshape(len(masks), -1).any(1)
     drawn_on = (defects.parts > 0).reshape(len(masks), -1).any(1)
-    return Truth(np.asarray(images.images), masks, defects, known & ~drawn_on, groups(images))
+    return Truth(np.asarray(images.images), masks, defects, np.logical_and(known, ~drawn_on), groups(images))
 
 
 def check(name: str, maps: ImageSet, images: ImageSet, truth: Truth) -> None:

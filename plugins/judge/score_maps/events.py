@@ -39,7 +39,9 @@ class Events:
             hits.append(defects.per_image(hit))
             alarms.append(false)
         every = defects.per_image(np.ones(len(defects)))
-        return cls(levels, np.stack(hits), np.stack(alarms), (np.stack(alarms) > 0) * clean, every, clean.astype(np.float64))
+        return cls(
+            levels, np.stack(hits), np.stack(alarms), ((np.stack(alarms) > 0) & clean).astype(np.float64), every, clean.astype(np.float64)
+        )
 
     def at_rate(self, groups: NDArray[np.int64], weights: Real, rate: float) -> tuple[Real, NDArray[np.int64]]:
         """(share of the defects found, number of the threshold) [R] with so many copies [R,G] of each source: at the lowest threshold at
