@@ -2,10 +2,10 @@
 
     python benchmarks/faults.py [--actions kill enospc eio] [--points N] [--engine inline|prefect] [--seed 1] [--json]
 
-One life of a store: a pipeline that trains with a checkpoint at every step and records in row blocks, two promotions, a redo, an
-artifact that nothing needs, both kinds of gc, and a look with `verify`. It is run undisturbed once; then again for each of its calls
-below the store's folder, from an empty store, with one fault before that call (`syscalls.py`: the kernel asks, so zarr's and torch's
-writes are in it)
+One life of a store: a pipeline that trains with a checkpoint at every step and records in row blocks, a recording in two parts that are
+made at the same time and joined, promotions, a redo, an artifact that nothing needs, both kinds of gc, and a look with `verify`. It is run
+undisturbed once; then again for each of its calls below the store's folder, from an empty store, with one fault before that call
+(`syscalls.py`: the kernel asks, so zarr's and torch's writes are in it)
 
 * `kill`    SIGKILL to the process group,
 * `enospc`  the disk is full from that call on: whatever makes a file longer or makes a new one fails,
@@ -13,9 +13,9 @@ writes are in it)
 
 After each it must hold that nothing committed is damaged and no promotion that was told done is lost; that what failed says so in an
 error of fabloom's own and an exit code, and `verify` tells everything that it left; and that the same life, run again, comes to its end
-with the digests of the undisturbed one and leaves nothing behind. `--points` spreads so many faults evenly over the calls; without it
-every call has its turn. With `--engine prefect` the pipeline runs through Prefect's own server, and the calls of its database (SQLite) are
-among those that fail.
+with the digests of the undisturbed one and leaves nothing behind, no artifact either (a part that a kill kept from being joined).
+`--points` spreads so many faults evenly over the calls; without it every call has its turn. With `--engine prefect` the pipeline runs
+through Prefect's own server, and the calls of its database (SQLite) are among those that fail.
 """
 
 from __future__ import annotations
@@ -51,8 +51,15 @@ PIPELINE: dict[str, Any] = {
         "report": {"task": "fade.score", "inputs": {"model": "model", "offline": "offline"}},
     },
 }
+PARTED: dict[str, Any] = {
+    "name": "parted",
+    "steps": {
+        **{name: PIPELINE["steps"][name] for name in ("images", "model")},
+        "parted": {"task": "fade.record", "inputs": {"teacher": "model"}, "params": {"count": 40}},
+    },
+}
 SPARE: dict[str, Any] = {"name": "spare", "steps": {"spare": {"task": "fade.make", "params": {"count": 3}}}}
-REF = "life/champion"
+REF, KEPT = "life/champion", "life/parted"
 GROWING = {
     "write",
     "pwrite64",
@@ -94,7 +101,12 @@ def life(store: Path, told: int, engine: str) -> int:
     """Everything that is done to a store; writes what was acknowledged as JSON lines to the descriptor `told`. The exit code."""
     from fabloom.errors import FabloomError
     from fabloom.flows.run import api
+    from fabloom.method import Options
+    from fabloom.pipeline import Pipeline
+    from fabloom.planning.plan import make_plan
+    from fabloom.running.engine import Engine, run_inline
     from fabloom.running.execute import code_of
+    from fabloom.running.parts import Crew
     from fabloom.storage import gc
     from fabloom.storage.verify import verify
 
@@ -102,6 +114,16 @@ def life(store: Path, told: int, engine: str) -> int:
         os.write(told, json.dumps(what).encode() + b"\n")
 
     registry = plugins()
+
+    def parted(opened: Any) -> Any:
+        """The step that two workers make together."""
+        plan = make_plan(Pipeline.parse(PARTED), registry, opened)
+        with opened.pinned(plan.keys()):
+            made = run_inline(plan, Engine(registry, opened, Options("cpu", 0.0), crew=Crew(2)))[-1]
+        if made.exit_code:
+            say(failed=[made.error])
+            os._exit(made.exit_code)
+        return made
 
     def run(pipeline: dict[str, Any], **more: Any) -> dict[str, Any]:
         options = {"store": store, "device": "cpu", "checkpoint_seconds": 0.0, "registry": registry, "check": False}
@@ -117,11 +139,14 @@ def life(store: Path, told: int, engine: str) -> int:
         opened = api.open_store(store)
         for name in ("images", "report"):
             say(promoted=opened.refs.set(REF, steps[name].key, why="better").key)
+        made = parted(opened)
+        opened.refs.set(KEPT, made.key)
         steps = run(PIPELINE, redo=["model"])
         gc.collect(opened, 0.0)  # type: ignore[arg-type]
         gc.sweep(opened)  # type: ignore[arg-type]
         health = verify(opened)  # type: ignore[arg-type]
-        say(digests={name: step.digest for name, step in steps.items()}, problems=health.problems, leftovers=health.leftovers)
+        digests = {name: step.digest for name, step in steps.items()} | {"parted": made.digest}
+        say(digests=digests, problems=health.problems, leftovers=health.leftovers, keys=list(opened.keys()))
         return 0
     except (FabloomError, OSError) as error:
         say(failed=[str(error)])
@@ -229,7 +254,7 @@ def attempt(store: Path, action: str, n: int, wanted: dict[str, Any], known: set
         broken("other_digests", said[-1]["digests"])
     elif said[-1]["problems"]:
         broken("damaged", said[-1]["problems"])
-    elif left := sorted([*strays(store, known), *said[-1]["leftovers"]]):
+    elif left := sorted([*strays(store, known), *said[-1]["leftovers"], *(set(said[-1]["keys"]) - set(wanted["keys"]))]):
         broken("left_behind", left)
     shutil.rmtree(store)
 
