@@ -11,10 +11,10 @@ from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
 from fabloom.kinds.masks import UNKNOWN, drawn_domain, is_defect, tells_classes
 from fabloom.method import Context
+from fabloom.plugins.blocks.columns import columns, grey_attrs
 from fabloom.plugins.blocks.references import name_of
 from fabloom.plugins.blocks.truth import label_attrs
 
-from .columns import columns, grey_attrs
 from .entries import CLEAN
 
 

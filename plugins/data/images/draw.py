@@ -12,10 +12,10 @@ from fabloom.kinds import ImageSet
 from fabloom.kinds.masks import drawn_domain
 from fabloom.kinds.origin import row_origins
 from fabloom.method import Context
+from fabloom.plugins.blocks.columns import columns, grey_attrs
 from fabloom.plugins.blocks.sources import copies, groups
 from fabloom.plugins.blocks.truth import label_attrs
 
-from .columns import columns, grey_attrs
 from .parts import DrawParams
 from .split import described, order
 

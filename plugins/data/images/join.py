@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
 from fabloom.method import Context
+from fabloom.plugins.blocks.columns import grey_attrs
 from fabloom.plugins.blocks.truth import label_attrs
-
-from .columns import grey_attrs
 
 
 def join(ctx: Context, images: Sequence[ImageSet]) -> ImageSet:

@@ -14,10 +14,10 @@ from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
 from fabloom.kinds.origin import row_origins
 from fabloom.method import Context
+from fabloom.plugins.blocks.columns import columns, grey_attrs
 from fabloom.plugins.blocks.sources import groups
 from fabloom.plugins.blocks.truth import label_attrs
 
-from .columns import columns, grey_attrs
 from .parts import SplitParams
 
 

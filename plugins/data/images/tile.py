@@ -11,9 +11,9 @@ from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
 from fabloom.kinds.origin import row_origins
 from fabloom.method import Context
+from fabloom.plugins.blocks.columns import grey_attrs
 from fabloom.plugins.blocks.truth import label_attrs
 
-from .columns import grey_attrs
 from .parts import TileParams
 
 PIXELWISE = ("masks", "scores", "references")
