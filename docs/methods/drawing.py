@@ -135,6 +135,15 @@ def scored(made: Made) -> Sheet:
     return grid([*(outlined(bare, one.masks[...][rows], 2) for one in (found, test)), enlarged(maps, 2)])
 
 
+def choices(made: Made) -> Sheet:
+    """curate: what is kept of a pool by chance above what is kept by loss and misses: images with a defect, masks outlined."""
+    rows = []
+    for images in (made["by_chance"], made["chosen"]):
+        chosen = np.flatnonzero(images.domain[...] == 1)[:8]
+        rows.append(outlined(shown(images.images[...][chosen], 2, greys(made["real"])), images.masks[...][chosen], 2))
+    return grid(rows)
+
+
 def differences(made: Made) -> Sheet:
     """reference-difference: images, their absolute difference to the clean image as it lies, and what is labelled."""
     sets = made["faint_labelled"], made["shifted_labelled"]

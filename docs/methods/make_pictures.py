@@ -55,6 +55,7 @@ PICTURES = {
     "reference-difference": Picture("labels", drawing.differences),
     "quality": Picture("one-image", drawing.heat),
     "leaderboard": Picture("one-image", drawing.board),
+    "curate": Picture("curate", drawing.choices),
 }
 
 

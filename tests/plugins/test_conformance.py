@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fabloom import Context, ImageSet, Report
+from fabloom import Context, ImageSet, Model, Report
 from fabloom.plugins.data.contact_hole.method import ContactHole
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.data.sram_cell.method import SramCell
 from fabloom.plugins.diffusion.ddpm.method import Ddpm
+from fabloom.plugins.judge.curate.method import Curate
 from fabloom.plugins.judge.leaderboard.method import Leaderboard
 from fabloom.plugins.judge.memory_bank.method import MemoryBank
 from fabloom.plugins.judge.quality.method import Quality
 from fabloom.plugins.judge.reference_difference.method import ReferenceDifference
 from fabloom.plugins.judge.score_maps.method import ScoreMaps
 from fabloom.plugins.judge.unet.method import UNet
+from fabloom.plugins.judge.unet.params import TrainParams
 from fabloom.plugins.one_shot.copy_paste.method import CopyPaste
 from fabloom.plugins.one_shot.noise_paste.method import NoisePaste
 from fabloom.plugins.one_shot.sinddm.method import SinDdm
@@ -94,6 +96,11 @@ def segmenter(ctx: Context) -> Report:
     means = {"iou": 0.8, "iou_defect": 0.6, "iou_defect_moved": 0.5, "detection_rate_moved": 0.9, "false_alarm_rate_moved": 0.1}
     scores = means | {f"{name}_ci": [value - 0.1, value + 0.1] for name, value in means.items()} | {"iou_sd": 0.2}
     return Report.write(ctx, {"model": scores, "baseline": scores, "nothing": scores})
+
+
+def untrained(ctx: Context) -> Model:
+    """A segmenter that learned nothing."""
+    return UNet().train(ctx, TrainParams(steps=0, decoder_channels=(16, 8, 8), batch=4), images=tiny_images(ctx))
 
 
 class TestLinePair(MethodConformance):
@@ -179,6 +186,15 @@ class TestScoreMaps(MethodConformance):
     method = ScoreMaps
     params = {"evaluate": {"resamples": 100, "entries": ["difference"]}}
     inputs = {"difference": {"images": tiny_images, "clean": tiny_images}, "evaluate": {"images": mapped, "maps": [mapped]}}
+
+
+class TestCurate(MethodConformance):
+    method = Curate
+    params = {
+        "select": {"count": 6, "copy_below": None},
+        "compare": {"resamples": 100, "cells": [{"arm": "closed loop", "round": 1}, {"arm": "control", "round": 1}]},
+    }
+    inputs = {"select": {"model": untrained}, "misses": {"model": untrained}, "compare": {"misses": ["misses", "misses"]}}
 
 
 class TestSinSemi(MethodConformance):
