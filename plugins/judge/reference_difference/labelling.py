@@ -158,7 +158,9 @@ def _tell(ctx: Context, params: LabelImages, known: Truth, attrs: dict[str, Any]
     """What was kept or replaced, and what speaks against it; that nothing was found where nobody said there is nothing."""
     if known.masks is None and known.domain is None:
         if not attrs["defect_share"]:
-            ctx.log(f"none of the {len(known.images)} images surely has a defect; {attrs['ambiguous_share']:.0%} have places that may be one")
+            ctx.log(
+                f"none of the {len(known.images)} images surely has a defect; {attrs['ambiguous_share']:.0%} have places that may be one"
+            )
         return
     what = "masks" if known.masks is not None else "a domain"
     done = "are kept" if known.masks is not None else "is kept"
