@@ -1,12 +1,14 @@
 """Defects found from clean images alone, beside a U-Net that learned from n images with a defect, and the cheapest rivals.
 
-    python benchmarks/memory_bank.py [--only lines boards] [--store STORE] [--seeds 1] [--sizes 1 5 20] [--steps 150]
+    python benchmarks/memory_bank.py [--only lines anywhere boards] [--store STORE] [--seeds 1] [--sizes 1 5 20] [--steps 150]
         [--trunks filters squeeze]
 
-`lines`: line-pair.simulate, 32 x 32; test defects are larger or smaller than those of the training and of another seed. `boards`: crops
-of 64 x 64 (two pixels in one) of DeepPCB ($FABLOOM_DATA_DIR/deeppcb), boards of group 12000 to learn from and of group 00041 to test;
-masks are what differs from the registered template inside the boxes. A U-Net gets n images with a defect and n clean ones, flips and grey
-changes; the bank gets clean ones alone. A table for each case: score-maps.evaluate says what its columns mean.
+`lines`: line-pair.simulate, 32 x 32; test defects are larger or smaller than those of the training, of another seed. `anywhere`: the
+same, the lines of no two images alike. `boards`: crops of 64 x 64 (two pixels in one) of DeepPCB ($FABLOOM_DATA_DIR/deeppcb), boards
+of group 12000 to learn from and of group 00041 to test; masks are what differs from the registered template inside the boxes. A U-Net gets
+n images with a defect and n clean ones, flips and grey changes; the bank gets clean ones alone. A table for each case:
+score-maps.evaluate says what its columns mean. The truth of simulated lines is where they differ from the same image without the defect, so
+that on registered ones the difference to the nearest clean image is all but the truth itself.
 """
 
 from __future__ import annotations
@@ -32,18 +34,20 @@ SIDE = 128
 """Pixels of a board's crop, before every two are averaged."""
 
 
-def lines(clean: int, sizes: list[int], seed: int) -> tuple[dict[str, Any], dict[str, ImageSet]]:
+def lines(options: argparse.Namespace, seed: int, *, anywhere: bool = False) -> tuple[dict[str, Any], dict[str, ImageSet]]:
     """Steps that make images and test, and no sets from outside."""
-    learn = {"size": 32, "defect_low": 0.4, "defect_high": 0.7}
+    shared, sizes = {"size": 32, "random_phase": anywhere}, {"defect_low": 0.4, "defect_high": 0.7}
+    test = {**shared, "count": 200, "defect_low": 0.3, "defect_high": 1.0}
     steps = {
-        "images": {"task": "line-pair.simulate", "params": {**learn, "count": 2 * clean}},
-        "test": {
-            "task": "line-pair.simulate",
-            "params": {"size": 32, "count": 200, "defect_low": 0.3, "defect_high": 1.0},
-            "seed": 1000 + seed,
-        },
+        "images": {"task": "line-pair.simulate", "params": {**shared, **sizes, "count": 2 * options.clean}},
+        "test": {"task": "line-pair.simulate", "params": test, "seed": 1000 + seed},
     }
     return steps, {}
+
+
+def anywhere(options: argparse.Namespace, seed: int) -> tuple[dict[str, Any], dict[str, ImageSet]]:
+    """The same, the lines of each image somewhere else: a difference to another image shows lines."""
+    return lines(options, seed, anywhere=True)
 
 
 def board(stem: str) -> tuple[Pixels, Pixels, list[tuple[int, int, int, int]]]:
@@ -86,18 +90,18 @@ def group(prefix: str, most: int, seed: int) -> ImageSet:
     return ImageSet.from_arrays(np.stack(images), masks=np.stack(masks), references=np.stack(references), names=names)
 
 
-def boards(clean: int, sizes: list[int], seed: int) -> tuple[dict[str, Any], dict[str, ImageSet]]:
+def boards(options: argparse.Namespace, seed: int) -> tuple[dict[str, Any], dict[str, ImageSet]]:
     """No steps, two sets."""
     steps = {name: {"task": "images.load", "params": {"path": "."}} for name in ("images", "test")}
     return steps, {"images": group("12000", 6, seed), "test": group("00041", 4, 1)}
 
 
-CASES = {"lines": lines, "boards": boards}
+CASES = {"lines": lines, "anywhere": anywhere, "boards": boards}
 
 
 def pipeline(case: str, options: argparse.Namespace, seed: int) -> tuple[dict[str, Any], dict[str, ImageSet]]:
     """The whole comparison, and sets that stand in for steps."""
-    steps, inputs = CASES[case](options.clean, options.sizes, seed)
+    steps, inputs = CASES[case](options, seed)
     entries = {}
     for trunk in options.trunks:
         params = {"trunk": trunk, **({} if trunk == "filters" or options.zoom is None else {"zoom": options.zoom})}
