@@ -12,6 +12,9 @@ from .expecting import core, generator_seconds
 
 TAG = "one-shot"
 FIRST = "sinsemi"
+FIRST_LARGE = "copy-paste"
+"""Of more than `LARGE` pixels a defect is so small a part that a one-shot diffusion model does not learn to make it: of 50 samples of
+1024 px none had one, and a segmenter that learned from them was the worse for it."""
 FEW = 4
 """Defect images to learn from above which generated ones are not worth their time unasked."""
 SMALLEST = 42
@@ -29,18 +32,25 @@ def generate(draft: Draft, registry: Registry, train: str, varied: str) -> str |
     known = [name for name in sorted(registry.methods) if TAG in registry.methods[name].tags]
     if asked is not None and asked not in known:
         raise UserError(f"--generator {asked}: is no one-shot method.{did_you_mean(asked, known)} Known: {', '.join(known)}, or none")
-    why = unfit(draft, registry, asked or FIRST)
+    method = asked or first(draft)
+    why = unfit(draft, registry, method)
     if why and asked is not None:
         raise UserError(f"--generator {asked}: {why}; leave it out")
     sources = draft.survey.defect or draft.survey.images
     if not why and asked is None and sources > FEW:
         why = (
-            f"{sources} defect images of your own are there, more than generated ones have been seen to help; --generator {FIRST} adds one"
+            f"{sources} defect images of your own are there, more than generated ones have been seen to help; --generator {method} adds one"
         )
     if why:
         draft.say(f"generator: none, since {why}")
         return None
-    return steps(draft, registry, asked or FIRST, train, varied)
+    return steps(draft, registry, method, train, varied)
+
+
+def first(draft: Draft) -> str:
+    """The method that is taken where none is asked for."""
+    height, width = draft.side
+    return FIRST_LARGE if height * width > LARGE and not draft.survey.references else FIRST
 
 
 def unfit(draft: Draft, registry: Registry, method: str) -> str:

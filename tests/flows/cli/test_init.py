@@ -174,6 +174,22 @@ def test_one_pair_is_scored_on_its_variations_where_that_is_asked_and_a_generato
     assert cli("plan", "pipeline.yaml").code == 0
 
 
+def test_in_large_frames_real_defects_are_pasted_where_diffusion_would_lose_them(cli: Cli, tmp_path: Path) -> None:
+    clean, defect = (np.tile(picture(7, False)[0], (6, 6)) for _ in range(2))
+    defect[60:66, 100:108] = 255
+    for folder, name, pixels in (("own", "a", clean), ("own", "b", defect), ("others", "c", clean), ("others", "d", defect[::-1])):
+        kind = "defect" if name in "bd" else "clean"
+        put(tmp_path / folder / kind / f"{name}.png", pixels)
+    done = cli("init", tmp_path / "own", "--test", tmp_path / "others", "--structure", "registered", "--json")
+    assert done.code == 0, done.err
+    steps = done.json["pipeline"]["steps"]
+    assert steps["generator"] == {"task": "copy-paste.train", "inputs": {"images": "labelled"}} and steps["synthetic"]["params"] == {
+        "count": 50
+    }
+    done = cli("init", tmp_path / "own", "--test", "same", "--tile", "0", "--generator", "sinsemi", "-o", "asked.yaml", "--json")
+    assert done.code == 0 and done.json["pipeline"]["steps"]["generator"]["task"] == "sinsemi.train", done.err
+
+
 @pytest.mark.parametrize("defects", [1, 3])
 def test_with_a_folder_to_score_on_the_generator_gets_one_image_of_all_that_are_there(cli: Cli, tmp_path: Path, defects: int) -> None:
     folder, other = clean_and_defect(tmp_path / "own", clean=2, defect=defects), clean_and_defect(tmp_path / "others", 2, 2)
