@@ -67,6 +67,7 @@ class Summary:
     leftovers: int = 0
     seconds: float = 0.0
     killed_in: Counter[str] = field(default_factory=Counter)
+    unnamed_errors: list[str] = field(default_factory=list)
 
     @property
     def sound(self) -> bool:
@@ -237,7 +238,9 @@ def torment(folder: Path, kills: int, engine: str, target: str, seed: int) -> Su
             summary.killed_in[next((e["step"] for e in reversed(events) if "step" in e), "before the first step")] += 1
         end = events[-1] if events and events[-1]["event"] == "end" else None
         if end and end["error"]:
-            summary.unnamed += not (killed and "SIGKILL" in end["error"])
+            if not (killed and "SIGKILL" in end["error"]):
+                summary.unnamed += 1
+                summary.unnamed_errors.append(end["error"])
         elif end:
             summary.whole_runs += 1
             summary.wrong_digests += end["digests"] != wanted

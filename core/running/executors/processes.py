@@ -30,6 +30,9 @@ from fabloom.progress import Emit, Event
 from fabloom.running.execute import failed
 
 STOP = b'"stop"\n'
+DYING, LEAVING = 120.0, 10.0
+"""Seconds that a server has to be gone: one that let go of its sockets dies already, and only on a machine without a free core takes
+longer than a moment; one that is asked to leave ends its workers first, and is killed then."""
 
 
 class ProcessExecutor:
@@ -56,29 +59,34 @@ class ProcessExecutor:
             theirs.close()
         return self._control, self._server
 
-    def _hand(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
-        """Give the worker's socket to the server, to a new one where it has just died. The caller holds the guard."""
+    def _hand(self, request: StepRequest) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+        """Give the request to a worker of the server, of a new one where it has just died. The caller holds the guard.
+
+        A worker begins with the whole of a request: one that could not be sent to its end was not begun by anybody.
+        """
+        said = json.dumps(request.as_dict()).encode() + b"\n" + (STOP if self._stopped else b"")
         for last in (False, True):
             control, server = self._start()
+            ours, theirs = socket.socketpair()
             try:
-                socket.send_fds(control, [b"s"], [theirs.fileno()])
-            except ConnectionError:
-                if last or _end(server) is None:
+                with theirs:
+                    socket.send_fds(control, [b"s"], [theirs.fileno()])
+                ours.sendall(said)
+            except OSError as error:
+                ours.close()
+                if last or not isinstance(error, ConnectionError) or _end(server) is None:
                     raise
             else:
                 break
-        return server
+        return ours, server
 
     def submit(self, request: StepRequest, emit: Emit) -> Future[StepResult]:
         """Run the step in a worker; one that fails, is stopped or dies gives a failed result."""
         done: Future[StepResult] = Future()
-        ours, theirs = socket.socketpair()
-        with theirs, self._guard:
+        with self._guard:
             try:
-                server = self._hand(theirs)
-                ours.sendall(json.dumps(request.as_dict()).encode() + b"\n" + (STOP if self._stopped else b""))
+                ours, server = self._hand(request)
             except OSError as error:
-                ours.close()
                 raise EnvironmentProblem(f"the step server could not be started: {error}") from error
             self._running.add(ours)
         follow = functools.partial(self._follow, ours, server, request, emit, done)
@@ -117,7 +125,7 @@ class ProcessExecutor:
         with self._guard:
             if self._control is not None:
                 self._control.close()
-            if self._server is not None and _end(self._server) is None:
+            if self._server is not None and _end(self._server, LEAVING) is None:
                 self._server.kill()  # deaf, or starved by others for that long; its workers and its guard end themselves
                 self._server.wait()
             self._control = self._server = None
@@ -147,10 +155,10 @@ def _killed(request: StepRequest, status: int) -> StepResult:
     return replace(result, signal=signal.Signals(-status).name) if status < 0 else result
 
 
-def _end(server: subprocess.Popen[bytes]) -> int | None:
+def _end(server: subprocess.Popen[bytes], seconds: float = DYING) -> int | None:
     """How a server ended whose sockets are closed; None where it hangs."""
     try:
-        return server.wait(timeout=10)
+        return server.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from fabloom.progress import Emit, silent
 from fabloom.registry import Registry
 from fabloom.running.engine import Engine, run_inline
 from fabloom.running.execute import run_step
+from fabloom.running.executors import processes as processes_module
 from fabloom.running.executors.processes import ProcessExecutor
 from fabloom.running.requests import request_of
 from fabloom.storage.backends.local import LocalStore
@@ -166,6 +168,41 @@ def test_a_server_that_dies_is_told_and_replaced(registry: Registry, store: Loca
     lost = submitted(broken, fade(registry, LocalStore(store.root.with_name("x"))).step("images"), store)
     assert lost.status == "failed" and "server" in lost.error
     broken.close()
+
+
+def test_a_server_that_dies_as_it_is_handed_a_step_is_replaced(
+    registry: Registry, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the worker's socket on its way: nobody has read the request, so the step was not begun."""
+    mine, sent = ProcessExecutor([]), list[int]()
+
+    def send(control: socket.socket, *more: Any) -> int:
+        sent.append(real(control, *more))
+        if len(sent) == 1:
+            assert mine._server is not None
+            mine._server.kill()
+            mine._server.wait()
+        return sent[-1]
+
+    real = socket.send_fds
+    monkeypatch.setattr(socket, "send_fds", send)
+    assert submitted(mine, fade(registry, store).step("images"), store).status == "ran" and len(sent) == 2
+    mine.close()
+
+
+class Dying:
+    """A server whose sockets are closed, and that the kernel has not buried yet: on a machine without a free core that takes a while."""
+
+    def wait(self, timeout: float) -> int:
+        if timeout < 60:
+            raise subprocess.TimeoutExpired("server", timeout)
+        return -9
+
+
+def test_a_server_that_takes_long_to_die_is_named_all_the_same(registry: Registry, store: LocalStore) -> None:
+    request = request_of(fade(registry, store).step("images"), store, CPU)
+    told = processes_module._death(request, "the step server", processes_module._end(Dying()))  # type: ignore[arg-type]
+    assert "the step server was killed by SIGKILL" in told
 
 
 CALLER = """
