@@ -157,7 +157,7 @@ def generated(registry: Registry, params: WorthIt, data: Data, method: str, size
     one where the method can, and are labelled by it.
     """
     real, known = named("real", size, draw), registry.tasks[f"{method}.train"].params.model_fields
-    wanted = {"steps": params.generator_steps} if params.generator_steps else {}
+    wanted: dict[str, Any] = {"steps": params.generator_steps} if params.generator_steps else {}
     wanted |= {"anchor": "reference"} if data.references else {}
     several = min(size, params.generator_images) if "image" in known else 1
     steps: Steps = {}

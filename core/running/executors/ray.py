@@ -219,7 +219,7 @@ def _job() -> Any:
 
     class Job(JobConfig):  # type: ignore[misc]
         def _serialize(self) -> Any:
-            self._py_driver_sys_path = []
+            self._py_driver_sys_path: list[str] = []
             return super()._serialize()
 
     return Job()

@@ -48,7 +48,8 @@ class Tried:
             raise DataError(f"report {report.key[:12]} has no table of single defects, '{TABLE}'; compare reports of curate.misses")
         image, source, found = (np.array([row[COLUMNS.index(name)] for row in table.rows]) for name in ("image", "source", "found"))
         _, first, index = np.unique(image, return_index=True, return_inverse=True)
-        missed, count = np.bincount(index, 1.0 - found), np.bincount(index).astype(np.float64)
+        missed: Real = np.bincount(index, 1.0 - found).astype(np.float64)
+        count: Real = np.bincount(index).astype(np.float64)
         groups = np.unique(source[first], return_inverse=True)[1].astype(np.int64)
         return cls(missed, count, groups, report.metrics["false_alarm_rate"])
 

@@ -44,7 +44,7 @@ class Portraits:
         sides = np.array(masks.shape[1:])
         places = (centres[:, 1:] + 0.5) / sides
         contrast = np.array([_contrast(images, masks, defects, number, box) for number, box in enumerate(_boxes(defects), start=1)])
-        return cls(defects.image, *places.T, defects.area.astype(float), contrast.reshape(-1), sure.astype(float), defects)
+        return cls(defects.image, places[:, 0], places[:, 1], defects.area.astype(float), contrast.reshape(-1), sure.astype(float), defects)
 
     @property
     def numbers(self) -> Real:

@@ -47,13 +47,13 @@ class Range:
 
     def leaves(self, numbers: Real) -> NDArray[np.bool_]:
         """Which number [N,5] of images [N,5,3] lies outside, at any quantile."""
-        found: NDArray[np.bool_] = ((numbers < self.low) | (numbers > self.high)).any(2)
+        found: NDArray[np.bool_] = np.any((numbers < self.low) | (numbers > self.high), axis=2)
         return found
 
 
 def side_by_side(images: Real, side: int) -> float:
     """How many patches of that side an image of [N,H,W] holds."""
-    height, width = images.shape[1:]
+    height, width = int(images.shape[1]), int(images.shape[2])
     return max(height / side, 1.0) * max(width / side, 1.0)
 
 
