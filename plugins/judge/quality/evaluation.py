@@ -118,7 +118,7 @@ def noise_scores(params: EvaluateParams, given: Comparison, taken: Denoised, sum
     beside = measured(given.reference, given.denoised(given.reference).deviations)
     found.metrics["noise"] = {
         "generated": {name: value for score, column in generated.items() for name, value in summary.mean(score, column).items()},
-        "reference_image": {name: Metric(float(column[0]), role="control") for name, column in beside.items()},
+        "reference_image": {name: Metric(float(column[0])) for name, column in beside.items()},
         "grey_levels": own,
     }
     found.notes.append(notes.noise(params, own, clean=given.clean is not None))

@@ -42,13 +42,14 @@ def verdict(params: EvaluateParams, metrics: Mapping[str, Any]) -> str:
 
 def copied(copies: Mapping[str, Any], many: int) -> str:
     """How many images are copies of a training image, and how many lie on a clean one as it is."""
-    found = round(copies["copy_share"].value * many)
-    grounds = round(copies["on_clean_image_share"] * many)
+    found: int = round(copies["copy_share"].value * many)
+    grounds: int = round(copies["on_clean_image_share"] * many)
     if found:
         said = f"{found} of {many} images {'are copies' if found > 1 else 'is a copy'} of a training image."
     else:
         said = f"No copy of a training image is found among {many} image{'s' * (many > 1)}."
-    return said + f" {grounds} of {many} show a clean image of the reference set as it is, around a defect or all over." * (grounds > 0)
+    more: str = f" {grounds} of {many} show a clean image of the reference set as it is, around a defect or all over."
+    return said + more if grounds else said
 
 
 def counted(found: Mapping[str, Any] | None, many: int) -> str:
@@ -67,9 +68,11 @@ def placed(found: Mapping[str, Any] | None) -> str:
 
 
 def against_chance(found: Mapping[str, Any]) -> str:
-    """'more', 'less', 'as' where the interval of the difference holds 0, 'open' where too few images have a defect."""
+    """'more', 'less', 'as' where an interval leaves that open, 'open' where too few images have a defect."""
     low, high = found["same_place_above_chance"].interval or (0.0, 0.0)
-    return "open" if found["images"] < FEWEST else "more" if low > 0 else "less" if high < 0 else "as"
+    most = (found["same_place"].interval or (0.0, 1.0))[1]  # where none lies there, that of the difference is too narrow
+    less = high < 0 and most < found["same_place_chance"].value
+    return "open" if found["images"] < FEWEST else "more" if low > 0 else "less" if less else "as"
 
 
 def noisy(params: EvaluateParams, found: Mapping[str, Any] | None) -> str:
@@ -96,7 +99,7 @@ def judgement(params: EvaluateParams, found: Mapping[str, Any]) -> str:
 
 def trust(params: EvaluateParams, metrics: Mapping[str, Any]) -> Table:
     """For each way to flatter the distances: what was measured, and whether the set 'passes' or is 'caught'; 'open' where neither shows."""
-    copies, found, where, noise = (metrics.get(name) for name in ("copies", "defects", "places", "noise"))
+    copies, (found, where, noise) = metrics["copies"], (metrics.get(name) for name in ("defects", "places", "noise"))
     rows = [["copies of a training image", copied(copies, int(metrics["images"])), caught(copies["copy_share"].value > 0)]]
     if found is not None:
         rows.append(["images without a defect", counted(found, int(metrics["images"])), caught(found["share_none"] > BARE)])

@@ -331,6 +331,16 @@ def test_defects_anywhere_lie_at_one_place_as_often_as_chance_says() -> None:
     assert fixed["same_place"].interval == (pytest.approx(0.025 ** (1 / 300)), 1)
 
 
+def test_none_at_the_place_of_a_few_is_not_less_than_chance() -> None:
+    def said(many: int, same: float, chance: float) -> str:
+        each = np.ones(many)
+        found = places.Places(each, same * each, 0 * each, chance * each, 0 * each)
+        return saying.against_chance(places.metrics(found, Summary(0, 200, 0.95)))
+
+    assert said(12, 0, 0.02) == "as" and said(400, 0, 0.02) == "less", "of twelve nobody expects one"
+    assert said(12, 1, 0.02) == "more" and said(5, 1, 0.02) == "open"
+
+
 def test_a_share_is_resampled_by_image_and_never_sure_where_all_agree() -> None:
     summary, ones = Summary(3, 2000, 0.95), np.ones(50)
     none = summary.share(np.zeros(50), ones)
