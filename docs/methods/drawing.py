@@ -141,6 +141,20 @@ def choices(made: Made) -> Sheet:
     for images in (made["by_chance"], made["chosen"]):
         chosen = np.flatnonzero(images.domain[...] == 1)[:8]
         rows.append(outlined(shown(images.images[...][chosen], 2, greys(made["real"])), images.masks[...][chosen], 2))
+
+
+def painted(made: Made) -> Sheet:
+    """inpaint: a row for each class, two training images and then samples of it, with the outlines of their masks."""
+    real, samples = made["real"], made["samples"]
+    grey, rows = greys(real), []
+    for label in range(1, len(real.class_names)):
+        chosen = [np.flatnonzero(one.labels[...] == label)[:many] for one, many in ((real, 2), (samples, 6))]
+        if all(map(len, chosen)):
+            tiles = [
+                outlined(shown(one.images[...][own], 1, grey), one.masks[...][own], 1)
+                for one, own in zip((real, samples), chosen, strict=True)
+            ]
+            rows.append(enlarged(np.concatenate(tiles), 2))
     return grid(rows)
 
 

@@ -52,6 +52,7 @@ PICTURES = {
     "noise-paste": Picture("pastes", lambda made: drawing.pasted(made["images"], made["textured"])),
     "memory-bank": Picture("clean-only", drawing.scored),
     "score-maps": Picture("clean-only", lambda made: drawing.picture(made["judged"], "Scores")),
+    "inpaint": Picture("inpaint", drawing.painted),
     "reference-difference": Picture("labels", drawing.differences),
     "quality": Picture("one-image", drawing.heat),
     "leaderboard": Picture("one-image", drawing.board),

@@ -121,6 +121,18 @@ def denoised(image: Real, deviation: float) -> Real:
     return np.asarray(denoise_nl_means(image, channel_axis=0, **how))
 
 
+def softened(picture: Real) -> Real:
+    """A picture [..,H,W] with each pixel as the parabola says that fits the 5 x 5 pixels around it best (Savitzky, Golay 1964).
+
+    Takes off three quarters of the variance of white noise and leaves what is as smooth as optics make it.
+    """
+    y, x = (axis.ravel() for axis in np.mgrid[-2:3, -2:3].astype(np.float64))
+    terms = np.stack([np.ones_like(y), y, x, y * y, y * x, x * x], 1)
+    kernel = np.linalg.pinv(terms)[0].reshape(5, 5)
+    soft: Real = ndimage.correlate(picture, kernel.reshape((1,) * (picture.ndim - 2) + kernel.shape), mode="mirror")
+    return soft
+
+
 def fresh_variance(wanted: float, noise: float, removed: Real) -> float:
     """Variance that a sample gets anew: the wanted one, less what a clean image of this deviation keeps when `removed` is taken off,
     less rounding.

@@ -190,7 +190,7 @@ def test_the_pipeline_built_in_python_runs(place: Path, tmp_path: Path, site: Pa
         image = np.where(x % 32 < 12, 60.0, 190.0)
         save(tmp_path / kind / "board.png", np.where(spot, 60.0, image) if index else image)
     settings = [f"steps.pair.params.path={tmp_path}", LOTS[1], "steps.*_segmenter.params.steps=5", "steps.baseline.params.steps=5"]
-    settings += [f"steps.{name}_{part}={{task: loom.{task}, inputs: {{{port}: {source}}}, params: {{}}}}" for name in ("sinsemi", "sinddm", "copy-paste", "noise-paste")
+    settings += [f"steps.{name}_{part}={{task: loom.{task}, inputs: {{{port}: {source}}}, params: {{}}}}" for name in ("sinsemi", "sinddm", "copy-paste", "noise-paste", "inpaint")
                  for part, task, port, source in (("model", "train", "images", "pair"), ("images", "sample", "model", f"{name}_model"))]  # fmt: skip
     settings += ["steps.*_images.params.count=16", "steps.*_report.params.shifts=[]", "steps.*_report.params.resamples=100"]
     done = run("run", "pcb-screening-one-shot", *told(*settings), "--engine", "inline", "--json")

@@ -24,6 +24,7 @@ from fabloom.plugins.judge.score_maps.method import ScoreMaps
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.params import TrainParams
 from fabloom.plugins.one_shot.copy_paste.method import CopyPaste
+from fabloom.plugins.one_shot.inpaint.method import Inpaint
 from fabloom.plugins.one_shot.noise_paste.method import NoisePaste
 from fabloom.plugins.one_shot.sinddm.method import SinDdm
 from fabloom.plugins.one_shot.sinsemi.method import SinSemi
@@ -213,6 +214,15 @@ class TestCopyPaste(MethodConformance):
     method = CopyPaste
     params = {"sample": {"count": 4, "batch": 2}}
     inputs = {"train": {"images": pair}}
+
+
+class TestInpaint(MethodConformance):
+    method = Inpaint
+    params = {
+        "train": {"steps": 4, "width": 8, "batch": 2, "copies": 2, "window": 24},
+        "sample": {"count": 4, "batch": 2, "steps": 2, "shown": 0, "tighten": False},
+    }
+    inputs = {"train": {"images": pair}, "sample": {"images": pair, "masks": pair}}
 
 
 class TestNoisePaste(MethodConformance):

@@ -7,22 +7,14 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from fabloom.params import Params
-from fabloom.plugins.blocks.labels import LabelParams
+from fabloom.plugins.blocks.cutouts.params import Cutting
 
 LARGEST = 8.0
 """Most defects an image on the average."""
 
 
-class TrainParams(Params):
+class TrainParams(Cutting):
     """How defects are cut out. Nothing is trained."""
-
-    labels: LabelParams = Field(
-        LabelParams(), description="what counts as a defect where an image has no mask, as in reference-difference.label"
-    )
-    margin: int = Field(3, ge=0, le=32, description="pixels by which a mask is widened, and over which the defect fades out")
-    cleans: int = Field(
-        32, ge=1, description="most clean images that defects are pasted on; of more, evenly spread ones; fewer of large ones"
-    )
 
 
 class SampleParams(Params):

@@ -12,6 +12,7 @@ from scipy import ndimage
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
+from fabloom.plugins.blocks.cutouts.residuals import Residual, turned
 from fabloom.plugins.blocks.grain import Grain, denoised, noise_of
 from fabloom.plugins.blocks.ground import continued
 from fabloom.plugins.judge.quality.comparison import Comparison
@@ -19,7 +20,6 @@ from fabloom.plugins.judge.quality.evaluation import Findings, copy_scores
 from fabloom.plugins.judge.quality.params import EvaluateParams
 from fabloom.plugins.judge.reference_difference.method import ReferenceDifference
 from fabloom.plugins.one_shot.copy_paste.method import CopyPaste
-from fabloom.plugins.one_shot.copy_paste.residuals import Residual, turned
 from fabloom.plugins.one_shot.copy_paste.sampling import Sheet
 from fabloom.plugins.one_shot.noise_paste.method import NoisePaste
 from fabloom.storage.backends.local import LocalStore
@@ -252,7 +252,7 @@ def test_what_cannot_be_pasted_is_refused_in_a_line(held: Any, pair: Any, run_ta
     image, clean = noisy(lines() + change, 1, 1), noisy(lines(), 1, 2)
     cases = {
         r"none of the 2 images of set \w+ has a defect": {"images": held([clean, clean], domain=np.zeros(2, np.int8))},
-        r"subtracts a clean image, and set \w+ has none .*: give `reference`": {"images": held([image], masks=mask[None])},
+        r"difference to a clean image, and set \w+ has none .*: give `reference`": {"images": held([image], masks=mask[None])},
         "differs from its clean image nowhere": {"images": held([clean, clean], domain=np.array([1, 0], np.int8))},
         r"clean images of set \w+ are 64 x 72 x 1, the images with defects 40 x 72 x 1": {
             "images": held([image[:, :40]], masks=mask[None, :40]), "reference": held([clean])

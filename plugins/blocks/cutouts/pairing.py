@@ -40,7 +40,8 @@ class Clean:
         if not len(rows):
             cure = "give `reference`, a set with clean images of the same place" if given is None else "load it with the `clean` patterns"
             raise DataError(
-                f"copy-paste subtracts a clean image, and set {whose.key[:12]} has none (domain 0), nor references of its own: {cure}"
+                f"a defect is cut out by its difference to a clean image, and set {whose.key[:12]} has none (domain 0), nor references of "
+                f"its own: {cure}"
             )
         found = np.stack([whose.images[int(row)] for row in rows])
         if found.shape[1:] != images.images.shape[1:]:
@@ -73,7 +74,7 @@ def defect_rows(images: ImageSet, *, alone: bool) -> NDArray[np.intp]:
         rows = np.flatnonzero(images.domain[...] == 1)
     if not len(rows):
         raise DataError(
-            f"none of the {len(images)} images of set {images.key[:12]} has a defect (domain 1), so that there is nothing to paste: load "
+            f"none of the {len(images)} images of set {images.key[:12]} has a defect (domain 1), so that there is nothing to cut out: load "
             "them with the `defect` and `clean` patterns of images.load, or with masks"
         )
     return rows

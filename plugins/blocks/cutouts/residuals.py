@@ -23,7 +23,7 @@ Pixel = TypeVar("Pixel", bound=np.generic)
 class Residual:
     """One defect: `change` [C,h,w] to be added to a clean image, `mask` [h,w], and the clean `around` [a,b] it, the box `at` in that.
 
-    `weight` [h,w] is 1 in the mask and fades out to 0.
+    `weight` [h,w] is 1 in the mask and fades out to 0. `corner` is the first row and column of the box in the image that it is from.
     """
 
     change: Real
@@ -31,6 +31,7 @@ class Residual:
     mask: Pixels
     around: Real
     at: tuple[int, int]
+    corner: tuple[int, int] = (0, 0)
 
     @property
     def box(self) -> tuple[int, int]:
@@ -65,5 +66,6 @@ def cut(residual: Real, clean: Real, mask: Pixels, margin: int) -> list[Residual
         size = inside.shape[0], inside.shape[1]
         around, at = surroundings(grey, box[0].start, box[1].start, size)
         pieces = np.where(inside, change[:, *box], 0), np.where(inside, weight[box], 0), np.where(inside & seen[box], mask[box], 0)
-        found.append(Residual(pieces[0], pieces[1], pieces[2].astype(np.uint8), around, at))
+        corner = int(box[0].start), int(box[1].start)
+        found.append(Residual(pieces[0], pieces[1], pieces[2].astype(np.uint8), around, at, corner))
     return found
