@@ -121,7 +121,8 @@ class Painter:
         grey: Real = found[0].cpu().numpy().astype(np.float64) * self.units.change
         if self.soft:  # as what it was trained on: a short training leaves noise in place of it
             grey = softened(grey)
-        return grey * wide[0, 0].cpu().numpy()
+        faded: Real = grey * wide[0, 0].cpu().numpy()
+        return faded
 
     def _put(self, clean: Pixels, change: Real, mask: Mask, first: tuple[int, int], wish: Wish, tally: Tally) -> Painted | None:
         """The part of a window that lies in the frame; None where too little of the mask shows."""
