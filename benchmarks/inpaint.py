@@ -76,17 +76,17 @@ def chosen(pool: ImageSet, examples: int) -> ImageSet:
     )
 
 
-def compared(given: argparse.Namespace, seed: int) -> dict[str, Any]:
+def compared(given: argparse.Namespace, seed: int, real: ImageSet, test: ImageSet) -> dict[str, Any]:
     """Steps from the real images to a segmenter of every recipe, and what it finds."""
     shape = {"width": given.width, "batch": given.batch}
     count, painted = {"count": given.count}, {"task": "inpaint.sample", "inputs": {"model": "painter"}}
     steps: dict[str, Any] = {
-        "painter": {"task": "inpaint.train", "inputs": {"images": "real"}, "params": {**shape, "steps": given.steps}},
-        "random": {"task": "inpaint.train", "inputs": {"images": "real"}, "params": {**shape, "steps": 0}},
-        "cut": {"task": "copy-paste.train", "inputs": {"images": "real"}},
+        "painter": {"task": "inpaint.train", "inputs": {"images": real}, "params": {**shape, "steps": given.steps}},
+        "random": {"task": "inpaint.train", "inputs": {"images": real}, "params": {**shape, "steps": 0}},
+        "cut": {"task": "copy-paste.train", "inputs": {"images": real}},
         "augmented": {
             "task": "images.augment",
-            "inputs": {"images": "real"},
+            "inputs": {"images": real},
             "params": {**count, "flip_x": True, "flip_y": True, "noise": 1.0},
         },
         "copy-paste": {"task": "copy-paste.sample", "inputs": {"model": "cut"}, "params": count},
@@ -99,7 +99,7 @@ def compared(given: argparse.Namespace, seed: int) -> dict[str, Any]:
         name = step_of(recipe)
         training = {"steps": given.segmenter_steps, "batch": 16, "accept_clean": True}
         steps[f"{name}_segmenter"] = {"task": "unet.train", "inputs": {"images": name}, "params": training}
-        steps[f"{name}_found"] = {"task": "unet.segment", "inputs": {"images": "test", "model": f"{name}_segmenter"}}
+        steps[f"{name}_found"] = {"task": "unet.segment", "inputs": {"images": test, "model": f"{name}_segmenter"}}
     return {name: {**step, "seed": seed} for name, step in steps.items()}
 
 
@@ -137,10 +137,10 @@ def drawn(samples: ImageSet, path: Path) -> None:
     Image.fromarray(tiled(rows, 6)).save(path)
 
 
-def run(store: Any, steps: dict[str, Any], seed: int, **inputs: ImageSet) -> Any:
+def run(store: Any, steps: dict[str, Any], seed: int) -> Any:
     """All steps; ends where one fails."""
     wanted = {"name": "inpaint-benchmark", "seed": seed, "steps": steps}
-    return fabloom.run(wanted, store=store, device="cpu", inputs=inputs or None)
+    return fabloom.run(wanted, store=store, device="cpu")
 
 
 def main() -> None:
@@ -164,7 +164,7 @@ def main() -> None:
         began = time.process_time()
         sets = run(store, simulated(given, seed), seed)
         test = sets["test"]
-        made = run(store, compared(given, seed), seed, real=chosen(sets["pool"], given.examples), test=test)
+        made = run(store, compared(given, seed, chosen(sets["pool"], given.examples), test), seed)
         for recipe in RECIPES:
             told[recipe].append(scores(test.masks[...], made[f"{step_of(recipe)}_found"].masks[...]))
             print(f"seed {seed}, {recipe}: {', '.join(f'{name} {told[recipe][-1][name]:.3f}' for name in SCORES)}", flush=True)
