@@ -48,7 +48,8 @@ class WorthIt(Params):
     draws: int = Field(3, ge=1, le=50, description="draws of that many images, each with trainings of its own")
     clean: int = Field(8, ge=0, description="real images without a defect that each draw has beside them")
     generators: tuple[str, ...] = Field(
-        ("copy-paste", "noise-paste", "inpaint", "sinsemi"), description="one-shot methods; each makes images of the real ones of every draw"
+        ("copy-paste", "noise-paste", "inpaint", "sinsemi"),
+        description="one-shot methods; each makes images of the real ones of every draw",
     )
     generator_steps: int | None = Field(
         700, ge=1, description="optimiser steps of each generator that trains, two to three minutes of sinsemi on two cores; null: its own"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fabloom.kinds import Chart, ImageSet, Metric, Report, Table
 from fabloom.kinds.metric import Better, Role
 from fabloom.method import Context
-from fabloom.plugins.blocks.intervals import FEWEST, Interval, verdict
+from fabloom.plugins.blocks.intervals import APART, FEWEST, Interval, verdict
 
 from .learning import spelled
 from .params import WorthParams
@@ -133,7 +133,7 @@ def beside_rivals(params: WorthParams, found: Found) -> list[str]:
             continue
         best, rival = max(ours, key=scored.__getitem__), max(rivals, key=scored.__getitem__)
         if (gap := found.gaps.get((best, size, rival))) is not None:
-            shown = {"helped": "more", "hurt": "fewer"}.get(verdict(gap[HEADLINE], found.sources), "no difference shown")
+            shown = {"helped": "more", "hurt": "fewer"}.get(verdict(gap[HEADLINE], found.sources), APART)
             said.append(f"with {size}, {best} minus {rival} {told(gap[HEADLINE])} ({shown})")
     return ["Beside the rivals that train nothing: " + "; ".join(said) + "."] if said else []
 
