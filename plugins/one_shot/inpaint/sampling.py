@@ -55,6 +55,9 @@ def sample(ctx: Context, params: SampleParams, model: Model, images: ImageSet | 
     first = [plan.defects[0] if plan.defects else None for plan in plans]
     source = [numbers[p.frame] if one is None or one.wish.source is None else one.wish.source for p, one in zip(plans, first, strict=True)]
     labels = None if classes is None else np.array([0 if one is None else config["kinds"][one.wish.kind] for one in first], np.int16)
+    told = {name: config[name] for name in (LABELLED,) if name in config and masks is None}
+    if classes is not None and max(values) > 1:
+        told["mask_classes"] = True  # also where no defect of a later class happens to be among them
     return ImageSet.write(
         ctx,
         batches(ctx, make, own, params.batch, channels),
@@ -64,7 +67,7 @@ def sample(ctx: Context, params: SampleParams, model: Model, images: ImageSet | 
         labels=labels,
         class_names=classes,
         channels=channels,
-        attrs={"method": "inpaint", **asdict(tally), **({} if masks else {k: config[k] for k in (LABELLED,) if k in config})},
+        attrs={"method": "inpaint", **asdict(tally), **told},
     )
 
 
