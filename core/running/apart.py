@@ -18,7 +18,12 @@ def without_working_folder() -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop(SAFE, None)
-        else:
-            os.environ[SAFE] = before
+        put_back(before)
+
+
+def put_back(before: str | None) -> None:
+    """What the variable was, in this process."""
+    if before is None:
+        os.environ.pop(SAFE, None)
+    else:
+        os.environ[SAFE] = before

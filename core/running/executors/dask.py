@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import threading
 import uuid
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fabloom.errors import EnvironmentProblem, Interrupted, UserError
 from fabloom.method import StepRequest, StepResult
 from fabloom.progress import Emit
-from fabloom.running.apart import SAFE, without_working_folder
+from fabloom.running.apart import SAFE, put_back, without_working_folder
 from fabloom.running.execute import failed
 from fabloom.running.threads import threads
 
@@ -61,6 +62,7 @@ class DaskExecutor:
         self._name = f"fabloom-{uuid.uuid4().hex}"
         self._client: Client | None = None
         self._cluster: LocalCluster | None = None
+        self._safe: str | None = None
         self._inbox: Inbox = queue.SimpleQueue()
         self._tickets: dict[str, Ticket] = {}
         self._guard = threading.RLock()
@@ -108,6 +110,7 @@ class DaskExecutor:
                 client.close()
         if cluster is not None:
             cluster.close()
+            put_back(self._safe)  # a worker that was begun anew has left its environment in this process
         self._inbox.put(None)
 
     def _connected(self) -> Client:
@@ -137,6 +140,7 @@ class DaskExecutor:
         import dask.config
         from distributed import LocalCluster
 
+        self._safe = os.environ.get(SAFE)
         # workers are begun by `python -c`, which looks into the working folder first; one that dies is begun anew with dask's own setting
         with without_working_folder(), dask.config.set({f"distributed.nanny.pre-spawn-environ.{SAFE}": "1"}):
             self._cluster = LocalCluster(

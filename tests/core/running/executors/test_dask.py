@@ -134,6 +134,7 @@ def test_a_worker_that_dies_costs_no_step_and_none_is_left_in_the_end(
     """Dask gives the step to the other worker. Each has its share of the cores and a process group of its own, and imports nothing of the
     folder that it is begun in."""
     monkeypatch.chdir(trap)
+    safe = os.environ.get("PYTHONSAFEPATH")
     before = set(psutil.Process().children(recursive=True))  # servers that other tests share
     step = simulate(Registry.load(), store, count=200).steps[0]
     client = own._connected()
@@ -158,6 +159,7 @@ def test_a_worker_that_dies_costs_no_step_and_none_is_left_in_the_end(
     assert ports == {"127.0.0.1"}
     own.close()
     assert started and psutil.wait_procs(started, timeout=30)[1] == []
+    assert os.environ.get("PYTHONSAFEPATH") == safe, "and what this process starts afterwards is not touched"
 
 
 @pytest.mark.parametrize("own", [True, False])
