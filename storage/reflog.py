@@ -152,7 +152,7 @@ class RefLog:
             before = past if name == new else self.past(new)
             if before and before[-1].action != DELETE:
                 raise UserError(f"there is a ref '{new}' already; give another name, or delete it first")
-            moved = [*before, *(replace(entry, n=len(before) + entry.n) for entry in living(past))]
+            moved = [*before, *(replace(entry, n=place) for place, entry in enumerate(living(past), start=len(before) + 1))]
             made = self._append(new, moved, [("rename", current.key, why or f"was '{name}'", expected)])[-1]
             self._append(name, past, [(DELETE, current.key, why or f"renamed to '{new}'", expected)])
             return made

@@ -69,6 +69,16 @@ class RefsConformance:
         with pytest.raises(UserError, match="never"):
             refs.rollback("r", to="d" * 40)
 
+    def test_a_ref_that_is_renamed_and_set_again_may_be_renamed_again(self, fabloom_store: Store) -> None:
+        refs = fabloom_store.refs
+        for key in (A, B):
+            refs.set("old", key)
+            refs.rename("old", "new")
+            refs.delete("new")
+        told = [("set", A), ("rename", A), ("delete", A), ("set", B), ("rename", B), ("delete", B)]
+        assert [(entry.action, entry.key) for entry in refs.log("new")] == told
+        assert [entry.n for entry in refs.log("new")] == [1, 2, 3, 4, 5, 6], "numbers go on"
+
     def test_many_writers_lose_nothing(self, fabloom_store: Store, place: Path) -> None:
         doors, errors = [self.open(place) for _ in range(4)], []
 
