@@ -44,11 +44,14 @@ def zarr(job: Export) -> Write:
     def write(folder: Path) -> None:
         files: Mapping[str, Any] = job.manifest["files"]
         with job.progress(len(files), "file") as bar:
-            for name, (_, digest) in files.items():
+            for name, (size, digest) in files.items():
                 target = folder / "data.zarr" / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("wb") as file:
-                    file.writelines(stored(name))
+                    for piece in stored(name):
+                        if file.tell() > size:
+                            break  # what is longer than it was committed may have no end
+                        file.write(piece)
                 if blake_file(target) != digest:
                     raise DamagedArtifact(f"artifact {job.manifest['key'][:12]}: '{name}' is not what was committed. Run `fabloom verify`.")
                 bar.advance()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import DamagedArtifact
 from fabloom.hashing import blake
-from fabloom.regular import STRANGE, read_regular
+from fabloom.regular import STRANGE, open_regular, read_regular
 
 from .manifest import NAME
 
@@ -87,10 +87,16 @@ class ArtifactReader:
         return Rows(arrays, threads)
 
     def raw(self, name: str) -> Iterator[Any]:
-        """The bytes of a stored file, as they are, in pieces; none where there is no file."""
-        with contextlib.suppress(FileNotFoundError, IsADirectoryError), (self.folder / name).open("rb") as file:
-            while piece := file.read(1 << 20):
-                yield piece
+        """The bytes of a stored file, as they are, in pieces; of a longer one a byte more than was committed, of what is no file none."""
+        left = sys.maxsize if self._files is None else self.entry(name)[0] + 1
+        try:
+            with open_regular(self.folder / name) as file:  # in its place may be a link to a device that never ends
+                while piece := file.read(min(1 << 20, left)):
+                    left -= len(piece)
+                    yield piece
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, *STRANGE}:
+                raise
 
     def copy(self, name: str, target: Path) -> None:
         """Put a stored file at `target`, as another name of it where the file system gives one."""

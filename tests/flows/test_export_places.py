@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +62,44 @@ def test_what_a_writer_did_not_expect_is_told_and_leaves_nothing(
     with pytest.raises(FabloomError, match=r"cannot be written as coco: TypeError: .* \(at images.py:\d+, in .*fabloom verify"):
         export_artifact(images[0], images[1].key, tmp_path / "new" / "out", "coco", registry=Registry())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("instead", ["device", "FIFO", "longer", "folder", "nothing"])
+def test_a_copy_of_the_group_ends_whatever_stands_in_the_place_of_a_file(instead: str, tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    made = write_artifact(store, tiny_images)
+    (path,) = store.folder(made.key).glob("**/images/zarr.json")
+    path.parent.chmod(0o700)  # what is committed may not be written
+    content = path.read_bytes()
+    path.unlink()
+    if instead == "device":
+        path.symlink_to("/dev/zero")
+    elif instead == "FIFO":
+        os.mkfifo(path)
+    elif instead == "longer":
+        path.write_bytes(content + bytes(1 << 24))
+    elif instead == "folder":
+        path.mkdir()
+    command = [sys.executable, "-c", EXPORT, str(store.root), made.key, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, preexec_fn=bounded)
+    assert "is not what was committed" in done.stdout, done.stderr[-1000:]
+    assert not (tmp_path / "out").exists()
+
+
+EXPORT = """
+import sys
+from fabloom.errors import DamagedArtifact
+from fabloom.flows.export.job import export_artifact
+from fabloom.registry import Registry
+from fabloom.storage.backends.local import LocalStore
+try:
+    export_artifact(LocalStore(sys.argv[1], read_only=True), sys.argv[2], sys.argv[3], "zarr", registry=Registry())
+except DamagedArtifact as error:
+    print(error)
+"""
+
+
+def bounded() -> None:
+    """No file of the process grows beyond 64 MiB, and what asks for it is an error."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 26, 1 << 26))
