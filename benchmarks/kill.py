@@ -286,6 +286,8 @@ def main() -> None:
     os.environ.setdefault("FABLOOM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.path[:0] = [str(INSTALLED), str(TESTS / "flows" / "run")]
+    # a step server that takes the place of a killed one is no fork of this process: it finds the method by itself
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(INSTALLED), os.environ.get("PYTHONPATH")]))
     preload(engine)
     with tempfile.TemporaryDirectory(prefix="fabloom-kill-") as folder:
         summary = torment(Path(folder), given.kills, engine, given.target, given.seed)
