@@ -40,8 +40,8 @@ VALUES = {"str": "TEXT", "int": "INTEGER", "float": "NUMBER", "Path": "PATH", "l
 """What stands for a value of such a type."""
 
 FOR_TESTS = {
-    "FABLOOM_DATA_DIR": "Folder with the published line-pair images, for tests and benchmarks that read real data; "
-    "they are skipped without it.",
+    "FABLOOM_DATA_DIR": "Folder with the published line pair (`line_pair`) and DeepPCB (`deeppcb`), for `worth-it` on them, and for "
+    "tests and benchmarks that read real data, which are skipped without it.",
 }
 
 

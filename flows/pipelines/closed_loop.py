@@ -7,12 +7,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fabloom.errors import PipelineError, did_you_mean
 from fabloom.params import Params
 from fabloom.pipeline import Pipeline
 from fabloom.registry import Registry
 
-from .one_shot_leaderboard import Steps, is_one_shot, step_name
+from .one_shot_leaderboard import Steps, check_one_shot, step_name
 from .worth_data import STRUCTURES
 from .worth_it import SHIFT
 
@@ -62,9 +61,7 @@ class ClosedLoop(Params):
 
 def closed_loop(registry: Registry, params: ClosedLoop) -> Pipeline:
     """The pipeline for these parameters. Raises PipelineError for a generator that is no one-shot method of this registry."""
-    if params.generator not in registry.methods or not is_one_shot(registry, params.generator):
-        known = [one for one in sorted(registry.methods) if is_one_shot(registry, one)]
-        raise PipelineError("params.generator", f"'{params.generator}' is no one-shot method.{did_you_mean(params.generator, known)}")
+    check_one_shot(registry, params.generator, "params.generator")
     steps, cells, reports = sets(params), list[dict[str, Any]](), list[str]()
     for draw in range(params.draws):
         for arm, after, made, tried in course(params, draw):

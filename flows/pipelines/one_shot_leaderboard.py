@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from fabloom.errors import PipelineError, PluginError
+from fabloom.errors import PipelineError, PluginError, did_you_mean
 from fabloom.method import Method, TaskSpec
 from fabloom.pipeline import Pipeline
 from fabloom.registry import Registry
@@ -74,6 +74,13 @@ def one_shot_leaderboard(registry: Registry) -> Pipeline:
 def is_one_shot(registry: Registry, name: str) -> bool:
     """Whether a method joins."""
     return bool(found := entrants(registry, name)) and not any(spec.signature for spec in found)
+
+
+def check_one_shot(registry: Registry, name: str, place: str) -> None:
+    """Raise PipelineError, at this place, for a name that is no one-shot method of this registry."""
+    if name not in registry.methods or not is_one_shot(registry, name):
+        known = [one for one in sorted(registry.methods) if is_one_shot(registry, one)]
+        raise PipelineError(place, f"'{name}' is no one-shot method.{did_you_mean(name, known)}")
 
 
 def entrants(registry: Registry, name: str) -> list[TaskSpec]:

@@ -7,15 +7,15 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from fabloom.errors import PipelineError, did_you_mean
 from fabloom.params import Params
 from fabloom.pipeline import Pipeline
 from fabloom.registry import Registry
 
-from .one_shot_leaderboard import Steps, is_one_shot, step_name
+from .one_shot_leaderboard import Steps, check_one_shot, step_name
 from .worth_data import Data, boards, own, published_pair, simulated
 
 BASELINE = "augmented"
+GENERATORS = ("copy-paste", "noise-paste", "inpaint", "sinsemi")
 RIVALS = ("copy-paste", "noise-paste")
 """Generators that train nothing, which every other is held against."""
 DESCRIPTION = """\
@@ -47,9 +47,10 @@ class WorthIt(Params):
     sizes: tuple[PositiveInt, ...] = Field((1, 5, 20), min_length=1, description="numbers of real images with a defect, rising")
     draws: int = Field(3, ge=1, le=50, description="draws of that many images, each with trainings of its own")
     clean: int = Field(8, ge=0, description="real images without a defect that each draw has beside them")
-    generators: tuple[str, ...] = Field(
-        ("copy-paste", "noise-paste", "inpaint", "sinsemi"),
-        description="one-shot methods; each makes images of the real ones of every draw",
+    generators: tuple[str, ...] | None = Field(
+        None,
+        description="one-shot methods; each makes images of the real ones of every draw; null: copy-paste, noise-paste, inpaint and, where "
+        "images have no references of their own, sinsemi",
     )
     generator_steps: int | None = Field(
         700, ge=1, description="optimiser steps of each generator that trains, two to three minutes of sinsemi on two cores; null: its own"
@@ -64,6 +65,16 @@ class WorthIt(Params):
     )
     test: int = Field(400, ge=20, description="test images, half with a defect; of one's own all")
     steps: int = Field(200, ge=1, description="optimiser steps of every segmenter")
+
+    @property
+    def makers(self) -> tuple[str, ...]:
+        """The generators that are compared."""
+        return GENERATORS[: -1 if self.referenced else None] if self.generators is None else self.generators
+
+    @property
+    def referenced(self) -> bool:
+        """Whether images have references of their own, which sinsemi follows only where they are registered to a fraction of a pixel."""
+        return self.structure == "deeppcb" or self.label in ("references", "boxes")
 
     @property
     def pooled(self) -> int:
@@ -108,10 +119,8 @@ def data_of(params: WorthIt) -> Data:
 
 def worth_it(registry: Registry, params: WorthIt) -> Pipeline:
     """The pipeline for these parameters. Raises PipelineError for a generator that is no one-shot method of this registry."""
-    for name in params.generators:
-        if name not in registry.methods or not is_one_shot(registry, name):
-            known = [one for one in sorted(registry.methods) if is_one_shot(registry, one)]
-            raise PipelineError("params.generators", f"'{name}' is no one-shot method.{did_you_mean(name, known)}")
+    for name in params.makers:
+        check_one_shot(registry, name, "params.generators")
     data = data_of(params)
     steps: Steps = dict(data.steps)
     cells: list[dict[str, Any]] = []
@@ -125,7 +134,7 @@ def worth_it(registry: Registry, params: WorthIt) -> Pipeline:
     for draw in range(params.draws if params.pooled > 2 else 0):
         steps |= trained("all real", params.pooled // 2, draw, "pool", params)
         cells.append({"recipe": "all real", "size": params.pooled // 2, "draw": draw})
-    rivals = [name for free in RIVALS if free in params.generators for name in (free, f"{BASELINE} + {free}")]
+    rivals = [name for free in RIVALS if free in params.makers for name in (free, f"{BASELINE} + {free}")]
     controls = ["shuffled masks", "untrained"]
     told = {"baseline": BASELINE, "rivals": rivals, "controls": controls, "remarks": [*data.remarks, *remarks(registry, params)]}
     models = [segmenter(**cell) for cell in cells]
@@ -145,7 +154,7 @@ def recipes(registry: Registry, params: WorthIt, data: Data, size: int, draw: in
     if size > 1:
         shuffled = named("shuffled", size, draw)
         yield "shuffled masks", {shuffled: {"task": "images.shuffle_masks", "inputs": {"images": augmented}, "seed": draw}}, shuffled
-    for method in params.generators:
+    for method in params.makers:
         labelled, both = named(method, size, draw, "labelled"), named(method, size, draw, "both")
         yield method, generated(registry, params, data, method, size, draw), labelled
         yield f"{BASELINE} + {method}", {both: {"task": "images.join", "inputs": {"images": [augmented, labelled]}}}, both
@@ -182,7 +191,7 @@ def generated(registry: Registry, params: WorthIt, data: Data, method: str, size
 
 def remarks(registry: Registry, params: WorthIt) -> Iterable[str]:
     """What a reader must know of the generators."""
-    fields = {method: registry.tasks[f"{method}.train"].params.model_fields for method in params.generators}
+    fields = {method: registry.tasks[f"{method}.train"].params.model_fields for method in params.makers}
     if single := [method for method, known in fields.items() if "image" in known]:
         many = params.generator_images
         which = "the first of each draw" if many == 1 else f"up to {many} of each draw, a model each"

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Real = NDArray[np.float64]
+ROUNDING = (2 / 12) ** 0.5
+"""By what two images differ that were rounded to whole grey levels; no second acquisition is nearer."""
 PIXELS = 2**22
 """Of images that are compared at once."""
 

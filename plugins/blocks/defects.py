@@ -15,8 +15,11 @@ from scipy import ndimage
 
 from fabloom.kinds.masks import UNKNOWN, is_defect
 
-from .metrics import EIGHT, Masks, Real
+from .components import EIGHT
+from .metrics import Masks, Real
 
+LEVELS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97, 0.99, 0.997, 0.999)
+"""Thresholds that are tried on probabilities, beside the one in use."""
 PLANE = np.zeros((3, 3, 3), int)
 PLANE[1] = 1
 """Joins the eight neighbours within an image, and nothing between images: one call labels a whole stack."""
@@ -62,6 +65,11 @@ class Defects:
         hit[true[(true > 0) & kept[each]] - 1] = True
         touching[each[true > 0]] = True
         return hit, np.bincount(image[kept & ~touching], minlength=len(parts)).astype(np.float64)
+
+
+def levels_of(threshold: float) -> tuple[float, ...]:
+    """`LEVELS` with the one in use among them, rising."""
+    return tuple(sorted({*LEVELS, threshold}))
 
 
 def height(values: NDArray[np.floating[Any]], min_area: int) -> float:

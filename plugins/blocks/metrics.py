@@ -18,9 +18,10 @@ from scipy import ndimage
 
 from fabloom.kinds.masks import UNKNOWN, is_defect
 
+from .components import EIGHT
+
 Masks = NDArray[np.bool_] | NDArray[np.uint8]
 Real = NDArray[np.float64]
-EIGHT = np.ones((3, 3), int)
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,7 @@ def said(found: Found, params: CompareParams, last: At) -> str:
         return f"{course}; the control has no round {last[1]} to hold it against."
     told = f"{course}; {gap.value:+.1%} [{gap.low:+.1%}, {gap.high:+.1%}] against '{params.control}'"
     if gap.low <= 0 <= gap.high:
-        return f"{told}: no difference is shown."
+        return f"{told}: not told apart."
     return f"{told}: the loop {'helps' if gap.high < 0 else 'hurts'}."
 
 

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Metric, Model, Report, Table
 from fabloom.method import Context
-from fabloom.plugins.blocks.defects import regions
+from fabloom.plugins.blocks.defects import levels_of, regions
 from fabloom.plugins.blocks.difference import grey
 from fabloom.plugins.blocks.references import name_of
 
@@ -21,8 +21,6 @@ from .params import MissesParams
 from .portraits import Portraits
 from .segmenter import Segmenter
 
-LEVELS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97, 0.99, 0.997, 0.999)
-"""Thresholds that are tried where one is asked for by its false alarms, as in unet.evaluate."""
 SIZES = (16, 64, 256)
 """Areas in pixels at which a row of the table of sizes begins."""
 
@@ -51,7 +49,7 @@ class Seen:
         """At the model's own threshold, or at the one that keeps the rate and finds most; at that of the fewest alarms where none does."""
         if params.rate is None:
             return cls.at(own, probability, portraits, params.min_area)
-        tried = [cls.at(level, probability, portraits, params.min_area) for level in sorted({*LEVELS, own})]
+        tried = [cls.at(level, probability, portraits, params.min_area) for level in levels_of(own)]
         fit = [one for one in tried if one.alarms[clean].mean() <= params.rate] or [min(tried, key=lambda one: one.alarms[clean].sum())]
         return max(fit, key=lambda one: (one.found.sum(), one.threshold))
 

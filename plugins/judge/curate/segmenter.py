@@ -47,7 +47,7 @@ class Segmenter:
         """A pixel is a defect where its probability is above this."""
         return float(self.card["threshold"])
 
-    def probabilities(self, ctx: Context, images: LazyArray) -> NDArray[np.float32]:
+    def probabilities(self, ctx: Context, images: LazyArray | NDArray[np.uint8]) -> NDArray[np.float32]:
         """[N,H,W] of a defect of any class, at every pixel of images uint8 [N,C,H,W]. Raises DataError for other channels."""
         count, channels, height, width = images.shape
         if channels != (wanted := int(self.card["channels"])):

@@ -14,7 +14,7 @@ from fabloom.kinds import ImageSet, Model, Report
 from fabloom.kinds.masks import UNKNOWN
 from fabloom.method import Context
 from fabloom.plugins.blocks.columns import columns, grey_attrs
-from fabloom.plugins.blocks.copies import least_differences
+from fabloom.plugins.blocks.copies import ROUNDING, least_differences
 from fabloom.plugins.blocks.difference import grey
 from fabloom.plugins.blocks.grain import fine_noise
 from fabloom.plugins.blocks.one_shot import numpy_stream
@@ -31,8 +31,6 @@ Real = NDArray[np.float64]
 Rows = NDArray[np.bool_]
 UNLABELLED, REPEAT, COPY, RANGE = "not labelled", "repeats another", "copy of a real image", "out of range"
 REST = "not chosen"
-ROUNDING = (2 / 12) ** 0.5
-"""By what two images differ that were rounded to whole grey levels; no second acquisition is nearer."""
 LISTED = 200
 """Rows of a reason that the attributes name."""
 
@@ -136,8 +134,7 @@ def select(
     if not len(fit):
         told = ", ".join(f"{int(rows.sum())} {reason}" for reason, rows in reasons.rows.items() if rows.any())
         raise DataError(f"none of the {len(pixels)} images of pool {images.key[:12]} can be kept: {told}. {_cure(reasons)}")
-    probability = segmenter.probabilities(ctx, images.images)
-    judged = Judged.of(grey(pixels[fit]), masks[fit], probability[fit], known)
+    judged = Judged.of(grey(pixels[fit]), masks[fit], segmenter.probabilities(ctx, pixels[fit]), known)
     kept = np.sort(fit[choose(ctx.seed, params, judged)])
     if len(kept) < params.count:
         ctx.log(f"{len(kept)} images are kept where {params.count} were asked for: {len(fit)} of the {len(pixels)} of the pool are fit")

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from fabloom.kinds import ImageSet, Metric, Report, Table
 from fabloom.method import Context
 from fabloom.plugins.blocks import patches
+from fabloom.plugins.blocks.copies import least_differences
 from fabloom.plugins.blocks.difference import grey
 
 from . import fingerprints, notes, pictures, saying, spectra
 from .comparison import Comparison, batched
-from .copies import least_difference, noise_floor
+from .copies import noise_floor
 from .counting import defect_scores
 from .denoising import Denoised
 from .joining import BEST, Joined, read_metrics
@@ -84,7 +85,7 @@ def copy_scores(params: EvaluateParams, given: Comparison, found: Findings, take
     reference = grey(given.reference)[0]
     same_place = None if given.clean is None or not given.one_place else grey(given.clean)[0]
     floor = noise_floor(reference, same_place)
-    ratios = least_difference(grey(given.images), reference, params.reach) / floor
+    ratios = least_differences(grey(given.images), reference[None], params.reach)[:, 0] / floor
     known = given.reference if given.known is None else given.known
     defective = np.ones(len(known), bool) if given.defective is None else given.defective
     again = fingerprints.repeats((taken or given.denoised(given.images)).noise, given.denoised(known).noise)

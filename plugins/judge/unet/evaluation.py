@@ -14,7 +14,7 @@ from fabloom.kinds import ImageSet, Metric, Model, Report
 from fabloom.kinds.masks import drawn_domain, is_defect
 from fabloom.kinds.metric import Better, Role
 from fabloom.method import Context
-from fabloom.plugins.blocks.defects import Defects
+from fabloom.plugins.blocks.defects import Defects, levels_of
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.intervals import (
     COUNTS,
@@ -37,7 +37,7 @@ from .moves import IDENTITY, Move, moves
 from .networks import load
 from .params import EvaluateParams
 from .prediction import logit, logit_maps, predict
-from .sweep import Curve, Sweep, levels_of, named, ratios
+from .sweep import Curve, Sweep, named, ratios
 from .training import SEEN, defect_masks, fingerprints
 from .wording import SCORES
 

@@ -19,8 +19,6 @@ from fabloom.plugins.blocks.metrics import Ratio, Real, overlap, shared
 
 from .prediction import logit
 
-LEVELS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97, 0.99, 0.997, 0.999)
-"""Thresholds that are tried, beside the one in use."""
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 """False alarms an image that a table of FROC asks for."""
 
@@ -53,11 +51,6 @@ class Sweep:
         """[R,..] from R of them."""
         arrays = (np.stack([getattr(one, name) for one in trainings]) for name in ("hits", "alarms", "found", "both"))
         return cls(trainings[0].levels, *arrays)
-
-
-def levels_of(threshold: float) -> tuple[float, ...]:
-    """`LEVELS` with the one in use among them, rising."""
-    return tuple(sorted({*LEVELS, threshold}))
 
 
 def ratios(sweep: Sweep, defects: Defects, true: Real) -> dict[str, Ratio]:

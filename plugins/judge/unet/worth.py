@@ -16,6 +16,7 @@ import torch
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model, Report
 from fabloom.method import Context
+from fabloom.plugins.blocks.defects import levels_of
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.intervals import EVENTS, Interval, difference, interval, resampled, unanimous, with_trainings
 from fabloom.plugins.blocks.metrics import Marks, Ratio, Real
@@ -26,7 +27,7 @@ from .learning import worth
 from .networks import load
 from .params import EvaluateParams, WorthParams
 from .prediction import logit, logit_maps
-from .sweep import Sweep, levels_of
+from .sweep import Sweep
 
 STREAM = "bootstrap"
 SCORES = ("iou_defect", "defect_sensitivity", "false_alarm_rate")

@@ -34,17 +34,18 @@ def write(ctx: Context, params: WorthParams, images: ImageSet, found: Found, cle
 
 
 def metrics(params: WorthParams, found: Found) -> dict[str, Any]:
-    """Scores by recipe and number of real images."""
+    """Scores by number of real images and recipe; with the fewest they are the headline, since that is where images are wanted."""
     told: dict[str, Any] = {}
+    fewest = found.sizes(params.baseline)[0]
     for (recipe, size), place in found.places.items():
         control = recipe in params.controls
         row: dict[str, Metric] = {}
         for score, i in place.intervals.items():
-            role: Role = "control" if control else "headline" if score == HEADLINE else "detail"
+            role: Role = "control" if control else "headline" if (score, size) == (HEADLINE, fewest) else "detail"
             better: Better = "down" if score == "false_alarm_rate" else "up"
-            label, meaning = f"{CALLED[score]}, {size} real", meaning_of(params, score)
+            label, meaning = f"{CALLED[score]}, {recipe}", meaning_of(params, score)
             row[score] = Metric(i.value, i.bounds, better=better, role=role, label=label, meaning=meaning)
-        told.setdefault(recipe, {})[f"{size} real"] = row
+        told.setdefault(f"{size} real", {})[recipe] = row
     return told
 
 

@@ -278,7 +278,7 @@ def test_arms_are_held_against_each_other_by_draw_and_round(store: LocalStore) -
         [2, "control", 3],
     ]
     alike = compared(store, {key: {**value, "share": 0.5, "luck": 7 * value["luck"] + len(key[0])} for key, value in cells.items()})
-    assert alike.verdict.endswith("no difference is shown.")
+    assert alike.verdict.endswith("not told apart.")
     worse = compared(store, {key: {**value, "share": 0.9 if key[:2] == ("closed loop", 2) else 0.5} for key, value in cells.items()})
     assert worse.verdict.endswith("the loop hurts.")
     with pytest.raises(DataError, match="are not of one test set"):

@@ -10,7 +10,7 @@ import torch
 
 from fabloom.kinds import ImageSet
 from fabloom.kinds.gallery import spread
-from fabloom.plugins.blocks.defects import Defects
+from fabloom.plugins.blocks.defects import Defects, levels_of
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.intervals import Interval, difference, interval, resampled, unanimous
 from fabloom.plugins.blocks.metrics import Ratio
@@ -18,7 +18,7 @@ from fabloom.plugins.judge.unet import cases, prediction, sweep
 from fabloom.plugins.judge.unet.prediction import logit, logit_maps
 from fabloom.testing import write_artifact
 
-LEVELS = sweep.levels_of(0.5)
+LEVELS = levels_of(0.5)
 
 
 def truth_of() -> np.ndarray:

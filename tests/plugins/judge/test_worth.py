@@ -112,7 +112,7 @@ def test_a_recipe_that_is_the_baseline_again_is_worth_nothing_and_differs_by_not
     models = networks(run_task)
     report = compared(run_task, test_set, [*models, *models], cells("augmented", "copy-paste"))
     for size in ("1 real", "3 real"):
-        ours, theirs = report.metrics["copy-paste"][size], report.metrics["augmented"][size]
+        ours, theirs = report.metrics[size]["copy-paste"], report.metrics[size]["augmented"]
         assert {k: v for k, v in ours.items() if not k.endswith("_ci")} == {k: v for k, v in theirs.items() if not k.endswith("_ci")}
     rows = report.tables["Minus augmented with the same real images (paired)"].rows
     assert [row[3] for row in rows] == ["0.000 [0.000, 0.000]"] * 2 and {row[-1] for row in rows} == {"not told apart"}
@@ -125,8 +125,8 @@ def test_a_recipe_that_is_the_baseline_again_is_worth_nothing_and_differs_by_not
 def test_draws_that_scatter_widen_the_interval(run_task: Any, test_set: ImageSet) -> None:
     models = networks(run_task, sizes=(1,), draws=2, steps=0)  # untrained: they mark much, each in its way
     rows = [{"recipe": "augmented", "size": 1, "draw": draw} for draw in (0, 1)]
-    both = compared(run_task, test_set, models, rows).metrics["augmented"]["1 real"]
-    alone = [compared(run_task, test_set, [m], rows[:1]).metrics["augmented"]["1 real"] for m in models]
+    both = compared(run_task, test_set, models, rows).metrics["1 real"]["augmented"]
+    alone = [compared(run_task, test_set, [m], rows[:1]).metrics["1 real"]["augmented"] for m in models]
     mean = np.mean([one["iou_defect"] for one in alone])
     assert both["iou_defect"] == pytest.approx(mean) and alone[0]["iou_defect"] != alone[1]["iou_defect"]
     width = [np.ptp(one["iou_defect_ci"]) for one in (both, *alone)]
@@ -135,7 +135,7 @@ def test_draws_that_scatter_widen_the_interval(run_task: Any, test_set: ImageSet
 
 def test_controls_are_called_so_and_give_no_advice(run_task: Any, test_set: ImageSet) -> None:
     report = compared(run_task, test_set, networks(run_task) * 2, cells("augmented", "untrained"), controls=["untrained"])
-    assert {metric.role for metric in report.described["untrained"]["1 real"].values()} == {"control"}
+    assert {metric.role for metric in report.described["1 real"]["untrained"].values()} == {"control"}
     assert "Nothing stands beside augmented" in report.verdict
 
 
