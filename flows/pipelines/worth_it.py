@@ -155,9 +155,18 @@ def recipes(registry: Registry, params: WorthIt, data: Data, size: int, draw: in
         shuffled = named("shuffled", size, draw)
         yield "shuffled masks", {shuffled: {"task": "images.shuffle_masks", "inputs": {"images": augmented}, "seed": draw}}, shuffled
     for method in params.makers:
-        labelled, both = named(method, size, draw, "labelled"), named(method, size, draw, "both")
-        yield method, generated(registry, params, data, method, size, draw), labelled
+        learned = learned_from(registry, params, method, size)
+        labelled, both = named(method, learned, draw, "labelled"), named(method, size, draw, "both")
+        yield method, generated(registry, params, data, method, learned, draw), labelled
         yield f"{BASELINE} + {method}", {both: {"task": "images.join", "inputs": {"images": [augmented, labelled]}}}, both
+
+
+def learned_from(registry: Registry, params: WorthIt, method: str, size: int) -> int:
+    """Of how many real images the draw is that a generator is shown. One that takes a single image learns from the first of the smallest
+    draw, which is the first of every larger one with the same seed, so that a model serves all sizes.
+    """
+    single = "image" in registry.tasks[f"{method}.train"].params.model_fields
+    return params.sizes[0] if single and params.generator_images == 1 else size
 
 
 def generated(registry: Registry, params: WorthIt, data: Data, method: str, size: int, draw: int) -> Steps:
@@ -194,7 +203,7 @@ def remarks(registry: Registry, params: WorthIt) -> Iterable[str]:
     fields = {method: registry.tasks[f"{method}.train"].params.model_fields for method in params.makers}
     if single := [method for method, known in fields.items() if "image" in known]:
         many = params.generator_images
-        which = "the first of each draw" if many == 1 else f"up to {many} of each draw, a model each"
+        which = "the first of each draw, the same at every size" if many == 1 else f"up to {many} of each draw, a model each"
         yield f"Learned from one image with a defect, {which}: {', '.join(single)}. Other generators have all of a draw."
     if params.generator_steps and (cut := [method for method, known in fields.items() if "steps" in known]):
         yield f"Trained for {params.generator_steps} steps, which may be fewer than their own: {', '.join(cut)}."

@@ -20,7 +20,7 @@ from prefect.states import Failed
 from fabloom.errors import FabloomError, Interrupted, PluginError
 from fabloom.flows.run.api import finish
 from fabloom.flows.run.result import RunResult
-from fabloom.method import StepRequest, StepResult
+from fabloom.method import PlannedStep, StepRequest, StepResult
 from fabloom.planning.plan import Plan
 from fabloom.progress import Emit, Event
 from fabloom.registry.address import without_secrets
@@ -36,8 +36,9 @@ from .credentials import lent
 from .ending import KEPT, handling, hurrying
 from .observe import Mirror
 from .order import Order, executor_for
-from .outage import DEPLOYED_PATIENCE, Notice, Unsent, wait_for_server, wait_for_steps
+from .outage import DEPLOYED_PATIENCE, Notice, Unsent, despite_lost_slot, wait_for_server, wait_for_steps
 from .runners import make_runner
+from .scheduling import submit_as_ready
 from .states import result_of, state_of, state_of_run
 
 
@@ -214,13 +215,16 @@ def _complete(session: Session, futures: dict[str, Any]) -> None:
 
 
 def _submit(session: Session, runner: Any, futures: dict[str, Any]) -> None:
-    """Give every step to the runner. `Course` says which of them do not begin, and why."""
+    """Give every step to the runner, in its turn. `Course` says which of them do not begin, and why."""
     from .flow import perform as task
 
     engine = session.engine
-    for step in session.plan.steps:
+
+    def submit(step: PlannedStep) -> Any:
         above = [futures[name] for name in step.upstream]
         parameters = {"request": request_of(step, engine.store, engine.options).as_dict()}
         wait_for = [allow_failure(future) for future in above]
         named = task.with_options(name=step.task, task_run_name=step.name)
-        futures[step.name] = runner.submit(named, parameters, wait_for=wait_for)
+        return runner.submit(named, parameters, wait_for=wait_for)
+
+    despite_lost_slot(lambda: submit_as_ready(session.plan.steps, futures, submit, session.order.workers), session.notice)

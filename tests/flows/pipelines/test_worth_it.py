@@ -55,10 +55,12 @@ def test_defects_of_the_test_images_go_beyond_those_that_are_learned_from(regist
 
 def test_a_method_of_one_image_learns_from_the_first_of_the_draw(registry: Registry) -> None:
     steps = registry.pipeline("worth-it", TINY | {"generators": ["sinsemi", "loom"]}).steps
-    assert steps["sinsemi_2_0_model"].params == {"image": 0, "steps": 700} and steps["loom_2_0_model"].params == {}
+    assert steps["sinsemi_1_0_model"].params == {"image": 0, "steps": 700} and steps["loom_2_0_model"].params == {}
+    assert "sinsemi_2_0_model" not in steps, "a draw of two begins with that of one"
+    assert steps["augmented-sinsemi_2_0_both"].inputs == {"images": ["augmented_2_0", "sinsemi_1_0_labelled"]}
     own = registry.pipeline("worth-it", TINY | {"generators": ["sinsemi"], "generator_steps": None}).steps
-    assert own["sinsemi_2_0_model"].params == {"image": 0}
-    assert any("the first of each draw: sinsemi." in text for text in own["report"].params["remarks"])
+    assert own["sinsemi_1_0_model"].params == {"image": 0}
+    assert any("the first of each draw, the same at every size: sinsemi." in text for text in own["report"].params["remarks"])
 
 
 def test_a_method_of_one_image_may_learn_from_several_a_model_each(registry: Registry) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -122,6 +123,13 @@ def test_an_outage_quiets_prefects_own_handler_alone(capsys: pytest.CaptureFixtu
     assert shown[0] == "" and "the service is stopped" in shown[1] and logging.raiseExceptions
 
 
+def ended() -> Future[None]:
+    """What Prefect's future wraps, of a task that is over."""
+    future = Future[None]()
+    future.set_result(None)
+    return future
+
+
 def test_a_run_that_is_ended_while_its_steps_are_submitted_is_noted_as_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.exceptions import TerminationSignal
 
@@ -143,7 +151,7 @@ def test_a_run_that_is_ended_while_its_steps_are_submitted_is_noted_as_stopped(t
             self.submitted += 1
             if self.submitted > 1:
                 raise TerminationSignal(signal=signal.SIGTERM)
-            return SimpleNamespace(wait=lambda: None, state=Cancelled(message="stopped"))
+            return SimpleNamespace(wait=lambda: None, state=Cancelled(message="stopped"), wrapped_future=ended())
 
     order = Order("one-step", store=str(tmp_path / "store"), device="cpu")
     stop = threading.Event()
@@ -177,7 +185,7 @@ def test_a_slot_that_is_lost_while_a_run_tells_its_end_does_not_end_it(tmp_path:
         def __exit__(self, *_: object) -> None: ...
 
         def submit(self, *_: Any, **__: Any) -> Any:
-            return SimpleNamespace(wait=lambda: None, state=Cancelled(message="stopped"))
+            return SimpleNamespace(wait=lambda: None, state=Cancelled(message="stopped"), wrapped_future=ended())
 
     plan, engine = Order("one-step", store=str(tmp_path / "store"), device="cpu").planned(threading.Event())
     flow = session.Session(engine, plan, Order("one-step"))
