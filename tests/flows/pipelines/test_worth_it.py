@@ -57,7 +57,7 @@ def test_a_method_of_one_image_learns_from_the_first_of_the_draw(registry: Regis
     steps = registry.pipeline("worth-it", TINY | {"generators": ["sinsemi", "loom"]}).steps
     assert steps["sinsemi_1_0_model"].params == {"image": 0, "steps": 700} and steps["loom_2_0_model"].params == {}
     assert "sinsemi_2_0_model" not in steps, "a draw of two begins with that of one"
-    assert steps["augmented-sinsemi_2_0_both"].inputs == {"images": ["augmented_2_0", "sinsemi_1_0_labelled"]}
+    assert steps["sinsemi_2_0_both"].inputs == {"images": ["augmented_2_0", "sinsemi_1_0_labelled"]}
     own = registry.pipeline("worth-it", TINY | {"generators": ["sinsemi"], "generator_steps": None}).steps
     assert own["sinsemi_1_0_model"].params == {"image": 0}
     assert any("the first of each draw, the same at every size: sinsemi." in text for text in own["report"].params["remarks"])
