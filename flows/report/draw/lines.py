@@ -14,8 +14,8 @@ from .markup import text
 
 WIDTH, HEIGHT = 340, 250
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 22, 40
-STYLES = 4
-"""Colours of lines; further series begin again."""
+COLOURS, DASHES = 4, 3
+"""Of lines: the first four are drawn through, the next four dashed in the same colours, the next dotted; then they begin again."""
 
 Point = Sequence[float]
 
@@ -44,13 +44,17 @@ def lines(chart: Chart) -> str:
     if chart.mark is not None:
         parts.append(f'<path class="mark" d="M{across(chart.mark):.1f} {TOP}V{HEIGHT - BOTTOM}"><title>{number(chart.mark)}</title></path>')
     for index, (name, points) in enumerate(series.items()):
-        parts.append(_line(f"s{index % STYLES}", name, points, across, height))
+        parts.append(_line(_style(index), name, points, across, height))
     parts.append(f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 8}" text-anchor="end">{text(chart.x)}</text>')
     parts.append(f'<text class="tick" x="4" y="12">{text(chart.y)}</text>')
     label = text(f"{chart.y} over {chart.x}: {', '.join(series)}")
-    keys = "".join(f'<span class="series s{index % STYLES}">{text(name)}</span>' for index, name in enumerate(series))
+    keys = "".join(f'<span class="series {_style(index)}">{text(name)}</span>' for index, name in enumerate(series))
     frame = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}"'
     return f'<div class="keys">{keys}</div><svg class="chart" {frame}>{"".join(parts)}</svg>'
+
+
+def _style(index: int) -> str:
+    return f"s{index % COLOURS}" + (f" d{dash}" if (dash := index // COLOURS % DASHES) else "")
 
 
 def _line(style: str, name: str, points: Sequence[Point], across: Callable[[float], float], height: Callable[[float], float]) -> str:

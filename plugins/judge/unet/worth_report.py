@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fabloom.kinds import Chart, ImageSet, Metric, Report, Table
@@ -85,7 +86,30 @@ def versus(params: WorthParams, found: Found) -> dict[str, Table]:
 
 
 def curves(params: WorthParams, found: Found) -> dict[str, Chart]:
-    """Learning curves with their bands."""
+    """Learning curves with their bands: those that the answer is about, then those of every recipe."""
+    leading = leaders(params, found)
+    made = drawn(params, found, leading, "")
+    return made | drawn(params, found, found.recipes, ", every recipe") if len(leading) < len(found.recipes) else made
+
+
+def leaders(params: WorthParams, found: Found) -> list[str]:
+    """The baseline, the best recipe and the best rival by the share of defects found, what has sizes of its own (all there are, say), and
+    the controls.
+    """
+    sizes = found.sizes(params.baseline)
+
+    def best(recipes: list[str]) -> list[str]:
+        whole = [recipe for recipe in recipes if found.sizes(recipe) == sizes]
+        return sorted(whole, key=lambda recipe: -sum(found.places[recipe, size].intervals[HEADLINE].value or 0.0 for size in sizes))[:1]
+
+    others = [one for one in found.recipes if one not in (params.baseline, *params.rivals, *params.controls)]
+    apart = [one for one in others if not set(found.sizes(one)) & set(sizes)]
+    rivals = [one for one in params.rivals if one in found.recipes]
+    return [params.baseline, *best(others), *best(rivals), *apart, *(one for one in params.controls if one in found.recipes)]
+
+
+def drawn(params: WorthParams, found: Found, recipes: Sequence[str], which: str) -> dict[str, Chart]:
+    """A chart for each of two scores, of these recipes."""
     titles = {
         "defect_sensitivity": (f"Defects found where {params.rate:.0%} of clean images may have an alarm", "share of defects found"),
         "iou_defect": ("IoU on images with a defect", "IoU defect"),
@@ -93,12 +117,12 @@ def curves(params: WorthParams, found: Found) -> dict[str, Chart]:
     made = {}
     for score, (title, axis) in titles.items():
         series: dict[str, list[list[float]]] = {}
-        for recipe in found.recipes:
+        for recipe in recipes:
             for size in found.sizes(recipe):
                 i = found.places[recipe, size].intervals[score]
                 if i.value is not None and i.low is not None and i.high is not None:
                     series.setdefault(recipe, []).append([size, round(i.value, 4), round(i.low, 4), round(i.high, 4)])
-        made[title] = Chart("real images with a defect", axis, series, wide=True)
+        made[title + which] = Chart("real images with a defect", axis, series, wide=True)
     return made
 
 

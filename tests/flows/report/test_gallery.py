@@ -19,7 +19,7 @@ from fabloom.flows.report.draw.charts import intervals
 from fabloom.flows.report.draw.encoding import data_uris
 from fabloom.flows.report.draw.lines import lines
 from fabloom.flows.report.page import write_page
-from fabloom.flows.report.templating import rendered
+from fabloom.flows.report.templating import css, rendered
 from fabloom.kinds import Chart, Gallery, ImageSet, Metric, Report
 from fabloom.kinds.gallery import reduced
 from fabloom.method import Context, Method, Options, task
@@ -209,6 +209,15 @@ def test_labels_are_not_cut() -> None:
     assert " ".join(re.findall(r'class="name"[^>]*>([^<]*)<', svg)[:-1]) == long and "…" not in svg
     drawn = lines(Chart("x" * 40, "y", {long: [[0, 0], [1, 1]]}))
     assert long in drawn and "x" * 40 in drawn
+
+
+def test_no_two_of_a_dozen_lines_look_alike() -> None:
+    drawn = lines(Chart("x", "y", {f"recipe {number}": [[0, 0], [1, number]] for number in range(12)}))
+    keys = dict(re.findall(r'class="series ([^"]+)">([^<]*)<', drawn))
+    assert len(keys) == 12 and keys["s1"] == "recipe 1" and keys["s1 d1"] == "recipe 5" and keys["s3 d2"] == "recipe 11"
+    assert all(f'class="line {style}"' in drawn for style in keys)
+    style = css()
+    assert all(f".chart .line.{dash}" in style and f".series.{dash}::before" in style for dash in ("d1", "d2"))
 
 
 def test_a_chart_is_to_scale_and_holds_what_is_0() -> None:

@@ -139,6 +139,19 @@ def test_controls_are_called_so_and_give_no_advice(run_task: Any, test_set: Imag
     assert "Nothing stands beside augmented" in report.verdict
 
 
+def test_the_first_picture_holds_what_the_answer_is_about_and_the_second_all(run_task: Any, test_set: ImageSet) -> None:
+    recipes = ("augmented", "copy-paste", "noise-paste", "better", "loom")
+    good, bad = networks(run_task, steps=30), networks(run_task, steps=0)
+    told = {"rivals": ["copy-paste", "noise-paste", "absent"], "controls": ["absent"]}
+    charts = compared(run_task, test_set, [*bad, *good, *bad, *good, *bad], cells(*recipes), **told).charts
+    scores = ["Defects found where 1% of clean images may have an alarm", "IoU on images with a defect"]
+    assert list(charts) == [*scores, *(f"{score}, every recipe" for score in scores)]
+    assert all(list(charts[score].series) == ["augmented", "better", "copy-paste"] for score in scores)
+    assert all(tuple(charts[f"{score}, every recipe"].series) == recipes for score in scores)
+    few = compared(run_task, test_set, bad * 2, cells("augmented", "loom")).charts
+    assert list(few) == scores, "where these are all, one picture of them is enough"
+
+
 def test_what_cannot_be_compared_is_refused(run_task: Any, test_set: ImageSet) -> None:
     models = networks(run_task)
     with pytest.raises(DataError, match=r"4 models are given, and params\.cells names 8"):
