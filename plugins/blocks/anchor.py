@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import hypot
 from typing import Any
@@ -19,6 +20,7 @@ from .lattice import Lattice
 from .one_shot import Picture
 from .pyramid import Size, fitted, resize
 from .registered import clean_picture, collapsed
+from .scale_params import LARGE
 from .sites import steps_of
 
 Pixels = NDArray[np.uint8]
@@ -43,13 +45,17 @@ class Anchor:
     def find(cls, picture: Picture, images: ImageSet, size: Size, wanted: str, given: ImageSet | None) -> Anchor:
         """The anchor of a training image of the set `images`, whose finest scale has `size`.
 
-        `auto` is the given reference, else a lattice, else a clean image of the set that shows the same place, else none. Raises
-        DataError where `lattice` or `reference` is wanted and there is none, or a given reference does not fit.
+        `auto` is the given reference, else a lattice, else a clean image of the set that shows the same place, else none; of more than
+        `LARGE` pixels the clean image before the lattice: with it defects are shown at many places, and so many that windows meet them.
+        Raises DataError where `lattice` or `reference` is wanted and there is none, or a given reference does not fit.
         """
         if wanted == "none":
             return cls()
         if wanted == "reference" or given is not None:
             return cls.of_clean(clean_picture(picture, images, given)[None])
+        if wanted == "auto" and size[0] * size[1] > LARGE**2:
+            with suppress(DataError):
+                return cls.of_clean(clean_picture(picture, images, None)[None])
         grey = resize(torch.from_numpy(picture.grey)[None, None], size)[0, 0].numpy()
         lattice = Lattice.fit(grey)
         if lattice.frequencies and (wanted == "lattice" or lattice.repeats(grey) >= REPEATS):

@@ -51,17 +51,18 @@ def fitted(size: Size, max_pixels: int) -> Size:
     return int(height / shrink), int(width / shrink)
 
 
-def scale_sizes(size: Size, area: float, ratio: float) -> list[Size]:
+def scale_sizes(size: Size, area: float, ratio: float, least: int = 0) -> list[Size]:
     """(height, width) of every scale, coarsest first; the last one is `size`.
 
-    d0 = clamp(round(sqrt(area * short / long)), 42, 55) is the coarsest short side, S = round(ln(short / d0) / ln(ratio) + 1) the
-    number of scales, and the ratio that is used is adjusted so that scale 0 has that side. Raises DataError below 42 pixels.
+    d0 = clamp(round(sqrt(area * short / long)), 42, 55) is the coarsest short side, or `least` where that is more,
+    S = round(ln(short / d0) / ln(ratio) + 1) the number of scales, and the ratio that is used is adjusted so that scale 0 has that
+    side. Raises DataError below 42 pixels.
     """
     height, width = size
     short, long = min(size), max(size)
     if short < SMALLEST:
         raise DataError(f"an image of {height} x {width} is too small for a pyramid: the short side must have {SMALLEST} pixels or more")
-    coarsest = min(max(round(sqrt(area * short / long)), SMALLEST), LARGEST)
+    coarsest = max(min(max(round(sqrt(area * short / long)), SMALLEST), LARGEST), min(least, short))
     count = round(log(short / coarsest) / log(ratio) + 1) if short > coarsest else 1
     if count < 2:
         return [size]

@@ -14,7 +14,7 @@ from fabloom.params import Params, Precision
 
 PUBLISHED: Mapping[str, Any] = {
     "steps": 120_000, "batch": 32, "width": 160, "decay": "halvings", "precision": "fp32", "ema_every": 10, "ema_start": 2000,
-    "anchor": "none", "window": None, "coarse_window": None, "max_pixels": 50_000,
+    "anchor": "none", "window": None, "coarse_window": None, "max_pixels": 50_000, "defect_pixels": None,
 }  # fmt: skip
 """What both papers train with, and without."""
 SHORTEST = 42
@@ -22,7 +22,8 @@ SHORTEST = 42
 SIDES = {"images.load": "tile", "line-pair.simulate": "size", "contact-hole.simulate": "size", "sram-cell.simulate": "size"}
 """Parameter of a task that says the side of its square images."""
 LARGE = 256
-"""Side in pixels of a square scale above which sampling takes fewer steps: what is left there is fine detail."""
+"""Side in pixels of a square scale above which sampling takes fewer steps, since what is left there is fine detail, and above which an
+image's defects are too small a part of it to be learnt from it alone."""
 
 
 def filled(presets: Mapping[str, Mapping[str, Any]], given: Any) -> Any:
@@ -125,7 +126,7 @@ class ScaleTraining(Params):
         description="lattice: two input channels a direction with the phase of the periodic structure, so that lines stay in place "
         "after few steps; reference: the clean image of the same place as input channels, for any structure; none: as published, the "
         "zero padding alone shows where the borders are; auto: the input `reference`, else a lattice where the image has one, else a "
-        "clean image of the set that shows the same place, else none",
+        "clean image of the set that shows the same place, else none; above 256 x 256 pixels the clean image before the lattice",
     )
     copies: int | None = Field(
         None,
@@ -138,6 +139,12 @@ class ScaleTraining(Params):
         gt=0,
         description="with a reference: defects on each copy of 96 x 96 pixels, on larger ones in proportion to the side; samples of a "
         "short training have fewer than it was shown",
+    )
+    defect_pixels: float | None = Field(
+        3.0,
+        gt=0,
+        description="with a reference: the defect is at least so thick at the coarsest scale, which is made larger for it, since a defect "
+        "that is lost there comes back in hardly any sample; null: as published, the same for any defect",
     )
     window: int | None = Field(
         44, ge=33, description="train the finer scales on random windows of this many pixels: cheaper; null: whole scales, as published"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 from torch.optim.swa_utils import AveragedModel
@@ -15,27 +17,46 @@ from torch.optim.swa_utils import AveragedModel
 from fabloom.kinds import ImageSet
 
 from .anchor import Anchor
+from .components import EIGHT
 from .ema import ema
 from .one_shot import Picture, numpy_stream
 from .registered import defect_mask
 from .scale_params import ScaleTraining
 from .transplants import copies_of, number_of, transplanted
 
+Mask = NDArray[np.bool_]
 HALVINGS = (1 / 6, 1 / 3, 7 / 12, 2 / 3, 3 / 4, 11 / 12)
 """20k, 40k, 70k, 80k, 90k and 110k of 120k iterations."""
 
 
-def pictures(params: ScaleTraining, picture: Picture, anchor: Anchor, images: ImageSet, seed: int) -> list[NDArray[np.uint8]]:
+def defects_of(picture: Picture, anchor: Anchor, images: ImageSet) -> Mask | None:
+    """Where the training image has its defects [H,W], if a clean image anchors it; None where nothing, or all of it, differs."""
+    if anchor.clean is None:
+        return None
+    mask = defect_mask(picture, images, anchor.clean[0])
+    return mask if mask.any() and not mask.all() else None
+
+
+def coarsest_side(params: ScaleTraining, defects: Mask | None) -> int:
+    """Short side of a scale at which the defects [H,W] of an image are `defect_pixels` thick, half of them more; 0 where none are known.
+
+    The coarsest scale makes the image from noise. What it does not show, the finer ones, which sharpen, hardly ever add.
+    """
+    if defects is None or params.defect_pixels is None:
+        return 0
+    parts, count = ndimage.label(defects, EIGHT)
+    depth = ndimage.distance_transform_edt(np.pad(defects, 1))[1:-1, 1:-1]
+    thick = 2 * np.median(ndimage.maximum(depth, parts, range(1, count + 1))) - 1
+    return ceil(min(defects.shape) * params.defect_pixels / thick)
+
+
+def pictures(params: ScaleTraining, picture: Picture, anchor: Anchor, defects: Mask | None, seed: int) -> list[NDArray[np.uint8]]:
     """What is trained on, uint8 [C,H,W] each: the image, and with a reference copies of it whose defect lies elsewhere."""
-    if anchor.clean is None or params.copies == 0:
+    if anchor.clean is None or defects is None or params.copies == 0:
         return [picture.pixels]
-    clean = anchor.clean[0]
-    mask = defect_mask(picture, images, clean)
-    if not mask.any() or mask.all():
-        return [picture.pixels]
-    size = mask.shape[0], mask.shape[1]
+    size = defects.shape[0], defects.shape[1]
     counts = copies_of(size) if params.copies is None else params.copies, number_of(params.defects, size)
-    return [picture.pixels, *transplanted(picture.pixels, clean, mask, counts, numpy_stream(seed, "transplants"))]
+    return [picture.pixels, *transplanted(picture.pixels, anchor.clean[0], defects, counts, numpy_stream(seed, "transplants"))]
 
 
 def counted(shown: Sequence[NDArray[np.uint8]]) -> str:

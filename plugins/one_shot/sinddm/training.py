@@ -17,7 +17,7 @@ from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.one_shot import pick
 from fabloom.plugins.blocks.pyramid import Pyramid, scale_sizes
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
-from fabloom.plugins.blocks.scale_training import Windows, average_of, counted, course, pictures, update_average
+from fabloom.plugins.blocks.scale_training import Windows, average_of, coarsest_side, counted, course, defects_of, pictures, update_average
 
 from . import levels, schedule
 from .params import TIMES, TrainParams
@@ -42,9 +42,10 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, reference: ImageS
     """The task `train`."""
     picture = pick(images, params.image)
     size, shrinks = fitting(picture, params.max_pixels)
-    sizes = scale_sizes(size, params.area, params.ratio)
     anchor = Anchor.find(picture, images, size, params.anchor, reference)
-    shown = pictures(params, picture, anchor, images, ctx.seed)
+    defects = defects_of(picture, anchor, images)
+    sizes = scale_sizes(size, params.area, params.ratio, coarsest_side(params, defects))
+    shown = pictures(params, picture, anchor, defects, ctx.seed)
     values = GreyMap.fit(picture.pixels) if params.stretch else GreyMap(0.0, levels.WHITE)
     pyramid = levels.build(picture.pixels, sizes, values, quantise=params.quantise)
     noise = schedule.noise_schedule()

@@ -16,7 +16,7 @@ from fabloom.plugins.blocks.anchor import Anchor, fitting, zooms_of
 from fabloom.plugins.blocks.one_shot import pick
 from fabloom.plugins.blocks.pyramid import scale_sizes
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
-from fabloom.plugins.blocks.scale_training import Windows, average_of, counted, course, pictures, update_average
+from fabloom.plugins.blocks.scale_training import Windows, average_of, coarsest_side, counted, course, defects_of, pictures, update_average
 
 from . import levels
 from .bridge import EDGE, Bridge
@@ -43,9 +43,10 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, reference: ImageS
     """The task `train`."""
     picture = pick(images, params.image)
     size, shrinks = fitting(picture, params.max_pixels)
-    sizes = scale_sizes(size, params.area, params.ratio)
     anchor = Anchor.find(picture, images, size, params.anchor, reference)
-    shown = pictures(params, picture, anchor, images, ctx.seed)
+    defects = defects_of(picture, anchor, images)
+    sizes = scale_sizes(size, params.area, params.ratio, coarsest_side(params, defects))
+    shown = pictures(params, picture, anchor, defects, ctx.seed)
     ctx.log(f"{shrinks}scales {', '.join(f'{h}x{w}' for h, w in sizes)}; {anchor.words}{counted(shown)}")
     scales = levels.build_all(shown, sizes, normalise=params.normalise, quantise=params.quantise)
     shrunk = partial(levels.shrunk, normalise=params.normalise, quantise=params.quantise, like=scales)
