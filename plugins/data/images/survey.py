@@ -15,6 +15,7 @@ from scipy import ndimage
 from fabloom.errors import DataError, UserError
 from fabloom.kinds.masks import is_defect
 from fabloom.method.survey import Structure, Survey
+from fabloom.plugins.blocks.components import EIGHT
 from fabloom.plugins.blocks.structure import CONTRAST, look, spots
 
 from .entries import Entry, Scene
@@ -29,7 +30,6 @@ CLEAN = 48
 """Clean images that are held against each other."""
 DRAWN = 2000
 """Masks that are looked at."""
-EIGHT = np.ones((3, 3), int)
 
 
 def survey(folder: Path, options: Mapping[str, Any]) -> Survey:

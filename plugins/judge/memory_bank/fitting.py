@@ -19,6 +19,7 @@ from fabloom.plugins.blocks.defects import height
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.references import SAMPLE, name_of, spread
 from fabloom.plugins.blocks.registration import STRUCTURE, Placement
+from fabloom.plugins.blocks.seen import remembered
 from fabloom.plugins.blocks.sources import copies, joined
 
 from . import trunks
@@ -78,7 +79,8 @@ def fit(ctx: Context, params: FitParams, images: ImageSet) -> Model:
         "threshold": 0.5, "distance": chosen.distance, "threshold_choice": chosen.as_dict(),
         **({} if anchor is None else {"anchor_noise": anchor.register.noise}),
     }  # fmt: skip
-    return Model.write(ctx, written(params, trunk, weights, bank, anchor), config)
+    seen = remembered(clean.pixels[int(row)] for row in clean.rows)
+    return Model.write(ctx, written(params, trunk, weights, bank, anchor) | seen, config)
 
 
 def written(params: FitParams, trunk: Any, weights: Tensor, bank: Bank, anchor: Anchor | None) -> dict[str, Tensor]:

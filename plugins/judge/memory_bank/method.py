@@ -53,7 +53,7 @@ class MemoryBank(Method):
         plane = (count, *image[1:])
         return Outline.of_images(count, tuple(image), masks=(plane, "uint8"), scores=(plane, "float16"))
 
-    @task(version=1)
+    @task(version=2)
     def fit(self, ctx: Context, params: FitParams, *, images: ImageSet) -> Model:
         """Remember the patches of all clean images, as few of them as stand for the others, and choose the threshold.
 
@@ -65,7 +65,7 @@ class MemoryBank(Method):
 
         return fitting.fit(ctx, params, images)
 
-    @task(version=1)
+    @task(version=2)
     def segment(self, ctx: Context, params: SegmentParams, *, images: ImageSet, model: Model) -> ImageSet:
         """The same images with masks of what lies farther from the bank than the threshold, and `scores` at every pixel.
 

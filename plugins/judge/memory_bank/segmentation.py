@@ -15,6 +15,7 @@ from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.ground import held_by
+from fabloom.plugins.blocks.seen import number_seen
 
 from . import trunks
 from .bank import Bank
@@ -28,7 +29,7 @@ def segment(ctx: Context, params: SegmentParams, images: ImageSet, model: Model)
     """The task `segment`."""
     config = check(model, images)
     threshold = config["threshold"] if params.threshold is None else params.threshold
-    attrs = {"segmenter": model.key, "threshold": threshold, "min_area": params.min_area}
+    attrs = {"segmenter": model.key, "threshold": threshold, "min_area": params.min_area, "seen": number_seen(model, images.images)}
     mapper = mapper_of(ctx, model)
     batches = found(ctx, params, images, mapper, config["distance"], threshold)
     return ImageSet.write(ctx, batches, count=len(images), channels=images.images.shape[1], attrs=attrs, **images.origins())

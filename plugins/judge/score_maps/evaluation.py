@@ -93,10 +93,15 @@ def read(images: ImageSet) -> Truth:
 
 
 def check(name: str, maps: ImageSet, images: ImageSet, truth: Truth) -> None:
-    """Raise DataError for a set without scores, and for one of other images than the test images in their order."""
+    """Raise DataError for a set without scores, of other images than the test images in their order, or of what its model was made of."""
     told = f"'{name}' ({maps.key[:12]})"
     if maps.scores is None:
         raise DataError(f"{told} has no scores; give what a task `segment` or score-maps.difference made of the test images")
+    if seen := maps.attrs.get("seen"):
+        raise DataError(
+            f"{told} has maps of {seen} images that its model was made of: a score of these would be memory, not skill. "
+            "Give the model other images, or test on others"
+        )
     if maps.images.shape != truth.pixels.shape:
         raise DataError(f"{told} has images {maps.images.shape}, test set {images.key[:12]} {truth.pixels.shape}")
     for start in range(0, len(truth.pixels), BATCH):

@@ -49,7 +49,7 @@ class ScoreMaps(Method):
         count, *image = rows[0]
         return Outline.of_images(count, tuple(image), scores=((count, *image[1:]), "float16"))
 
-    @task(version=1)
+    @task(version=2)
     def evaluate(self, ctx: Context, params: EvaluateParams, *, images: ImageSet, maps: list[ImageSet]) -> Report:
         """Hold several sets of score maps of the same test images against exact masks, and a constant map beside them.
 
@@ -60,7 +60,7 @@ class ScoreMaps(Method):
 
         Intervals are percentiles over resamples of the sources of the test images, the threshold of the rate chosen anew in each;
         differences to `baseline` are paired. Pixels of 255 count nowhere. Raises DataError for maps of other images than the test
-        images, in their order, and for a test set without a defect.
+        images, in their order, for maps of images that their model was made of, and for a test set without a defect.
         """
         from . import evaluation
 

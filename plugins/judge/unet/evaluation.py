@@ -29,6 +29,7 @@ from fabloom.plugins.blocks.intervals import (
     with_trainings,
 )
 from fabloom.plugins.blocks.metrics import Marks, Ratio, Real, iou_sd, over_moves, scores
+from fabloom.plugins.blocks.seen import fingerprints, number_seen
 from fabloom.plugins.blocks.sources import FEWEST, joined
 
 from . import presentation, tables
@@ -38,7 +39,7 @@ from .networks import load
 from .params import EvaluateParams
 from .prediction import logit, logit_maps, predict
 from .sweep import Curve, Sweep, named, ratios
-from .training import SEEN, defect_masks, fingerprints
+from .training import defect_masks
 from .wording import SCORES
 
 STREAM = "bootstrap"
@@ -161,8 +162,7 @@ def check(name: str, model: Model, images: ImageSet, pixels: NDArray[np.uint8]) 
         raise DataError(f"{name} {model.key[:12]} was written by an older unet.train; run its training step again")
     if config["image"][0] != pixels.shape[1]:
         raise DataError(f"{name} {model.key[:12]} takes {config['image'][0]} channels, test set {images.key[:12]} has {pixels.shape[1]}")
-    shared = np.isin(fingerprints(pixels), model.state(SEEN)[""].numpy()).sum()
-    if shared:
+    if shared := number_seen(model, pixels):
         raise DataError(
             f"{shared} of {len(pixels)} test images were used to train '{name}' {model.key[:12]}: the score would be memory, not skill. "
             "Give the test step another seed, or other files."

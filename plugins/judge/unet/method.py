@@ -110,7 +110,7 @@ class UNet(Method):
 
         return worth.compare(ctx, params, images, models)
 
-    @task(version=2)
+    @task(version=3)
     def segment(self, ctx: Context, params: SegmentParams, *, images: ImageSet, model: Model) -> ImageSet:
         """The same images with masks of the defects that the model finds (0, 1..K), and `scores`, their probability at every pixel.
 

@@ -15,7 +15,9 @@ from torch import Tensor
 from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
+from fabloom.plugins.blocks.components import EIGHT
 from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.seen import number_seen
 
 from .calibration import PLAIN
 from .networks import class_names, load, outputs, probabilities
@@ -24,7 +26,6 @@ from .tiling import tiled
 
 PIXELS = 2**21
 """Most pixels that are predicted at once, so that large images take no more memory than small ones."""
-EIGHT = np.ones((3, 3), int)
 
 
 def segment(ctx: Context, params: SegmentParams, images: ImageSet, model: Model) -> ImageSet:
@@ -34,6 +35,7 @@ def segment(ctx: Context, params: SegmentParams, images: ImageSet, model: Model)
     names = class_names(config)
     threshold = config.get("threshold", PLAIN) if params.threshold is None else params.threshold
     attrs = {"segmenter": model.key, "trainings": config["repeats"], "threshold": threshold, "min_area": params.min_area}
+    attrs["seen"] = number_seen(model, images.images)
     named = names if names != ["clean", "defect"] else None
     batches = found(ctx, params, images, model, threshold)
     channels = images.images.shape[1]

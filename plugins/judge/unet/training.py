@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +11,7 @@ from fabloom.kinds import ImageSet, Model
 from fabloom.kinds.masks import UNKNOWN, drawn_domain, is_defect
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.seen import remembered
 
 from .calibration import HeldOut
 from .fitting import Recipe, Split, fit, watched
@@ -71,19 +70,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
         "threshold": chosen.threshold,
         "threshold_choice": chosen.as_dict(),
     }
-    seen = torch.from_numpy(np.sort(fingerprints(pixels[rows])))
-    return Model.write(ctx, state | {SEEN: seen}, config)
-
-
-SEEN = "train_digest_rows"
-"""Tensor of a model: sorted fingerprints of the images that it was trained or watched on."""
-
-
-def fingerprints(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """64-bit blake2b of each image's shape and bytes [N]; two different images collide with a chance of 2^-64."""
-    head = str(images.shape[1:]).encode()
-    rows = [hashlib.blake2b(head + image.tobytes(), digest_size=8).digest() for image in images]
-    return np.frombuffer(b"".join(rows), np.int64)
+    return Model.write(ctx, state | remembered(pixels[rows]), config)
 
 
 def prepare(recipe: Recipe, images: ImageSet) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:

@@ -26,6 +26,7 @@ from fabloom.plugins.judge.memory_bank.maps import distance, scores
 from fabloom.plugins.judge.memory_bank.method import MemoryBank
 from fabloom.plugins.judge.memory_bank.params import FitParams, SegmentParams
 from fabloom.plugins.judge.memory_bank.segmentation import outlined
+from fabloom.plugins.judge.unet.method import UNet
 from fabloom.progress import Messenger
 from fabloom.storage.backends.local import LocalStore
 from fabloom.testing import write_artifact
@@ -283,3 +284,12 @@ def test_predict_takes_a_bank(clean: ImageSet, odd: ImageSet, run_task: Any, sto
         Image.fromarray(one[0]).save(tmp_path / "new" / f"{row}.png")
     result, found = predict_folder(model.key, tmp_path / "new", tmp_path / "out", store=store.root, device="cpu")
     assert result.exit_code == 0 and found["with defects"] == 1
+
+
+def test_maps_say_how_many_of_their_images_the_model_was_made_of(run_task: Any, clean: ImageSet, odd: ImageSet) -> None:
+    bank = run_task(MemoryBank, "fit", {"registered": "no"}, images=clean)
+    assert run_task(MemoryBank, "segment", {}, images=clean, model=bank).attrs["seen"] == 12
+    assert run_task(MemoryBank, "segment", {}, images=odd, model=bank).attrs["seen"] == 0
+    pool = run_task(LinePair, "simulate", {"count": 12, "size": 32})
+    net = run_task(UNet, "train", {"steps": 1, "batch": 4}, images=pool)
+    assert run_task(UNet, "segment", {}, images=pool, model=net).attrs["seen"] == 12

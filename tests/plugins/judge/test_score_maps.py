@@ -182,6 +182,9 @@ def test_what_cannot_be_judged_is_refused(held: Any, run_task: Any) -> None:
     ):  # fmt: skip
         with pytest.raises(DataError, match=told):
             run_task(ScoreMaps, "evaluate", {"entries": ["x"]}, images=images, maps=[maps])
+    known = held(4, pixels, scores=np.zeros(masks.shape, np.float16), attrs={"seen": 3})
+    with pytest.raises(DataError, match="maps of 3 images that its model was made of: a score of these would be memory, not skill"):
+        run_task(ScoreMaps, "evaluate", {"entries": ["x"]}, images=truth, maps=[known])
     with pytest.raises(DataError, match="no references of their own; give the input `clean`"):
         run_task(ScoreMaps, "difference", {}, images=bare)
     with pytest.raises(DataError, match="must have one size"):
