@@ -22,7 +22,7 @@ import torch
 
 import fabloom
 from fabloom.plugins.blocks.anchor import lattice_of, zooms_of
-from fabloom.plugins.blocks.one_shot import streams
+from fabloom.plugins.blocks.streams import streams
 from fabloom.plugins.one_shot.sinsemi.params import SampleParams
 from fabloom.plugins.one_shot.sinsemi.sampling import Sampler, Trained
 from fabloom.precision import autocast, choose

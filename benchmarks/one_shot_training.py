@@ -27,11 +27,12 @@ from torch import Tensor, nn
 from fabloom.plugins.blocks.anchor import Anchor, fitting, zooms_of
 from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.lattice import Lattice
-from fabloom.plugins.blocks.one_shot import Picture, streams
+from fabloom.plugins.blocks.one_shot import Picture
 from fabloom.plugins.blocks.patches import sliced_wasserstein
 from fabloom.plugins.blocks.pyramid import Size, scale_sizes
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
 from fabloom.plugins.blocks.scale_training import course
+from fabloom.plugins.blocks.streams import streams
 from fabloom.plugins.one_shot.sinsemi import levels, training
 from fabloom.plugins.one_shot.sinsemi.bridge import Bridge
 from fabloom.plugins.one_shot.sinsemi.params import SampleParams, TrainParams

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet
@@ -51,27 +48,6 @@ def pick(images: ImageSet, row: int | None) -> Picture:
         raise DataError(f"image {row} of set {images.key[:12]} is constant (grey level {int(pixels.min())}): nothing to learn")
     equal = bool((pixels == pixels[:1]).all())
     return Picture(pixels[:1] if equal else pixels, len(pixels), row)
-
-
-def stream(seed: int, name: str) -> torch.Generator:
-    """A CPU generator that follows from the seed and a name."""
-    digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
-
-
-def numpy_stream(seed: int, name: str) -> np.random.Generator:
-    """A NumPy generator that follows from the seed and a name."""
-    return np.random.default_rng(stream(seed, name).initial_seed())
-
-
-def streams(seed: int, numbers: range) -> list[torch.Generator]:
-    """One generator for each sample, from the seed and the sample's number, so that batches do not matter."""
-    return [stream(seed, f"sample/{number}") for number in numbers]
-
-
-def normal(sources: Sequence[torch.Generator], shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Standard normal noise [B,*shape], row b from its own generator."""
-    return torch.stack([torch.randn(shape, generator=source) for source in sources]).to(device)
 
 
 def images_at_once(batch: int, size: tuple[int, int]) -> int:

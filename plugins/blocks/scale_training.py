@@ -19,9 +19,10 @@ from fabloom.kinds import ImageSet
 from .anchor import Anchor
 from .components import EIGHT
 from .ema import ema
-from .one_shot import Picture, numpy_stream
+from .one_shot import Picture
 from .registered import defect_mask
 from .scale_params import ScaleTraining
+from .streams import numpy_stream
 from .transplants import copies_of, number_of, transplanted
 
 Mask = NDArray[np.bool_]

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from fabloom.kinds import Model
 from fabloom.network import Network, Pretrained
 from fabloom.plugins.blocks.graphs import example, traceable
+from fabloom.plugins.blocks.unet2d import evaluate
 
-from .networks import evaluate, load
+from .networks import load
 
 CPU = torch.device("cpu")
 

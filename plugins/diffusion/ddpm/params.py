@@ -7,25 +7,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from fabloom.params import Params, Precision
+from fabloom.plugins.blocks.backbone import Network
 
 TIMESTEPS = 1000
 """Time values of every model, as published; a sampler takes as few of them as it likes."""
-
-
-class Network(Params):
-    """Shape of the `UNet2DModel`. `preset` fills in what is left out."""
-
-    preset: Literal["small", "cifar10"] = Field(
-        "small",
-        description="small: channels 16, 32, 64, one block, norm_groups 8, attention in the middle (636,465 parameters for 1 channel); "
-        "cifar10: the published 128, 256, 256, 256, two blocks, attention at 16 x 16 (35,746,307 parameters for 3 channels)",
-    )
-    channels: tuple[int, ...] | None = Field(None, min_length=1, description="width of each level; all but the first halve the image")
-    layers: int | None = Field(None, ge=1, description="residual blocks a level")
-    attention: tuple[int, ...] | None = Field(None, description="levels with self-attention, counted from the image, 0 first")
-    head_channels: int | None = Field(None, ge=1, description="width of an attention head; None is one head over all channels")
-    norm_groups: int | None = Field(None, ge=1, description="groups of the group norms; must divide every width")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout in the residual blocks (published 0.1 for CIFAR-10)")
 
 
 class TrainParams(Params):

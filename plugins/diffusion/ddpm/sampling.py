@@ -24,9 +24,10 @@ from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import NoiseSchedule, Prediction
+from fabloom.plugins.blocks.unet2d import evaluate
 
 from .diffusion import Network, clean_image, guided, noise_schedule, velocity_of
-from .networks import evaluate, load
+from .networks import load
 from .params import TIMESTEPS, SampleParams
 
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {

@@ -17,9 +17,9 @@ from fabloom.method import Context
 from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import NoiseSchedule
+from fabloom.plugins.blocks.unet2d import build, config_of, evaluate
 
 from .diffusion import BETA_SCHEDULES, loss_weights, noise_schedule, target
-from .networks import build, config_of, evaluate
 from .params import TIMESTEPS, TrainParams
 
 LOG_EVERY = 10

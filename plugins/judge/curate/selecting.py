@@ -17,8 +17,8 @@ from fabloom.plugins.blocks.columns import columns, grey_attrs
 from fabloom.plugins.blocks.copies import ROUNDING, least_differences
 from fabloom.plugins.blocks.difference import grey
 from fabloom.plugins.blocks.grain import fine_noise
-from fabloom.plugins.blocks.one_shot import numpy_stream
 from fabloom.plugins.blocks.sources import copies
+from fabloom.plugins.blocks.streams import numpy_stream
 from fabloom.plugins.blocks.truth import label_attrs
 
 from . import diversity, ranges

@@ -15,8 +15,8 @@ from fabloom.plugins.blocks.cutouts.cutting import pieces_of
 from fabloom.plugins.blocks.cutouts.places import Places, Spots, box_at, within
 from fabloom.plugins.blocks.cutouts.residuals import Residual
 from fabloom.plugins.blocks.ground import Ground, Size, grey_of, held_by
-from fabloom.plugins.blocks.one_shot import numpy_stream
 from fabloom.plugins.blocks.pasted import Sample, batches
+from fabloom.plugins.blocks.streams import numpy_stream
 from fabloom.plugins.blocks.transplants import VISIBLE
 from fabloom.plugins.blocks.truth import LABELLED
 

@@ -15,8 +15,8 @@ from fabloom.kinds import Model
 from fabloom.method import Context
 from fabloom.plugins.blocks.grain import softened
 from fabloom.plugins.blocks.grey import GreyMap
-from fabloom.plugins.blocks.one_shot import stream
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
+from fabloom.plugins.blocks.streams import stream
 
 from .flow import TIME_UNIT, solve
 from .frames import Frames

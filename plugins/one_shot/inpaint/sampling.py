@@ -14,8 +14,8 @@ from fabloom.method import Context
 from fabloom.plugins.blocks.cutouts.cutting import pieces_of
 from fabloom.plugins.blocks.cutouts.places import Places
 from fabloom.plugins.blocks.ground import held_by
-from fabloom.plugins.blocks.one_shot import numpy_stream
 from fabloom.plugins.blocks.pasted import Sample, batches
+from fabloom.plugins.blocks.streams import numpy_stream
 from fabloom.plugins.blocks.truth import LABELLED
 
 from .frames import Frames, kept_sources

@@ -20,8 +20,8 @@ from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.grain import ROUNDING, denoised
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.ground import grey_of
-from fabloom.plugins.blocks.one_shot import numpy_stream
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
+from fabloom.plugins.blocks.streams import numpy_stream
 
 from .flow import TIME_UNIT, point, target
 from .params import TrainParams

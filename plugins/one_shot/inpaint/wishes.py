@@ -18,7 +18,7 @@ from fabloom.kinds.masks import is_defect
 from fabloom.plugins.blocks.components import EIGHT
 from fabloom.plugins.blocks.cutouts.places import Places
 from fabloom.plugins.blocks.cutouts.residuals import Residual
-from fabloom.plugins.blocks.one_shot import numpy_stream, stream
+from fabloom.plugins.blocks.streams import numpy_stream, stream
 
 from .deforming import centre_of, deformation, deformed
 from .params import SampleParams

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
 from fabloom.plugins.blocks.ground import Ground, Size, held_by
-from fabloom.plugins.blocks.one_shot import numpy_stream
 from fabloom.plugins.blocks.pasted import Sample, batches
+from fabloom.plugins.blocks.streams import numpy_stream
 
 from .params import SampleParams
 from .perlin import perlin

@@ -19,10 +19,11 @@ from fabloom.method import Context
 from fabloom.plugins.blocks.anchor import Anchor, context_channels, followed, output_size, shown, zooms_of
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import Prediction
-from fabloom.plugins.blocks.one_shot import images_at_once, normal, streams, write_samples
+from fabloom.plugins.blocks.one_shot import images_at_once, write_samples
 from fabloom.plugins.blocks.pyramid import Pyramid, Size, resize
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
 from fabloom.plugins.blocks.scale_params import steps_by_size
+from fabloom.plugins.blocks.streams import normal, streams
 
 from . import levels, schedule
 from .guidance import Composites, Regions

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fabloom.plugins.blocks.one_shot import stream
+from fabloom.plugins.blocks.streams import stream
 
 from .bridge import Bridge
 from .levels import Levels

@@ -17,10 +17,11 @@ from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
 from fabloom.plugins.blocks.anchor import Anchor, context_channels, followed, output_size, shown, zooms_of
-from fabloom.plugins.blocks.one_shot import images_at_once, normal, pick, streams, write_samples
+from fabloom.plugins.blocks.one_shot import images_at_once, pick, write_samples
 from fabloom.plugins.blocks.pyramid import Size, resize
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
 from fabloom.plugins.blocks.scale_params import steps_by_size
+from fabloom.plugins.blocks.streams import normal, streams
 
 from . import levels
 from .bridge import Bridge, Prediction

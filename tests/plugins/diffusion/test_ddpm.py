@@ -12,6 +12,7 @@ from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
+from fabloom.plugins.blocks import unet2d
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.diffusion.ddpm import diffusion, networks, sampling, training
 from fabloom.plugins.diffusion.ddpm.method import Ddpm
@@ -173,13 +174,13 @@ def test_guidance_is_linear_and_skips_what_it_does_not_need() -> None:
 
 def test_the_published_network_has_its_published_size() -> None:
     with torch.device("meta"):
-        published, small = networks.build(Network(preset="cifar10"), (3, 32, 32), 0), networks.build(Network(), (1, 32, 32), 0)
+        published, small = unet2d.build(Network(preset="cifar10"), (3, 32, 32), 0), unet2d.build(Network(), (1, 32, 32), 0)
     assert sum(p.numel() for p in published.parameters()) == 35_746_307
     assert sum(p.numel() for p in small.parameters()) == 636_465
 
 
 def test_widths_replace_those_of_the_preset() -> None:
-    shape = networks.shape_of(Network(preset="cifar10", channels=(32, 64), attention=()))
+    shape = unet2d.shape_of(Network(preset="cifar10", channels=(32, 64), attention=()))
     assert shape == {"channels": (32, 64), "layers": 2, "attention": (), "head_channels": None, "norm_groups": 32}
 
 
@@ -195,11 +196,11 @@ def test_widths_replace_those_of_the_preset() -> None:
 )
 def test_networks_that_do_not_fit_are_refused(network: dict[str, Any], image: tuple[int, int, int], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        networks.build(Network(**network), image, 0)
+        unet2d.build(Network(**network), image, 0)
 
 
 def test_heads_split_the_attention() -> None:
-    unet = networks.build(Network(channels=(8, 16), attention=(1,), head_channels=4), (1, 8, 8), 0)
+    unet = unet2d.build(Network(channels=(8, 16), attention=(1,), head_channels=4), (1, 8, 8), 0)
     assert {m.heads for m in unet.modules() if hasattr(m, "heads")} == {4}
 
 
@@ -214,7 +215,7 @@ def test_accumulated_gradients_are_those_of_the_big_batch(micro: int) -> None:
     for size in (None, micro):
         params = TrainParams(**TINY | {"micro_batch": size})
         torch.manual_seed(0)
-        unet = networks.build(params.network, (1, 8, 8), 2).train()
+        unet = unet2d.build(params.network, (1, 8, 8), 2).train()
         labels = torch.arange(10) % 2
         batch = training.draw_batch(params, pixels, labels, 2, GreyMap(0, 255), torch.Generator().manual_seed(1))
         weights = diffusion.loss_weights(schedule, params.prediction, 5.0)
@@ -363,7 +364,7 @@ def test_plain_diffusers_draws_the_same_image_from_the_model(run_task: Any, stri
         for t in scheduler.timesteps:
             x = scheduler.step(unet(x, t).sample, t, x, use_clipped_model_output=True).prev_sample
     sampler = sampling.Sampler(
-        lambda x, t, labels: networks.evaluate(unet, x, t, labels), config["prediction_type"], config["schedule"], config["beta_start"],
+        lambda x, t, labels: unet2d.evaluate(unet, x, t, labels), config["prediction_type"], config["schedule"], config["beta_start"],
         config["beta_end"], 0, SampleParams(scheduler="ddim", steps=10),
     )  # fmt: skip
     ours = sampler.draw([sampling.image_generator(0, 0)], (1, 8, 8), None, torch.device("cpu"))

@@ -23,8 +23,8 @@ from fabloom.planning.plan import make_plan
 from fabloom.plugins.blocks.anchor import Anchor
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import Prediction
-from fabloom.plugins.blocks.one_shot import streams
 from fabloom.plugins.blocks.pyramid import Pyramid, scale_sizes
+from fabloom.plugins.blocks.streams import streams
 from fabloom.plugins.one_shot.sinddm import guidance, levels, reverse, sampling, schedule, training
 from fabloom.plugins.one_shot.sinddm.method import SinDdm
 from fabloom.plugins.one_shot.sinddm.params import SampleParams, TrainParams

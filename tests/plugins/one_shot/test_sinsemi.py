@@ -16,9 +16,9 @@ from fabloom.errors import DataError, Interrupted, PipelineError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
-from fabloom.plugins.blocks.one_shot import streams
 from fabloom.plugins.blocks.pyramid import scale_sizes
 from fabloom.plugins.blocks.scale_network import ScaleNetwork
+from fabloom.plugins.blocks.streams import streams
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.one_shot.sinsemi import levels, training
 from fabloom.plugins.one_shot.sinsemi.bridge import Bridge
