@@ -75,10 +75,13 @@ class Report(Artifact):
         pictures: Mapping[str, NDArray[np.uint8]] | None = None,
         charts: Mapping[str, Chart] | None = None,
         gallery: Gallery | None = None,
+        charts_first: bool = False,
         verdict: str = "",
         notes: Sequence[str] = (),
     ) -> Self:
         """Write a report. Metrics are JSON numbers (None where undefined) or `Metric`s, nested; pictures uint8 [H,W] or [H,W,C].
+
+        `charts_first` shows the charts above the metrics, where they are what a person looks at.
 
         A plain number is a detail: only what a `Metric` declares is called a result, a control, or better. `verdict` is one sentence that
         says what the headline metric shows; without it a page says what the intervals show.
@@ -103,6 +106,7 @@ class Report(Artifact):
             "notes": list(notes),
             **({"table_order": list(tables)} if tables and list(tables) != sorted(tables) else {}),
             **({"charts": [[title, {**asdict(c), "series": list(c.series.items())}] for title, c in charts.items()]} if charts else {}),
+            **({"charts_first": True} if charts_first else {}),
             **({"verdict": verdict} if verdict else {}),
             **({"gallery": gallery.attrs} if gallery is not None else {}),
         })  # fmt: skip
@@ -142,9 +146,9 @@ class Report(Artifact):
 
     def exhibits(self) -> Iterator[Exhibit]:
         """Metrics, charts, pictures, tables, the notes that say how to read them, and the judged images."""
-        yield Exhibit(metrics=self.described, verdict=self.verdict, section="result")
-        for title, chart in self.charts.items():
-            yield Exhibit(title, chart=chart, section="result")
+        numbers = Exhibit(metrics=self.described, verdict=self.verdict, section="result")
+        plots = [Exhibit(title, chart=chart, section="result") for title, chart in self.charts.items()]
+        yield from [*plots, numbers] if self.attrs.get("charts_first") else [numbers, *plots]
         for title, pixels in self.pictures.items():
             yield Exhibit(title, picture=pixels, section="result", folded="gallery" in self.attrs)
         for title, table in self.tables.items():

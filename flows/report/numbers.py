@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,9 +117,15 @@ def _tables(metrics: Mapping[str, Any], title: str, above: Mapping[str, Metric])
 
 def _beside(title: str, family: Mapping[str, Mapping[str, Metric]]) -> Comparison:
     """Columns beside each other, each with its metrics by row."""
-    names = sorted(family, key=lambda name: -1 if name == RESULT else _place(family[name]))
+    names = sorted(family, key=lambda name: (-1 if name == RESULT else _place(family[name]), _first_number(name)))
     rows = sorted({row: None for name in names for row in family[name]}, key=lambda row: _importance(row, family))
     return Comparison(title, tuple(names), {row: tuple(family[name].get(row) for name in names) for row in rows})
+
+
+def _first_number(name: str) -> float:
+    """The number that a name begins with, so that '5 real' stands before '20 real'; 0 without one."""
+    found = re.match(r"\d+(\.\d+)?", name)
+    return float(found[0]) if found else 0.0
 
 
 LEAD, CONTROL, DETAIL = range(3)

@@ -29,6 +29,7 @@ def write(ctx: Context, params: WorthParams, images: ImageSet, found: Found, cle
         {"sources": found.sources, "clean_images": clean, **metrics(params, found)},
         tables={"Recipes by number of real images": scores(params, found), **versus(params, found)},
         charts=curves(params, found),
+        charts_first=True,
         verdict=answer(params, found),
         notes=notes(params, found, clean),
     )
@@ -130,7 +131,7 @@ def answer(params: WorthParams, found: Found) -> str:
     """What to train on, for each number of real images that the baseline has, by the defects that are found."""
     if found.sources < FEWEST:
         return f"No answer: the test images come from {found.sources} sources, and fewer than {FEWEST} say nothing about others."
-    said = []
+    said, alike = list[str](), dict[int, Interval]()
     for size in found.sizes(params.baseline):
         rows = {
             recipe: place.intervals[HEADLINE]
@@ -140,17 +141,35 @@ def answer(params: WorthParams, found: Found) -> str:
         base = rows.pop(params.baseline, None)
         if base is not None and rows:
             best = max(rows, key=lambda recipe: rows[recipe].value or 0.0)
-            said.append(_sentence(params, found, size, best, rows[best], base))
-    if not said:
+            if helps(params, found, size, best):
+                said.append(_sentence(params, found, size, best, rows[best], base))
+            else:
+                alike[size] = base
+    if not said and not alike:
         return f"Nothing stands beside {params.baseline} yet: give recipes with the same numbers of real images."
+    if alike:
+        numbers, shares = spoken([str(size) for size in alike]), spoken([f"{one.value:.0%}" for one in alike.values()])
+        said.append(f"with {numbers} no recipe is shown to find more than {params.baseline} ({shares})")
     found_by = f"Defects found where {params.rate:.0%} of the clean images may have an alarm: " + "; ".join(said) + "."
-    return " ".join([found_by, *beside_rivals(params, found)])
+    helped = [size for size in found.sizes(params.baseline) if size not in alike]
+    return " ".join([found_by, *beside_rivals(params, found, helped or found.sizes(params.baseline))])
 
 
-def beside_rivals(params: WorthParams, found: Found) -> list[str]:
-    """A sentence for each number of real images: the best recipe that is no rival against the best rival; none without rivals."""
+def spoken(words: Sequence[str]) -> str:
+    """Words joined as one says them: '5', '5 and 20', '1, 5 and 20'."""
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+
+
+def helps(params: WorthParams, found: Found, size: int, recipe: str) -> bool:
+    """Whether a recipe is shown to find more than the baseline."""
+    gap = found.gaps.get((recipe, size, params.baseline))
+    return gap is not None and verdict(gap[HEADLINE], found.sources) == "helped"
+
+
+def beside_rivals(params: WorthParams, found: Found, sizes: Sequence[int]) -> list[str]:
+    """What the best recipe that is no rival is against the best rival, at these numbers of real images; none without rivals."""
     said = []
-    for size in found.sizes(params.baseline):
+    for size in sizes:
         scored = {recipe: place.intervals[HEADLINE].value or 0.0 for (recipe, at), place in found.places.items() if at == size}
         rivals = [recipe for recipe in params.rivals if recipe in scored]
         ours = [one for one in scored if one not in (*params.rivals, *params.controls, params.baseline)]
@@ -164,16 +183,11 @@ def beside_rivals(params: WorthParams, found: Found) -> list[str]:
 
 
 def _sentence(params: WorthParams, found: Found, size: int, best: str, ours: Interval, base: Interval) -> str:
-    """What is best at a size, and how sure that is."""
-    with_n = f"with {size} real image{'s' * (size != 1)}"
-    gap = found.gaps.get((best, size, params.baseline))
-    if gap is None or verdict(gap[HEADLINE], found.sources) != "helped":
-        scored = f"{base.value:.0%}; {best}, the best of them, {ours.value:.0%}"
-        return f"{with_n} no recipe is shown to find more than {params.baseline} ({scored})"
+    """What is best at a size, and what that is worth."""
     more = found.worth.get((best, size), {}).get(HEADLINE)
     known = more is not None and more.value is not None
     worth = f", worth {spelled(more, size, found.sizes(params.baseline))} further real images" if known and more else ""
-    return f"{with_n} {ours.value:.0%} by {best}, {base.value:.0%} by {params.baseline}{worth}"
+    return f"with {size} real image{'s' * (size != 1)} {ours.value:.0%} by {best}, {base.value:.0%} by {params.baseline}{worth}"
 
 
 def notes(params: WorthParams, found: Found, clean: int) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fabloom.errors import DataError
+from fabloom.flows.report.numbers import comparisons
 from fabloom.kinds import ImageSet, Model, Report
 from fabloom.plugins.blocks.defects import Defects
 from fabloom.plugins.data.images.method import Images
@@ -116,10 +117,21 @@ def test_a_recipe_that_is_the_baseline_again_is_worth_nothing_and_differs_by_not
         assert {k: v for k, v in ours.items() if not k.endswith("_ci")} == {k: v for k, v in theirs.items() if not k.endswith("_ci")}
     rows = report.tables["Minus augmented with the same real images (paired)"].rows
     assert [row[3] for row in rows] == ["0.000 [0.000, 0.000]"] * 2 and {row[-1] for row in rows} == {"not told apart"}
-    assert "no recipe is shown to find more" in report.verdict and "Beside the rivals" not in report.verdict, "nobody trained anything"
+    assert (
+        re.search(r"with 1 and 3 no recipe is shown to find more than augmented \(\d+% and \d+%\)\.", report.verdict)
+        and "Beside the rivals" not in report.verdict
+    ), "nobody trained anything"
     other = compared(run_task, test_set, [*models, *models, *models], cells("augmented", "copy-paste", "loom"))
     assert re.search(r"Beside the rivals that train nothing: with 1, loom minus copy-paste 0\.000 \[.*not told apart", other.verdict)
     assert "Minus copy-paste with the same real images (paired)" in other.tables
+
+
+def test_the_curves_stand_first_and_the_fewest_images_in_the_first_column(run_task: Any, test_set: ImageSet) -> None:
+    rows = [{"recipe": recipe, "size": size} for recipe in ("augmented", "loom") for size in (3, 20)]
+    report = compared(run_task, test_set, networks(run_task), rows)
+    shown = list(report.exhibits())
+    assert shown[0].chart is not None and next(one for one in shown if one.metrics).verdict == report.verdict
+    assert comparisons(report.described)[0].columns == ("3 real", "20 real"), "not by their first letters"
 
 
 def test_draws_that_scatter_widen_the_interval(run_task: Any, test_set: ImageSet) -> None:
