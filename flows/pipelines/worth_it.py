@@ -53,7 +53,9 @@ class WorthIt(Params):
         "images have no references of their own, sinsemi",
     )
     generator_steps: int | None = Field(
-        700, ge=1, description="optimiser steps of each generator that trains, two to three minutes of sinsemi on two cores; null: its own"
+        700,
+        ge=1,
+        description="steps of each generator that trains: one core takes some 5 minutes for sinsemi, 2 for inpaint; null: its own",
     )
     generator_images: int = Field(
         1, ge=1, description="from how many images of a draw a generator learns that takes one, a model and an equal share of `count` each"
