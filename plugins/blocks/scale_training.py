@@ -47,7 +47,7 @@ def coarsest_side(params: ScaleTraining, defects: Mask | None) -> int:
         return 0
     parts, count = ndimage.label(defects, EIGHT)
     depth = ndimage.distance_transform_edt(np.pad(defects, 1))[1:-1, 1:-1]
-    thick = 2 * np.median(ndimage.maximum(depth, parts, range(1, count + 1))) - 1
+    thick = 2 * float(np.median(ndimage.maximum(depth, parts, range(1, count + 1)))) - 1
     return ceil(min(defects.shape) * params.defect_pixels / thick)
 
 
