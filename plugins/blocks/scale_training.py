@@ -48,7 +48,8 @@ def coarsest_side(params: ScaleTraining, defects: Mask | None) -> int:
     parts, count = ndimage.label(defects, EIGHT)
     depth = ndimage.distance_transform_edt(np.pad(defects, 1))[1:-1, 1:-1]
     thick = 2 * float(np.median(ndimage.maximum(depth, parts, range(1, count + 1)))) - 1
-    return ceil(min(defects.shape) * params.defect_pixels / thick)
+    short: int = min(defects.shape)
+    return ceil(short * params.defect_pixels / thick)
 
 
 def pictures(params: ScaleTraining, picture: Picture, anchor: Anchor, defects: Mask | None, seed: int) -> list[NDArray[np.uint8]]:
