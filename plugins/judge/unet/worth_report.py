@@ -38,14 +38,15 @@ def write(ctx: Context, params: WorthParams, images: ImageSet, found: Found, cle
 def metrics(params: WorthParams, found: Found) -> dict[str, Any]:
     """Scores by number of real images and recipe; with the fewest they are the headline, since that is where images are wanted."""
     told: dict[str, Any] = {}
-    fewest = found.sizes(params.baseline)[0]
+    fewest, *more = found.sizes(params.baseline)
     for (recipe, size), place in found.places.items():
         control = recipe in params.controls
         row: dict[str, Metric] = {}
         for score, i in place.intervals.items():
             role: Role = "control" if control else "headline" if (score, size) == (HEADLINE, fewest) else "detail"
             better: Better = "down" if score == "false_alarm_rate" else "up"
-            label, meaning = f"{CALLED[score]}, {recipe}", meaning_of(params, score)
+            # of one size recipes stand in the columns, of several in the rows
+            label, meaning = f"{CALLED[score]}, {recipe}" if more else CALLED[score], meaning_of(params, score)
             row[score] = Metric(i.value, i.bounds, better=better, role=role, label=label, meaning=meaning)
         told.setdefault(f"{size} real", {})[recipe] = row
     return told

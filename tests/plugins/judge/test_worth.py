@@ -20,6 +20,7 @@ from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.params import WorthParams
 from fabloom.plugins.judge.unet.sweep import Sweep
 from fabloom.plugins.judge.unet.worth import at_rate
+from fabloom.plugins.judge.unet.worth_report import CALLED
 from fabloom.storage.backends.local import LocalStore
 
 SIZES = (1, 4, 16)
@@ -132,6 +133,8 @@ def test_the_curves_stand_first_and_the_fewest_images_in_the_first_column(run_ta
     shown = list(report.exhibits())
     assert shown[0].chart is not None and next(one for one in shown if one.metrics).verdict == report.verdict
     assert comparisons(report.described)[0].columns == ("3 real", "20 real"), "not by their first letters"
+    one = compared(run_task, test_set, networks(run_task)[:2], [{"recipe": recipe, "size": 3} for recipe in ("augmented", "loom")])
+    assert {metric.label for metric in one.described["3 real"]["loom"].values()} == set(CALLED.values()), "a column says whose it is"
 
 
 def test_draws_that_scatter_widen_the_interval(run_task: Any, test_set: ImageSet) -> None:
