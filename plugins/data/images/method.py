@@ -132,9 +132,11 @@ class Images(Method):
 
         return draw.shuffle_masks(ctx, images)
 
-    @task(version=1)
+    @task(version=2)
     def tile(self, ctx: Context, params: TileParams, *, images: ImageSet) -> ImageSet:
         """Squares that cover each image; masks, scores, references and sources go along.
+
+        The last pixels of a defect that lies in the next square are no defect that somebody could find: they are 255, 'cannot tell'.
 
         Raises DataError for tiles larger than the images, and for defect images without masks.
         """

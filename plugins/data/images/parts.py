@@ -44,6 +44,11 @@ class TileParams(Params):
 
     size: int = Field(128, ge=8, description="side of a tile in pixels; images that fit into one are left whole")
     stride: int | None = Field(None, ge=1, description="distance of tiles, the last of a row moved to the edge; default: size, no overlap")
+    rest: int = Field(
+        4,
+        ge=0,
+        description="a rest of a defect, cut off by the edge of a tile, that reaches fewer pixels into it is 255, 'cannot tell'; 0: none",
+    )
 
     @model_validator(mode="after")
     def _covers(self) -> Self:

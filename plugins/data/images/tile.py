@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet
+from fabloom.kinds.masks import UNKNOWN, is_defect
 from fabloom.kinds.origin import row_origins
 from fabloom.method import Context
 from fabloom.plugins.blocks.columns import grey_attrs
+from fabloom.plugins.blocks.components import EIGHT
 from fabloom.plugins.blocks.truth import label_attrs
 
 from .parts import TileParams
@@ -34,6 +37,10 @@ def tile(ctx: Context, params: TileParams, images: ImageSet) -> ImageSet:
     pixels = cut(images.images, corners, side)
     rows = np.repeat(np.arange(len(images)), len(corners))
     written: dict[str, Any] = {name: cut(array, corners, side) for name, array in arrays.items()}
+    if images.masks is not None:
+        for row in range(len(images)):
+            at = slice(row * len(corners), (row + 1) * len(corners))
+            without_rests(written["masks"][at], is_defect(np.asarray(images.masks[row])), corners, params.rest)
     if images.masks is None and domain is not None:
         written["domain"] = domain[rows]
     if images.class_names and images.mask_names == images.class_names:
@@ -57,3 +64,21 @@ def cut(array: Any, corners: list[tuple[int, int]], side: tuple[int, int]) -> ND
         for at, (top, left) in enumerate(corners, start=row * len(corners)):
             found[at] = image[..., top : top + side[0], left : left + side[1]]
     return found
+
+
+def without_rests(tiles: NDArray[np.uint8], defect: NDArray[np.bool_], corners: list[tuple[int, int]], least: int) -> None:
+    """Mark 255, in the tiles [T,h,w] of one image, each rest of a defect that reaches less than `least` pixels in from where it was cut.
+
+    `defect` [H,W] says where the whole image has one: what ends at the tile's edge by itself, or at the image's, is no rest.
+    """
+    outside = np.pad(defect, 1)
+    for tile, (top, left) in zip(tiles, corners, strict=True):
+        parts, _ = ndimage.label(is_defect(tile), EIGHT)
+        around = outside[top : top + len(tile) + 2, left : left + tile.shape[1] + 2]
+        for number, box in enumerate(ndimage.find_objects(parts), start=1):
+            part = np.pad(parts == number, 1)
+            further = around & ndimage.binary_dilation(part, EIGHT)
+            ahead = ((further[0], box[0].stop), (further[-1], len(tile) - box[0].start))
+            aside = ((further[:, 0], box[1].stop), (further[:, -1], tile.shape[1] - box[1].start))
+            if any(cut.any() and depth < least for cut, depth in (*ahead, *aside)):
+                tile[part[1:-1, 1:-1]] = UNKNOWN

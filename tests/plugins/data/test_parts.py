@@ -12,6 +12,7 @@ from fabloom.kinds import ImageSet
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
 from fabloom.plugins.data.images.method import Images
+from fabloom.plugins.data.images.tile import cut, places, without_rests
 
 
 class Given(Params):
@@ -96,7 +97,7 @@ def test_a_set_without_sources_and_domains_is_split_by_row(run_task: Any) -> Non
 
 def test_tiles_cover_every_pixel_with_masks_and_references(run_task: Any) -> None:
     given = run_task(Drawn, "make", {"files": 3, "each": 1, "defects": 2})
-    tiled = run_task(Images, "tile", {"size": 12, "stride": 8}, images=given)
+    tiled = run_task(Images, "tile", {"size": 12, "stride": 8, "rest": 0}, images=given)
     assert tiled.images.shape == (3 * 2 * 3, 1, 12, 12)
     corners = [(top, left) for top in (0, 8) for left in (0, 8, 16)]
     for number, (image, mask, reference) in enumerate(zip(tiled.images[...], tiled.masks[...], tiled.references[...], strict=True)):
@@ -105,6 +106,48 @@ def test_tiles_cover_every_pixel_with_masks_and_references(run_task: Any) -> Non
         assert (image[0] == given.images[row : row + 1][0, 0][window]).all()
         assert (mask == given.masks[row : row + 1][0][window]).all() and (reference == 255 - image).all()
     assert tiled.source[...].tolist() == np.repeat(np.arange(3), 6).tolist() and tiled.source_names == given.source_names
+
+
+def rests(*boxes: tuple[int, int, int, int], **params: Any) -> Any:
+    """Masks of the tiles of 16 px of one image of 32 px with defects in these boxes (top, bottom, left, right), as the task cuts them."""
+    mask = np.zeros((1, 1, 32, 32), np.uint8)
+    for top, bottom, left, right in boxes:
+        mask[..., top:bottom, left:right] = 1
+    side, corners = (16, 16), places((32, 32), (16, 16), 16)
+    tiles = cut(mask[:, 0], corners, side)
+    without_rests(tiles, mask[0, 0] > 0, corners, params.get("least", 4))
+    return tiles.reshape(2, 2, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("box", "values"),
+    [
+        pytest.param((8, 19, 4, 8), [[1, 0], [255, 0]], id="three-rows-in-the-tile-below"),
+        pytest.param((8, 20, 4, 8), [[1, 0], [1, 0]], id="four-rows-are-a-defect"),
+        pytest.param((13, 24, 4, 8), [[255, 0], [1, 0]], id="three-rows-above"),
+        pytest.param((4, 8, 8, 18), [[1, 255], [0, 0]], id="two-columns-to-the-right"),
+        pytest.param((14, 16, 4, 8), [[1, 0], [0, 0]], id="ends-at-the-edge-by-itself"),
+        pytest.param((30, 32, 4, 8), [[0, 0], [1, 0]], id="ends-with-the-image"),
+        pytest.param((7, 9, 0, 32), [[1, 1], [0, 0]], id="thin-and-long-is-no-rest"),
+        pytest.param((8, 18, 8, 18), [[1, 255], [255, 255]], id="a-corner"),
+    ],
+)
+def test_the_last_pixels_of_a_defect_of_the_next_tile_are_none(box: tuple[int, int, int, int], values: list[list[int]]) -> None:
+    assert rests(box).max((2, 3)).tolist() == values
+    assert rests(box, least=0).max((2, 3)).max() == 1, "the control: nothing is doubted"
+
+
+def test_a_rest_beside_a_whole_defect_is_doubted_alone() -> None:
+    tile = rests((8, 18, 4, 8), (22, 26, 4, 8))[1, 0]
+    assert (tile[:2, 4:8] == 255).all() and (tile[6:10, 4:8] == 1).all() and np.count_nonzero(tile) == 24
+
+
+def test_a_tile_with_a_rest_alone_has_no_defect(run_task: Any) -> None:
+    given = run_task(Drawn, "make", {"files": 3, "each": 1, "defects": 3})  # rows 0 to 2, 1 to 3, 2 to 4: the tile below is cut at row 3
+    tiled = run_task(Images, "tile", {"size": 17, "stride": 17, "rest": 2}, images=given)
+    masks = tiled.masks[...].reshape(3, 2, 2, 17, 17)
+    assert [np.unique(masks[row, 1]).tolist() for row in range(3)] == [[0], [0, 255], [0, 1]]
+    assert tiled.domain[...].reshape(3, 2, 2)[:, 1].any(1).tolist() == [False, False, True]
 
 
 def test_images_that_fit_into_a_tile_are_left_whole(run_task: Any) -> None:
