@@ -23,9 +23,9 @@ def closing(result: RunResult) -> list[str]:
 
 
 def segmenter(result: RunResult) -> str:
-    """The key of the segmenter that the last report is about, else of the last one that was trained; '' where none was."""
+    """The key of the segmenter that the last report is about, else of the one that was trained; '' where there is none, or many."""
     steps = result.plan.pipeline.steps
     trained = {step.name: step.key for step in result.steps if step.task == SEGMENTER}
     judged = [inputs["model"] for inputs in (step.inputs for step in steps.values()) if inputs.get("model") in [*trained]]
-    names = [name for name in judged if isinstance(name, str)] or [*trained]
+    names = [name for name in judged if isinstance(name, str)] or ([*trained] if len(trained) == 1 else [])
     return trained[names[-1]] if names else ""

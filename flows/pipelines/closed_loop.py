@@ -19,7 +19,8 @@ LOOP, CONTROL, RIVAL = "closed loop", "control", "validation learned"
 DESCRIPTION = """\
 Does it help to choose generated images by what the segmenter misses? Round after round: misses on a validation set, more samples, those
 like the misses, the same training anew; scored on a test set that chooses nothing. Beside it the same without the choice (control), and
-what it would be worth to learn from the labelled validation images instead.
+what it would be worth to learn from the labelled validation images instead. So far the choice is not shown
+to help: docs/methods/curate.md.
 """
 RATE = 0.01
 """Share of the clean test images that may have a false alarm where defects are counted as missed."""

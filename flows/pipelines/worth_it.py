@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import ceil
 from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -63,10 +64,15 @@ class WorthIt(Params):
     count: int = Field(200, ge=2, description="images that each recipe trains on")
     size: int = Field(64, ge=32, le=256, description="height and width of simulated images, and of squares of boards, in pixels")
     pool: int | None = Field(
-        None, ge=2, description="real images there are, half with a defect; all of them are the ceiling; null: 200, 120 squares of boards"
-    )
+        None, ge=2, description="real images there are, half with a defect; all of them are the ceiling; null: 200, 120 squares of boards; "
+        "own: must be given"
+    )  # fmt: skip
     test: int = Field(400, ge=20, description="test images, half with a defect; of one's own all")
     steps: int = Field(200, ge=1, description="optimiser steps of every segmenter")
+    rate: float = Field(
+        0.01, gt=0, lt=1, description="share of the clean test images that may have a nuisance alarm where found defects are counted; "
+        "another one trains nothing again"
+    )  # fmt: skip
 
     @property
     def makers(self) -> tuple[str, ...]:
@@ -92,6 +98,16 @@ class WorthIt(Params):
             raise ValueError(f"sizes go to {max(self.sizes)}, and a pool of {self.pooled} has {most} images with a defect; {cure}")
         if self.clean > self.pooled // 2 and self.structure != "published-pair":
             raise ValueError(f"clean={self.clean}, and a pool of {self.pooled} has {self.pooled // 2} images without a defect; raise pool")
+        return self
+
+    @model_validator(mode="after")
+    def _tells(self) -> Self:
+        if self.structure != "own" and self.test // 2 * self.rate < 1:
+            least = 2 * ceil(1 / self.rate - 1e-9)
+            raise ValueError(
+                f"test={self.test} has {self.test // 2} clean images, of which rate={self.rate:g} is less than one; give "
+                f"test={least} or more, or a higher rate"
+            )
         return self
 
     @model_validator(mode="after")
@@ -138,7 +154,13 @@ def worth_it(registry: Registry, params: WorthIt) -> Pipeline:
         cells.append({"recipe": "all real", "size": params.pooled // 2, "draw": draw})
     rivals = [name for free in RIVALS if free in params.makers for name in (free, f"{BASELINE} + {free}")]
     controls = ["shuffled masks", "untrained"]
-    told = {"baseline": BASELINE, "rivals": rivals, "controls": controls, "remarks": [*data.remarks, *remarks(registry, params)]}
+    told = {
+        "rate": params.rate,
+        "baseline": BASELINE,
+        "rivals": rivals,
+        "controls": controls,
+        "remarks": [*data.remarks, *remarks(registry, params)],
+    }
     models = [segmenter(**cell) for cell in cells]
     steps["report"] = {"task": "unet.worth", "inputs": {"images": "test", "models": models}, "params": {"cells": cells, **told}}
     return Pipeline.parse({"name": "worth-it", "description": DESCRIPTION, "seed": 7, "steps": steps})

@@ -48,6 +48,10 @@ class Interval:
         """Both ends, None where undefined."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
+    def turned(self) -> Interval:
+        """Of a difference the one the other way round."""
+        return Interval(*(None if end is None else 0.0 - end for end in (self.value, self.high, self.low)))
+
 
 def resampled(ratios: Mapping[str, Ratio], groups: NDArray[np.int64], resamples: int, draw: torch.Generator) -> dict[str, Real]:
     """Each score, a mean over its trainings, on `resamples` bootstrap samples of the images [resamples]; NaN where undefined.

@@ -12,6 +12,9 @@ from scipy.optimize import isotonic_regression
 from fabloom.plugins.blocks.intervals import Interval
 from fabloom.plugins.blocks.metrics import Real
 
+FLAT = 1e-9
+"""Rise of a learning curve below which nothing can be read off it."""
+
 
 def monotone(scores: Real) -> Real:
     """The nearest scores [S] by least squares that never fall as images are added (isotonic regression)."""
@@ -44,9 +47,9 @@ def worth(
     """The size at which the curve reaches a score, minus the `size` that the recipe had: what it is worth in further real images.
 
     value, samples [B]: of the recipe; curve [S], curves [B,S]: of the baseline at `sizes`, on the same resamples. inf: more than the curve
-    knows; -inf: less than its fewest images give. None where a score is undefined.
+    knows; -inf: less than its fewest images give. None where a score is undefined, and where more images give the baseline nothing.
     """
-    if value is None or any(point is None for point in curve):
+    if value is None or any(point is None for point in curve) or np.ptp(monotone(np.array(curve, np.float64))) < FLAT:
         return Interval(None, None, None)
     found = size_of(value, sizes, monotone(np.array(curve, np.float64))) - size
     each = np.array([size_of(score, sizes, monotone(row)) for score, row in zip(samples, curves, strict=True)]) - size
@@ -66,7 +69,7 @@ def spelled(found: Interval, size: int, sizes: Sequence[int]) -> str:
 
 def _number(value: float, size: int, sizes: Sequence[int]) -> str:
     if value == math.inf:
-        return f"> {max(sizes) - size:g}"
+        return f"> {max(sizes) - size:g}" if size < max(sizes) else "off the curve"
     if value == -math.inf:
         return "none" if size == min(sizes) else f"< {min(sizes) - size:g}"
     return f"{value:+.1f}"

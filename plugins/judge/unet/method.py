@@ -92,7 +92,7 @@ class UNet(Method):
 
         return evaluation.evaluate(ctx, params, images, model, baseline)
 
-    @task(version=4)
+    @task(version=5)
     def worth(self, ctx: Context, params: WorthParams, *, images: ImageSet, models: list[Model]) -> Report:
         """Hold segmenters of several recipes and numbers of real images against each other, as learning curves over one test set.
 

@@ -16,18 +16,17 @@ import torch
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model, Report
 from fabloom.method import Context
-from fabloom.plugins.blocks.defects import levels_of
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.intervals import EVENTS, Interval, difference, interval, resampled, unanimous, with_trainings
 from fabloom.plugins.blocks.metrics import Marks, Ratio, Real
 
-from . import worth_report
+from . import nuisance, worth_report
 from .evaluation import HeldOut, check, read
 from .learning import worth
 from .networks import load
+from .nuisance import RATES, at_rate
 from .params import EvaluateParams, WorthParams
 from .prediction import logit, logit_maps
-from .sweep import Sweep
 
 STREAM = "bootstrap"
 SCORES = ("iou_defect", "defect_sensitivity", "false_alarm_rate")
@@ -98,29 +97,23 @@ def scored(ctx: Context, params: WorthParams, model: Model, test: HeldOut) -> di
         parts = logit_maps(net, test.pixels, GreyMap(*config["grey"]), config["depth"], ctx.device, batch=params.batch)
         maps = np.concatenate(list(parts))
         marks = Marks.of(maps > logit(threshold), test.truth, params.min_area)
-        sweep = Sweep.of(maps, levels_of(threshold), test.truth, test.defects, params.min_area)
-        hits, every = at_rate(sweep, (marks.area > 0) * (marks.true == 0), params.rate), np.ones(len(test.defects))
+        every = test.defects.per_image(np.ones(len(test.defects)))
         defect = (marks.true > 0).astype(np.float64)
         clean = (marks.area > 0) * (1 - defect)
+        rates = (params.rate, *RATES)
+        hits = test.defects.per_image(nuisance.found(maps, clean > 0, test.defects, rates, params.min_area))
         rows.append({
             "iou_defect": Ratio(marks.iou * defect, defect),
-            "defect_sensitivity": Ratio(test.defects.per_image(hits), test.defects.per_image(every)),
+            "defect_sensitivity": Ratio(hits[0], every),
             "false_alarm_rate": Ratio(marks.alarms * clean, clean),
+            **{at_rate(rate): Ratio(one, every) for rate, one in zip(RATES, hits[1:], strict=True)},
         })  # fmt: skip
-    return {score: Ratio(np.mean([row[score].top for row in rows], 0), rows[0][score].bottom) for score in SCORES}
-
-
-def at_rate(sweep: Sweep, clean: Real, rate: float) -> Real:
-    """Which defects [D] are found at the threshold of most hits at which at most `rate` of the clean images have an alarm; none without."""
-    alarms = ((sweep.alarms > 0) * clean).sum(1) / clean.sum()
-    hits = sweep.hits.sum(1) * (alarms <= rate)
-    found: Real = sweep.hits[int(hits.argmax())] * float(hits.max() > 0)
-    return found
+    return {score: Ratio(np.mean([row[score].top for row in rows], 0), ratio.bottom) for score, ratio in rows[0].items()}
 
 
 def place(ctx: Context, params: WorthParams, recipe: str, size: int, by_draw: Mapping[int, Mapping[str, Ratio]], test: HeldOut) -> Place:
     """A recipe at a size from the scores of its draws."""
-    ratios = {score: stacked([by_draw[draw][score] for draw in sorted(by_draw)]) for score in SCORES}
+    ratios = {score: stacked([by_draw[draw][score] for draw in sorted(by_draw)]) for score in next(iter(by_draw.values()))}
     samples, ends = measured(ctx, params, ratios, test, f"draws of {recipe} at {size}")
     return Place(recipe, size, tuple(sorted(by_draw)), ratios, samples, ends)
 
@@ -164,11 +157,17 @@ def worths(params: WorthParams, places: Mapping[tuple[str, int], Place]) -> dict
 def gaps(
     ctx: Context, params: WorthParams, places: Mapping[tuple[str, int], Place], test: HeldOut, start: torch.Tensor
 ) -> dict[tuple[str, int, str], dict[str, Interval]]:
-    """(recipe, size, other): scores of a recipe minus those of another with the same real images, paired by draw and by test image."""
-    found = {}
+    """(recipe, size, other): scores of a recipe minus those of another with the same real images, paired by draw and by test image.
+
+    Two recipes are compared once; the other way round is the same with its sign turned.
+    """
+    found: dict[tuple[str, int, str], dict[str, Interval]] = {}
     for (recipe, size), ours in places.items():
         for other in (params.baseline, *params.rivals):
             theirs = places.get((other, size))
+            if (turned := found.get((other, size, recipe))) is not None:
+                found[recipe, size, other] = {score: one.turned() for score, one in turned.items()}
+                continue
             if other == recipe or theirs is None or (common := sorted(set(ours.draws) & set(theirs.draws))) == []:
                 continue
             sides = [{s: _of(one, s, common) for s in SCORES} for one in (ours, theirs)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from fabloom.kinds import Chart, ImageSet, Metric, Report, Table
@@ -11,6 +12,7 @@ from fabloom.method import Context
 from fabloom.plugins.blocks.intervals import APART, FEWEST, Interval, verdict
 
 from .learning import spelled
+from .nuisance import RATES, at_rate
 from .params import WorthParams
 from .tables import told
 from .wording import SCORES as WORDS
@@ -19,7 +21,16 @@ if TYPE_CHECKING:
     from .worth import Found
 
 HEADLINE = "defect_sensitivity"
-CALLED = {"defect_sensitivity": "single defects found", "iou_defect": "IoU defect", "false_alarm_rate": "clean images: false alarm"}
+RATE_SET = "--param rate=0.05"
+"""What asks at another rate of alarms, in the pipeline `worth-it`."""
+CALLED = {
+    "defect_sensitivity": "defects found at the allowed alarms",
+    "iou_defect": "IoU defect, model's threshold",
+    "false_alarm_rate": "clean images with an alarm, model's threshold",
+}
+"""The first is at the threshold that the clean test images set, the others at the one that the model was trained for."""
+LEAST = 0.05
+"""Share of defects below which nothing was learned."""
 
 
 def write(ctx: Context, params: WorthParams, images: ImageSet, found: Found, clean: int) -> Report:
@@ -27,10 +38,10 @@ def write(ctx: Context, params: WorthParams, images: ImageSet, found: Found, cle
     return Report.write(
         ctx,
         {"sources": found.sources, "clean_images": clean, **metrics(params, found)},
-        tables={"Recipes by number of real images": scores(params, found), **versus(params, found)},
-        charts=curves(params, found),
+        tables={"Recipes by number of real images": scores(params, found), **by_nuisance(params, found), **versus(params, found)},
+        charts={**curves(params, found), **nuisance_curves(params, found)},
         charts_first=True,
-        verdict=answer(params, found),
+        verdict=answer(params, found, clean),
         notes=notes(params, found, clean),
     )
 
@@ -42,7 +53,7 @@ def metrics(params: WorthParams, found: Found) -> dict[str, Any]:
     for (recipe, size), place in found.places.items():
         control = recipe in params.controls
         row: dict[str, Metric] = {}
-        for score, i in place.intervals.items():
+        for score, i in ((score, place.intervals[score]) for score in CALLED):
             role: Role = "control" if control else "headline" if (score, size) == (HEADLINE, fewest) else "detail"
             better: Better = "down" if score == "false_alarm_rate" else "up"
             # of one size recipes stand in the columns, of several in the rows
@@ -71,18 +82,51 @@ def scores(params: WorthParams, found: Found) -> Table:
     return Table([*columns, "worth in real images, by defects found", "the same, by IoU"], rows)
 
 
+def by_nuisance(params: WorthParams, found: Found) -> dict[str, Table]:
+    """How many defects are found at which rate of nuisance alarms, by the recipes that the answer is about."""
+    rows = [
+        [size, recipe, *(told(found.places[recipe, size].intervals[at_rate(rate)]) for rate in RATES)]
+        for size in found.sizes(params.baseline)
+        for recipe in leaders(params, found)
+        if (recipe, size) in found.places
+    ]
+    columns = [f"{rate:.0%} of clean images alarm" for rate in RATES]
+    return {"Defects found by the rate of nuisance alarms": Table(["real images", "recipe", *columns], rows)}
+
+
+def nuisance_curves(params: WorthParams, found: Found) -> dict[str, Chart]:
+    """The same as a chart for each number of real images."""
+    made = {}
+    for size in found.sizes(params.baseline):
+        series: dict[str, list[list[float]]] = {}
+        for recipe in leaders(params, found):
+            for rate in RATES if (recipe, size) in found.places else ():
+                i = found.places[recipe, size].intervals[at_rate(rate)]
+                if i.value is not None and i.low is not None and i.high is not None:
+                    series.setdefault(recipe, []).append([rate, round(i.value, 4), round(i.low, 4), round(i.high, 4)])
+        title = f"Defects found by the rate of nuisance alarms, {size} real image{'s' * (size != 1)}"
+        made[title] = Chart("share of clean images with an alarm", "share of defects found", series, wide=True)
+    return made
+
+
 def versus(params: WorthParams, found: Found) -> dict[str, Table]:
-    """A table for each recipe that the others are held against."""
+    """A table for each recipe that the others are held against: the baseline, and the best of the rivals."""
     tables = {}
-    for other in (params.baseline, *params.rivals):
+    for other in (params.baseline, *best_of(params, found, [one for one in params.rivals if one in found.recipes])):
         rows = [
-            [size, recipe, *(told(gap[s]) for s in CALLED), verdict(gap[HEADLINE], found.sources)]
+            [
+                size,
+                recipe,
+                len(set(draws(found, recipe, size)) & set(draws(found, other, size))),
+                *(told(gap[s]) for s in CALLED),
+                verdict(gap[HEADLINE], found.sources),
+            ]
             for (recipe, size, name), gap in sorted(found.gaps.items(), key=lambda item: (item[0][1], found.recipes.index(item[0][0])))
             if name == other
         ]
         if rows:
             tables[f"Minus {other} with the same real images (paired)"] = Table(
-                ["real images", "recipe", *CALLED.values(), "by defects found"], rows
+                ["real images", "recipe", "common draws", *CALLED.values(), "by defects found"], rows
             )
     return tables
 
@@ -99,15 +143,28 @@ def leaders(params: WorthParams, found: Found) -> list[str]:
     the controls.
     """
     sizes = found.sizes(params.baseline)
-
-    def best(recipes: list[str]) -> list[str]:
-        whole = [recipe for recipe in recipes if found.sizes(recipe) == sizes]
-        return sorted(whole, key=lambda recipe: -sum(found.places[recipe, size].intervals[HEADLINE].value or 0.0 for size in sizes))[:1]
-
     others = [one for one in found.recipes if one not in (params.baseline, *params.rivals, *params.controls)]
     apart = [one for one in others if not set(found.sizes(one)) & set(sizes)]
     rivals = [one for one in params.rivals if one in found.recipes]
-    return [params.baseline, *best(others), *best(rivals), *apart, *(one for one in params.controls if one in found.recipes)]
+    return [
+        params.baseline,
+        *best_of(params, found, others),
+        *best_of(params, found, rivals),
+        *apart,
+        *(one for one in params.controls if one in found.recipes),
+    ]
+
+
+def best_of(params: WorthParams, found: Found, recipes: Sequence[str]) -> list[str]:
+    """The recipe that finds most over all sizes of the baseline; none of none."""
+    sizes = found.sizes(params.baseline)
+    whole = [recipe for recipe in recipes if found.sizes(recipe) == sizes]
+    return sorted(whole, key=lambda recipe: -sum(found.places[recipe, size].intervals[HEADLINE].value or 0.0 for size in sizes))[:1]
+
+
+def draws(found: Found, recipe: str, size: int) -> tuple[int, ...]:
+    """Those of a recipe at a size; none of one that is not there."""
+    return found.places[recipe, size].draws if (recipe, size) in found.places else ()
 
 
 def drawn(params: WorthParams, found: Found, recipes: Sequence[str], which: str) -> dict[str, Chart]:
@@ -128,10 +185,23 @@ def drawn(params: WorthParams, found: Found, recipes: Sequence[str], which: str)
     return made
 
 
-def answer(params: WorthParams, found: Found) -> str:
+def answer(params: WorthParams, found: Found, clean: int) -> str:
     """What to train on, for each number of real images that the baseline has, by the defects that are found."""
     if found.sources < FEWEST:
         return f"No answer: the test images come from {found.sources} sources, and fewer than {FEWEST} say nothing about others."
+    if clean * params.rate < 1:
+        least = ceil(1 / params.rate - 1e-9)
+        return (
+            f"No answer: {clean} clean test images cannot show an alarm on {params.rate:.0%} of them, which is less than one. Test on "
+            f"{least} clean images or more, or give a higher rate ({RATE_SET}); a table and charts say what they do show."
+        )
+    most = max((place.intervals[HEADLINE].value or 0.0 for (recipe, _), place in found.places.items() if recipe not in params.controls))
+    if most < LEAST:
+        return (
+            f"No answer: where {params.rate:.0%} of the clean images may have an alarm no recipe finds more than {most:.0%} of the "
+            f"defects, with {max(size for _, size in found.places)} real images neither. They want more than this segmenter learns: "
+            "more steps, larger tiles, or a reference beside each image."
+        )
     said, alike = list[str](), dict[int, Interval]()
     for size in found.sizes(params.baseline):
         rows = {
@@ -150,7 +220,8 @@ def answer(params: WorthParams, found: Found) -> str:
         return f"Nothing stands beside {params.baseline} yet: give recipes with the same numbers of real images."
     if alike:
         numbers, shares = spoken([str(size) for size in alike]), spoken([f"{one.value:.0%}" for one in alike.values()])
-        said.append(f"with {numbers} no recipe is shown to find more than {params.baseline} ({shares})")
+        plural = "s" * (list(alike) != [1])
+        said.append(f"with {numbers} real image{plural} no recipe is shown to find more than {params.baseline} ({shares})")
     found_by = f"Defects found where {params.rate:.0%} of the clean images may have an alarm: " + "; ".join(said) + "."
     helped = [size for size in found.sizes(params.baseline) if size not in alike]
     return " ".join([found_by, *beside_rivals(params, found, helped or found.sizes(params.baseline))])
@@ -179,7 +250,7 @@ def beside_rivals(params: WorthParams, found: Found, sizes: Sequence[int]) -> li
         best, rival = max(ours, key=scored.__getitem__), max(rivals, key=scored.__getitem__)
         if (gap := found.gaps.get((best, size, rival))) is not None:
             shown = {"helped": "more", "hurt": "fewer"}.get(verdict(gap[HEADLINE], found.sources), APART)
-            said.append(f"with {size}, {best} minus {rival} {told(gap[HEADLINE])} ({shown})")
+            said.append(f"with {size} real image{'s' * (size != 1)}, {best} minus {rival} {told(gap[HEADLINE])} ({shown})")
     return ["Beside the rivals that train nothing: " + "; ".join(said) + "."] if said else []
 
 
@@ -198,12 +269,13 @@ def notes(params: WorthParams, found: Found, clean: int) -> list[str]:
         f"Draws: {' or '.join(map(str, draws))} of the real images for each number of them; networks of one draw are averaged. Intervals: "
         f"{params.confidence:.0%} over test sources, and over draws where there are several (Student's t, wide for three).",
         f"Worth: the number of real images at which {params.baseline} (made monotone, interpolated in log n) reaches a recipe's score, "
-        "minus the number that the recipe had. 'none' is below what it reaches with the fewest, '> N' above what it reaches with the most.",
-        f"The threshold at which {params.rate:.0%} of the clean images may have an alarm is found on the test images, alike for all.",
+        "minus the number that the recipe had. 'none' or '< N' is below what it reaches with the fewest, '> N' above what it reaches with "
+        "the most, 'off the curve' above what it reaches with as many, 'undefined' where the curve is flat.",
+        f"The threshold at which {params.rate:.0%} of the clean images may have an alarm is set by the clean test images, for each network "
+        "its own: what a threshold that was set on other images finds may be less. The other two columns are at the model's own threshold. "
+        f"Another rate ({RATE_SET}) trains nothing again.",
         "Every recipe has the same network and the same optimiser steps. Differences are of the same draws on the same test images.",
     ]
-    if clean < 1 / params.rate:
-        lines.append(f"{clean} clean test images cannot show a rate of {params.rate:.0%}: it comes to no alarm at all. Test on more.")
     lines += params.remarks
     if params.controls:
         lines.append(f"Controls, which must be worse than the rest: {', '.join(params.controls)}.")

@@ -13,13 +13,13 @@ from fabloom.errors import DataError
 from fabloom.flows.report.numbers import comparisons
 from fabloom.kinds import ImageSet, Model, Report
 from fabloom.plugins.blocks.defects import Defects
+from fabloom.plugins.blocks.intervals import Interval
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.data.line_pair.method import LinePair
+from fabloom.plugins.judge.unet import nuisance
 from fabloom.plugins.judge.unet.learning import monotone, size_of, spelled, worth
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.params import WorthParams
-from fabloom.plugins.judge.unet.sweep import Sweep
-from fabloom.plugins.judge.unet.worth import at_rate
 from fabloom.plugins.judge.unet.worth_report import CALLED
 from fabloom.storage.backends.local import LocalStore
 
@@ -70,19 +70,47 @@ def test_what_lies_outside_the_curve_is_said_and_never_a_number() -> None:
     assert spelled(worth_of(0.1), 1, SIZES) == "none [none, none]"
     assert spelled(worth_of(0.1, size=4), 4, SIZES) == "< -3 [< -3, < -3]"
     assert spelled(worth_of(0.8, scatter=0.05), 1, SIZES).endswith("> 15]")
+    assert spelled(worth_of(0.9, size=16), 16, SIZES) == "off the curve [off the curve, off the curve]", "not '> 0', which reads as a gain"
+    flat = worth(0.5, np.full(9, 0.5), 1, SIZES, [0.5, 0.5, 0.5], np.full((9, 3), 0.5), 0.95)
+    assert spelled(flat, 1, SIZES) == "undefined", "more images give nothing, so nothing is worth images"
     assert spelled(worth(None, np.zeros(3), 1, SIZES, [0.1, 0.2, 0.3], np.zeros((3, 3)), 0.95), 1, SIZES) == "undefined"
 
 
-def test_defects_are_counted_at_the_threshold_that_the_rate_of_alarms_leaves() -> None:
+def surfaces() -> tuple[Any, Any, Defects]:
+    """(maps, clean, defects): 2 images with a defect, one sure and one faint, and 10 clean ones of heights 0.0 to -4.5."""
     truth = np.zeros((12, 8, 8), np.uint8)
     truth[0, 1:4, 1:4] = truth[1, 1:4, 1:4] = 1
-    logits = np.full(truth.shape, -5.0, np.float32)
-    logits[0][truth[0] > 0], logits[1][truth[1] > 0] = 3.0, -1.0  # one sure, one faint
-    logits[5, 5:8, 5:8] = -0.5  # an alarm that is surer than the faint defect
-    sweep = Sweep.of(logits, (0.1, 0.5), truth, Defects.of(truth), 4)
-    clean = (truth.max((1, 2)) == 0).astype(float)
-    assert at_rate(sweep, clean, 0.01).tolist() == [1, 0], "1 of 10 clean images may not have an alarm"
-    assert at_rate(sweep, clean, 0.1).tolist() == [1, 1]
+    maps = np.full(truth.shape, -9.0, np.float32)
+    maps[0][truth[0] > 0], maps[1][truth[1] > 0] = 3.0, -1.2
+    for number in range(10):
+        maps[2 + number, 4:7, 4:7] = -0.5 * number  # 9 pixels
+        maps[2 + number, 0, 0] = 8.0  # higher, and smaller than what counts
+    return maps, truth.max((1, 2)) == 0, Defects.of(truth)
+
+
+def test_thresholds_are_set_by_the_clean_images_to_the_last_alarm_that_is_allowed() -> None:
+    maps, clean, defects = surfaces()
+    assert nuisance.thresholds(maps, clean, (0.01, 0.1, 0.25, 0.3, 1.0), 4) == [0.0, -0.5, -1.0, -1.5, -np.inf]
+    hits = nuisance.found(maps, clean, defects, (0.01, 0.2, 0.3), 4)
+    assert hits.tolist() == [[1, 0], [1, 0], [1, 1]], "the faint one lies between the third and the fourth clean image"
+    for rate in (0.01, 0.1, 0.25, 0.3):
+        (level,) = nuisance.thresholds(maps, clean, (rate,), 4)
+        alarms = [
+            defects.met(maps > each, 4)[1][clean].astype(bool).mean() for each in (level, np.nextafter(np.float32(level), np.float32(-99)))
+        ]
+        assert alarms[0] <= rate < alarms[1], "one step lower is one alarm too many"
+
+
+def test_no_alarm_at_all_is_allowed_where_few_clean_images_are_there() -> None:
+    maps, clean, _ = surfaces()
+    some = clean & (np.cumsum(clean) <= 3)
+    assert nuisance.thresholds(maps, some, (0.01, 0.3), 4) == [0.0, 0.0]
+
+
+def test_a_difference_turned_round_is_its_mirror() -> None:
+    gap = Interval(0.1, -0.2, 0.5)
+    assert gap.turned() == Interval(-0.1, -0.5, 0.2) and gap.turned().turned() == gap
+    assert Interval(None, None, None).turned() == Interval(None, None, None)
 
 
 @pytest.fixture
@@ -106,7 +134,7 @@ def cells(*recipes: str) -> list[dict[str, Any]]:
 
 
 def compared(run_task: Any, images: ImageSet, models: list[Model], rows: list[dict[str, Any]], **params: Any) -> Report:
-    found: Report = run_task(UNet, "worth", {"cells": rows, "resamples": 200, **params}, images=images, models=models)
+    found: Report = run_task(UNet, "worth", {"cells": rows, "resamples": 200, "rate": 0.1, **params}, images=images, models=models)
     return found
 
 
@@ -117,13 +145,15 @@ def test_a_recipe_that_is_the_baseline_again_is_worth_nothing_and_differs_by_not
         ours, theirs = report.metrics[size]["copy-paste"], report.metrics[size]["augmented"]
         assert {k: v for k, v in ours.items() if not k.endswith("_ci")} == {k: v for k, v in theirs.items() if not k.endswith("_ci")}
     rows = report.tables["Minus augmented with the same real images (paired)"].rows
-    assert [row[3] for row in rows] == ["0.000 [0.000, 0.000]"] * 2 and {row[-1] for row in rows} == {"not told apart"}
+    assert [row[4] for row in rows] == ["0.000 [0.000, 0.000]"] * 2 and {row[-1] for row in rows} == {"not told apart"}
     assert (
-        re.search(r"with 1 and 3 no recipe is shown to find more than augmented \(\d+% and \d+%\)\.", report.verdict)
+        re.search(r"with 1 and 3 real images no recipe is shown to find more than augmented \(\d+% and \d+%\)\.", report.verdict)
         and "Beside the rivals" not in report.verdict
     ), "nobody trained anything"
     other = compared(run_task, test_set, [*models, *models, *models], cells("augmented", "copy-paste", "loom"))
-    assert re.search(r"Beside the rivals that train nothing: with 1, loom minus copy-paste 0\.000 \[.*not told apart", other.verdict)
+    assert re.search(
+        r"Beside the rivals that train nothing: with 1 real image, loom minus copy-paste 0\.000 \[.*not told apart", other.verdict
+    )
     assert "Minus copy-paste with the same real images (paired)" in other.tables
 
 
@@ -159,12 +189,32 @@ def test_the_first_picture_holds_what_the_answer_is_about_and_the_second_all(run
     good, bad = networks(run_task, steps=30), networks(run_task, steps=0)
     told = {"rivals": ["copy-paste", "noise-paste", "absent"], "controls": ["absent"]}
     charts = compared(run_task, test_set, [*bad, *good, *bad, *good, *bad], cells(*recipes), **told).charts
-    scores = ["Defects found where 1% of clean images may have an alarm", "IoU on images with a defect"]
-    assert list(charts) == [*scores, *(f"{score}, every recipe" for score in scores)]
+    scores = ["Defects found where 10% of clean images may have an alarm", "IoU on images with a defect"]
+    rates = [f"Defects found by the rate of nuisance alarms, {told}" for told in ("1 real image", "3 real images")]
+    assert list(charts) == [*scores, *(f"{score}, every recipe" for score in scores), *rates]
     assert all(list(charts[score].series) == ["augmented", "better", "copy-paste"] for score in scores)
     assert all(tuple(charts[f"{score}, every recipe"].series) == recipes for score in scores)
     few = compared(run_task, test_set, bad * 2, cells("augmented", "loom")).charts
-    assert list(few) == scores, "where these are all, one picture of them is enough"
+    assert list(few) == [*scores, *rates], "where these are all, one picture of them is enough"
+
+
+def test_no_answer_is_given_where_none_can_be(run_task: Any, test_set: ImageSet) -> None:
+    models = networks(run_task, steps=0) * 2
+    few = compared(run_task, test_set, models, cells("augmented", "loom"), rate=0.01)
+    assert re.match(r"No answer: \d+ clean test images cannot show an alarm on 1% of them.* Test on 100 clean images or more", few.verdict)
+    blind = compared(run_task, test_set, models, cells("augmented", "loom"), min_area=32 * 32 + 1)
+    assert blind.metrics["1 real"]["loom"]["defect_sensitivity"] == 0 and "no recipe finds more than 0% of the defects" in blind.verdict
+
+
+def test_more_is_found_the_more_alarms_are_allowed_and_every_rate_stands_in_the_table(run_task: Any, test_set: ImageSet) -> None:
+    report = compared(run_task, test_set, networks(run_task, steps=30) * 2, cells("augmented", "loom"))
+    rows = report.tables["Defects found by the rate of nuisance alarms"].rows
+    assert [row[:2] for row in rows] == [[1, "augmented"], [1, "loom"], [3, "augmented"], [3, "loom"]]
+    for row in rows:
+        shares = [float(cell.split()[0]) for cell in row[2:]]
+        assert shares == sorted(shares) and len(shares) == len(nuisance.RATES)
+    curve = report.charts["Defects found by the rate of nuisance alarms, 3 real images"].series["loom"]
+    assert [point[0] for point in curve] == list(nuisance.RATES)
 
 
 def test_what_cannot_be_compared_is_refused(run_task: Any, test_set: ImageSet) -> None:
