@@ -89,8 +89,12 @@ class OfflineData(Artifact):
         return f"{told} of {', '.join(sorted(arrays))}"
 
 
-def offline_specs(image: tuple[int, int, int], latent: tuple[int, int, int], chunks: int, *, r_sum: bool) -> dict[str, RowSpec]:
+def offline_specs(
+    image: tuple[int, int, int], latent: tuple[int, int, int], chunks: int, *, r_sum: bool, compress: bool = True
+) -> dict[str, RowSpec]:
     """The arrays that a recurrence teacher records into `OfflineData`: image [C,H,W], latent [L,h,w], K chunks.
+
+    Without `compress` nothing is: rows are read several times as fast, and take some more room. They have their checksums either way.
 
     x_T, x0 float16; rin0 int8 with rin0_scale float32 [L]; r_chunks int8 [K,L,h,w] with r_chunks_scale float32 [K,L];
     sample_id int64; optional r_sum float16 [L,h,w], the sum of the chunks without rin0.
@@ -99,12 +103,12 @@ def offline_specs(image: tuple[int, int, int], latent: tuple[int, int, int], chu
     specs = {
         "sample_id": RowSpec("int64", (), compress=False),
         "x_T": RowSpec("float16", image, compress=False, dims=plane),
-        "x0": RowSpec("float16", image, dims=plane),
-        "rin0": RowSpec("int8", latent, dims=hidden),
+        "x0": RowSpec("float16", image, compress=compress, dims=plane),
+        "rin0": RowSpec("int8", latent, compress=compress, dims=hidden),
         "rin0_scale": RowSpec("float32", latent[:1], compress=False, dims=hidden[:1]),
-        "r_chunks": RowSpec("int8", (chunks, *latent), dims=("chunk", *hidden)),
+        "r_chunks": RowSpec("int8", (chunks, *latent), compress=compress, dims=("chunk", *hidden)),
         "r_chunks_scale": RowSpec("float32", (chunks, latent[0]), compress=False, dims=("chunk", *hidden[:1])),
     }
     if r_sum:
-        specs["r_sum"] = RowSpec("float16", latent, dims=hidden)
+        specs["r_sum"] = RowSpec("float16", latent, compress=compress, dims=hidden)
     return specs

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fabloom.errors import DamagedArtifact, UserError
 from fabloom.hashing import blake_file
 
-from . import images, models, predictions, segmenter
+from . import images, models, predictions, segmenter, trajectories
 
 if TYPE_CHECKING:
     from fabloom.kinds import Report
@@ -66,6 +66,7 @@ FORMATS: Mapping[str, Mapping[str, Format]] = {
         "segmenter": segmenter.segmenter,
     },
     "Report": {"json": report},
+    "OfflineData": {"zarr": zarr, "published": trajectories.published},
     "Artifact": {"zarr": zarr},
 }  # fmt: skip
 """By kind, for it and those derived from it; the first is the default."""

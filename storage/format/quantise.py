@@ -67,8 +67,12 @@ def quantise(
     feedback: bool = True,
     percentile: float = 99.5,
     order: Sequence[int] | None = None,
+    scale_floor: float = 0.0,
 ) -> Quantised:
     """Code rin0 [B,L,h,w] (always 8 bits) and r_chunks [B,K,L,h,w] (`bits`), chunks in `order`, by default in sequence.
+
+    No scale is below `scale_floor` times the largest of its sample and part: the codes of a channel that stands nearly still are then
+    few and shrink, where else its rounding errors would fill the whole range.
 
     `percentile` is the published scheme: the scale from that percentile of |x|, values beyond it clipped, chunks independent of
     each other; `feedback` is then without effect. Raises DataError for NaN and infinity, naming sample, chunk and channel;
@@ -97,19 +101,21 @@ def quantise(
             else:
                 error.copy_(part)
             limit = 2 ** (bits - 1) - 1 if place else 127
-            _code(error, room, limit, percentile if mode == "percentile" else None, codes[rows, place], scales[rows, place])
+            _code(error, room, limit, percentile if mode == "percentile" else None, scale_floor, codes[rows, place], scales[rows, place])
     _refuse_nonfinite(scales)
     codes = codes.view(batch, chunks + 1, *rin0.shape[1:])
     return Quantised(codes[:, 0], scales[:, 0], codes[:, 1:], scales[:, 1:], sequence, feedback)
 
 
-def _code(y: Tensor, work: Tensor, limit: int, percentile: float | None, codes: Tensor, scales: Tensor) -> None:
+def _code(y: Tensor, work: Tensor, limit: int, percentile: float | None, floor: float, codes: Tensor, scales: Tensor) -> None:
     """Code channels y [B,L,P] in place: `codes` and `scales` are filled, and y becomes what the codes leave over."""
     torch.abs(y, out=work)
     if percentile is None:
         scales.copy_(work.amax(-1).div_(limit)).clamp_(min=FLOOR)
     else:
         scales.copy_(_percentile(work, percentile).div_(limit)).clamp_(min=PUBLISHED_FLOOR)
+    if floor:
+        torch.maximum(scales, floor * scales.amax(-1, keepdim=True), out=scales)
     step = scales.double()[..., None]  # the scale as it is stored, so that decoding multiplies by the very same number
     torch.div(y, step, out=work).round_()
     if percentile is not None:

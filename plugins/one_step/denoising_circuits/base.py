@@ -50,6 +50,8 @@ def given_base(params: TrainParams, images: ImageSet, base: Model | None) -> Bas
         config = base.config
         if "unet" not in config:
             raise DataError(f"base model {base.key[:12]} has no U-Net in its config; give a model of ddpm.train")
+        if "codec" in config:
+            raise DataError(f"base model {base.key[:12]} knows latents, which a circuit does not; train one without an autoencoder")
         if config.get("classes"):
             raise DataError(f"base model {base.key[:12]} is conditioned on classes; train one without labels")
         grey = GreyMap(*config["grey"]) if "grey" in config else None

@@ -20,6 +20,7 @@ from fabloom.plugins.blocks.ema import ema
 from .backbone import attention_layers, load_backbone
 from .networks import Circuit
 from .params import DistillParams
+from .reading import ELSEWHERE
 from .student import OneStep
 from .training import LOG_EVERY, descend, load_circuit, optimizer_for
 
@@ -34,10 +35,10 @@ def distill(ctx: Context, params: DistillParams, teacher: Model, offline: Offlin
     """The task `distill`: weights are the averaged ones; the frozen readout travels with the student."""
     if teacher.config.get("role") != "teacher":
         raise DataError(f"input 'teacher' is no denoising-circuits teacher but a '{teacher.config.get('role')}'")
-    if offline.attrs.get("teacher") != teacher.key:
-        raise DataError(f"the teacher data were recorded from model {str(offline.attrs.get('teacher'))[:12]}, not from {teacher.key[:12]}")
+    check_rows(params, teacher, offline)
     circuit = load_circuit(teacher, ctx.device)
     net = student_of(circuit, offline.chunks, params.final_norm, params.predict_end).to(ctx.device)
+    net.x0_head.requires_grad_(params.train_readout).train(params.train_readout)
     average = ema(net, params.ema_decay)
     fetch = row_source(offline, params.cache_mib)
     optimizer, cycle = optimizer_for(net, params.steps, params.lr, params.weight_decay, params.cycle_momentum)
@@ -56,6 +57,26 @@ def distill(ctx: Context, params: DistillParams, teacher: Model, offline: Offlin
     shape = {"chunks": offline.chunks, "final_norm": params.final_norm, "predict_end": params.predict_end}
     config = {**kept, **shape, "role": "student", "teacher": teacher.key}
     return Model.write(ctx, {f"one_step.{name}": value for name, value in average.module.state_dict().items()}, config)
+
+
+def check_rows(params: DistillParams, teacher: Model, offline: OfflineData) -> None:
+    """Raise DataError for rows that this teacher's student cannot learn from."""
+    source = offline.attrs.get("teacher")
+    if source not in (teacher.key, ELSEWHERE):
+        raise DataError(f"the teacher data were recorded from model {str(source)[:12]}, not from {teacher.key[:12]}")
+    if source != ELSEWHERE:
+        return
+    circuit, image = teacher.config["circuit"], list(teacher.config["image"])
+    if not params.train_readout:
+        raise DataError("the teacher data were recorded elsewhere, and this teacher cannot read their latents; give train_readout: true")
+    if circuit["carry"]:
+        raise DataError(
+            f"teacher {teacher.key[:12]} carries pixels in its latent, and data from elsewhere do not; train one with carry: false"
+        )
+    wanted = [circuit["latent_channels"], *(side // circuit["patch"] for side in image[1:])]
+    found, shown = list(offline.array("rin0").shape[1:]), list(offline.array("x_T").shape[1:])
+    if found != wanted or shown != image:
+        raise DataError(f"teacher {teacher.key[:12]} has images {image} and latents {wanted}, the teacher data {shown} and {found}")
 
 
 def student_of(circuit: Circuit, chunks: int, final_norm: bool, predict_end: bool) -> OneStep:

@@ -14,7 +14,7 @@ from fabloom.kinds import ImageSet, Model, OfflineData, Report, offline_specs
 from fabloom.method import Context, Fanout, Method, Outline, PlannedStep, task
 from fabloom.plugins.blocks.expected import samples, trained
 
-from .params import CompareParams, DistillParams, RecordParams, SampleParams, TrainParams
+from .params import CompareParams, DistillParams, ReadParams, RecordParams, SampleParams, TrainParams
 
 if TYPE_CHECKING:
     from fabloom.network import Network
@@ -83,7 +83,7 @@ class DenoisingCircuits(Method):
 
         return training.train(ctx, params, images, base)
 
-    @task(version=1, fanout=Fanout(count="count", unit=("block",)))
+    @task(version=2, fanout=Fanout(count="count", unit=("block",)))
     def record(self, ctx: Context, params: RecordParams, *, teacher: Model) -> OfflineData:
         """Run the recurrence from seeded noise and store start, chunk residuals and image, quantised."""
         from . import recording
@@ -91,8 +91,22 @@ class DenoisingCircuits(Method):
         return recording.record(ctx, params, teacher)
 
     @task(version=1)
+    def read(self, ctx: Context, params: ReadParams) -> OfflineData:
+        """Teacher data that were recorded elsewhere, from the published container: a NumPy archive in zstd for each sample.
+
+        Raises DataError that names the file, for one that is damaged, larger than `max_mib`, of other arrays or of other sizes.
+        """
+        from . import reading
+
+        return reading.read(ctx, params)
+
+    @task(version=2)
     def distill(self, ctx: Context, params: DistillParams, *, teacher: Model, offline: OfflineData) -> Model:
-        """Train a one-step student on the recorded trajectories."""
+        """Train a one-step student on the recorded trajectories.
+
+        Rows that were recorded elsewhere want `train_readout` and a teacher of their latent's shape, whose backbone the student starts
+        from. Raises DataError for rows of another teacher of this store, and for latents of another shape.
+        """
         from . import distillation
 
         return distillation.distill(ctx, params, teacher, offline)

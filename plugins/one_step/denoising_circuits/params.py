@@ -105,9 +105,24 @@ class RecordParams(Params):
     percentile: float = Field(99.5, ge=50, le=100, description="Clipping percentile of that quantiser (published 99.5)")
     bits: Literal[8, 6] = Field(8, description="Bits of a chunk code; stored as int8, where zstd takes the idle bits out")
     feedback: bool = Field(True, description="Carry rounding errors into the next chunk, so that the sum stays exact (published False)")
+    scale_floor: float = Field(
+        0.01, ge=0, le=1, description="Least scale of a channel against the largest of its sample and chunk: one that stands still takes "
+        "few bytes (published 0)"
+    )  # fmt: skip
+    compress: bool = Field(True, description="zstd; False reads several times as fast for more room, checksums are kept (published True)")
     block: int = Field(512, ge=1, description="Rows written together; a killed recording goes on from the last block")
     noise_seed: int | None = Field(None, description="Seed of x_T; None takes the step's own")
     precision: Precision = "auto"
+
+
+class ReadParams(Params):
+    """Teacher data in the published container, recorded elsewhere."""
+
+    path: Source = Field(description="Folder of sample_NUMBER.zst files, each a NumPy archive in zstd; nothing is unpickled")
+    limit: int | None = Field(None, ge=1, description="Samples, from the smallest number on; null: all")
+    max_mib: int = Field(64, ge=1, le=4096, description="Most MiB that one file may hold when it is unpacked")
+    compress: bool = Field(True, description="zstd in the store; False reads several times as fast for more room")
+    block: int = Field(512, ge=1, description="Rows written together; a killed reading goes on from the last block")
 
 
 class DistillParams(Params):
@@ -122,6 +137,9 @@ class DistillParams(Params):
     x0_weight: float = Field(0.1, ge=0, description="Weight of the loss on the image read out by the frozen head (published 0.1)")
     final_norm: bool = Field(True, description="Put the predicted end back on the shell before the readout (published False)")
     predict_end: bool = Field(True, description="Predict the end and let the last chunk be what remains to it (published False)")
+    train_readout: bool = Field(
+        False, description="Train the readout too: for rows that were recorded elsewhere, whose latents the teacher's cannot read"
+    )
     weight_decay: float = Field(1e-4, ge=0, description="AdamW decay (published 1e-4)")
     grad_clip: float = Field(1.0, gt=0, description="Largest gradient norm (published 1)")
     cycle_momentum: bool = Field(False, description="Let the one-cycle schedule move beta1 too (published True)")

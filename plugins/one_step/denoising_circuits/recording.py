@@ -104,8 +104,9 @@ def record(ctx: Context, params: RecordParams, teacher: Model) -> OfflineData:
     latent = (config.latent_channels, image[1] // config.patch, image[2] // config.patch)
     own = ctx.rows(params.count)
     writer = OfflineData.writer(
-        ctx, count=len(own), block=params.block, arrays=offline_specs(image, latent, params.chunks, r_sum=params.r_sum)
-    )
+        ctx, count=len(own), block=params.block,
+        arrays=offline_specs(image, latent, params.chunks, r_sum=params.r_sum, compress=params.compress),
+    )  # fmt: skip
     ledger = Ledger(params.chunks)
     if writer.start:
         ledger.restore(ctx.workdir, writer.start)
@@ -129,7 +130,7 @@ def record(ctx: Context, params: RecordParams, teacher: Model) -> OfflineData:
 
 def attributes(params: RecordParams, timesteps: int, ends: list[int], teacher: str, seed: int, order: list[int] | None) -> dict[str, Any]:
     """What a reader must know about the data."""
-    quantiser = {"mode": params.quantiser, "bits": params.bits, "feedback": params.feedback, "percentile": params.percentile}
+    quantiser = {name: getattr(params, name) for name in ("bits", "feedback", "percentile", "scale_floor")} | {"mode": params.quantiser}
     return {
         "T": timesteps,
         "boundaries": ends,
@@ -179,8 +180,9 @@ def coded(params: RecordParams, ledger: Ledger, rin0: Tensor, chunks: Tensor, en
     if ledger.order is None:
         ledger.order = coding_order(params, chunks)
     done = quantise(
-        rin0, chunks, mode=params.quantiser, bits=params.bits, feedback=params.feedback, percentile=params.percentile, order=ledger.order
-    )
+        rin0, chunks, mode=params.quantiser, bits=params.bits, feedback=params.feedback, percentile=params.percentile, order=ledger.order,
+        scale_floor=params.scale_floor,
+    )  # fmt: skip
     ledger.measure(rin0, chunks, done, error, x0)
     arrays = {"rin0": done.rin0, "rin0_scale": done.rin0_scale, "r_chunks": done.r_chunks, "r_chunks_scale": done.r_chunks_scale}
     if params.r_sum:

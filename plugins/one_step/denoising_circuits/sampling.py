@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from fabloom.errors import DataError, Interrupted
+from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
-from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.generated import write
 
 from .params import SampleParams
 from .recurrence import labels, readout, run, starting_noise
@@ -47,21 +45,12 @@ def generate(generator: Generator, x: Tensor, device: torch.device, batch: int) 
 def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
     """The task `sample`."""
     generator = ctx.autocast(params.precision)(generator_of(model, ctx.device, params.apply_t0))
-    grey = GreyMap(*model.config["grey"])
     shape: tuple[int, int, int] = tuple(model.config["image"])
     seed = ctx.seed if params.noise_seed is None else params.noise_seed
 
-    own = ctx.rows(params.count)
+    @torch.no_grad()
+    def draw(numbers: range) -> Tensor:
+        images: Tensor = generator(starting_noise(seed, numbers, shape).to(ctx.device))
+        return images
 
-    def batches() -> Iterator[NDArray[np.uint8]]:
-        with ctx.progress(len(own), unit="image", name="sample") as bar:
-            for start in range(own.start, own.stop, params.batch):
-                if ctx.stop_requested():
-                    done = start - own.start
-                    raise Interrupted(f"stopped after {done} of {len(own)} images. Run the same command again to start over.")
-                x = starting_noise(seed, range(start, min(start + params.batch, own.stop)), shape)
-                for images in generate(generator, x, ctx.device, params.batch):
-                    yield grey.inverse(images).numpy()
-                    bar.advance(len(images))
-
-    return ImageSet.write(ctx, batches(), count=len(own), channels=shape[0], attrs={"noise_seed": seed, "role": model.config["role"]})
+    return write(ctx, model, params.count, params.batch, draw, attrs={"noise_seed": seed, "role": model.config["role"]})
