@@ -98,6 +98,11 @@ def shared_noise(made: Made) -> Sheet:
     return grid([shown(made[name].images[:10], 3, greys(made["images"])) for name in ("recurrence", "one_step")])
 
 
+def beside(made: Made, *steps: str) -> Sheet:
+    """mean-flow, consistency: training images above samples of several steps, from the same noise."""
+    return grid([shown(made[name].images[:10], 3, greys(made["images"])) for name in ("images", *steps)])
+
+
 def predictions(made: Made) -> Sheet:
     """unet: the report's own picture of the worst defect images."""
     return picture(made["found"], "Worst defect images")
@@ -177,6 +182,12 @@ def heat(made: Made) -> Sheet:
 def board(made: Made) -> Sheet:
     """leaderboard: the report's samples of every method."""
     return doubled(picture(made["leaderboard"], "Samples"))
+
+
+def larger(sheet: Sheet, times: int) -> Sheet:
+    """A sheet with every pixel so many times, where a report's own picture is small."""
+    enlarged: Sheet = sheet.repeat(times, 0).repeat(times, 1)
+    return enlarged
 
 
 def picture(report: Report, beginning: str) -> Sheet:

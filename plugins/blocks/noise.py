@@ -11,8 +11,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .backbone import TIMES
+
 ScheduleName = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
 Prediction = Literal["epsilon", "v_prediction", "sample"]
+BETA_SCHEDULES: dict[str, ScheduleName] = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2"}
+"""Our names to those of diffusers."""
 
 
 @dataclass(frozen=True)
@@ -58,3 +62,23 @@ class NoiseSchedule:
         """(x_0, n) from x_t and v: x_0 = a_t x_t - s_t v, n = s_t x_t + a_t v."""
         a, s = self.at(t, x)
         return a * x - s * v, s * x + a * v
+
+
+def noise_schedule(name: ScheduleName, beta_start: float, beta_end: float) -> NoiseSchedule:
+    """The published schedule of `TIMES` times; `name` is diffusers'."""
+    return NoiseSchedule.make(TIMES, name, beta_start, beta_end)
+
+
+def target(schedule: NoiseSchedule, kind: Prediction, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """What a network of this kind should give: n, a_t n - s_t x_0, or x_0."""
+    if kind == "epsilon":
+        return noise
+    return x0 if kind == "sample" else schedule.velocity(x0, noise, t)
+
+
+def clean_image(schedule: NoiseSchedule, kind: Prediction, x: Tensor, output: Tensor, t: Tensor) -> Tensor:
+    """The x_0 that a network's output stands for."""
+    if kind == "sample":
+        return output
+    a, s = schedule.at(t, x)
+    return (x - s * output) / a if kind == "epsilon" else a * x - s * output

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from diffusers import UNet2DModel
-from torch import Tensor
 
 from fabloom.errors import DataError
 
@@ -82,9 +80,3 @@ def config_of(unet: UNet2DModel) -> dict[str, Any]:
     """The U-Net's config as plain JSON, as diffusers writes it."""
     plain: dict[str, Any] = json.loads(json.dumps({k: v for k, v in unet.config.items() if not k.startswith("_")}))
     return plain
-
-
-def evaluate(unet: Callable[..., Any], x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
-    """The network's output [B,C,H,W] float32 for x [B,C,H,W] at times t [B], with class numbers [B] or None."""
-    out: Tensor = unet(x, t, class_labels=labels).sample
-    return out.float()

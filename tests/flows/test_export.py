@@ -316,7 +316,7 @@ def test_the_comparison_sees_weights_that_are_a_little_off(model: str, name: str
 
 def test_traceable_changes_no_value(world: World) -> None:
     """Spectral norm and LoRA worked into the weights, upsampling without branches: as before, on the same input."""
-    from fabloom.plugins.diffusion.ddpm.networks import load
+    from fabloom.plugins.blocks.denoisers import load
     from fabloom.plugins.one_step.denoising_circuits.training import load_circuit
 
     x, label = torch.randn(2, 1, 32, 32), torch.tensor([3, 3])
@@ -326,7 +326,7 @@ def test_traceable_changes_no_value(world: World) -> None:
     z = before.rin(x, label)
     torch.testing.assert_close(after.rin(x, label), z)
     torch.testing.assert_close(after.step(z, label), before.step(z, label), msg="the two share frozen tensors")
-    unet, plain = (load(world.artifacts["ddpm-classes"], torch.device("cpu")) for _ in range(2))  # type: ignore[arg-type]
+    unet, plain = (load(world.artifacts["ddpm-classes"], "ddpm", torch.device("cpu")) for _ in range(2))  # type: ignore[arg-type]
     torch.testing.assert_close(traceable(plain)(x, label, label - 2).sample, unet(x, label, label - 2).sample)
 
 
@@ -507,7 +507,7 @@ def test_the_names_of_a_methods_networks_stay_in_the_folder(
     ("name", "fits", "wrong"),
     [
         ("images", "png, coco, imagefolder, predictions, zarr", "onnx"), ("ddpm", "safetensors, diffusers, onnx, torch-export, segmenter, zarr", "png"),
-        ("report", "json, zarr", "coco"), ("offline", "zarr", "png"),
+        ("report", "json, zarr", "coco"), ("offline", "zarr, published", "png"),
     ],
 )  # fmt: skip
 def test_a_wrong_format_names_those_that_fit_and_writes_nothing(name: str, fits: str, wrong: str, world: World, tmp_path: Path) -> None:

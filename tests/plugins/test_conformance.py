@@ -14,6 +14,7 @@ from fabloom.plugins.data.contact_hole.method import ContactHole
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.data.sram_cell.method import SramCell
+from fabloom.plugins.diffusion.autoencoder.method import Autoencoder
 from fabloom.plugins.diffusion.ddpm.method import Ddpm
 from fabloom.plugins.judge.curate.method import Curate
 from fabloom.plugins.judge.leaderboard.method import Leaderboard
@@ -28,8 +29,11 @@ from fabloom.plugins.one_shot.inpaint.method import Inpaint
 from fabloom.plugins.one_shot.noise_paste.method import NoisePaste
 from fabloom.plugins.one_shot.sinddm.method import SinDdm
 from fabloom.plugins.one_shot.sinsemi.method import SinSemi
+from fabloom.plugins.one_step.consistency.method import Consistency
 from fabloom.plugins.one_step.denoising_circuits.method import DenoisingCircuits
+from fabloom.plugins.one_step.mean_flow.method import MeanFlow
 from fabloom.registry import Registry
+from fabloom.storage.format.published import encoded, file_name
 from fabloom.testing import MethodConformance, tiny_images
 
 
@@ -147,6 +151,12 @@ class TestDdpm(MethodConformance):
     inputs = {"train": {"images": small}}
 
 
+class TestAutoencoder(MethodConformance):
+    method = Autoencoder
+    params = {"train": {"steps": 4, "batch": 4, "channels": [8, 8], "norm_groups": 4, "crop": None}}
+    inputs = {"train": {"images": tiny_images}, "evaluate": {"images": tiny_images}}
+
+
 class TestDenoisingCircuits(MethodConformance):
     method = DenoisingCircuits
     params = {
@@ -161,6 +171,38 @@ class TestDenoisingCircuits(MethodConformance):
         "compare": {"count": 8, "batch": 4},
     }  # fmt: skip
     inputs = {"train": {"images": small}, "compare": {"teacher": "train", "student": "distill", "reference": small}}
+
+    def task_params(self, task: str, folder: Path) -> Mapping[str, Any]:
+        if task != "read":
+            return super().task_params(task, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(3):
+            draw = np.random.default_rng(number)
+            row = {name: draw.normal(size=(1, 8, 8)) for name in ("x_T", "x0")} | {
+                "rin0_scale": np.ones(4),
+                "r_chunks_scale": np.ones((2, 4)),
+            }
+            row |= {name: draw.integers(-9, 9, shape) for name, shape in (("rin0", (4, 4, 4)), ("r_chunks", (2, 4, 4, 4)))}
+            (folder / file_name(number)).write_bytes(encoded(row, 10, 5))
+        return {"path": str(folder)}
+
+
+class TestMeanFlow(MethodConformance):
+    method = MeanFlow
+    params = {
+        "train": {"steps": 4, "batch": 4, "network": {"channels": [8, 16], "norm_groups": 4}},
+        "sample": {"count": 4, "steps": 2, "batch": 2},
+    }
+    inputs = {"train": {"images": small}}
+
+
+class TestConsistency(MethodConformance):
+    method = Consistency
+    params = {
+        "train": {"steps": 4, "batch": 4, "network": {"channels": [8, 16], "norm_groups": 4}, "first_points": 4, "last_points": 16},
+        "sample": {"count": 4, "steps": 2, "batch": 2},
+    }
+    inputs = {"train": {"images": small}}
 
 
 class TestReferenceDifference(MethodConformance):

@@ -1,4 +1,4 @@
-"""What is predicted, how it is weighted, how a prediction becomes what a scheduler wants."""
+"""How what is predicted is weighted and guided, and how it becomes what a scheduler wants."""
 
 from __future__ import annotations
 
@@ -7,27 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fabloom.plugins.blocks.noise import NoiseSchedule, Prediction, ScheduleName
-
-from .params import TIMESTEPS
-
-BETA_SCHEDULES: dict[str, ScheduleName] = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2"}
-"""Our names to those of diffusers."""
+from fabloom.plugins.blocks.noise import NoiseSchedule, Prediction
 
 Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(x_t [B,C,H,W], t [B], class numbers [B] or None) to a prediction [B,C,H,W]."""
-
-
-def noise_schedule(name: ScheduleName, beta_start: float, beta_end: float) -> NoiseSchedule:
-    """The published schedule of 1000 times; `name` is diffusers'."""
-    return NoiseSchedule.make(TIMESTEPS, name, beta_start, beta_end)
-
-
-def target(schedule: NoiseSchedule, kind: Prediction, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """What a network of this kind should give: n, a_t n - s_t x_0, or x_0."""
-    if kind == "epsilon":
-        return noise
-    return x0 if kind == "sample" else schedule.velocity(x0, noise, t)
 
 
 def loss_weights(schedule: NoiseSchedule, kind: Prediction, gamma: float | None) -> Tensor:
@@ -42,14 +25,6 @@ def loss_weights(schedule: NoiseSchedule, kind: Prediction, gamma: float | None)
     capped = snr.clamp(max=gamma)
     divisor = {"sample": torch.ones_like(snr), "epsilon": snr, "v_prediction": snr + 1}[kind]
     return (capped / divisor).float()
-
-
-def clean_image(schedule: NoiseSchedule, kind: Prediction, x: Tensor, output: Tensor, t: Tensor) -> Tensor:
-    """The x_0 that a network's output stands for."""
-    if kind == "sample":
-        return output
-    a, s = schedule.at(t, x)
-    return (x - s * output) / a if kind == "epsilon" else a * x - s * output
 
 
 def velocity_of(schedule: NoiseSchedule, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:

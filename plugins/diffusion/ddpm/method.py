@@ -45,11 +45,14 @@ class Ddpm(Method):
         return samples(step.params, inputs) if isinstance(step.params, SampleParams) else trained(inputs)
 
     @task(version=1)
-    def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:
-        """Train on a set. Raises DataError for images that the levels cannot halve and for classes that the set does not have."""
+    def train(self, ctx: Context, params: TrainParams, *, images: ImageSet, autoencoder: Model | None = None) -> Model:
+        """Train on a set, or on the latents that `autoencoder`, a model of autoencoder.train, has of it.
+
+        Raises DataError for images that the levels cannot halve and for classes that the set does not have.
+        """
         from . import training
 
-        return training.train(ctx, params, images)
+        return training.train(ctx, params, images, autoencoder)
 
     @task(version=2, fanout=Fanout(count="count", unit=("batch",)))
     def sample(self, ctx: Context, params: SampleParams, *, model: Model) -> ImageSet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,18 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
 )
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fabloom.errors import DataError, Interrupted, did_you_mean
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
-from fabloom.plugins.blocks.grey import GreyMap
-from fabloom.plugins.blocks.noise import NoiseSchedule, Prediction
-from fabloom.plugins.blocks.unet2d import evaluate
+from fabloom.plugins.blocks.backbone import TIMES
+from fabloom.plugins.blocks.denoisers import evaluate, load
+from fabloom.plugins.blocks.generated import shape_of, write
+from fabloom.plugins.blocks.noise import NoiseSchedule, Prediction, clean_image, noise_schedule
 
-from .diffusion import Network, clean_image, guided, noise_schedule, velocity_of
-from .networks import load
-from .params import TIMESTEPS, SampleParams
+from .diffusion import Network, guided, velocity_of
+from .params import SampleParams
 
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddpm": (DDPMScheduler, {"clip_sample": False}),
@@ -55,7 +54,7 @@ class Sampler:
         """A fresh diffusers scheduler: they count their steps. 'trailing' starts at the noisiest time (Lin et al. 2023)."""
         kind, options = SCHEDULERS[self.params.scheduler]
         made = kind(
-            num_train_timesteps=TIMESTEPS,
+            num_train_timesteps=TIMES,
             beta_schedule=self.beta_schedule,
             beta_start=self.beta_start,
             beta_end=self.beta_end,
@@ -103,21 +102,31 @@ ASKED = {"asked": True}
 def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
     """The task `sample`."""
     config = model.config
-    unet = load(model, ctx.device)
+    unet = load(model, "ddpm", ctx.device)
     classes = drawn_classes(params, config)
     network = ctx.autocast(params.precision)(lambda x, t, labels: evaluate(unet, x, t, labels))
     sampler = Sampler(
         network, config["prediction_type"], config["schedule"], config["beta_start"],
-        config["beta_end"], len(config["classes"]), params,
+        config["beta_end"], len(config["classes"]), params if "codec" not in config else params.model_copy(update={"clip": False}),
     )  # fmt: skip
     numbers = None if not classes else np.resize(np.array(classes, np.int16), params.count)
-    columns: dict[str, Any] = {"channels": config["image"][0]}
-    own = ctx.rows(params.count)
+
+    def draw(index: range) -> Tensor:
+        labels = None if numbers is None else torch.from_numpy(numbers[index.start : index.stop]).long().to(ctx.device)
+        return sampler.draw([image_generator(ctx.seed, i) for i in index], shape_of(config), labels, ctx.device, lambda: watch(ctx))
+
+    own, columns = ctx.rows(params.count), dict[str, Any]()
     if numbers is not None and config["class_source"] == "domain":
-        columns |= {"domain": numbers[own.start : own.stop].astype(np.int8), "attrs": ASKED}
+        columns = {"domain": numbers[own.start : own.stop].astype(np.int8), "attrs": ASKED}
     elif numbers is not None:
-        columns |= {"labels": numbers[own.start : own.stop], "class_names": config["classes"], "attrs": ASKED}
-    return ImageSet.write(ctx, batches(ctx, sampler, config, numbers, own), count=len(own), **columns)
+        columns = {"labels": numbers[own.start : own.stop], "class_names": config["classes"], "attrs": ASKED}
+    return write(ctx, model, params.count, params.batch, draw, **columns)
+
+
+def watch(ctx: Context) -> None:
+    """Between the steps of a batch, each of which may take long on a CPU."""
+    if ctx.stop_requested():
+        raise Interrupted("stopped while sampling. Run the same command again to start over.")
 
 
 def drawn_classes(params: SampleParams, config: dict[str, Any]) -> list[int]:
@@ -129,22 +138,3 @@ def drawn_classes(params: SampleParams, config: dict[str, Any]) -> list[int]:
         if label not in names:
             raise DataError(f"the model has no class '{label}'.{did_you_mean(label, names)}")
     return [names.index(label) for label in params.labels or names]
-
-
-def batches(
-    ctx: Context, sampler: Sampler, config: dict[str, Any], numbers: NDArray[np.int16] | None, own: range
-) -> Iterator[NDArray[np.uint8]]:
-    """uint8 images of the rows `own`, batch by batch; `numbers` are the classes of all rows."""
-    params, grey = sampler.params, GreyMap(*config["grey"])
-
-    def watch() -> None:
-        if ctx.stop_requested():
-            raise Interrupted("stopped while sampling. Run the same command again to start over.")
-
-    with ctx.progress(len(own), unit="image", name="sample") as bar:
-        for start in range(own.start, own.stop, params.batch):
-            index = range(start, min(start + params.batch, own.stop))
-            labels = None if numbers is None else torch.from_numpy(numbers[start : index.stop]).long().to(ctx.device)
-            x0 = sampler.draw([image_generator(ctx.seed, i) for i in index], tuple(config["image"]), labels, ctx.device, watch)
-            yield grey.inverse(x0.clamp(-1, 1)).numpy()
-            bar.advance(len(index))

@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
+from fabloom.plugins.blocks.backbone import TIMES
+from fabloom.plugins.blocks.codec import Codec
+from fabloom.plugins.blocks.denoisers import build, evaluate, kept
 from fabloom.plugins.blocks.ema import ema
-from fabloom.plugins.blocks.grey import GreyMap
-from fabloom.plugins.blocks.noise import NoiseSchedule
-from fabloom.plugins.blocks.unet2d import build, config_of, evaluate
+from fabloom.plugins.blocks.noise import BETA_SCHEDULES, NoiseSchedule, noise_schedule, target
+from fabloom.plugins.blocks.pool import Pool
 
-from .diffusion import BETA_SCHEDULES, loss_weights, noise_schedule, target
-from .params import TIMESTEPS, TrainParams
+from .diffusion import loss_weights
+from .params import TrainParams
 
 LOG_EVERY = 10
 
@@ -45,30 +47,29 @@ class Batch:
         return Batch(*(None if v is None else v.to(device) for v in (self.x0, self.noise, self.t, self.labels)))  # type: ignore[arg-type]
 
 
-def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
+def train(ctx: Context, params: TrainParams, images: ImageSet, autoencoder: Model | None) -> Model:
     """The task `train`: the model holds the averaged weights."""
     labels, names = class_numbers(params, images)
-    shape: tuple[int, int, int] = images.images.shape[1:]  # type: ignore[assignment]
-    unet = build(params.network, shape, len(names)).to(ctx.device)
-    pixels = torch.from_numpy(np.asarray(images.images))
-    grey = GreyMap.fit(pixels.numpy())
+    codec = None if autoencoder is None else Codec.of(autoencoder, ctx.device)
+    pool = Pool.of(images, params.flip_x, params.flip_y, codec)
+    unet = build(params, params.network, pool.shape, len(names)).to(ctx.device)
     name = BETA_SCHEDULES[params.schedule]
     schedule = noise_schedule(name, params.beta_start, params.beta_end)
-    state = fit(ctx, params, unet, pixels, labels, len(names), grey, schedule)
+    state, network = kept(unet, fit(ctx, params, unet, pool, labels, len(names), schedule))
     config = {
         "role": "ddpm",
-        "unet": config_of(unet),
+        **network,
         "prediction_type": params.prediction,
         "schedule": name,
         "beta_start": params.beta_start,
         "beta_end": params.beta_end,
-        "num_train_timesteps": TIMESTEPS,
-        "grey": [grey.low, grey.high],
-        "image": list(shape),
+        "num_train_timesteps": TIMES,
+        "image": list(images.images.shape[1:]),
         "classes": names,
         "class_source": params.classes,
     }
-    return Model.write(ctx, {f"unet.{key}": value for key, value in state.items()}, config)
+    tensors, told = pool.kept()
+    return Model.write(ctx, state | tensors, config | told)
 
 
 def class_numbers(params: TrainParams, images: ImageSet) -> tuple[Tensor | None, list[str]]:
@@ -82,19 +83,14 @@ def class_numbers(params: TrainParams, images: ImageSet) -> tuple[Tensor | None,
     return torch.from_numpy(np.asarray(column)).long(), names
 
 
-def draw_batch(params: TrainParams, pixels: Tensor, labels: Tensor | None, null: int, grey: GreyMap, draw: torch.Generator) -> Batch:
-    """A batch drawn with replacement, so that a set smaller than a batch trains too; all draws come from the CPU stream."""
-    rows = torch.randint(len(pixels), (params.batch,), generator=draw)
-    x0 = grey.forward(pixels[rows])
-    for axis, wanted in ((-1, params.flip_x), (-2, params.flip_y)):
-        if wanted:
-            turned = torch.rand(len(x0), generator=draw) < 0.5
-            x0 = torch.where(turned[:, None, None, None], x0.flip(axis), x0)
+def draw_batch(params: TrainParams, pool: Pool, labels: Tensor | None, null: int, draw: torch.Generator) -> Batch:
+    """A batch; all draws come from the CPU stream."""
+    x0, rows = pool.batch(params.batch, draw)
     picked = None
     if labels is not None:
         hidden = torch.rand(len(x0), generator=draw) < params.label_dropout
         picked = torch.where(hidden, null, labels[rows])
-    t = torch.randint(TIMESTEPS, (len(x0),), generator=draw)
+    t = torch.randint(TIMES, (len(x0),), generator=draw)
     return Batch(x0, torch.randn(x0.shape, generator=draw), t, picked)
 
 
@@ -117,9 +113,8 @@ def accumulate(params: TrainParams, unet: Callable[..., Any], schedule: NoiseSch
 
 
 def fit(
-    ctx: Context, params: TrainParams, unet: nn.Module, pixels: Tensor, labels: Tensor | None, null: int, grey: GreyMap,
-    schedule: NoiseSchedule,
-) -> dict[str, Any]:  # fmt: skip
+    ctx: Context, params: TrainParams, unet: nn.Module, pool: Pool, labels: Tensor | None, null: int, schedule: NoiseSchedule
+) -> dict[str, Any]:
     """The loop; returns the averaged weights."""
     average = ema(unet, params.ema_decay)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=params.lr, weight_decay=params.weight_decay)
@@ -131,7 +126,7 @@ def fit(
     unet.train()
     forward = ctx.autocast(params.precision)(unet)
     for step in ctx.loop(params.steps, net=unet, average=average, optimizer=optimizer, rate=rate):
-        batch = draw_batch(params, pixels, labels, null, grey, draw).to(ctx.device)
+        batch = draw_batch(params, pool, labels, null, draw).to(ctx.device)
         optimizer.zero_grad(set_to_none=True)
         loss = accumulate(params, forward, schedule, weights, batch)
         nn.utils.clip_grad_norm_(unet.parameters(), params.grad_clip)

@@ -12,9 +12,11 @@ from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
-from fabloom.plugins.blocks import unet2d
+from fabloom.plugins.blocks import denoisers, unet2d
+from fabloom.plugins.blocks import noise as noise_block
 from fabloom.plugins.blocks.grey import GreyMap
-from fabloom.plugins.diffusion.ddpm import diffusion, networks, sampling, training
+from fabloom.plugins.blocks.pool import Pool
+from fabloom.plugins.diffusion.ddpm import diffusion, sampling, training
 from fabloom.plugins.diffusion.ddpm.method import Ddpm
 from fabloom.plugins.diffusion.ddpm.params import Network, SampleParams, TrainParams
 from fabloom.storage.backends.local import LocalStore
@@ -53,7 +55,7 @@ TINY = {"network": {"channels": [8, 16], "norm_groups": 4}, "steps": 6, "batch":
 
 def best_network(kind: str, schedule: Any = None) -> diffusion.Network:
     """The optimal predictor for pixels that are independent N(MEAN, STD^2): E[x_0 | x_t] by Gaussian conditioning."""
-    schedule = schedule or diffusion.noise_schedule(*LINEAR)
+    schedule = schedule or noise_block.noise_schedule(*LINEAR)
 
     def network(x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         a, s = schedule.at(t, x)
@@ -71,7 +73,7 @@ def drawn(scheduler: str, steps: int, network_kind: str, told: str | None = None
     shape = (1, 8, 8)
     x0 = sampler.draw([sampling.image_generator(3, i) for i in range(images)], shape, None, torch.device("cpu"))
     start = torch.stack([torch.randn(shape, generator=sampling.image_generator(3, i)) for i in range(images)])
-    schedule = diffusion.noise_schedule(*LINEAR)
+    schedule = noise_block.noise_schedule(*LINEAR)
     a, s = float(schedule.alpha[-1]), float(schedule.sigma[-1])
     return x0, MEAN + STD * (start - a * MEAN) / (a**2 * STD**2 + s**2) ** 0.5
 
@@ -125,7 +127,7 @@ def test_min_snr_weights_in_closed_form(name: str) -> None:
 
     cumulative = DDPMScheduler(beta_schedule=name, beta_start=1e-4, beta_end=0.02).alphas_cumprod.double()
     snr = cumulative / (1 - cumulative)
-    schedule = diffusion.noise_schedule(name, 1e-4, 0.02)  # type: ignore[arg-type]
+    schedule = noise_block.noise_schedule(name, 1e-4, 0.02)  # type: ignore[arg-type]
     least = torch.minimum(snr, torch.tensor(5.0))
     for kind, wanted in (("sample", least), ("epsilon", least / snr), ("v_prediction", least / (snr + 1))):
         torch.testing.assert_close(diffusion.loss_weights(schedule, kind, 5.0), wanted.float(), rtol=2e-5, atol=0)  # type: ignore[arg-type]
@@ -134,7 +136,7 @@ def test_min_snr_weights_in_closed_form(name: str) -> None:
 
 def test_weighted_losses_of_all_kinds_are_the_same_loss_of_the_clean_image() -> None:
     """One guess of x_0, written as n, v and x_0: min-SNR must weigh it the same three times; without it they differ."""
-    schedule = diffusion.noise_schedule(*LINEAR)
+    schedule = noise_block.noise_schedule(*LINEAR)
     draw = torch.Generator().manual_seed(0)
     x0, noise, guess = torch.randn(3, 4, 1, 5, 5, generator=draw).double()
     t = torch.tensor([3, 200, 500, 900])
@@ -143,8 +145,8 @@ def test_weighted_losses_of_all_kinds_are_the_same_loss_of_the_clean_image() -> 
     outputs = {"sample": guess, "epsilon": (x - a * guess) / s, "v_prediction": (a * x - guess) / s}
     losses, bare = [], []
     for kind, output in outputs.items():
-        torch.testing.assert_close(diffusion.clean_image(schedule, kind, x, output, t), guess)  # type: ignore[arg-type]
-        error = (output - diffusion.target(schedule, kind, x0, noise, t)).square().flatten(1).mean(1)  # type: ignore[arg-type]
+        torch.testing.assert_close(noise_block.clean_image(schedule, kind, x, output, t), guess)  # type: ignore[arg-type]
+        error = (output - noise_block.target(schedule, kind, x0, noise, t)).square().flatten(1).mean(1)  # type: ignore[arg-type]
         losses.append(diffusion.loss_weights(schedule, kind, 5.0)[t] * error)  # type: ignore[arg-type]
         bare.append(error)
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=0)
@@ -210,14 +212,14 @@ def test_heads_split_the_attention() -> None:
 @pytest.mark.parametrize("micro", [1, 3, 8])
 def test_accumulated_gradients_are_those_of_the_big_batch(micro: int) -> None:
     gradients, losses = [], []
-    schedule = diffusion.noise_schedule(*LINEAR)
+    schedule = noise_block.noise_schedule(*LINEAR)
     pixels = torch.randint(0, 255, (10, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     for size in (None, micro):
         params = TrainParams(**TINY | {"micro_batch": size})
         torch.manual_seed(0)
         unet = unet2d.build(params.network, (1, 8, 8), 2).train()
         labels = torch.arange(10) % 2
-        batch = training.draw_batch(params, pixels, labels, 2, GreyMap(0, 255), torch.Generator().manual_seed(1))
+        batch = training.draw_batch(params, Pool(pixels, GreyMap(0, 255), (False, False)), labels, 2, torch.Generator().manual_seed(1))
         weights = diffusion.loss_weights(schedule, params.prediction, 5.0)
         losses.append(training.accumulate(params, unet, schedule, weights, batch).item())
         gradients.append(torch.cat([p.grad.flatten() for p in unet.parameters() if p.grad is not None]))
@@ -232,10 +234,10 @@ def test_labels_are_hidden_as_often_as_asked_and_flips_are_off_by_default() -> N
     draw = torch.Generator().manual_seed(0)
     for share, low, high in ((0.0, 0, 0), (0.3, 0.25, 0.35), (1.0, 1, 1)):
         params = TrainParams(batch=2000, label_dropout=share, classes="labels")
-        batch = training.draw_batch(params, pixels, labels, 2, GreyMap(0, 63), draw)
+        batch = training.draw_batch(params, Pool(pixels, GreyMap(0, 63), (False, False)), labels, 2, draw)
         assert low <= (batch.labels == 2).float().mean() <= high
         assert len({tuple(x.flatten().tolist()) for x in batch.x0[:50]}) == 1
-    both = training.draw_batch(TrainParams(batch=200, flip_x=True, flip_y=True), pixels, None, 0, GreyMap(0, 63), draw)
+    both = training.draw_batch(TrainParams(batch=200), Pool(pixels, GreyMap(0, 63), (True, True)), None, 0, draw)
     assert len({tuple(x.flatten().tolist()) for x in both.x0}) == 4
 
 
@@ -251,10 +253,10 @@ def stripes(run_task: Any) -> ImageSet:
 
 def held_out_loss(model: Model, images: ImageSet) -> float:
     config = model.config
-    unet = networks.load(model, torch.device("cpu"))
+    unet = denoisers.load(model, "ddpm", torch.device("cpu"))
     params = TrainParams(batch=64)
-    schedule = diffusion.noise_schedule(config["schedule"], config["beta_start"], config["beta_end"])
-    batch = training.draw_batch(params, torch.from_numpy(images.images[...]), None, 0, GreyMap(*config["grey"]), torch.Generator())
+    schedule = noise_block.noise_schedule(config["schedule"], config["beta_start"], config["beta_end"])
+    batch = training.draw_batch(params, Pool.of(images, False, False, None, GreyMap(*config["grey"])), None, 0, torch.Generator())
     with torch.no_grad():
         return training.batch_loss(params, unet, schedule, diffusion.loss_weights(schedule, "v_prediction", 5.0), batch).item()
 

@@ -1,0 +1,46 @@
+"""What every task that samples a diffusion or one-step model does at its end: draw batch by batch, and write grey levels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fabloom.errors import Interrupted
+from fabloom.kinds import ImageSet, Model
+from fabloom.method import Context
+
+from .codec import Codec
+from .grey import GreyMap
+
+
+def shape_of(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """That of what a model draws: an image [C,H,W], or a latent."""
+    return tuple(config.get("latent", config["image"]))
+
+
+def write(ctx: Context, model: Model, count: int, batch: int, draw: Callable[[range], Tensor], **columns: Any) -> ImageSet:
+    """Write this part's share of `count` images of a model, whose config says their shape and grey levels.
+
+    `draw` gives [B,C,H,W] for a range of sample numbers, -1 to 1 and clipped to that here, or latents of the model's codec, which are
+    decoded; each must follow from the seed and its number.
+    """
+    config, own, codec = model.config, ctx.rows(count), Codec.inside(model, ctx.device)
+    grey = GreyMap(*config["grey"])
+
+    def batches() -> Iterator[NDArray[np.uint8]]:
+        with ctx.progress(len(own), unit="image", name="sample") as bar:
+            for start in range(own.start, own.stop, batch):
+                if ctx.stop_requested():
+                    done = start - own.start
+                    raise Interrupted(f"stopped after {done} of {len(own)} images. Run the same command again to start over.")
+                numbers = range(start, min(start + batch, own.stop))
+                drawn = draw(numbers).float()
+                images = drawn if codec is None else codec.decode(drawn.to(ctx.device)).float()
+                yield grey.inverse(images.clamp(-1, 1).cpu()).numpy()
+                bar.advance(len(numbers))
+
+    return ImageSet.write(ctx, batches(), count=len(own), channels=config["image"][0], **columns)
