@@ -26,7 +26,7 @@ def export(
             "--format",
             metavar="FORMAT",
             help="ImageSet: png (default), coco, imagefolder, predictions. Model: safetensors (default), diffusers, onnx, torch-export, "
-            "segmenter. "
+            "segmenter. OfflineData: zarr (default), published. "
             "Report: json (default). Every kind: zarr, a copy of what the store holds. A plugin's kind may bring its own.",
         ),
     ] = None,
@@ -40,6 +40,7 @@ def export(
     as `fabloom predict` writes. **safetensors**: tensors and config. **diffusers**: loads with from_pretrained. **onnx**,
     **torch-export**: a graph of each network for any number of images, compared with the model when it is written; networks.json says
     what goes in and comes out. **segmenter**: a trained segmenter in one graph from pixels to a mask, with a card and a script.
+    **published**: recorded trajectories as the code of denoising circuits keeps them, one file a sample.
     docs/interoperability.md shows how to load each.
     """
     from fabloom.flows.export.job import export_artifact
