@@ -366,7 +366,7 @@ def test_plain_diffusers_draws_the_same_image_from_the_model(run_task: Any, stri
         for t in scheduler.timesteps:
             x = scheduler.step(unet(x, t).sample, t, x, use_clipped_model_output=True).prev_sample
     sampler = sampling.Sampler(
-        lambda x, t, labels: unet2d.evaluate(unet, x, t, labels), config["prediction_type"], config["schedule"], config["beta_start"],
+        lambda x, t, labels: denoisers.evaluate(unet, x, t, labels), config["prediction_type"], config["schedule"], config["beta_start"],
         config["beta_end"], 0, SampleParams(scheduler="ddim", steps=10),
     )  # fmt: skip
     ours = sampler.draw([sampling.image_generator(0, 0)], (1, 8, 8), None, torch.device("cpu"))
