@@ -5,7 +5,6 @@ A diffusion model takes its latents for images. The codec travels inside the mod
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,6 +18,7 @@ from fabloom.errors import DataError
 from fabloom.kinds import Model
 
 from .grey import GreyMap
+from .unet2d import config_of
 
 ROLE = "autoencoder"
 AT_ONCE = 64
@@ -59,7 +59,7 @@ class Codec:
     def kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and config with which a model carries it: `codec.*` and `codec`."""
         told = {
-            "vae": plain_config(self.vae), "latent_mean": self.mean.tolist(), "latent_deviation": self.deviation.tolist(),
+            "vae": config_of(self.vae), "latent_mean": self.mean.tolist(), "latent_deviation": self.deviation.tolist(),
             "grey": [self.grey.low, self.grey.high], "origin": self.origin,
         }  # fmt: skip
         return {f"codec.{name}": value for name, value in self.vae.state_dict().items()}, {"codec": told}
@@ -85,7 +85,7 @@ class Codec:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [N,c,h,w] to images [N,C,H,W], about -1 to 1 of its grey levels, not clipped."""
-        images: Tensor = self.vae.decode(latents * self._wide(self.deviation) + self._wide(self.mean)).sample
+        images: Tensor = Decoder(self)(latents)
         return images
 
     def pretrained(self) -> AutoencoderKL:
@@ -99,7 +99,7 @@ class Codec:
 
 
 class Decoder(nn.Module):
-    """The way back as a function of tensors alone, for graphs: standardised latents [B,c,h,w] to images."""
+    """The way back as a function of tensors alone, also for graphs: standardised latents [B,c,h,w] to images."""
 
     mean: Tensor
     deviation: Tensor
@@ -114,9 +114,3 @@ class Decoder(nn.Module):
         """[B,C,H,W], not clipped."""
         image: Tensor = self.vae.decode(latent * self.deviation + self.mean).sample
         return image
-
-
-def plain_config(vae: AutoencoderKL) -> dict[str, Any]:
-    """The network's config as plain JSON, as diffusers writes it."""
-    plain: dict[str, Any] = json.loads(json.dumps({k: v for k, v in vae.config.items() if not k.startswith("_")}))
-    return plain

@@ -18,7 +18,7 @@ from .grey import GreyMap
 
 @dataclass(frozen=True)
 class Pool:
-    """Pixels uint8 [N,C,H,W], or with a codec the latents of each mirroring [4,N,c,h,w]: none, left-right, top-bottom, both."""
+    """Pixels uint8 [N,C,H,W], or with a codec the latents of each allowed mirroring [V,N,c,h,w]: none, left-right, top-bottom, both."""
 
     values: Tensor
     grey: GreyMap
@@ -32,14 +32,11 @@ class Pool:
         if codec is None:
             return cls(pixels, grey or GreyMap.fit(pixels.numpy()), (flip_x, flip_y))
         codec.shape((pixels.shape[1], pixels.shape[2], pixels.shape[3]))
-        views: dict[tuple[bool, bool], Tensor] = {}
-        for y, x in product((False, True), repeat=2):
-            wanted = (x and flip_x, y and flip_y)
-            if wanted not in views:
-                axes = [axis for axis, turned in zip((-1, -2), wanted, strict=True) if turned]
-                views[wanted] = codec.encode(pixels.flip(axes) if axes else pixels)
-        order = [views[x and flip_x, y and flip_y] for y, x in product((False, True), repeat=2)]
-        return cls(torch.stack(order), codec.grey, (flip_x, flip_y), codec)
+        views = [
+            codec.encode(pixels.flip([axis for axis, turned in ((-1, x), (-2, y)) if turned]))
+            for y, x in product(range(1 + flip_y), range(1 + flip_x))
+        ]
+        return cls(torch.stack(views), codec.grey, (flip_x, flip_y), codec)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,7 +60,7 @@ class Pool:
         rows = torch.randint(len(self), (count,), generator=draw)
         turned = [torch.rand(count, generator=draw) < 0.5 if wanted else torch.zeros(count, dtype=torch.bool) for wanted in self.flips]
         if self.codec is not None:
-            return self.values[turned[0].long() + 2 * turned[1].long(), rows], rows
+            return self.values[turned[0].long() + (1 + self.flips[0]) * turned[1].long(), rows], rows
         x = self.grey.forward(self.values[rows])
         for axis, mirrored in zip((-1, -2), turned, strict=True):
             if mirrored.any():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from diffusers import UNet2DModel
+from diffusers import ConfigMixin, UNet2DModel
 
 from fabloom.errors import DataError
 
@@ -76,7 +76,7 @@ def check(shape: dict[str, Any], image: tuple[int, int, int]) -> None:
         )
 
 
-def config_of(unet: UNet2DModel) -> dict[str, Any]:
-    """The U-Net's config as plain JSON, as diffusers writes it."""
-    plain: dict[str, Any] = json.loads(json.dumps({k: v for k, v in unet.config.items() if not k.startswith("_")}))
+def config_of(net: ConfigMixin) -> dict[str, Any]:
+    """The config of a network of diffusers as plain JSON, as it writes it."""
+    plain: dict[str, Any] = json.loads(json.dumps({k: v for k, v in net.config.items() if not k.startswith("_")}))
     return plain

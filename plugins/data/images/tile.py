@@ -76,6 +76,8 @@ def without_rests(tiles: NDArray[np.uint8], defect: NDArray[np.bool_], corners: 
         parts, _ = ndimage.label(is_defect(tile), EIGHT)
         around = outside[top : top + len(tile) + 2, left : left + tile.shape[1] + 2]
         for number, box in enumerate(ndimage.find_objects(parts), start=1):
+            if all(side.start > 0 and side.stop < length for side, length in zip(box, tile.shape, strict=True)):
+                continue
             part = np.pad(parts == number, 1)
             further = around & ndimage.binary_dilation(part, EIGHT)
             ahead = ((further[0], box[0].stop), (further[-1], len(tile) - box[0].start))

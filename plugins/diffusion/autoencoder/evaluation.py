@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.metrics import peak_signal_noise_ratio
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Metric, Model, Report
@@ -44,8 +44,8 @@ def evaluate(ctx: Context, params: EvaluateParams, model: Model, images: ImageSe
         "defect_ratio": Metric(ratio, better="down", role="headline"),
         "l1_defect": found["defect"],
         "l1_background": found["background"],
-        "psnr": psnr(error, np.ones_like(defect), span),
-        "psnr_defect": psnr(error, defect, span),
+        "psnr": psnr(pixels, back, np.ones_like(defect), span),
+        "psnr_defect": psnr(pixels, back, defect, span),
         "latent_mean": float(latents.mean((0, 2, 3)).abs().max()),
         "latent_deviation": {"least": float(latents.std((0, 2, 3)).min()), "most": float(latents.std((0, 2, 3)).max())},
     }
@@ -53,11 +53,12 @@ def evaluate(ctx: Context, params: EvaluateParams, model: Model, images: ImageSe
     return Report.write(ctx, metrics, pictures={title: picture(params, pixels, back, defect)}, verdict=verdict(ratio))
 
 
-def psnr(error: NDArray[np.float64], where: NDArray[np.bool_] | NDArray[np.float64], span: float) -> float | None:
-    """Peak signal to noise of the grey range over these pixels, in dB; None without any, and without an error."""
-    chosen = error[where.astype(bool)]
-    noise = float(np.square(chosen).mean()) if chosen.size else 0.0
-    return 10 * math.log10(span**2 / noise) if noise else None
+def psnr(pixels: NDArray[np.uint8], back: NDArray[np.uint8], where: NDArray[np.bool_], span: float) -> float | None:
+    """Peak signal to noise of the grey range at pixels [N,H,W] of images [N,C,H,W], in dB; None without any, and without an error."""
+    chosen = [images.transpose(0, 2, 3, 1)[where] for images in (pixels, back)]
+    if (chosen[0] == chosen[1]).all():
+        return None
+    return float(peak_signal_noise_ratio(*chosen, data_range=span))
 
 
 def verdict(ratio: float | None) -> str:

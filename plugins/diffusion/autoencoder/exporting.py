@@ -34,9 +34,9 @@ def networks(model: Model) -> dict[str, Network]:
         "image": "grey levels [low, high] of the config's `grey` are [-1, 1]",
         "latent": "mean 0 and deviation 1 a channel over the training images",
     }
-    image = tuple(model.config["image"])
-    shape = Codec.of(model, CPU).shape(image)
-    encoder, decoder = traceable(Encoder(Codec.of(model, CPU))).eval(), traceable(Decoder(Codec.of(model, CPU))).eval()
+    image, codec = tuple(model.config["image"]), Codec.of(model, CPU)
+    shape = codec.shape(image)
+    encoder, decoder = (traceable(part).eval() for part in (Encoder(codec), Decoder(codec)))
     return {
         "encoder": Network(encoder, {"image": example(2, *image)}, ("latent",), meaning=meaning),
         "decoder": Network(decoder, {"latent": example(2, *shape)}, ("image",), meaning=meaning),

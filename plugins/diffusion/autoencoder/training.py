@@ -14,10 +14,11 @@ from torch.nn.functional import l1_loss
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
-from fabloom.plugins.blocks.codec import ROLE, Codec, plain_config
+from fabloom.plugins.blocks.codec import ROLE, Codec
 from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.perceptual import Lpips
+from fabloom.plugins.blocks.unet2d import config_of
 
 from .params import TrainParams
 
@@ -36,8 +37,8 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
     vae.eval().requires_grad_(False)
     mean, deviation = statistics(Codec(vae, *_standard(params, ctx.device), grey), pixels)
     config = {
-        "role": ROLE, "vae": plain_config(vae), "latent_mean": mean, "latent_deviation": deviation, "grey": [grey.low, grey.high],
-        "image": list(shape), "factor": 2 ** (len(params.channels) - 1),
+        "role": ROLE, "vae": config_of(vae), "latent_mean": mean, "latent_deviation": deviation, "grey": [grey.low, grey.high],
+        "image": list(shape),
     }  # fmt: skip
     return Model.write(ctx, {f"vae.{name}": value for name, value in vae.state_dict().items()}, config)
 
@@ -97,7 +98,7 @@ def fit(ctx: Context, params: TrainParams, vae: AutoencoderKL, pixels: Tensor) -
 def through(vae: AutoencoderKL, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """What is decoded of a draw of the posterior [B,C,H,W], and the mean divergence of a latent value from the standard normal."""
     posterior = vae.encode(x).latent_dist
-    divergence = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
+    divergence: Tensor = posterior.kl().mean() / noise[0].numel()  # that of diffusers is a sum over the values of an image
     return vae.decode(posterior.mean + posterior.std * noise).sample.float(), divergence.float()
 
 

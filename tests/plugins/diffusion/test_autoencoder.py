@@ -123,6 +123,9 @@ def test_a_pool_of_latents_draws_those_of_the_mirrored_image(tiny: tuple[ImageSe
     drawn, rows = pool.batch(64, torch.Generator().manual_seed(0))
     found = {next(k for k, v in views.items() if torch.allclose(v[row], one, atol=1e-5)) for one, row in zip(drawn, rows, strict=True)}
     assert found == set(views)
+    down, rows = Pool.of(images, False, True, codec).batch(64, torch.Generator().manual_seed(0))
+    kinds = [[torch.allclose(views[False, y][row], one, atol=1e-5) for y in (False, True)] for one, row in zip(down, rows, strict=True)]
+    assert all(any(kind) for kind in kinds) and 10 < sum(kind[1] for kind in kinds) < 54, "top-bottom alone"
     still, rows = Pool.of(images, False, False, codec).batch(16, torch.Generator().manual_seed(0))
     assert torch.allclose(still, views[False, False][rows], atol=1e-5)
 
