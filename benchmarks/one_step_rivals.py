@@ -88,7 +88,8 @@ def main() -> None:
         drawn = is_defect(masks).any((1, 2))
         told = drawn | ~(masks == UNKNOWN).any((1, 2))
         bands = ", ".join(f"{ratio:.2f}" for ratio in power(result[name]) / power(real))
-        print(f"| {name} | {drawn[told].mean():.2f} | {told.mean():.2f} | {bands} | {apart(result[name], real):.2f} |", flush=True)
+        share = f"{drawn[told].mean():.2f}" if told.any() else "none can be told"
+        print(f"| {name} | {share} | {told.mean():.2f} | {bands} | {apart(result[name], real):.2f} |", flush=True)
 
 
 if __name__ == "__main__":
