@@ -2,10 +2,10 @@
 
     python benchmarks/one_step_rivals.py STORE [--set steps.flow.params.steps=2000]
 
-Runs docs/methods/pictures/one-step-from-images.yaml, whose trainings are cut short, with 50 steps and one of DDIM of its diffusion model
-beside them, and holds every set against 256 images of another seed: the share with a defect by difference to the clean training images, among
-those of which that can be told; power in three thirds of the spatial frequencies over that of real images; and the sliced Wasserstein
-distance of patches of 5 px, in grey levels. The training images stand in the table as what cannot be beaten.
+Runs docs/methods/pictures/one-step-from-images.yaml, whose trainings are cut short, with 50 steps and one of DDIM of its diffusion
+model beside them, and holds every set against 256 images of another seed: the share with a defect by difference to the clean training
+images, among those of which that can be told; power in three thirds of the spatial frequencies over that of real images; and the sliced
+Wasserstein distance of patches of 5 px, in grey levels. The training images stand in the table as what cannot be beaten.
 """
 
 from __future__ import annotations
