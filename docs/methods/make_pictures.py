@@ -59,6 +59,7 @@ PICTURES = {
     "reference-difference": Picture("labels", drawing.differences),
     "quality": Picture("one-image", drawing.heat),
     "leaderboard": Picture("one-image", drawing.board),
+    "samplers": Picture("samplers", lambda made: drawing.larger(drawing.picture(made["table"], "Samples"), 3)),
     "curate": Picture("curate", drawing.choices),
 }
 

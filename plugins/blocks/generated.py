@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from fabloom.method import Context
 
 from .codec import Codec
 from .grey import GreyMap
+from .operations import OPERATIONS, TRAINING, counted, operations_of
 
 
 def shape_of(config: Mapping[str, Any]) -> tuple[int, ...]:
@@ -26,10 +28,18 @@ def write(ctx: Context, model: Model, count: int, batch: int, draw: Callable[[ra
     """Write this part's share of `count` images of a model, whose config says their shape and grey levels.
 
     `draw` gives [B,C,H,W] for a range of sample numbers, -1 to 1 and clipped to that here, or latents of the model's codec, which are
-    decoded; each must follow from the seed and its number.
+    decoded; each must follow from the seed and its number. The attributes say what an image, by the first batch, and the model's
+    training took in multiply-adds.
     """
     config, own, codec = model.config, ctx.rows(count), Codec.inside(model, ctx.device)
     grey = GreyMap(*config["grey"])
+
+    def computed(numbers: range) -> Tensor:
+        drawn = draw(numbers).float()
+        return drawn if codec is None else codec.decode(drawn.to(ctx.device)).float()
+
+    leading = range(own.start, min(own.start + batch, own.stop))
+    first, taken = counted(partial(computed, leading))
 
     def batches() -> Iterator[NDArray[np.uint8]]:
         with ctx.progress(len(own), unit="image", name="sample") as bar:
@@ -38,9 +48,9 @@ def write(ctx: Context, model: Model, count: int, batch: int, draw: Callable[[ra
                     done = start - own.start
                     raise Interrupted(f"stopped after {done} of {len(own)} images. Run the same command again to start over.")
                 numbers = range(start, min(start + batch, own.stop))
-                drawn = draw(numbers).float()
-                images = drawn if codec is None else codec.decode(drawn.to(ctx.device)).float()
+                images = first if start == own.start else computed(numbers)
                 yield grey.inverse(images.clamp(-1, 1).cpu()).numpy()
                 bar.advance(len(numbers))
 
-    return ImageSet.write(ctx, batches(), count=len(own), channels=config["image"][0], **columns)
+    told = {OPERATIONS: taken // max(len(leading), 1), TRAINING: operations_of(config), **columns.pop("attrs", {})}
+    return ImageSet.write(ctx, batches(), count=len(own), channels=config["image"][0], attrs=told, **columns)

@@ -31,6 +31,11 @@ class GreyMap:
         pixels = torch.as_tensor(images).float()
         return (pixels - self.low) * (2.0 / (self.high - self.low)) - 1.0
 
+    @property
+    def half(self) -> float:
+        """Grey levels of one unit."""
+        return (self.high - self.low) / 2
+
     def inverse(self, values: torch.Tensor) -> torch.Tensor:
         """float in [-1, 1] to uint8, clipped and rounded."""
         levels = (values.float() + 1.0) * ((self.high - self.low) / 2.0) + self.low

@@ -49,6 +49,20 @@ def sliced_wasserstein(images: Tensor, reference: Tensor) -> Tensor:
     return (quantiles(images) - quantiles(reference)).abs().mean((1, 2))
 
 
+def apart(images: Tensor, others: Tensor) -> float:
+    """Sliced Wasserstein-1 distance of the 7 x 7 patches of two sets [N,C,H,W] and [M,C,H,W], all images of a set together, in their units.
+
+    Every third patch either way counts: neighbours share most of their pixels.
+    """
+    steps = torch.linspace(0, 1, QUANTILES)
+    views = projections(images.shape[1])
+    found = []
+    for one in (images, others):
+        seen = conv2d(one.float(), views.to(one.device), stride=STEP).transpose(0, 1).flatten(1).cpu().numpy()
+        found.append(np.quantile(seen, steps.numpy(), axis=1))
+    return float(np.abs(found[0] - found[1]).mean())
+
+
 def nearest(images: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     """(coherence, completeness) [N] of images [N,C,H,W] against one reference [1,C,H,W], mean squared errors a pixel.
 

@@ -21,6 +21,7 @@ from fabloom.plugins.judge.leaderboard.method import Leaderboard
 from fabloom.plugins.judge.memory_bank.method import MemoryBank
 from fabloom.plugins.judge.quality.method import Quality
 from fabloom.plugins.judge.reference_difference.method import ReferenceDifference
+from fabloom.plugins.judge.samplers.method import Samplers
 from fabloom.plugins.judge.score_maps.method import ScoreMaps
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.params import TrainParams
@@ -285,6 +286,22 @@ class TestLeaderboard(MethodConformance):
     inputs = {
         "compare": {"reference": pair, "samples": [pair, pair], "quality": [score, score], "segmentation": [segmenter, segmenter]},
     }
+
+
+def trivial(ctx: Context) -> Report:
+    """What unet.evaluate says, as far as the table of samplers reads it."""
+    return Report.write(ctx, {"model": {"iou_defect": 0.6}, "baseline": {"iou_defect": 0.9}})
+
+
+class TestSamplers(MethodConformance):
+    method = Samplers
+    params = {"compare": {"entries": [{"title": "a", "evaluations": 1}, {"title": "b", "evaluations": 4}], "shown": 2}}
+    inputs = {
+        "compare": {
+            "samples": [tiny_images, tiny_images], "labelled": [tiny_images, tiny_images], "segmentation": [trivial, trivial],
+            "agreement": [],
+        },
+    }  # fmt: skip
 
 
 def test_every_method_is_tested() -> None:

@@ -44,7 +44,7 @@ class Ddpm(Method):
         """Samples have the shape of the training images."""
         return samples(step.params, inputs) if isinstance(step.params, SampleParams) else trained(inputs)
 
-    @task(version=1)
+    @task(version=2)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet, autoencoder: Model | None = None) -> Model:
         """Train on a set, or on the latents that `autoencoder`, a model of autoencoder.train, has of it.
 
@@ -54,7 +54,7 @@ class Ddpm(Method):
 
         return training.train(ctx, params, images, autoencoder)
 
-    @task(version=2, fanout=Fanout(count="count", unit=("batch",)))
+    @task(version=3, fanout=Fanout(count="count", unit=("batch",)))
     def sample(self, ctx: Context, params: SampleParams, *, model: Model) -> ImageSet:
         """Draw images. Image i starts from noise of (seed, i) alone, as does all noise it meets on its way.
 

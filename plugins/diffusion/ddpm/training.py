@@ -19,6 +19,7 @@ from fabloom.plugins.blocks.codec import Codec
 from fabloom.plugins.blocks.denoisers import build, evaluate, kept
 from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.noise import BETA_SCHEDULES, NoiseSchedule, noise_schedule, target
+from fabloom.plugins.blocks.operations import OPERATIONS, counted
 from fabloom.plugins.blocks.pool import Pool
 
 from .diffusion import loss_weights
@@ -55,7 +56,8 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, autoencoder: Mode
     unet = build(params, params.network, pool.shape, len(names)).to(ctx.device)
     name = BETA_SCHEDULES[params.schedule]
     schedule = noise_schedule(name, params.beta_start, params.beta_end)
-    state, network = kept(unet, fit(ctx, params, unet, pool, labels, len(names), schedule))
+    weights, operations = fit(ctx, params, unet, pool, labels, len(names), schedule)
+    state, network = kept(unet, weights)
     config = {
         "role": "ddpm",
         **network,
@@ -67,6 +69,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, autoencoder: Mode
         "image": list(images.images.shape[1:]),
         "classes": names,
         "class_source": params.classes,
+        OPERATIONS: operations,
     }
     tensors, told = pool.kept()
     return Model.write(ctx, state | tensors, config | told)
@@ -114,8 +117,8 @@ def accumulate(params: TrainParams, unet: Callable[..., Any], schedule: NoiseSch
 
 def fit(
     ctx: Context, params: TrainParams, unet: nn.Module, pool: Pool, labels: Tensor | None, null: int, schedule: NoiseSchedule
-) -> dict[str, Any]:
-    """The loop; returns the averaged weights."""
+) -> tuple[dict[str, Any], int]:
+    """The loop; returns the averaged weights, and the multiply-adds that all steps take."""
     average = ema(unet, params.ema_decay)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=params.lr, weight_decay=params.weight_decay)
     course = "cosine" if params.decay == "cosine" else "constant_with_warmup"
@@ -125,15 +128,19 @@ def fit(
     draw = ctx.generator("batches")
     unet.train()
     forward = ctx.autocast(params.precision)(unet)
-    for step in ctx.loop(params.steps, net=unet, average=average, optimizer=optimizer, rate=rate):
+
+    def loss_of(draw: torch.Generator) -> Tensor:
         batch = draw_batch(params, pool, labels, null, draw).to(ctx.device)
+        return accumulate(params, forward, schedule, weights, batch)
+
+    _, operations = counted(lambda: loss_of(ctx.generator("counted")))
+    for step in ctx.loop(params.steps, net=unet, average=average, optimizer=optimizer, rate=rate):
         optimizer.zero_grad(set_to_none=True)
-        loss = accumulate(params, forward, schedule, weights, batch)
+        loss = loss_of(draw)
         nn.utils.clip_grad_norm_(unet.parameters(), params.grad_clip)
         optimizer.step()
         rate.step()
         average.update_parameters(unet)
         if step.index % LOG_EVERY == 0:
             step.log(loss=float(loss))
-    state: dict[str, Any] = average.module.state_dict()
-    return state
+    return average.module.state_dict(), operations * params.steps

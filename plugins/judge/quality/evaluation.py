@@ -13,8 +13,9 @@ from fabloom.method import Context
 from fabloom.plugins.blocks import patches
 from fabloom.plugins.blocks.copies import least_differences
 from fabloom.plugins.blocks.difference import grey
+from fabloom.plugins.blocks.spectra import bands
 
-from . import fingerprints, notes, pictures, saying, spectra
+from . import fingerprints, notes, pictures, saying
 from .comparison import Comparison, batched
 from .copies import noise_floor
 from .counting import defect_scores
@@ -113,7 +114,7 @@ def noise_scores(params: EvaluateParams, given: Comparison, taken: Denoised, sum
     grey_unit = grey(unit)[0]
 
     def measured(pixels: NDArray[np.uint8], noise: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        return {**({"deviation": noise / own} if own > 0 else {}), **spectra.bands(grey(pixels), grey_unit)}
+        return {**({"deviation": noise / own} if own > 0 else {}), **bands(grey(pixels), grey_unit)}
 
     generated = measured(given.images, taken.deviations)
     beside = measured(given.reference, given.denoised(given.reference).deviations)

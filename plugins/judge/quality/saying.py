@@ -8,8 +8,8 @@ from typing import Any
 from fabloom.kinds import Metric, Table
 from fabloom.plugins.blocks.sources import FEWEST
 
-from . import spectra
 from .params import EvaluateParams
+from .scores import Interval
 
 TRUST = "Can these scores be trusted?"
 BARE = 0.5
@@ -91,10 +91,23 @@ def noisy(params: EvaluateParams, found: Mapping[str, Any] | None) -> str:
 def judgement(params: EvaluateParams, found: Mapping[str, Any]) -> str:
     """'like' only where both are, the deviation and the power of the high band, which is its square; 'less' or 'more' where either is."""
     margins = {"deviation": params.noise_margin, "high_band": (1 + params.noise_margin) ** 2 - 1}
-    answers = [
-        spectra.judged(found["generated"][name].interval, found["reference_image"][name].value, margin) for name, margin in margins.items()
-    ]
+    answers = [judged(found["generated"][name].interval, found["reference_image"][name].value, margin) for name, margin in margins.items()]
     return next((one for one in answers if one in ("less", "more")), "open" if "open" in answers else "like")
+
+
+def judged(interval: Interval, real: float, margin: float) -> str:
+    """How a ratio to the clean image lies to those of real images, 1 and that of the reference: 'like', 'less', 'more', or 'open'.
+
+    'like' claims that they are the same, and needs the whole interval within the margin around the real ones.
+    """
+    low, high = min(1.0, real) / (1 + margin), max(1.0, real) * (1 + margin)
+    if interval is None:
+        return "open"
+    if interval[1] < low:
+        return "less"
+    if interval[0] > high:
+        return "more"
+    return "like" if low <= interval[0] and interval[1] <= high else "open"
 
 
 def trust(params: EvaluateParams, metrics: Mapping[str, Any]) -> Table:

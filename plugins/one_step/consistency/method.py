@@ -38,7 +38,7 @@ class Consistency(Method):
         """Samples have the shape of the training images."""
         return samples(step.params, inputs) if isinstance(step.params, SampleParams) else trained(inputs)
 
-    @task(version=1)
+    @task(version=2)
     def train(
         self, ctx: Context, params: TrainParams, *, images: ImageSet, teacher: Model | None = None, autoencoder: Model | None = None
     ) -> Model:
@@ -51,7 +51,7 @@ class Consistency(Method):
 
         return training.train(ctx, params, images, teacher, autoencoder)
 
-    @task(version=1, fanout=Fanout(count="count", unit=("batch",)))
+    @task(version=2, fanout=Fanout(count="count", unit=("batch",)))
     def sample(self, ctx: Context, params: SampleParams, *, model: Model) -> ImageSet:
         """Draw images in one step, or in a few with noise between them. Image i follows from (seed, i) alone, up to rounding."""
         from . import sampling

@@ -21,6 +21,7 @@ from fabloom.plugins.blocks.dit import Dit
 from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import BETA_SCHEDULES, NoiseSchedule, noise_schedule
+from fabloom.plugins.blocks.operations import OPERATIONS, counted, operations_of
 from fabloom.plugins.blocks.pool import Pool
 
 from .function import Function, distance, level_shares, points_at, teacher_times, training_times
@@ -61,9 +62,12 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, teacher: Model | 
         own = other or params.network is not None or params.transformer != Transformer()
         unet = build(params, params.network or Shape(), pool.shape) if own else anew(source)
         setting = of_teacher(teacher, ctx.autocast(params.precision)(source))
-    state, network = kept(unet, fit(ctx, params, unet.to(ctx.device), pool, setting))
+    weights, operations = fit(ctx, params, unet.to(ctx.device), pool, setting)
+    state, network = kept(unet, weights)
     tensors, told = pool.kept()
-    return Model.write(ctx, state | tensors, {"role": ROLE, **network, "image": list(shape), **setting.config, **told})
+    taken = operations + (operations_of(teacher.config) if teacher else 0)
+    config = {"role": ROLE, **network, "image": list(shape), **setting.config, **told, OPERATIONS: taken}
+    return Model.write(ctx, state | tensors, config)
 
 
 def alone(params: TrainParams) -> Setting:
@@ -117,8 +121,8 @@ def batch_loss(
     return (weight * distance(live(x, later), goal, params.huber)).mean()
 
 
-def fit(ctx: Context, params: TrainParams, unet: nn.Module, pool: Pool, setting: Setting) -> dict[str, Any]:
-    """The loop; returns the averaged weights."""
+def fit(ctx: Context, params: TrainParams, unet: nn.Module, pool: Pool, setting: Setting) -> tuple[dict[str, Any], int]:
+    """The loop; returns the averaged weights, and the multiply-adds that all steps take."""
     average, behind = ema(unet, params.ema_decay), ema(unet, params.target_decay, warmup=False)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=params.lr, weight_decay=0.0)
     course = "cosine" if params.decay == "cosine" else "constant_with_warmup"
@@ -128,19 +132,24 @@ def fit(ctx: Context, params: TrainParams, unet: nn.Module, pool: Pool, setting:
     target = live if setting.teacher is None else setting.function(precise(behind.module))
     unet.train()
     behind.module.eval()
-    for step in ctx.loop(params.steps, net=unet, average=average, behind=behind, optimizer=optimizer, rate=rate):
+
+    def loss_of(index: int, draw: torch.Generator) -> Tensor:
         x0, _ = pool.batch(params.batch, draw)
         noise = torch.randn(x0.shape, generator=draw).to(ctx.device)
-        earlier, later, weight = (part.to(ctx.device) for part in draw_times(params, setting, step.index, draw))
+        earlier, later, weight = (part.to(ctx.device) for part in draw_times(params, setting, index, draw))
         loss = batch_loss(params, live, target, setting, x0.to(ctx.device), noise, (earlier, later, weight))
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        return loss.detach()
+
+    _, operations = counted(lambda: loss_of(0, ctx.generator("counted")))
+    for step in ctx.loop(params.steps, net=unet, average=average, behind=behind, optimizer=optimizer, rate=rate):
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_of(step.index, draw)
         nn.utils.clip_grad_norm_(unet.parameters(), params.grad_clip)
         optimizer.step()
         rate.step()
         average.update_parameters(unet)
         behind.update_parameters(unet)
         if step.index % LOG_EVERY == 0:
-            step.log(loss=float(loss.detach()))
-    state: dict[str, Any] = average.module.state_dict()
-    return state
+            step.log(loss=float(loss))
+    return average.module.state_dict(), operations * params.steps

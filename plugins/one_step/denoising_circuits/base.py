@@ -10,22 +10,24 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import UNet2DModel
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, pixel_shuffle
+from torch.nn.functional import mse_loss, pixel_shuffle, pixel_unshuffle
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
+from fabloom.plugins.blocks.backbone import TIMES
 from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import NoiseSchedule
+from fabloom.plugins.blocks.operations import counted, operations_of
 
-from .networks import fold
 from .params import TrainParams
 
 if TYPE_CHECKING:
     from .training import Pool
 
 FOLDERS = (".", "unet_ema", "unet")
+BETAS = {"beta_start": 1e-4, "beta_end": 0.02}
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 
 
@@ -35,10 +37,12 @@ class BaseNet:
 
     config: dict[str, Any]
     state: dict[str, Tensor]
-    timesteps: int = 1000
+    timesteps: int = TIMES
     patch: int = 1
     grey: GreyMap | None = None
     prediction: str = "v_prediction"
+    operations: int = 0
+    """Multiply-adds that its training took, where that is known."""
 
 
 def given_base(params: TrainParams, images: ImageSet, base: Model | None) -> BaseNet | None:
@@ -55,9 +59,14 @@ def given_base(params: TrainParams, images: ImageSet, base: Model | None) -> Bas
         if config.get("classes"):
             raise DataError(f"base model {base.key[:12]} is conditioned on classes; train one without labels")
         grey = GreyMap(*config["grey"]) if "grey" in config else None
-        steps, patch = int(config.get("num_train_timesteps", 1000)), int(config.get("patch", 1))
+        steps, patch = int(config.get("num_train_timesteps", TIMES)), int(config.get("patch", 1))
+        if config.get("schedule", params.schedule) != params.schedule:
+            raise DataError(f"base model {base.key[:12]} knows another noise schedule: give schedule: {config['schedule']}")
+        ends = tuple(config.get(name, value) for name, value in BETAS.items())
+        if params.schedule != "squaredcos_cap_v2" and ends != tuple(BETAS.values()):
+            raise DataError(f"base model {base.key[:12]} has betas {ends[0]:g} to {ends[1]:g}, a circuit has 0.0001 to 0.02: train another")
         prediction = str(config.get("prediction_type", "epsilon"))
-        found = BaseNet(dict(config["unet"]), base.state("unet."), steps, patch, grey, prediction)
+        found = BaseNet(dict(config["unet"]), base.state("unet."), steps, patch, grey, prediction, operations_of(config))
     elif params.base_path is not None:
         found = read_folder(params.base_path.path)
     _, channels, height, width = images.images.shape
@@ -116,31 +125,37 @@ def new_unet(params: TrainParams, image: torch.Size) -> UNet2DModel:
     )
 
 
-def train_base(ctx: Context, params: TrainParams, pool: Pool, schedule: NoiseSchedule) -> BaseNet:
-    """Ordinary diffusion training at the labels that the recurrence will use; gives the averaged weights."""
+def train_base(ctx: Context, params: TrainParams, pool: Pool) -> BaseNet:
+    """Ordinary diffusion training at all times, so that steps finer than the recurrence's can be taken; gives the averaged weights."""
     from .training import LOG_EVERY, descend, optimizer_for
 
     unet = new_unet(params, pool.pixels.shape[1:]).to(ctx.device, memory_format=torch.channels_last)
     base = params.base
-    times = torch.linspace(0, 999, params.timesteps).round().long()
+    schedule = NoiseSchedule.make(TIMES, params.schedule)
     average = ema(unet, params.ema_decay)
+    operations = 0
+
+    def loss_of(draw: torch.Generator) -> Tensor:
+        x0 = pool.batch(base.batch, draw).to(ctx.device)
+        t = torch.randint(TIMES, (len(x0),), generator=draw)
+        noise = torch.randn(x0.shape, generator=draw).to(ctx.device)
+        with ctx.autocast(params.precision):
+            v = velocity(unet, schedule.add_noise(x0, noise, t), t.to(ctx.device), params.patch)
+        return mse_loss(v, schedule.velocity(x0, noise, t))
+
     if base.steps:
         optimizer, cycle = optimizer_for(unet, base.steps, base.lr, params.weight_decay, params.cycle_momentum)
+        operations = counted(lambda: loss_of(ctx.generator("counted")).backward())[1] * base.steps
         draw = ctx.generator("base")
         for step in ctx.loop(base.steps, name="base", net=unet, average=average, optimizer=optimizer, cycle=cycle):
-            x0 = pool.batch(base.batch, draw).to(ctx.device)
-            t = torch.randint(params.timesteps, (len(x0),), generator=draw)
-            noise = torch.randn(x0.shape, generator=draw).to(ctx.device)
-            with ctx.autocast(params.precision):
-                v = velocity(unet, schedule.add_noise(x0, noise, t), times[t].to(ctx.device), params.patch, params.carry)
-            loss = mse_loss(v, schedule.velocity(x0, noise, t))
+            loss = loss_of(draw)
             descend(loss, unet, optimizer, cycle, params.grad_clip)
             average.update_parameters(unet)
             if step.index % LOG_EVERY == 0:
                 step.log(loss=float(loss.detach()))
-    return BaseNet(plain_config(unet), average.module.state_dict(), 1000, params.patch)
+    return BaseNet(plain_config(unet), average.module.state_dict(), TIMES, params.patch, operations=operations)
 
 
-def velocity(unet: nn.Module, x: Tensor, times: Tensor, patch: int, norm: bool) -> Tensor:
-    """The U-Net's v for pixels x [B,C,H,W], which it sees normed where a circuit carries them."""
-    return pixel_shuffle(unet(fold(x, patch, norm), times).sample.float(), patch)
+def velocity(unet: nn.Module, x: Tensor, times: Tensor, patch: int) -> Tensor:
+    """The U-Net's v for pixels x [B,C,H,W] at its own times [B]."""
+    return pixel_shuffle(unet(pixel_unshuffle(x, patch), times).sample.float(), patch)

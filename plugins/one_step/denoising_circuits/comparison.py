@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,12 +21,17 @@ from fabloom.plugins.blocks.difference import grey as grey_of
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.labels import LabelParams
 from fabloom.plugins.blocks.noise import NoiseSchedule
+from fabloom.plugins.blocks.patches import apart
+from fabloom.plugins.blocks.spectra import ratios
 
-from .losses import ddim_step
+from .heads import mixed, table
+from .losses import BaseChain, ddim_step
 from .networks import Circuit
 from .params import CompareParams
 from .recurrence import labels, readout, starting_noise
-from .sampling import generate, generator_of
+from .sampling import generate, generator_of, grain_of
+from .starting import chain_of
+from .student import load_student
 from .training import load_circuit
 
 SHOWN_STEPS = 8
@@ -36,20 +42,33 @@ NOTES = (
     "1 is no better than another draw. unexplained_variance divides by the variance about the mean image instead (twice as strict).",
     "defect_agreement counts the samples in both images of which the labels can tell whether there is a defect, told_share how many those "
     "are. defect_agreement_all counts the others as without a defect: two acquisitions of one faint defect differ in that, too.",
-    "Controls: 'shuffled' pairs student images with the wrong noise, 'mean image' answers the reference's mean for every noise, "
+    "Controls: 'shuffled' pairs student images with the wrong noise, 'foreign chunks' adds another sample's chunks to a sample's start, "
+    "'mean image' answers the reference's mean for every noise, "
     "'pure noise' answers x_T itself. Each must be clearly worse than the student.",
-    "relative_consistency divides |z_k - z*_k|^2 by what R = identity would reach, |z*_k - z*_0|^2: below 1 the recurrence follows.",
+    "low_band, middle_band and high_band are the student's power in thirds of the band over the recurrence's: below 1 it is smoother. "
+    "with_grain_ are those of its images as they are sampled, with the noise that one step cannot predict. sliced_wasserstein is the "
+    "distance of patches to those of the reference images, in grey levels.",
+    "relative_path divides |z_k - z*_k|^2 by what R = identity would reach, |z*_k - z*_0|^2: below 1 the recurrence follows. z* are the "
+    "points of the chain that the teacher was trained towards.",
+)
+LEARNED = (
+    "recurrence_error is the mean square difference of the recurrence's image to that of the base's {fine} DDIM steps, and "
+    "recurrence_error_ratio the same over that of the base's {few} plain steps, which R starts as: below 1 R has learned something."
 )
 
 
 @dataclass(frozen=True)
 class Walk:
-    """The recurrence from x_T: images [N,C,H,W] in [-1, 1], some readouts on the way, and the consistency beside identity's, by step."""
+    """The recurrence from x_T: images [N,C,H,W] in [-1, 1], some readouts on the way, and the path error beside identity's, by step; and,
+    where its base is known, the images of the base's chain, with the substeps that R stands for and without.
+    """
 
     images: Tensor
     strip: list[Tensor]
-    consistency: list[float]
+    path: list[float]
     identity: list[float]
+    fine: Tensor | None = None
+    plain: Tensor | None = None
 
 
 def compare(ctx: Context, params: CompareParams, teacher: Model, student: Model, reference: ImageSet) -> Report:
@@ -61,11 +80,17 @@ def compare(ctx: Context, params: CompareParams, teacher: Model, student: Model,
     circuit = load_circuit(teacher, ctx.device)
     schedule = NoiseSchedule.make(circuit.config.timesteps, teacher.config["schedule"])
     one_step = ctx.autocast(params.precision)(generator_of(student, ctx.device))
-    walk = follow(ctx, params, circuit, schedule, noise)
+    walk = follow(ctx, params, circuit, schedule, chain_of(teacher, ctx.device), noise)
     found = torch.cat(list(generate(one_step, noise, ctx.device, params.batch)))
+    net = load_student(student, ctx.device)
+    grain = grain_of(student)
+    grained = found if grain is None else (found + grain(seed, range(params.count))).clamp(-1, 1)
     pixels = np.asarray(reference.images)
     mean = grey.forward(pixels).clamp(-1, 1).mean(0, keepdim=True).expand_as(found)
-    answers = {"student": found, "shuffled": found.roll(1, 0), "mean image": mean, "pure noise": noise.clamp(-1, 1)}
+    foreign = torch.cat(list(generate(ctx.autocast(params.precision)(partial(mixed, net)), noise, ctx.device, params.batch)))
+    answers = {
+        "student": found, "shuffled": found.roll(1, 0), "foreign chunks": foreign, "mean image": mean, "pure noise": noise.clamp(-1, 1)
+    }  # fmt: skip
     rule, problem = labelling(ctx, reference)
     rows = judge(answers, walk.images, grey, rule)
     metrics = {
@@ -75,24 +100,52 @@ def compare(ctx: Context, params: CompareParams, teacher: Model, student: Model,
             for answer, row in rows.items()
             if answer != "student"
         },
-        "relative_consistency": Metric(
-            _mean([c / max(i, 1e-12) for c, i in zip(walk.consistency, walk.identity, strict=True)]), better="down"
-        ),
-        "relative_consistency_end": Metric(walk.consistency[-1] / max(walk.identity[-1], 1e-12), better="down"),
+        "relative_path": Metric(_mean([c / max(i, 1e-12) for c, i in zip(walk.path, walk.identity, strict=True)]), better="down"),
+        "relative_path_end": Metric(walk.path[-1] / max(walk.identity[-1], 1e-12), better="down"),
+        **learned(walk),
+        **looks({"student": found, "student with grain": grained, "recurrence": walk.images}, grey, pixels),
         "samples": params.count,
     }
     columns = ("answer", *rows["student"])
-    steps = [(k + 1, c, i, c / max(i, 1e-12)) for k, (c, i) in enumerate(zip(walk.consistency, walk.identity, strict=True))]
+    steps = [(k + 1, c, i, c / max(i, 1e-12)) for k, (c, i) in enumerate(zip(walk.path, walk.identity, strict=True))]
     tables = {
         "student against recurrence": Table(columns, [(name, *row.values()) for name, row in rows.items()]),
-        "consistency by step": Table(("step", "consistency", "identity R", "ratio"), steps),
+        "heads of the student": table(net, circuit, noise[: params.batch].to(ctx.device), ctx.generator("heads")),
+        "path by step": Table(("step", "distance to the chain", "identity R", "ratio"), steps),
     }
     shown = min(params.shown, params.count)
     pictures = {
         "same noise: recurrence above, one-step student below": sheet(grey, [walk.images[:shown], found[:shown]]),
         "x_0 read out along the recurrence, one row a sample": sheet(grey, list(torch.stack(walk.strip, 1)[:shown])),
     }
-    return Report.write(ctx, metrics, tables=tables, pictures=pictures, notes=[*NOTES, *problem])
+    few, fine = circuit.config.timesteps - 1, (circuit.config.timesteps - 1) * teacher.config.get("substeps", 1)
+    told = [] if walk.fine is None else [LEARNED.format(few=few, fine=fine)]
+    return Report.write(ctx, metrics, tables=tables, pictures=pictures, notes=[*NOTES, *told, *problem])
+
+
+def looks(sets: dict[str, Tensor], grey: GreyMap, pixels: NDArray[np.uint8]) -> dict[str, Metric]:
+    """Sharpness and noise: power in thirds of the band over the recurrence's, and the distance of patches to those of the reference images,
+    in grey levels; beside it that of the recurrence.
+    """
+    levels = {name: grey.inverse(images).double() for name, images in sets.items()}
+    own = levels["recurrence"].mean(1).numpy()
+    real, found = torch.from_numpy(pixels).double(), dict[str, Metric]()
+    for name, images in levels.items():
+        key = "" if name == "student" else f"{name.removeprefix('student ').replace(' ', '_')}_"
+        role: Role = "control" if name == "recurrence" else "detail"
+        if name != "recurrence":
+            found |= {f"{key}{band}": Metric(ratio, role=role) for band, ratio in ratios(images.mean(1).numpy(), own).items()}
+        found[f"{key}sliced_wasserstein"] = Metric(apart(images, real), better="down", role=role)
+    return found
+
+
+def learned(walk: Walk) -> dict[str, Metric]:
+    """How near the recurrence comes to the chain that it was trained towards, and how near its start, the plain chain, is."""
+    if walk.fine is None or walk.plain is None:
+        return {}
+    error, start = (float(mse_loss(images, walk.fine)) for images in (walk.images, walk.plain))
+    found = {"recurrence_error": Metric(error, better="down"), "plain_chain_error": Metric(start, role="control")}
+    return found | ({"recurrence_error_ratio": Metric(error / start, better="down")} if start > 0 else {})
 
 
 def check(teacher: Model, student: Model, reference: ImageSet) -> None:
@@ -107,40 +160,52 @@ def check(teacher: Model, student: Model, reference: ImageSet) -> None:
 
 
 @torch.no_grad()
-def follow(ctx: Context, params: CompareParams, circuit: Circuit, schedule: NoiseSchedule, noise: Tensor) -> Walk:
-    """Walk the recurrence and the DDIM chain side by side, batch by batch, without keeping the latents."""
+def follow(
+    ctx: Context, params: CompareParams, circuit: Circuit, schedule: NoiseSchedule, chain: BaseChain | None, noise: Tensor
+) -> Walk:  # fmt: skip
+    """Walk the recurrence and the chain that it was trained towards side by side, batch by batch, without keeping the latents."""
     at = labels(circuit.config.timesteps)
     seen = {round(i * len(at) / SHOWN_STEPS) for i in range(SHOWN_STEPS + 1)}
     walks = []
     with ctx.progress(len(noise), unit="sample", name="recurrence") as bar:
         for x in noise.split(params.batch):
             with ctx.autocast(params.precision):
-                walks.append(_follow_batch(circuit, schedule, x.to(ctx.device), at, seen))
+                walks.append(_follow_batch(circuit, schedule, chain, x.to(ctx.device), at, seen))
             bar.advance(len(x))
     shares = [len(x) / len(noise) for x in noise.split(params.batch)]
     return Walk(
         torch.cat([w.images for w in walks]),
         [torch.cat(frames) for frames in zip(*(w.strip for w in walks), strict=True)],
-        [sum(s * c for s, c in zip(shares, step, strict=True)) for step in zip(*(w.consistency for w in walks), strict=True)],
+        [sum(s * c for s, c in zip(shares, step, strict=True)) for step in zip(*(w.path for w in walks), strict=True)],
         [sum(s * c for s, c in zip(shares, step, strict=True)) for step in zip(*(w.identity for w in walks), strict=True)],
+        *(None if chain is None else torch.cat([getattr(w, name) for w in walks]) for name in ("fine", "plain")),
     )
 
 
-def _follow_batch(circuit: Circuit, schedule: NoiseSchedule, x: Tensor, at: list[int], seen: set[int]) -> Walk:
+def _follow_batch(circuit: Circuit, schedule: NoiseSchedule, chain: BaseChain | None, x: Tensor, at: list[int], seen: set[int]) -> Walk:
     label = torch.full((len(x),), at[0], device=x.device)
     start = target = z = circuit.rin(x, label)
-    strip = [circuit.x0_head(z, label)]
-    consistency, identity = [], []
+    plain, strip = x, [circuit.x0_head(z, label)]
+    path, identity = [], []
     for done, _ in enumerate(at, start=1):
-        x = ddim_step(schedule, x, circuit.v_head(target, label), label)
+        if chain is None:
+            x = ddim_step(schedule, x, circuit.v_head(target, label), label, label - 1)
+        else:
+            x, plain = chain.advance(x, label), replace(chain, substeps=1).advance(plain, label)
         z = circuit.step(z, label)
         label = label - 1
         target = circuit.rin(x, label)
-        consistency.append(float(mse_loss(z, target)))
+        path.append(float(mse_loss(z, target)))
         identity.append(float(mse_loss(start, target)))
         if done in seen:
             strip.append(circuit.x0_head(z, label))
-    return Walk(readout(circuit, z).float().clamp(-1, 1).cpu(), [s.float().clamp(-1, 1).cpu() for s in strip], consistency, identity)
+    ends = (None, None) if chain is None else (within(x), within(plain))
+    return Walk(within(readout(circuit, z)), [within(s) for s in strip], path, identity, *ends)
+
+
+def within(images: Tensor) -> Tensor:
+    """Float32 on the CPU, clipped to [-1, 1]."""
+    return images.float().clamp(-1, 1).cpu()
 
 
 def labelling(ctx: Context, reference: ImageSet) -> tuple[Rule | None, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +17,15 @@ from fabloom.errors import DataError
 from fabloom.kinds import Model, OfflineData
 from fabloom.method import Context
 from fabloom.plugins.blocks.ema import ema
+from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.leftover import Leftover
+from fabloom.plugins.blocks.operations import OPERATIONS, counted, operations_of
 
 from .backbone import attention_layers, load_backbone
 from .networks import Circuit
 from .params import DistillParams
 from .reading import ELSEWHERE
+from .starting import bypass_of
 from .student import OneStep
 from .training import LOG_EVERY, descend, load_circuit, optimizer_for
 
@@ -43,20 +48,65 @@ def distill(ctx: Context, params: DistillParams, teacher: Model, offline: Offlin
     fetch = row_source(offline, params.cache_mib)
     optimizer, cycle = optimizer_for(net, params.steps, params.lr, params.weight_decay, params.cycle_momentum)
     draw = ctx.generator("rows")
+    taught = taught_rows(len(offline), params.held_out)
     net.student.train()
-    for step in ctx.loop(params.steps, net=net, average=average, optimizer=optimizer, cycle=cycle):
-        rows = fetch(torch.randint(len(offline), (params.batch,), generator=draw).numpy())
-        x, x0, wanted = on_device(rows, ctx.device)
+
+    def loss_of(draw: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        rows = fetch(torch.randint(taught, (params.batch,), generator=draw).numpy())
         with ctx.autocast(params.precision):
-            loss, parts = student_loss(net, params, x, x0, wanted)
+            return student_loss(net, params, *on_device(rows, ctx.device))
+
+    def step_once() -> None:
+        loss_of(ctx.generator("counted"))[0].backward()
+
+    operations = counted(step_once)[1] * params.steps
+    for step in ctx.loop(params.steps, net=net, average=average, optimizer=optimizer, cycle=cycle):
+        loss, parts = loss_of(draw)
         descend(loss, net, optimizer, cycle, params.grad_clip)
         average.update_parameters(net)
         if step.index % LOG_EVERY == 0:
             step.log(loss=float(loss.detach()), **{name: float(value) for name, value in parts.items()})
     kept = {name: teacher.config[name] for name in ("circuit", "schedule", "grey", "image")}
     shape = {"chunks": offline.chunks, "final_norm": params.final_norm, "predict_end": params.predict_end}
-    config = {**kept, **shape, "role": "student", "teacher": teacher.key}
-    return Model.write(ctx, {f"one_step.{name}": value for name, value in average.module.state_dict().items()}, config)
+    error, grain = held_out(ctx, params, average.module, fetch, range(taught, len(offline)), GreyMap(*teacher.config["grey"]))
+    config: dict[str, Any] = {**kept, **shape, "role": "student", "teacher": teacher.key, "held_out": error}
+    config[OPERATIONS] = operations + operations_of(teacher.config) + operations_of(offline.attrs)
+    tensors = {f"one_step.{name}": value for name, value in average.module.state_dict().items()}
+    return Model.write(ctx, tensors | {f"grain.{name}": value for name, value in grain.items()}, config)
+
+
+HELD = 512
+"""Held-out rows that are looked at."""
+
+
+def taught_rows(rows: int, held_out: float) -> int:
+    """Rows that are trained on, the first ones. Raises DataError for too few."""
+    if rows < 2:
+        raise DataError("one recorded sample is not enough: some are trained on, others are held out")
+    return rows - max(1, min(rows - 1, round(rows * held_out)))
+
+
+@torch.no_grad()
+def held_out(
+    ctx: Context, params: DistillParams, net: nn.Module, fetch: Callable[[NDArray[np.int64]], Rows], rows: range, grey: GreyMap
+) -> tuple[dict[str, float | None], dict[str, Tensor]]:
+    """Of rows that were not trained on: the share of the variance about their mean image that one step leaves unexplained; and the grain
+    that it leaves out, the power that its images lack, in grey levels.
+    """
+    net.eval()
+    found, wanted = [], []
+    numbers = np.array(rows[:HELD], np.int64)
+    for part in np.array_split(numbers, -(-len(numbers) // params.batch)):
+        x, x0, _ = on_device(fetch(part), ctx.device)
+        with ctx.autocast(params.precision):
+            found.append(net(x).float().cpu())
+        wanted.append(x0.cpu())
+    answers, truth = torch.cat(found), torch.cat(wanted)
+    variance = float((truth - truth.mean(0)).square().mean())
+    unexplained = float(mse_loss(answers, truth)) / variance if variance > 0 else None
+    levels = [images.double().numpy() * grey.half for images in (truth, answers)]
+    grain = Leftover.of(*levels)
+    return {"rows": len(numbers), "unexplained_variance": unexplained}, grain.tensors()
 
 
 def check_rows(params: DistillParams, teacher: Model, offline: OfflineData) -> None:
@@ -80,9 +130,17 @@ def check_rows(params: DistillParams, teacher: Model, offline: OfflineData) -> N
 
 
 def student_of(circuit: Circuit, chunks: int, final_norm: bool, predict_end: bool) -> OneStep:
-    """A student that starts from the teacher's Rin backbone (LoRA folded in), with the teacher's readout frozen."""
+    """A student that starts from the teacher's Rin backbone (LoRA folded in), with the teacher's readout frozen.
+
+    Where Rin is the pixels themselves it starts from R's, with the plain convolution that R reads pixels by.
+    """
     net = OneStep(circuit.config, chunks, final_norm, predict_end)
-    load_backbone(net.student.unet, folded(circuit.rin.unet).state_dict())
+    if circuit.rin.unet is not None:
+        start = folded(circuit.rin.unet).state_dict()
+    else:
+        weight, bias = bypass_of(circuit.step.inlet)
+        start = folded(circuit.step.unet).state_dict() | {"conv_in.weight": weight, "conv_in.bias": bias}
+    load_backbone(net.student.unet, start)
     net.x0_head.load_state_dict(circuit.x0_head.state_dict())
     net.x0_head.requires_grad_(False).eval()
     return net

@@ -48,8 +48,10 @@ class DenoisingCircuits(Method):
         match step.params:
             case SampleParams():
                 return samples(step.params, inputs)
-            case TrainParams(patch=patch, latent_channels=latent) if "base" not in step.inputs and step.params.base_path is None:
-                return trained(inputs, circuit={"patch": patch, "latent_channels": latent})
+            case TrainParams() as params if "base" not in step.inputs and params.base_path is None:
+                image = inputs["images"].image if "images" in inputs else None
+                latent = None if image is None else params.latent(image[0] * params.patch**2)
+                return trained(inputs, circuit={"patch": params.patch, "latent_channels": latent})
             case TrainParams():
                 return trained(inputs)
             case DistillParams() if "teacher" in inputs:
@@ -76,14 +78,14 @@ class DenoisingCircuits(Method):
 
         return exporting.networks(model)
 
-    @task(version=1)
+    @task(version=2)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet, base: Model | None = None) -> Model:
         """Train Rin, R, Rout and X0out on a base U-Net that is given, loaded or trained first."""
         from . import training
 
         return training.train(ctx, params, images, base)
 
-    @task(version=2, fanout=Fanout(count="count", unit=("block",)))
+    @task(version=3, fanout=Fanout(count="count", unit=("block",)))
     def record(self, ctx: Context, params: RecordParams, *, teacher: Model) -> OfflineData:
         """Run the recurrence from seeded noise and store start, chunk residuals and image, quantised."""
         from . import recording
@@ -100,7 +102,7 @@ class DenoisingCircuits(Method):
 
         return reading.read(ctx, params)
 
-    @task(version=2)
+    @task(version=3)
     def distill(self, ctx: Context, params: DistillParams, *, teacher: Model, offline: OfflineData) -> Model:
         """Train a one-step student on the recorded trajectories.
 
@@ -111,14 +113,14 @@ class DenoisingCircuits(Method):
 
         return distillation.distill(ctx, params, teacher, offline)
 
-    @task(version=1, fanout=Fanout(count="count", unit=("batch",)))
+    @task(version=2, fanout=Fanout(count="count", unit=("batch",)))
     def sample(self, ctx: Context, params: SampleParams, *, model: Model) -> ImageSet:
-        """Images of a teacher or a student; equal noise seeds share x_T."""
+        """Images of a teacher or a student; equal noise seeds share x_T, and of a student its grain."""
         from . import sampling
 
         return sampling.sample(ctx, params, model)
 
-    @task(version=4)
+    @task(version=5)
     def compare(self, ctx: Context, params: CompareParams, *, teacher: Model, student: Model, reference: ImageSet) -> Report:
         """How well the student agrees with the recurrence, beside negative controls that must fail."""
         from . import comparison

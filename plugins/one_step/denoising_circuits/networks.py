@@ -2,7 +2,8 @@
 
     z^(T-1) = Rin(x_T, T-1);   z^(t-1) = GN(z^(t) + sigma_t f(z^(t), t)),  sigma_t = cap * sigmoid(w_t);   x_0 = X0out(z, 0)
 
-GN has no weights of its own, so that z stays on the shell of mean 0 and variance 1 in every group of four channels.
+GN has no weights of its own, so that z stays on the shell of mean 0 and variance 1 in every group of four channels. Where the
+latent carries the pixels (a departure) these keep the scale that the noise schedule gives them instead.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
+from diffusers import UNet2DModel
 from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.functional import pixel_unshuffle
 from torch.nn.utils.parametrizations import spectral_norm
+
+from fabloom.errors import DataError
 
 from .backbone import backbone, freeze
 
@@ -29,8 +34,9 @@ class CircuitConfig:
     `labels` are the backbone's own time values, one for each of our labels 0..T-1. `patch` folds patch x patch pixels into
     channels before the backbone, so that latents have 1/patch of the image's resolution (1 as published).
 
-    `carry` (a departure) puts the pixels themselves, normed like the rest, into the first `pixels` channels of the latent, and
-    the backbones see pixels normed that way. R can then start as a DDIM step of the base instead of from nothing.
+    `carry` (a departure) puts the pixels x_t themselves into the first `pixels` channels of the latent; R can then start as a DDIM
+    step of the base instead of from nothing. `turns` are the cosines that such a step scales x_t by, one for each label. A latent of
+    no more channels than that is the pixels, and Rin has nothing to learn.
     """
 
     unet: dict[str, Any]
@@ -44,6 +50,7 @@ class CircuitConfig:
     head_width: int = 128
     residual_cap: float = 0.3
     carry: bool = False
+    turns: tuple[float, ...] = ()
     spectral: bool = True
     time_features: TimeFeatures = "ordinary"
     lora_rank: int = 8
@@ -60,24 +67,47 @@ class CircuitConfig:
         """Channels of the image after `patch`."""
         return self.image_channels * self.patch**2
 
+    @property
+    def carried(self) -> int:
+        """Channels of the latent that are the pixels x_t; 0 without `carry`."""
+        return self.pixels if self.carry else 0
+
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "labels": list(self.labels)}
+        return {**asdict(self), "labels": list(self.labels), "turns": list(self.turns)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> CircuitConfig:
-        """The inverse of `as_json`."""
-        return cls(**{**values, "labels": tuple(values["labels"])})
+        """The inverse of `as_json`. Raises DataError for a circuit that carries pixels normed, as those of earlier versions did."""
+        if values["carry"] and not values.get("turns"):
+            raise DataError("this circuit carries pixels without their scale, as earlier versions of fabloom did: train it again")
+        return cls(**{**values, "labels": tuple(values["labels"]), "turns": tuple(values.get("turns", ()))})
 
 
 def groups(width: int) -> int:
     """Groups of four channels, at most 32, that divide `width` (128 gives 32)."""
-    return max(1, math.gcd(32, width // 4))
+    return math.gcd(32, max(width // 4, 1), width)
 
 
 def shell(width: int) -> nn.GroupNorm:
     """The norm without weights that keeps a latent at mean 0 and variance 1 per group."""
     return nn.GroupNorm(groups(width), width, affine=False)
+
+
+class Shell(nn.Module):
+    """Puts a latent [B,L,h,w] where it belongs: the norm on all channels behind the carried pixels, which keep their scale."""
+
+    def __init__(self, config: CircuitConfig) -> None:
+        super().__init__()
+        self.carried = config.carried
+        self.norm = shell(config.latent_channels - self.carried) if config.latent_channels > self.carried else None
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Same shape."""
+        if self.norm is None:
+            return z
+        normed: Tensor = self.norm(z[:, self.carried :])
+        return torch.cat([z[:, : self.carried], normed], 1) if self.carried else normed
 
 
 def time_features(t: Tensor, width: int, config: CircuitConfig) -> Tensor:
@@ -93,12 +123,6 @@ def time_features(t: Tensor, width: int, config: CircuitConfig) -> Tensor:
     labels = torch.tensor(config.labels, device=t.device)[t]
     features: Tensor = get_timestep_embedding(labels, width, flip_sin_to_cos=True, downscale_freq_shift=0)
     return features
-
-
-def fold(x: Tensor, patch: int, norm: bool) -> Tensor:
-    """Pixels [B,C,H,W] to what a backbone sees [B,C p p,H/p,W/p]; `norm` gives every four channels mean 0 and variance 1."""
-    pixels = functional.pixel_unshuffle(x, patch)
-    return functional.group_norm(pixels, groups(pixels.shape[1])) if norm else pixels
 
 
 class FilmBlock(nn.Module):
@@ -170,21 +194,26 @@ class Encoder(nn.Module):
     def __init__(self, config: CircuitConfig) -> None:
         super().__init__()
         self.config = config
+        self.unet: UNet2DModel | None = None
+        outside = config.latent_channels - config.carried
+        if not outside:
+            return
         self.unet = backbone(config.unet, keep_conv_in=True)
         width = config.unet["block_out_channels"][0]
-        outside = config.latent_channels - config.pixels * config.carry
         self.adapter = Adapter(width, width, outside, config.rin_blocks, config, config.carry)
         if self.adapter.bypass is not None:
             nn.init.kaiming_normal_(self.adapter.bypass.weight, nonlinearity="linear")
-        self.norm = shell(config.latent_channels)
+        self.shell = Shell(config)
         freeze(self.unet, config.lora_rank, config.lora_alpha, config.train_backbone)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """z = GN(adapter(features(x, t)))."""
+        """z = GN(adapter(features(x, t))), behind the pixels where those are carried."""
+        pixels = pixel_unshuffle(x, self.config.patch)
+        if self.unet is None:
+            return pixels.float()
         labels = torch.tensor(self.config.labels, device=t.device)[t]
-        pixels = fold(x, self.config.patch, self.config.carry)
         latent = self.adapter(self.unet(pixels, labels).sample, t).float()
-        z: Tensor = self.norm(torch.cat([pixels.float(), latent], 1) if self.config.carry else latent)
+        z: Tensor = self.shell(torch.cat([pixels.float(), latent], 1) if self.config.carry else latent)
         return z
 
 
@@ -200,17 +229,21 @@ class Step(nn.Module):
         self.outlet = Adapter(width + latent, width + latent, latent, config.step_blocks, config, config.carry)
         self.scale = nn.Embedding(config.timesteps, 1)
         nn.init.zeros_(self.scale.weight)
-        self.norm = shell(latent)
+        self.shell = Shell(config)
         freeze(self.unet, config.lora_rank, config.lora_alpha, config.train_backbone)
 
     def forward(self, z: Tensor, t: Tensor) -> Tensor:
-        """z [B,L,h,w] -> GN(z + sigma_t f(z, t))."""
+        """z [B,L,h,w] -> GN(z + sigma_t f(z, t)); carried pixels are scaled by the turn of t instead of normed."""
         labels = torch.tensor(self.config.labels, device=t.device)[t]
         features = self.unet(self.inlet(z, t), labels).sample
         move = self.outlet(torch.cat([features, z.to(features.dtype)], 1), t).float()
         sigma = self.config.residual_cap * torch.sigmoid(self.scale(t))[..., None, None].float()
-        following: Tensor = self.norm(z + sigma * move)
-        return following
+        following = z + sigma * move
+        if self.config.carry:
+            turn = torch.tensor(self.config.turns, device=t.device)[t][:, None, None, None]
+            following = torch.cat([turn * following[:, : self.config.carried], following[:, self.config.carried :]], 1)
+        on_shell: Tensor = self.shell(following)
+        return on_shell
 
 
 class Head(nn.Module):
@@ -260,8 +293,9 @@ class Circuit(nn.Module):
         """Training mode for what is trained."""
         super().train(mode)
         if not self.config.train_backbone:
-            self.rin.unet.eval()
-            self.step.unet.eval()
+            for unet in (self.rin.unet, self.step.unet):
+                if unet is not None:
+                    unet.eval()
         return self
 
 

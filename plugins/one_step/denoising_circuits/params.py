@@ -7,6 +7,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from fabloom.params import Params, Precision, Source
+from fabloom.plugins.blocks.backbone import TIMES
+
+Loss = Literal["published", "path", "end"]
 
 
 class Stage(Params):
@@ -20,9 +23,8 @@ class Stage(Params):
     only_step: bool = Field(
         False, description="Train R alone: Rin and the heads, and with them the targets of the chain, stand still (published False)"
     )
-
-    end_only: bool = Field(
-        False, description="Compare nothing but the image at the end of the chain; with chains of T - 1 steps this trains what is sampled"
+    loss: Loss = Field(
+        "published", description="path: only where the chain passes, for R that starts as DDIM; end: only the image where it ends"
     )
 
     @model_validator(mode="after")
@@ -48,29 +50,40 @@ class TrainParams(Params):
 
     base_path: Source | None = Field(None, description="Folder of a diffusers UNet2DModel; without it and `base` one is trained here")
     base: Base = Field(Base(), description="U-Net trained inside; not used with `base` or `base_path`")
-    timesteps: int = Field(8, ge=2, le=1000, description="T: labels of the recurrence, T - 1 steps (published 1000)")
+    timesteps: int = Field(6, ge=2, le=1000, description="T: labels of the recurrence, T - 1 steps (published 1000)")
     schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = Field("linear", description="Noise schedule (published linear)")
     patch: int = Field(4, ge=1, description="Pixels folded into channels, each way (published 1; a given base says its own)")
-    latent_channels: int = Field(64, ge=4, multiple_of=4, description="Channels of the latent (published 128)")
+    latent_channels: int | None = Field(
+        None, ge=1, description="Channels of the latent; null: with carry as many as the pixels have after `patch`, else 64 (published 128)"
+    )
     rin_blocks: int = Field(1, ge=0, description="FiLM blocks of Rin's adapter (published 4)")
     step_blocks: int = Field(1, ge=0, description="FiLM blocks of R's adapters (published 2)")
     head_blocks: int = Field(1, ge=0, description="FiLM blocks of the readout heads (published 4)")
     head_width: int = Field(64, ge=4, multiple_of=4, description="Width of the readout heads (published 128)")
-    residual_cap: float = Field(1.0, gt=0, description="Largest scale of a step; few steps need larger ones (published 0.3)")
-    carry: bool = Field(
-        True, description="Carry the normed pixels in the latent and let R start as a DDIM step of the base (published False)"
-    )
+    residual_cap: float = Field(2.0, gt=0, description="Largest scale of a step; few steps need larger ones (published 0.3)")
+    carry: bool = Field(True, description="Carry the pixels in the latent and let R start as a DDIM step of the base (published False)")
     spectral: bool = Field(True, description="Spectral norm on the adapters' outer convolutions (published)")
     time_features: Literal["ordinary", "published"] = Field("ordinary", description="Published: one period at most over all labels")
     lora_rank: int = Field(8, ge=1, description="LoRA rank on the attention of a frozen backbone (published 8)")
     lora_alpha: float = Field(16.0, gt=0, description="LoRA scale is alpha / rank (published 16)")
     train_backbone: bool = Field(True, description="Train the whole backbone; False freezes it as published, for a large pretrained one")
-    stages: list[Stage] = Field([Stage(steps=300, step_probs=[0, 1])], min_length=1, description="Stages of training, in order")
+    stages: list[Stage] | None = Field(
+        None,
+        min_length=1,
+        description="Stages of training, in order; null: one of 300 steps with s = 1, of a carried circuit of R alone by the path",
+    )
     batch: int = Field(32, ge=1, description="Images a step (published 128)")
     consistency_weight: float = Field(5.0, ge=0, description="Weight of the latent consistency (published 5)")
     x0_weight: float = Field(1.0, ge=0, description="Weight of the x_0 readout (published 1)")
     chain: Literal["live", "ema", "base", "data"] = Field(
         "base", description="Targets along the chain: DDIM by the live weights (published), their average or the base, or the data itself"
+    )
+    substeps: int | None = Field(
+        None,
+        ge=1,
+        le=TIMES,
+        description="DDIM steps of the base that one step of R is to stand for, with chain: base; null: 8 of a circuit "
+        "that carries its pixels, else 1 (published 1)",
     )
     defect_weight: float = Field(
         1.0, gt=0, description="Draw defect images this many times as often (needs a domain): few recurrent steps lean towards clean ones"
@@ -82,14 +95,38 @@ class TrainParams(Params):
     ema_decay: float = Field(0.999, ge=0, lt=1, description="Decay of the weight average, after a warm-up (published 0.999)")
     precision: Precision = "auto"
 
+    @property
+    def course(self) -> list[Stage]:
+        """The stages."""
+        if self.stages is not None:
+            return self.stages
+        return [
+            Stage(steps=300, step_probs=[0, 1], lr=1e-3, only_step=True, loss="path") if self.carry else Stage(steps=300, step_probs=[0, 1])
+        ]
+
+    def latent(self, pixels: int) -> int:
+        """Channels of the latent of images with so many channels after `patch`."""
+        return self.latent_channels or (pixels if self.carry else 64)
+
+    @property
+    def fineness(self) -> int:
+        """Substeps of the base's chain."""
+        return self.substeps or (8 if self.carry and self.chain == "base" and 8 * (self.timesteps - 1) < TIMES else 1)
+
     @model_validator(mode="after")
     def _depths(self) -> TrainParams:
-        for stage in self.stages:
+        for stage in self.course:
             if len(stage.step_probs) > self.timesteps:
                 raise ValueError(
                     f"step_probs of length {len(stage.step_probs)} asks for chains of {len(stage.step_probs) - 1} steps, "
                     f"but timesteps={self.timesteps} has {self.timesteps - 1} at most"
                 )
+        if not self.carry and all(stage.loss == "path" for stage in self.course):
+            raise ValueError("a circuit that carries no pixels learns to read its latents by loss: published; no stage has it")
+        if self.fineness > 1 and self.chain != "base":
+            raise ValueError(f"substeps={self.substeps} are of the base's chain, and chain is '{self.chain}': give chain: base")
+        if self.fineness * (self.timesteps - 1) > TIMES - 1:
+            raise ValueError(f"substeps={self.substeps} between {self.timesteps} labels are more than the base's {TIMES} times")
         return self
 
 
@@ -140,6 +177,10 @@ class DistillParams(Params):
     train_readout: bool = Field(
         False, description="Train the readout too: for rows that were recorded elsewhere, whose latents the teacher's cannot read"
     )
+    held_out: float = Field(
+        0.05, gt=0, lt=1, description="Share of the rows that are not trained on: there the student's error is measured, and the grain "
+        "it leaves out (published: none)"
+    )  # fmt: skip
     weight_decay: float = Field(1e-4, ge=0, description="AdamW decay (published 1e-4)")
     grad_clip: float = Field(1.0, gt=0, description="Largest gradient norm (published 1)")
     cycle_momentum: bool = Field(False, description="Let the one-cycle schedule move beta1 too (published True)")
@@ -155,6 +196,9 @@ class SampleParams(Params):
     batch: int = Field(128, ge=1, description="Images computed at once")
     noise_seed: int | None = Field(None, description="Seed of x_T, None is the step's own; equal seeds share x_T")
     apply_t0: bool = Field(False, description="Teacher only: also apply R at label 0 (published True)")
+    grain: bool = Field(
+        True, description="Student only: add the noise that one step cannot predict, as measured on held-out rows (published False)"
+    )
     precision: Precision = "auto"
 
 

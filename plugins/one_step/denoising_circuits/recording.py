@@ -15,6 +15,7 @@ from torch import Tensor
 from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import Model, OfflineData, offline_specs
 from fabloom.method import Context
+from fabloom.plugins.blocks.operations import OPERATIONS, counted
 from fabloom.storage.format.quantise import Quantised, QuantiserStats, chunk_order, quantise
 
 from .networks import Circuit
@@ -125,6 +126,8 @@ def record(ctx: Context, params: RecordParams, teacher: Model) -> OfflineData:
             if ctx.stop_requested():
                 raise Interrupted(f"stopped after {stop - own.start} of {len(own)} samples. Run the same command again to go on.")
     facts = attributes(params, config.timesteps, ends, teacher.key, seed, ledger.order)
+    one = starting_noise(seed, range(1), image).to(ctx.device)
+    facts[OPERATIONS] = params.count * counted(lambda: readout(circuit, run(circuit, one, at)))[1]
     return OfflineData.finish(ctx, writer, facts | (ledger.attributes() if ctx.part is None else {BATCHES: ledger.batches}))
 
 

@@ -4,7 +4,7 @@
     x_0 = X0out(GN(rin + sum of chunks), 0)      with the teacher's readout, frozen
 
 With `predict_end` the end itself is predicted from fine features and the last chunk is what remains to it: the image then does
-not depend on large terms cancelling, and of a carried latent the start is known exactly, as it holds x_T.
+not depend on large terms cancelling. Of a carried latent the first channels of the start are known exactly: they are x_T.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pixel_unshuffle
 
 from fabloom.kinds import Model
 
 from .backbone import backbone
-from .networks import CircuitConfig, Head, fold, groups, shell
+from .networks import CircuitConfig, Head, Shell, groups
 
 
 def active(width: int, outside: int) -> list[nn.Module]:
@@ -59,14 +60,16 @@ class Student(nn.Module):
         self.unet = backbone(config.unet, keep_conv_in=True)
         levels = len(widths)
         self.taps = (0, min(1, levels - 1))
-        self.coarse = readout_up(widths[-1], latent, 2 ** max(levels - 2, 0))
         self.middle = readout_up(widths[-1 - self.taps[1]], latent, 2 ** max(levels - 3, 0))
         self.fine = readout_up(widths[0], latent, 1)
-        self.rin_head = nn.Sequential(*active(latent, latent), *active(latent, latent))
+        self.rin_head: nn.Module | None = None
+        if own := latent - config.carried:
+            up = readout_up(widths[-1], latent, 2 ** max(levels - 2, 0))
+            self.rin_head = nn.Sequential(up, *active(latent, latent), *active(latent, own))
         self.chunk_heads = nn.ModuleList(nn.Sequential(*active(latent, latent), *active(latent, latent)) for _ in range(chunks))
         # in the last chunk's place there is then the head of the end
         self.sources = [*chunk_sources(chunks)[:-1], 2] if predict_end else chunk_sources(chunks)
-        self.norm = shell(latent)
+        self.shell = Shell(config)
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Outputs of the first two up blocks and the final features."""
@@ -78,7 +81,7 @@ class Student(nn.Module):
         handles = [self.unet.up_blocks[index].register_forward_hook(keep(index)) for index in set(self.taps)]
         try:
             last = torch.full((x.shape[0],), self.config.labels[-1], device=x.device)
-            final: Tensor = self.unet(fold(x, self.config.patch, self.config.carry), last).sample
+            final: Tensor = self.unet(pixel_unshuffle(x, self.config.patch), last).sample
         finally:
             for handle in handles:
                 handle.remove()
@@ -87,9 +90,8 @@ class Student(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B,C,H,W] -> [B,1+K,L,h,w] float32."""
         coarse, middle, final = self.features(x)
-        rin = self.norm(self.rin_head(self.coarse(coarse)).float())
-        if self.predict_end and self.config.carry:
-            rin = torch.cat([fold(x, self.config.patch, True), rin[:, self.config.pixels :]], 1)
+        known = pixel_unshuffle(x, self.config.patch).float()[:, : self.config.carried]
+        rin = known if self.rin_head is None else self.shell(torch.cat([known, self.rin_head(coarse).float()], 1))
         sources = (rin, self.middle(middle), self.fine(final))
         parts = [rin, *(head(sources[at]).float() for head, at in zip(self.chunk_heads, self.sources, strict=True))]
         if self.predict_end:
@@ -109,7 +111,8 @@ class OneStep(nn.Module):
     def end(self, parts: Tensor) -> Tensor:
         """The predicted end of the recurrence [B,L,h,w] from [B,1+K,L,h,w]."""
         z = parts.sum(1)
-        return self.student.norm(z) if self.final_norm else z
+        on_shell: Tensor = self.student.shell(z)
+        return on_shell if self.final_norm else z
 
     def read(self, parts: Tensor) -> Tensor:
         """The image [B,C,H,W], not clipped."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import UNet2DModel
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -18,13 +18,14 @@ from fabloom.method import Context
 from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import NoiseSchedule
+from fabloom.plugins.blocks.operations import OPERATIONS, counted
 
-from .backbone import load_backbone, share_frozen
-from .base import BaseNet, given_base, train_base
-from .base import velocity as v_of
-from .losses import Points, Weights, base_points, circuit_loss, data_points, ddim_points
-from .networks import Adapter, Circuit, CircuitConfig, Head
-from .params import Stage, TrainParams
+from .backbone import share_frozen
+from .base import given_base, train_base
+from .losses import BaseChain, Points, Weights, base_points, circuit_loss, data_points, ddim_points
+from .networks import Circuit, CircuitConfig
+from .params import Loss, Stage, TrainParams
+from .starting import base_chain, build, start_as_ddim
 
 
 def train(ctx: Context, params: TrainParams, images: ImageSet, base: Model | None) -> Model:
@@ -35,99 +36,29 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, base: Model | Non
     pixels = pool.pixels
     schedule = NoiseSchedule.make(params.timesteps, params.schedule)
     if source is None:
-        source = train_base(ctx, params, pool, schedule)
+        source = train_base(ctx, params, pool)
     circuit = build(params, source, pixels.shape[1])
     if params.carry and source.prediction == "v_prediction":
-        start_as_ddim(circuit, source, schedule, pixels)
+        start_as_ddim(circuit, source, schedule)
     circuit.to(ctx.device)
-    velocity = base_velocity(source, circuit, ctx.device) if params.chain == "base" else None
+    chain = base_chain(source, circuit.config, params.schedule, params.fineness, ctx.device) if params.chain == "base" else None
     average = ema(circuit, params.ema_decay)
-    for number, stage in enumerate(params.stages):
-        run_stage(ctx, params, stage, f"stage{number}", circuit, average, pool, schedule, velocity)
-    config = {
+    operations = source.operations
+    for number, stage in enumerate(params.course):
+        operations += run_stage(ctx, params, stage, f"stage{number}", circuit, average, pool, schedule, chain)
+    config: dict[str, Any] = {
         "role": "teacher",
         "circuit": circuit.config.as_json(),
         "schedule": params.schedule,
         "grey": [grey.low, grey.high],
         "image": list(pixels.shape[1:]),
+        OPERATIONS: operations,
     }
-    return Model.write(ctx, {f"circuit.{name}": value for name, value in unique_state(average.module).items()}, config)
-
-
-def build(params: TrainParams, base: BaseNet, image_channels: int) -> Circuit:
-    """A circuit whose Rin and R both start from the base; frozen tensors are held once."""
-    config = CircuitConfig(
-        unet=base.config,
-        # the base's own time values for our labels: both subsample one schedule, so these are the same noise levels
-        labels=tuple(torch.linspace(0, base.timesteps - 1, params.timesteps).round().long().tolist()),
-        image_channels=image_channels,
-        patch=base.patch,
-        **{name: getattr(params, name) for name in CARRIED},
-    )
-    circuit = Circuit(config)
-    load_backbone(circuit.rin.unet, base.state)
-    load_backbone(circuit.step.unet, base.state)
-    share_frozen(circuit.rin.unet, circuit.step.unet)
-    return circuit
-
-
-def start_as_ddim(circuit: Circuit, base: BaseNet, schedule: NoiseSchedule, pixels: Tensor) -> None:
-    """Let R begin as the base's DDIM step on the carried pixels, and the heads as readers of what is carried.
-
-    With x_t = cos(p) x_0 + sin(p) n and v = cos(p) n - sin(p) x_0 the step is x_{t-1} = cos(d) x_t - sin(d) v, d = p_t - p_{t-1}
-    (Salimans & Ho 2022). Normed pixels drop the scale: z' = GN(z - tan(d) / std(x_t) v), so the step scale of label t is
-    tan(d) / std(x_t) and the last convolution of the base, negated, gives the direction. The latent begins with the pixels and,
-    after them, the base's v; X0out reads the first at label 0, Rout the second.
-    """
-    config, step = circuit.config, circuit.step
-    own, width, spread = config.pixels, config.unet["block_out_channels"][0], float(pixels.std())
-    angle = torch.atan2(schedule.sigma, schedule.alpha)
-    std = (schedule.alpha**2 * spread**2 + schedule.sigma**2).sqrt()
-    scale = torch.zeros_like(angle)
-    scale[1:] = (angle[1:] - angle[:-1]).tan() / std[1:]
-    weight, bias = base.state["conv_out.weight"], base.state["conv_out.bias"]
-    both = min(own, config.latent_channels - own)
-    with torch.no_grad():
-        step.scale.weight.copy_(torch.logit((scale / config.residual_cap).clamp(0.02, 0.98))[:, None])
-        inlet, inlet_bias = bypass_of(step.inlet)
-        inlet[:, :own].copy_(base.state["conv_in.weight"])
-        inlet_bias.copy_(base.state["conv_in.bias"])
-        outlet, outlet_bias = bypass_of(step.outlet)
-        outlet[:own, :width].copy_(-weight)
-        outlet_bias[:own].copy_(-bias)
-        encoder, encoder_bias = bypass_of(circuit.rin.adapter)
-        encoder[:both].copy_(weight[:both])
-        encoder_bias[:both].copy_(bias[:both])
-        image, image_bias = bypass_of(circuit.x0_head)
-        image[range(own), range(own), 1, 1] = spread
-        image_bias.fill_(float(pixels.mean()))
-        bypass_of(circuit.v_head)[0][range(both), range(own, own + both), 1, 1] = float(std.mean())
-
-
-def bypass_of(part: Adapter | Head) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the plain convolution that a carried circuit has beside an adapter or in a head."""
-    if part.bypass is None or part.bypass.bias is None:
-        raise ValueError("only a circuit that carries its pixels has a bypass")
-    return part.bypass.weight, part.bypass.bias
-
-
-def base_velocity(base: BaseNet, circuit: Circuit, device: torch.device) -> Velocity:
-    """v(x, t) of the base, for the targets of the chain."""
-    if base.prediction != "v_prediction":
-        raise DataError(f"chain='base' needs a base that predicts v, this one predicts {base.prediction}: use chain='live'")
-    unet = UNet2DModel.from_config(base.config)
-    unet.load_state_dict(base.state)
-    unet.to(device).eval().requires_grad_(False)
-    times = torch.tensor(circuit.config.labels, device=device)
-    return lambda x, t: v_of(unet, x, times[t], circuit.config.patch, circuit.config.carry)
-
-
-Velocity = Callable[[Tensor, Tensor], Tensor]
-
-CARRIED = (
-    "latent_channels", "rin_blocks", "step_blocks", "head_blocks", "head_width", "residual_cap", "carry", "spectral", "time_features",
-    "lora_rank", "lora_alpha", "train_backbone",
-)  # fmt: skip
+    tensors = {f"circuit.{name}": value for name, value in unique_state(average.module).items()}
+    if chain is not None:  # `compare` measures how near R comes to it
+        tensors |= {f"base.{name}": value for name, value in source.state.items()}
+        config["substeps"] = params.fineness
+    return Model.write(ctx, tensors, config)
 
 
 def unique_state(module: nn.Module) -> dict[str, Tensor]:
@@ -139,7 +70,8 @@ def unique_state(module: nn.Module) -> dict[str, Tensor]:
 def load_circuit(model: Model, device: torch.device) -> Circuit:
     """The circuit of a teacher model, in evaluation mode. Needs nothing but the model."""
     circuit = Circuit(CircuitConfig.from_json(model.config["circuit"]))
-    share_frozen(circuit.rin.unet, circuit.step.unet)
+    if circuit.rin.unet is not None:
+        share_frozen(circuit.rin.unet, circuit.step.unet)
     missing, unexpected = circuit.load_state_dict(model.state("circuit."), strict=False)
     lost = set(missing) & set(unique_state(circuit))
     if lost or unexpected:
@@ -151,11 +83,11 @@ def load_circuit(model: Model, device: torch.device) -> Circuit:
 
 def run_stage(
     ctx: Context, params: TrainParams, stage: Stage, name: str, circuit: Circuit, average: AveragedModel, pool: Pool,
-    schedule: NoiseSchedule, velocity: Velocity | None,
-) -> None:  # fmt: skip
-    """One stage: fresh optimizer and one-cycle schedule, weights and average go on."""
+    schedule: NoiseSchedule, chain: BaseChain | None,
+) -> int:  # fmt: skip
+    """One stage: fresh optimizer and one-cycle schedule, weights and average go on. Returns the multiply-adds that it takes on average."""
     if not stage.steps:
-        return
+        return 0
     trained = [p for p in circuit.parameters() if p.requires_grad]
     if stage.only_step:
         held = {id(p) for p in circuit.step.parameters()}
@@ -164,31 +96,41 @@ def run_stage(
     optimizer, cycle = optimizer_for(circuit, stage.steps, stage.lr, params.weight_decay, params.cycle_momentum)
     draw = ctx.generator(name)
     probabilities = torch.tensor(stage.step_probs)
-    weights = Weights(params.consistency_weight, params.x0_weight, stage.end_only)
-    circuit.train()
-    for step in ctx.loop(stage.steps, name=name, net=circuit, average=average, optimizer=optimizer, cycle=cycle):
+    weights = Weights(params.consistency_weight, params.x0_weight, stage.loss)
+
+    def loss_of(depth: int, draw: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         x0 = pool.batch(params.batch, draw).to(ctx.device)
-        depth = int(torch.multinomial(probabilities, 1, generator=draw))
         t = torch.randint(depth, params.timesteps, (len(x0),), generator=draw).to(ctx.device)
         noise = torch.randn(x0.shape, generator=draw).to(ctx.device)
         x = schedule.add_noise(x0, noise, t)
         with ctx.autocast(params.precision):
-            points = targets(params, circuit, average, schedule, velocity, x, x0, noise, t, depth, stage.end_only)
-            loss, parts = circuit_loss(circuit, points, x0, schedule.velocity(x0, noise, t), x, t, depth, weights)
+            points = targets(params, circuit, average, schedule, chain, x, x0, noise, t, depth, stage.loss)
+            return circuit_loss(circuit, points, x0, schedule.velocity(x0, noise, t), x, t, depth, weights)
+
+    def step_once(depth: int) -> None:
+        loss_of(depth, ctx.generator(f"{name} counted"))[0].backward()
+
+    circuit.eval()  # counting leaves no trace
+    chances = enumerate(stage.step_probs)
+    operations = sum(counted(partial(step_once, depth))[1] * chance for depth, chance in chances if chance)
+    circuit.train()
+    for step in ctx.loop(stage.steps, name=name, net=circuit, average=average, optimizer=optimizer, cycle=cycle):
+        loss, parts = loss_of(int(torch.multinomial(probabilities, 1, generator=draw)), draw)
         descend(loss, circuit, optimizer, cycle, params.grad_clip)
         average.update_parameters(circuit)
         if step.index % LOG_EVERY == 0:
             step.log(loss=float(loss.detach()), **{part: float(value) for part, value in parts.items()})
     for parameter in trained:
         parameter.requires_grad_(True)
+    return round(operations * stage.steps)
 
 
 LOG_EVERY = 10
 
 
 def targets(
-    params: TrainParams, circuit: Circuit, average: AveragedModel, schedule: NoiseSchedule, velocity: Velocity | None, x: Tensor,
-    x0: Tensor, noise: Tensor, t: Tensor, depth: int, end_only: bool,
+    params: TrainParams, circuit: Circuit, average: AveragedModel, schedule: NoiseSchedule, chain: BaseChain | None, x: Tensor,
+    x0: Tensor, noise: Tensor, t: Tensor, depth: int, loss: Loss,
 ) -> Points | None:  # fmt: skip
     """Where the chain should be, by the teacher that `params.chain` names, in evaluation mode."""
     if depth == 0:
@@ -198,8 +140,8 @@ def targets(
     teacher.eval()
     if params.chain == "data":
         points = data_points(teacher, schedule, x0, noise, t, depth)
-    elif velocity is not None:
-        points = base_points(teacher, velocity, schedule, x, t, depth, encoded=not end_only)
+    elif chain is not None:
+        points = base_points(teacher, chain, x, t, depth, loss)
     else:
         points = ddim_points(teacher, schedule, x, t, depth)
     teacher.train(was_training)

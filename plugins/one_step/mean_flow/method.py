@@ -37,7 +37,7 @@ class MeanFlow(Method):
         """Samples have the shape of the training images."""
         return samples(step.params, inputs) if isinstance(step.params, SampleParams) else trained(inputs)
 
-    @task(version=1)
+    @task(version=2)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet, autoencoder: Model | None = None) -> Model:
         """Train on a set, or on the latents that `autoencoder` has of it; in float32, since the target holds a derivative.
 
@@ -47,7 +47,7 @@ class MeanFlow(Method):
 
         return training.train(ctx, params, images, autoencoder)
 
-    @task(version=1, fanout=Fanout(count="count", unit=("batch",)))
+    @task(version=2, fanout=Fanout(count="count", unit=("batch",)))
     def sample(self, ctx: Context, params: SampleParams, *, model: Model) -> ImageSet:
         """Draw images in one step, or in a few equal ones. Image i follows from (seed, i) alone, up to rounding."""
         from . import sampling

@@ -22,7 +22,19 @@ from fabloom.method import Context, Method, Options, task
 from fabloom.params import Params
 from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.noise import NoiseSchedule
-from fabloom.plugins.one_step.denoising_circuits import backbone, distillation, losses, recording, recurrence, student, training
+from fabloom.plugins.diffusion.ddpm.method import Ddpm
+from fabloom.plugins.one_step.denoising_circuits import (
+    backbone,
+    comparison,
+    distillation,
+    heads,
+    losses,
+    recording,
+    recurrence,
+    starting,
+    student,
+    training,
+)
 from fabloom.plugins.one_step.denoising_circuits.base import BaseNet, new_unet
 from fabloom.plugins.one_step.denoising_circuits.method import DenoisingCircuits
 from fabloom.plugins.one_step.denoising_circuits.networks import (  # fmt: skip
@@ -33,7 +45,6 @@ from fabloom.plugins.one_step.denoising_circuits.networks import (  # fmt: skip
     FilmBlock,
     Head,
     Step,
-    fold,
     parameter_counts,
 )
 from fabloom.plugins.one_step.denoising_circuits.params import Stage, TrainParams
@@ -171,10 +182,10 @@ def test_adapter_keeps_its_intended_start_under_spectral_norm() -> None:
 
 def test_a_fresh_step_moves_by_half_the_cap() -> None:
     net = circuit(residual_cap=0.3).eval()
-    z = net.rin.norm(torch.randn(2, 8, 8, 8))
+    z = net.rin.shell(torch.randn(2, 8, 8, 8))
     t = torch.tensor([3, 1])
     features = net.step.unet(net.step.inlet(z, t), torch.tensor([749, 250])).sample
-    expected = net.step.norm(z + 0.15 * net.step.outlet(torch.cat([features, z], 1), t))
+    expected = net.step.shell(z + 0.15 * net.step.outlet(torch.cat([features, z], 1), t))
     torch.testing.assert_close(net.step(z, t), expected)
 
 
@@ -235,7 +246,7 @@ def test_velocity_and_ddim_against_closed_forms() -> None:
     torch.testing.assert_close(back, x0)
     torch.testing.assert_close(epsilon, noise)
     # with the true v, a DDIM step lands on the same image with the same noise, one label lower
-    torch.testing.assert_close(losses.ddim_step(schedule, x, v, t), schedule.add_noise(x0, noise, t - 1))
+    torch.testing.assert_close(losses.ddim_step(schedule, x, v, t, t - 1), schedule.add_noise(x0, noise, t - 1))
 
 
 def test_loss_is_put_together_as_published() -> None:
@@ -253,30 +264,68 @@ def test_loss_is_put_together_as_published() -> None:
     torch.testing.assert_close(loss, main + 5 * consistency + clean)
     torch.testing.assert_close(parts["identity"], (mse(points.z[0], points.z[1]) + mse(points.z[0], points.z[2])) / 2)
     assert not any(p.requires_grad for group in (points.z, points.v, points.x0) for p in group)
-    end, _ = losses.circuit_loss(net, points, x0, v, x, t, depth, losses.Weights(end_only=True))
+    torch.testing.assert_close(parts["path"], consistency)
+    path, _ = losses.circuit_loss(net, points, x0, v, x, t, depth, losses.Weights(loss="path"))
+    torch.testing.assert_close(path, consistency)
+    end, _ = losses.circuit_loss(net, points, x0, v, x, t, depth, losses.Weights(loss="end"))
     torch.testing.assert_close(end, mse(net.x0_head(z[2], t - 2), points.x0[2]))
     plain, parts = losses.circuit_loss(net, None, x0, v, x, t, 0, losses.Weights(5.0, 1.0))
     torch.testing.assert_close(plain, parts["v"] + parts["x0"])
 
 
-def test_a_loss_on_the_end_alone_encodes_no_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    def velocity(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return 0.3 * x
+def chain_of(velocity: Any, labels: int = 5, substeps: int = 1) -> losses.BaseChain:
+    times = torch.linspace(0, 999, labels).round().long()
+    return losses.BaseChain(velocity, NoiseSchedule.make(1000), times, substeps)
 
-    net, depth, schedule = stirred(circuit()).eval(), 2, NoiseSchedule.make(5)
+
+def test_a_part_of_the_loss_alone_computes_no_other_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, depth = stirred(circuit()).eval(), 2
+    chain = chain_of(lambda x, t: 0.3 * x)
     x0, x, t = torch.randn(3, 1, 16, 16), torch.randn(3, 1, 16, 16), torch.tensor([4, 3, 2])
-    whole = losses.base_points(net, velocity, schedule, x, t, depth)
-    weights = losses.Weights(end_only=True)
-    wanted, _ = losses.circuit_loss(net, whole, x0, x, x, t, depth, weights)
-    params = TrainParams(**TINY)
+    whole = losses.base_points(net, chain, x, t, depth)
     encode, passes = net.rin.forward, []
     monkeypatch.setattr(net.rin, "forward", lambda *given: passes.append(1) or encode(*given))
-    for end_only in (False, True):
+    for loss, encodings in (("published", depth + 1), ("path", depth + 1), ("end", 0)):
         passes.clear()
-        points = training.targets(params, net, None, schedule, velocity, x, x0, x, t, depth, end_only)  # type: ignore[arg-type]
-        assert len(passes) == (0 if end_only else depth + 1) and points is not None
-    loss, _ = losses.circuit_loss(net, points, x0, x, x, t, depth, weights)
-    torch.testing.assert_close(loss, wanted, rtol=0, atol=0)
+        points = losses.base_points(net, chain, x, t, depth, loss)  # type: ignore[arg-type]
+        assert len(passes) == encodings
+        weights = losses.Weights(loss=loss)  # type: ignore[arg-type]
+        found, wanted = (losses.circuit_loss(net, given, x0, x, x, t, depth, weights)[0] for given in (points, whole))
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def test_a_latent_of_pixels_alone_needs_no_encoder_and_its_path_is_that_of_the_pixels() -> None:
+    net = stirred(circuit(carry=True, latent_channels=4, turns=(1.0, 0.9, 0.9, 0.9, 0.9))).eval()
+    assert net.rin.unet is None and not list(net.rin.parameters())
+    chain, x, t = chain_of(lambda x, t: 0.3 * x), torch.randn(2, 1, 16, 16), torch.tensor([4, 3])
+    latents = losses.chain(net, x, t, 1)
+    torch.testing.assert_close(latents[0], nn.functional.pixel_unshuffle(x, 2), rtol=0, atol=0)
+    points = losses.base_points(net, chain, x, t, 1, "path")
+    loss, parts = losses.circuit_loss(net, points, x, x, x, t, 1, losses.Weights(loss="path"))
+    pixels = nn.functional.pixel_unshuffle(chain.advance(x, t), 2)
+    torch.testing.assert_close(loss, nn.functional.mse_loss(latents[1], pixels))
+    torch.testing.assert_close(parts["identity"], nn.functional.mse_loss(latents[0], pixels))
+
+
+def test_more_substeps_come_nearer_to_the_ode_of_a_gaussian() -> None:
+    """For x_0 ~ N(0, s^2) v is linear, and x_0 = s x_T / std(x_T) (Song et al. 2021): DDIM's error falls with its number of steps."""
+    schedule, s = NoiseSchedule.make(1000, "squaredcos_cap_v2"), 0.3
+
+    def velocity(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        a, sigma = schedule.at(t, x)
+        return a * sigma * (1 - s**2) / (a**2 * s**2 + sigma**2) * x
+
+    times = torch.linspace(0, 999, 6).round().long()
+    x = torch.randn(4, 1, 8, 8)
+    errors = []
+    for substeps in (1, 4, 16):
+        chain, z = losses.BaseChain(velocity, schedule, times, substeps), x
+        for label in recurrence.labels(6):
+            z = chain.advance(z, torch.full((4,), label))
+        first, last = (schedule.at(torch.tensor([t]), x) for t in (999, 0))
+        std = [float((a**2 * s**2 + sigma**2).sqrt()) for a, sigma in (first, last)]
+        errors.append(float((z - x * std[1] / std[0]).norm()))
+    assert errors[1] < errors[0] / 3 and errors[2] < errors[1] / 3
 
 
 def test_identity_step_scores_exactly_the_identity_baseline() -> None:
@@ -286,7 +335,7 @@ def test_identity_step_scores_exactly_the_identity_baseline() -> None:
     points = losses.ddim_points(net, schedule, x, t, 3)
     _, parts = losses.circuit_loss(net, points, x, x, x, t, 3, losses.Weights())
     assert parts["identity"] > 0
-    torch.testing.assert_close(parts["consistency"], parts["identity"], rtol=1e-3, atol=0)
+    torch.testing.assert_close(parts["path"], parts["identity"], rtol=1e-3, atol=0)
 
 
 def test_gradient_reaches_exactly_the_labels_that_sampling_uses() -> None:
@@ -311,27 +360,54 @@ def test_targets_leave_frozen_parts_in_evaluation_mode_and_restore_training() ->
     x, t = torch.randn(2, 1, 16, 16), torch.tensor([4, 3])
     for chain in ("live", "ema", "data"):
         chosen = params.model_copy(update={"chain": chain})
-        points = training.targets(chosen, net, ema(net), NoiseSchedule.make(5), None, x, x, x, t, 1, end_only=False)
+        points = training.targets(chosen, net, ema(net), NoiseSchedule.make(5), None, x, x, x, t, 1, "published")
         assert points is not None and len(points.z) == 2
     assert net.training and net.step.inlet.training and not net.step.unet.training
 
 
-def test_a_carried_circuit_starts_as_the_ddim_of_its_base() -> None:
+def carried(**changes: Any) -> tuple[TrainParams, Circuit, BaseNet]:
+    """A circuit that carries pixels, as it starts from a base with random weights."""
     torch.manual_seed(0)
-    params = TrainParams.model_validate({**TINY, "timesteps": 8, "schedule": "squaredcos_cap_v2"})
+    params = TrainParams.model_validate(
+        {**TINY, "timesteps": 8, "schedule": "squaredcos_cap_v2", "stages": [Stage(steps=0, step_probs=[1])], **changes}
+    )
     unet = new_unet(params, torch.Size((1, 16, 16)))
     base = BaseNet(dict(unet.config), stirred(unet).state_dict(), 1000, 2)
-    net, schedule = training.build(params, base, 1).eval(), NoiseSchedule.make(8, "squaredcos_cap_v2")
-    training.start_as_ddim(net, base, schedule, torch.randn(64, 1, 16, 16))
-    velocity = training.base_velocity(base, net, torch.device("cpu"))
-    x, latents = torch.randn(2, 1, 16, 16), []
-    recurrence.run(net, x, recurrence.labels(8), lambda _, z: latents.append(z[:, :4]))
-    for done in range(4):
-        wanted = fold(x, 2, True)
-        if done:
-            assert (latents[done] - wanted).norm() < 0.15 * (latents[0] - wanted).norm()  # of what R = identity misses
-        label = torch.full((2,), 7 - done)
-        x = losses.ddim_step(schedule, x, velocity(x, label), label)
+    net, schedule = starting.build(params, base, 1).eval(), NoiseSchedule.make(params.timesteps, params.schedule)
+    starting.start_as_ddim(net, base, schedule)
+    return params, net, base
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channels", [4, 8])
+def test_a_carried_circuit_starts_exactly_as_the_ddim_of_its_base(channels: int) -> None:
+    params, net, base = carried(latent_channels=channels)
+    chain = starting.base_chain(base, net.config, params.schedule, 1, torch.device("cpu"))
+    x, latents = 0.2 + 1.5 * torch.randn(2, 1, 16, 16), []
+    end = recurrence.run(net, x, recurrence.labels(8), lambda _, z: latents.append(z[:, :4]))
+    for label in recurrence.labels(8):
+        torch.testing.assert_close(latents[7 - label], nn.functional.pixel_unshuffle(x, 2), rtol=1e-4, atol=1e-4)
+        x = chain.advance(x, torch.full((2,), label))
+    torch.testing.assert_close(recurrence.readout(net, end), x, rtol=1e-4, atol=1e-4)
+    assert float((x - recurrence.readout(net, net.rin(x, torch.tensor([7, 7])))).abs().max()) < 1e-3  # what is carried is x itself
+
+
+def test_too_few_labels_for_the_cap_are_refused_with_a_cap_that_suffices() -> None:
+    with pytest.raises(DataError, match=r"give residual_cap: (\d+\.\d)") as refused:
+        carried(timesteps=3, residual_cap=0.5)
+    carried(timesteps=3, residual_cap=float(str(refused.value).split("residual_cap: ")[1].split(" ")[0]))
+
+
+def test_a_latent_with_no_room_for_the_pixels_is_refused() -> None:
+    with pytest.raises(DataError, match="carries 4 channels of pixels: give latent_channels of at least that"):
+        carried(latent_channels=3)
+
+
+def test_circuits_that_earlier_versions_carried_are_refused() -> None:
+    kept = small(carry=True, turns=(1.0,) * 5).as_json()
+    assert CircuitConfig.from_json(json.loads(json.dumps(kept))) == small(carry=True, turns=(1.0,) * 5)
+    with pytest.raises(DataError, match="train it again"):
+        CircuitConfig.from_json({name: value for name, value in kept.items() if name != "turns"})
 
 
 # optimiser -------------------------------------------------------------------------------------------------------------
@@ -455,6 +531,35 @@ def test_bad_step_probabilities_are_refused(probs: list[float]) -> None:
         Stage(steps=1, step_probs=probs)
 
 
+def test_defaults_follow_from_what_the_latent_carries() -> None:
+    carrying, other = TrainParams(), TrainParams(carry=False)
+    assert (carrying.latent(16), carrying.fineness, carrying.course[0].loss) == (16, 8, "path")
+    assert (other.latent(16), other.fineness, other.course[0].loss) == (64, 1, "published")
+    assert TrainParams(chain="live").fineness == 1 and TrainParams(timesteps=1000).fineness == 1
+    assert TrainParams.model_validate(carrying.model_dump()) == carrying
+    for wrong, words in (
+        ({"substeps": 4, "chain": "live"}, "give chain: base"),
+        ({"substeps": 200}, "more than the base's 1000 times"),
+        ({"carry": False, "stages": [{"steps": 1, "step_probs": [0, 1], "loss": "path"}]}, "no stage has it"),
+    ):
+        with pytest.raises(ValidationError, match=words):
+            TrainParams.model_validate(wrong)
+
+
+def test_a_base_of_another_noise_schedule_is_refused(run_task: Any) -> None:
+    images = run_task(Lines, "images")
+    learned = {"network": {"channels": [8, 16], "attention": [], "norm_groups": 4}, "steps": 1, "batch": 4}
+    base = run_task(Ddpm, "train", learned | {"schedule": "cosine"}, images=images)
+    params = TINY | {"stages": [{"steps": 1, "step_probs": [0, 1], "loss": "path"}]}
+    with pytest.raises(DataError, match="give schedule: squaredcos_cap_v2"):
+        run_task(DenoisingCircuits, "train", params, images=images, base=base)
+    made = run_task(DenoisingCircuits, "train", params | {"schedule": "squaredcos_cap_v2"}, images=images, base=base)
+    assert made.config["circuit"]["latent_channels"] == 8 and made.config["operations"] > base.config["operations"] > 0
+    other = run_task(Ddpm, "train", learned | {"beta_end": 0.03}, images=images)
+    with pytest.raises(DataError, match=r"has betas 0\.0001 to 0\.03"):
+        run_task(DenoisingCircuits, "train", params, images=images, base=other)
+
+
 def test_a_chain_longer_than_the_labels_is_refused() -> None:
     with pytest.raises(ValidationError, match="chains of 5 steps"):
         TrainParams.model_validate({**TINY, "stages": [{"steps": 1, "step_probs": [0, 0, 0, 0, 0, 1]}]})
@@ -488,11 +593,72 @@ def test_the_whole_chain(run_task: Any, teacher: Model) -> None:
     report = run_task(DenoisingCircuits, "compare", {"count": 9, "batch": 4}, teacher=teacher, student=pupil, reference=images)
     assert isinstance(report, Report)
     controls = report.metrics["controls"]
-    assert set(controls) == {"shuffled", "mean_image", "pure_noise"}
+    assert set(controls) == {"shuffled", "foreign_chunks", "mean_image", "pure_noise"}
+    assert {"recurrence_error", "plain_chain_error", "high_band", "with_grain_high_band", "sliced_wasserstein"} <= report.metrics.keys()
+    heads = report.tables["heads of the student"].rows
+    assert [row[0] for row in heads] == ["start", "chunk 1", "chunk 2", "chunk 3"]
+    assert sum(row[2] for row in heads) == pytest.approx(1) and all(row[3] > 0 for row in heads)
     assert report.described["mse_ratio"] == Metric(report.metrics["mse_ratio"], better="down", role="headline")
     assert all(group["mse_ratio"].role == "control" for group in report.described["controls"].values())
-    assert report.metrics["relative_consistency"] > 0 and len(report.pictures) == 2
-    assert len(report.tables["consistency by step"].rows) == 4
+    assert report.metrics["relative_path"] > 0 and len(report.pictures) == 2
+    assert len(report.tables["path by step"].rows) == 4
+
+
+def pupils(run_task: Any, teacher: Model, offline: OfflineData, **params: Any) -> Model:
+    settings = {"steps": 2, "batch": 4, "rin_weight": 0.0, "chunk_weight": 0.0, "sum_weight": 0.0, "x0_weight": 1.0} | params
+    pupil: Model = run_task(DenoisingCircuits, "distill", settings, teacher=teacher, offline=offline)
+    return pupil
+
+
+def test_only_by_the_sum_does_the_image_teach_every_head(run_task: Any, teacher: Model) -> None:
+    """What a student's report is for: of a predicted end no other head than the last has a gradient, of a sum all have."""
+    offline = run_task(DenoisingCircuits, "record", {"count": 10, "chunks": 4}, teacher=teacher)
+    circuit, x = training.load_circuit(teacher, torch.device("cpu")), recurrence.starting_noise(9, range(6), (1, 16, 16))
+    shares = {}
+    for predict_end in (True, False):
+        net = student.load_student(pupils(run_task, teacher, offline, predict_end=predict_end), torch.device("cpu"))
+        before = {name: value.clone() for name, value in net.state_dict().items()}
+        table = heads.table(net, circuit, x, torch.Generator().manual_seed(0))
+        shares[predict_end] = [row[2] for row in table.rows]
+        assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+        assert not any(weight.requires_grad for weight in net.parameters())
+    assert shares[True][:-1] == [0, 0, 0, 0] and shares[True][-1] == pytest.approx(1)
+    assert min(shares[False]) > 0
+
+
+def test_grain_is_a_samples_own_and_can_be_left_out(run_task: Any, teacher: Model) -> None:
+    offline = run_task(DenoisingCircuits, "record", {"count": 40, "chunks": 2}, teacher=teacher)
+    pupil = pupils(run_task, teacher, offline, held_out=0.5)
+    assert pupil.config["held_out"]["rows"] == 20 and pupil.config["held_out"]["unexplained_variance"] > 0
+    whole, again, bare = (
+        run_task(DenoisingCircuits, "sample", {"count": 7, "noise_seed": 3, **how}, model=pupil).images[...].astype(float)
+        for how in ({"batch": 7}, {"batch": 2}, {"grain": False})
+    )
+    assert np.abs(whole - again).max() <= 1 and np.abs(whole - bare).mean() > 1
+    added = (whole - bare).reshape(7, -1)
+    assert abs(np.corrcoef(added)[np.triu_indices(7, 1)]).max() < 0.5
+    with pytest.raises(DataError, match="one recorded sample is not enough"):
+        distillation.taught_rows(1, 0.05)
+    assert [distillation.taught_rows(rows, 0.05) for rows in (2, 40, 7000)] == [1, 38, 6650]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_r_comes_nearer_to_finer_steps_than_the_chain_it_starts_as(run_task: Any, seed: int) -> None:
+    """A base that has learned lines, 3 steps of R for 18 of its own; what R starts as is the control."""
+    images = run_task(Lines, "images", LinesParams(count=64).model_dump(), seed=seed)
+    settings = {
+        "timesteps": 4, "schedule": "squaredcos_cap_v2", "patch": 2, "head_width": 8, "step_blocks": 0, "substeps": 6, "batch": 8,
+        "base": {"channels": [8, 16], "steps": 80, "batch": 16, "lr": 4e-3},
+        "stages": [{"steps": 50, "step_probs": [0, 1], "lr": 2e-3, "only_step": True, "loss": "path"}],
+    }  # fmt: skip
+    model = run_task(DenoisingCircuits, "train", settings, seed=seed, images=images)
+    circuit, chain = training.load_circuit(model, torch.device("cpu")), starting.chain_of(model, torch.device("cpu"))
+    assert chain is not None and chain.substeps == 6
+    noise = recurrence.starting_noise(5, range(32), (1, 16, 16))
+    walk = comparison._follow_batch(circuit, NoiseSchedule.make(4, "squaredcos_cap_v2"), chain, noise, recurrence.labels(4), set())
+    assert walk.fine is not None and walk.plain is not None
+    ratio = float(nn.functional.mse_loss(walk.images, walk.fine) / nn.functional.mse_loss(walk.plain, walk.fine))
+    assert ratio < 0.5
 
 
 def test_same_seed_same_digest_and_another_seed_other_data(run_task: Any, store: Any, tmp_path: Path) -> None:

@@ -1,8 +1,4 @@
-"""Is the noise of generated images that of real ones? How much there is, and how it is spread over the band of frequencies.
-
-Scores of faithfulness see noise before they see defects, and a generator may lack it (blurred) or have it twice (a copy with noise on
-top). So it has a score of its own, and they have twins that are measured without it.
-"""
+"""How the power of images is spread over the band of spatial frequencies: what is blurred lacks it, what is noisy has too much."""
 
 from __future__ import annotations
 
@@ -11,9 +7,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import fft
 
-from fabloom.plugins.blocks.difference import Real
-
-from .scores import Interval
+from .difference import Real
 
 BANDS = ("low_band", "middle_band", "high_band")
 """Thirds of the radial frequencies up to half a cycle a pixel; structure and defects are mostly in the first."""
@@ -40,16 +34,7 @@ def bands(images: Real, unit: Real) -> dict[str, Real]:
     return {name: found[:, index] / own[index] for index, name in enumerate(BANDS) if own[index] > 0}
 
 
-def judged(interval: Interval, real: float, margin: float) -> str:
-    """How a ratio to the clean image lies to those of real images, 1 and that of the reference: 'like', 'less', 'more', or 'open'.
-
-    'like' claims that they are the same, and needs the whole interval within the margin around the real ones.
-    """
-    low, high = min(1.0, real) / (1 + margin), max(1.0, real) * (1 + margin)
-    if interval is None:
-        return "open"
-    if interval[1] < low:
-        return "less"
-    if interval[0] > high:
-        return "more"
-    return "like" if low <= interval[0] and interval[1] <= high else "open"
+def ratios(images: Real, real: Real) -> dict[str, float]:
+    """Mean power of grey images [N,H,W] in each third over that of real ones [M,H,W]; no third in which those have none."""
+    own, found = power(real).mean(0), power(images).mean(0)
+    return {name: float(found[index] / own[index]) for index, name in enumerate(BANDS) if own[index] > 0}
