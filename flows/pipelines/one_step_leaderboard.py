@@ -18,7 +18,8 @@ TAG = "one-step"
 DESCRIPTION = """\
 One step against many, on simulated line pairs: DDIM of a diffusion model, the students of a recurrence that was distilled from it, with
 and without the sum of residuals, consistency with that model as a teacher and without, mean-flow, and whatever else is tagged 'one-step'.
-All trainings take about equally many multiply-adds, those of teacher and recordings counted in; the table says how many.
+All trainings take about equally many multiply-adds, those of teacher and recordings counted in, the diffusion model half as many; the
+table says how many.
 """
 CIRCUIT = "denoising-circuits"
 KNOWN = (CIRCUIT, "consistency", "mean-flow")
@@ -129,7 +130,7 @@ def models(registry: Registry, params: OneStep, training: int) -> Steps:
         f"untaught_{n}": {
             "task": "consistency.train", "inputs": learned, "params": {"steps": params.steps(2800), "noise_mean": 1.0}, "seed": training
         },
-        f"mean-flow_{n}": {"task": "mean-flow.train", "inputs": learned, "params": {"steps": params.steps(2000)}, "seed": training},
+        f"mean-flow_{n}": {"task": "mean-flow.train", "inputs": learned, "params": {"steps": params.steps(2250)}, "seed": training},
     }  # fmt: skip
     for title, weights in STUDENTS.items():
         student = step_name(title, "student", n)

@@ -18,6 +18,8 @@ from .codec import Codec
 from .grey import GreyMap
 from .operations import OPERATIONS, TRAINING, counted, operations_of
 
+STOPPED = "stopped after {done} of {count} images. Run the same command again to start over."
+
 
 def shape_of(config: Mapping[str, Any]) -> tuple[int, ...]:
     """That of what a model draws: an image [C,H,W], or a latent."""
@@ -38,19 +40,20 @@ def write(ctx: Context, model: Model, count: int, batch: int, draw: Callable[[ra
         drawn = draw(numbers).float()
         return drawn if codec is None else codec.decode(drawn.to(ctx.device)).float()
 
-    leading = range(own.start, min(own.start + batch, own.stop))
-    first, taken = counted(partial(computed, leading))
+    with ctx.progress(len(own), unit="image", name="sample") as bar:
+        if ctx.stop_requested():
+            raise Interrupted(STOPPED.format(done=0, count=len(own)))
+        leading = range(own.start, min(own.start + batch, own.stop))
+        first, taken = counted(partial(computed, leading))
 
-    def batches() -> Iterator[NDArray[np.uint8]]:
-        with ctx.progress(len(own), unit="image", name="sample") as bar:
+        def batches() -> Iterator[NDArray[np.uint8]]:
             for start in range(own.start, own.stop, batch):
                 if ctx.stop_requested():
-                    done = start - own.start
-                    raise Interrupted(f"stopped after {done} of {len(own)} images. Run the same command again to start over.")
+                    raise Interrupted(STOPPED.format(done=start - own.start, count=len(own)))
                 numbers = range(start, min(start + batch, own.stop))
                 images = first if start == own.start else computed(numbers)
                 yield grey.inverse(images.clamp(-1, 1).cpu()).numpy()
                 bar.advance(len(numbers))
 
-    told = {OPERATIONS: taken // max(len(leading), 1), TRAINING: operations_of(config), **columns.pop("attrs", {})}
-    return ImageSet.write(ctx, batches(), count=len(own), channels=config["image"][0], attrs=told, **columns)
+        told = {OPERATIONS: taken // max(len(leading), 1), TRAINING: operations_of(config), **columns.pop("attrs", {})}
+        return ImageSet.write(ctx, batches(), count=len(own), channels=config["image"][0], attrs=told, **columns)

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 import fabloom
 from fabloom.errors import PipelineError
 from fabloom.flows.pipelines.one_step_leaderboard import others
+from fabloom.plugins.blocks import unet2d
+from fabloom.plugins.blocks.backbone import Network
+from fabloom.plugins.blocks.operations import counted
+from fabloom.plugins.one_step.mean_flow.flow import errors, weighted
+from fabloom.plugins.one_step.mean_flow.networks import forward_differentiable, velocity
 from fabloom.registry import Registry
 from fabloom.storage.backends.local import LocalStore
 
@@ -35,6 +41,28 @@ def test_every_row_has_samples_labels_and_a_segmenter_of_equal_budget(registry: 
     assert steps["consistency_1"].inputs["teacher"] == steps["circuit_1"].inputs["base"] == "base_1"
     trained = [step for step in steps.values() if step.task.endswith((".train", ".distill", ".record"))]
     assert not any("real" in step.inputs.values() for step in trained), "nothing is trained on what it is held against"
+
+
+def test_budgets_are_equal_in_counted_operations(registry: Registry) -> None:
+    """An image of one optimizer step: forward and backward of the diffusion model, with a teacher's and a target's pass or one of them, and
+    forward derivatives; a batch is 32 everywhere.
+    """
+    steps = registry.pipeline("one-step-leaderboard", {"trainings": 1}).steps
+    shape, x, t = Network(), torch.randn(1, 1, 32, 32), torch.tensor([5])
+    unet = unet2d.build(shape, (1, 32, 32), 0)
+    forward = counted(lambda: unet(x, t))[1]
+    whole = counted(lambda: unet(x, t).sample.sum().backward())[1]
+    flow = unet2d.build(shape, (1, 32, 32), 0, second_time=True)
+    forward_differentiable(flow)
+    r, later = torch.tensor([0.2]), torch.tensor([0.7])
+    flowing = counted(lambda: weighted(errors(velocity(flow, 1000.0), x, x, r, later), 1.0).backward())[1]
+
+    def taken(name: str, an_image: int) -> float:
+        return float(steps[name].params["steps"] * an_image)
+
+    base = taken("base_0", whole)
+    totals = [base + taken("consistency_0", whole + 2 * forward), taken("untaught_0", whole + forward), taken("mean-flow_0", flowing)]
+    assert max(totals) < 1.05 * min(totals) and base == pytest.approx(totals[0] / 2, rel=0.1)
 
 
 def test_no_other_method_joins_yet_and_a_wrong_parameter_is_named(registry: Registry) -> None:
