@@ -130,7 +130,7 @@ def models(registry: Registry, params: OneStep, training: int) -> Steps:
         f"untaught_{n}": {
             "task": "consistency.train", "inputs": learned, "params": {"steps": params.steps(2800), "noise_mean": 1.0}, "seed": training
         },
-        f"mean-flow_{n}": {"task": "mean-flow.train", "inputs": learned, "params": {"steps": params.steps(2250)}, "seed": training},
+        f"mean-flow_{n}": {"task": "mean-flow.train", "inputs": learned, "params": {"steps": params.steps(3200)}, "seed": training},
     }  # fmt: skip
     for title, weights in STUDENTS.items():
         student = step_name(title, "student", n)
