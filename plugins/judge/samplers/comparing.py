@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,25 @@ def compare(
     if agreement:
         tables["students of a recurrence"] = claims(params.students, agreement)
     pictures = {f"Samples (rows: training images, {', '.join(rows)}; one grey range)": sheet(params, reference, samples)}
-    return Report.write(ctx, metrics, tables=tables, pictures=pictures, notes=list(NOTES))
+    return Report.write(ctx, metrics, tables=tables, pictures=pictures, verdict=nearest_of(evaluations, rows), notes=list(NOTES))
+
+
+ENOUGH = 3
+"""Trainings of a row below which a difference may be chance."""
+
+
+def nearest_of(evaluations: Mapping[str, int], rows: Mapping[str, Sequence[Scores]]) -> str:
+    """Which row of one evaluation, and which of all, comes nearest to real images; and whether that may be chance."""
+    distances = {title: float(np.mean([one.distance for one in found])) for title, found in rows.items()}
+    best = min(distances, key=distances.__getitem__)
+    single = [title for title in distances if evaluations[title] == 1]
+    said = f"Nearest to real images comes '{best}' ({distances[best]:.2g} grey levels)"
+    if single and (one := min(single, key=distances.__getitem__)) != best:
+        said = (
+            f"Of one step '{one}' comes nearest to real images ({distances[one]:.2g} grey levels), of all '{best}' ({distances[best]:.2g})"
+        )
+    fewest = min(len(found) for found in rows.values())
+    return f"{said}." if fewest >= ENOUGH else f"{said}; of {fewest} training{'s' * (fewest > 1)}, so it may be chance."
 
 
 def share_of(reference: ImageSet, others: Sequence[ImageSet]) -> float:

@@ -13,7 +13,7 @@ from fabloom.errors import DataError, PipelineError
 from fabloom.kinds import ImageSet, Report
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
-from fabloom.plugins.judge.samplers.comparing import told
+from fabloom.plugins.judge.samplers.comparing import nearest_of, told
 from fabloom.plugins.judge.samplers.method import Samplers
 from fabloom.plugins.judge.samplers.scoring import Judge, Scores
 
@@ -96,6 +96,7 @@ def test_trainings_of_one_title_stand_in_one_row(run_task: RunTask, sets: dict[s
     assert made.metrics["iou_of_the_training_images"] == 0.9
     assert made.described["good"]["distance"].role == "headline" and made.metrics["good"]["distance"] < made.metrics["bad"]["distance"]
     assert len(made.pictures) == 1
+    assert made.verdict.startswith("Nearest to real images comes 'good' (") and made.verdict.endswith("of 1 training, so it may be chance.")
 
 
 def test_what_cannot_be_compared_is_refused(run_task: RunTask, sets: dict[str, ImageSet]) -> None:
@@ -121,6 +122,18 @@ def test_lists_of_other_lengths_are_refused_while_planning(store: Any) -> None:
     }
     with pytest.raises(PipelineError, match=r"steps\.table\.inputs\.samples: lists 2 steps, but params\.entries names 1"):
         make_plan(Pipeline.parse({"name": "table", "steps": steps}), registry, store)
+
+
+def test_the_verdict_tells_one_step_from_many_and_says_when_it_may_be_chance() -> None:
+    def of(*distances: float) -> list[Scores]:
+        return [Scores(None, None, 1, 1, 1, distance, 1, 0) for distance in distances]
+
+    steps = {"many": 50, "one": 1, "other": 1}
+    found = nearest_of(steps, {"many": of(1, 1, 1), "one": of(2, 2, 2), "other": of(3, 3, 3)})
+    assert found == "Of one step 'one' comes nearest to real images (2 grey levels), of all 'many' (1)."
+    assert nearest_of(steps, {"many": of(4, 4), "one": of(2, 2)}).endswith(
+        "comes 'one' (2 grey levels); of 2 trainings, so it may be chance."
+    )
 
 
 def test_a_mean_and_its_deviation() -> None:
