@@ -15,8 +15,8 @@ import pytest
 from scipy import ndimage
 
 from fabloom.kinds import ImageSet, Report
-from fabloom.plugins.blocks import weights
-from fabloom.plugins.judge.quality import fingerprints, places, saying, spectra
+from fabloom.plugins.blocks import spectra, weights
+from fabloom.plugins.judge.quality import fingerprints, places, saying
 from fabloom.plugins.judge.quality.denoising import Denoised
 from fabloom.plugins.judge.quality.evaluation import evaluate
 from fabloom.plugins.judge.quality.params import EvaluateParams
@@ -281,9 +281,9 @@ def test_a_wave_is_in_its_own_third_and_a_flat_picture_in_none() -> None:
 
 
 def test_noise_is_called_alike_only_where_the_whole_interval_is() -> None:
-    said = {ends: spectra.judged(ends, 1.1, 0.25) for ends in ((0.85, 1.3), (0.78, 1.0), (1.2, 1.4), (0.5, 0.7), (1.4, 1.5), (0.5, 1.6))}
+    said = {ends: saying.judged(ends, 1.1, 0.25) for ends in ((0.85, 1.3), (0.78, 1.0), (1.2, 1.4), (0.5, 0.7), (1.4, 1.5), (0.5, 1.6))}
     assert list(said.values()) == ["like", "open", "open", "less", "more", "open"]
-    assert spectra.judged(None, 1.0, 0.25) == "open"
+    assert saying.judged(None, 1.0, 0.25) == "open"
 
 
 def test_the_noise_that_comes_off_has_the_deviation_of_what_was_put_on() -> None:
