@@ -64,15 +64,13 @@ def compare(
             rows.setdefault(entry.title, []).append(judge.scores(drawn.images[...], known, drawn.attrs, iou))
             bar.advance(1)
     controls = {name: [judge.scores(change(reference.images[...]), None, {}, None)] for name, change in CONTROLS.items()}
-    if segmentation:
-        controls = {**controls, "segmenter of the training images": []}
     evaluations = {entry.title: entry.evaluations for entry in params.entries}
     table = Table(
         ("images", "evaluations", *COLUMNS.values()),
-        [(title, evaluations.get(title), *(told(found, name) for name in COLUMNS)) for title, found in (rows | controls).items() if found],
+        [(title, evaluations.get(title), *(told(found, name) for name in COLUMNS)) for title, found in (rows | controls).items()],
     )
     metrics: dict[str, Any] = {title: metrics_of(found, False) for title, found in rows.items()}
-    metrics |= {title: metrics_of(found, True) for title, found in controls.items() if found}
+    metrics |= {title: metrics_of(found, True) for title, found in controls.items()}
     if segmentation:
         metrics["iou_of_the_training_images"] = Metric(iou_of(segmentation[0], "baseline"), role="control")
     tables = {"samplers": table}

@@ -35,6 +35,8 @@ from .student import load_student
 from .training import load_circuit
 
 SHOWN_STEPS = 8
+LOOKED_AT = 8
+"""Samples at least that the heads are judged by, however small a batch is: of one there is no variance."""
 BETTER: dict[str, Better] = {"mse_ratio": "down", "unexplained_variance": "down", "defect_agreement": "up", "defect_agreement_all": "up"}
 ROLES: dict[str, Role] = {"mse_ratio": "headline"}
 NOTES = (
@@ -110,7 +112,7 @@ def compare(ctx: Context, params: CompareParams, teacher: Model, student: Model,
     steps = [(k + 1, c, i, c / max(i, 1e-12)) for k, (c, i) in enumerate(zip(walk.path, walk.identity, strict=True))]
     tables = {
         "student against recurrence": Table(columns, [(name, *row.values()) for name, row in rows.items()]),
-        "heads of the student": table(net, circuit, noise[: params.batch].to(ctx.device), ctx.generator("heads")),
+        "heads of the student": table(net, circuit, noise[: max(params.batch, LOOKED_AT)].to(ctx.device), ctx.generator("heads")),
         "path by step": Table(("step", "distance to the chain", "identity R", "ratio"), steps),
     }
     shown = min(params.shown, params.count)

@@ -19,7 +19,7 @@ NOISE = 0.05
 
 
 def table(net: OneStep, circuit: Circuit, x: Tensor, draw: torch.Generator) -> Table:
-    """A row for the start and each chunk, from x_T [B,C,H,W] on the device.
+    """A row for the start and each chunk, from x_T [B,C,H,W] on the device, B at least 2.
 
     R^2: 1 - error / variance about the mean over samples; none for a part that does not vary. Gradient: norm over the weights of the
     part's head, of the squared error of the image, as a share of all heads'. Noise: mean square change of the image over its variance.
@@ -30,7 +30,8 @@ def table(net: OneStep, circuit: Circuit, x: Tensor, draw: torch.Generator) -> T
         wanted, image = torch.cat([start[:, None], chunks], 1), readout(circuit, end)
         found = net.student(x)
         read = net.read(found)
-        changed = [mse_loss(net.read(disturbed(found, part, draw)), read) / image.var(0).mean() for part in range(found.shape[1])]
+        variance = image.var(0).mean().clamp(min=1e-12)
+        changed = [mse_loss(net.read(disturbed(found, part, draw)), read) / variance for part in range(found.shape[1])]
     shares = gradients(net, x, image)
     names = ["start", *(f"chunk {number}" for number in range(1, found.shape[1]))]
     rows = [

@@ -590,7 +590,7 @@ def test_the_whole_chain(run_task: Any, teacher: Model) -> None:
     low, high = teacher.config["grey"]
     expected = (offline.array("x0")[:6].astype(np.float32).clip(-1, 1) + 1) * (high - low) / 2 + low
     assert np.abs(by_recurrence.images[:].astype(float) - expected).max() <= 1.0  # float16 and rounding to grey levels
-    report = run_task(DenoisingCircuits, "compare", {"count": 9, "batch": 4}, teacher=teacher, student=pupil, reference=images)
+    report = run_task(DenoisingCircuits, "compare", {"count": 9, "batch": 1}, teacher=teacher, student=pupil, reference=images)
     assert isinstance(report, Report)
     controls = report.metrics["controls"]
     assert set(controls) == {"shuffled", "foreign_chunks", "mean_image", "pure_noise"}
