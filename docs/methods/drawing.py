@@ -127,6 +127,12 @@ def pasted(real: ImageSet, samples: ImageSet) -> Sheet:
     return doubled(grid([tiles[start : start + 6] for start in range(0, len(tiles), 6)]))
 
 
+def from_patches(real: ImageSet, samples: ImageSet) -> Sheet:
+    """gpnn, gpdm: the image and eight samples."""
+    tiles = np.concatenate([shown(images, 2, greys(real)) for images in (real.images[:1], samples.images[:8])])
+    return grid([tiles[start : start + 3] for start in range(0, len(tiles), 3)])
+
+
 def scored(made: Made) -> Sheet:
     """memory-bank: test images with a defect and the outlines of what was found, of the truth, and their scores."""
     test, found = made["test"], made["found"]

@@ -53,6 +53,8 @@ PICTURES = {
     "sinddm": Picture("one-image", lambda made: drawing.from_one_image(made, "sinddm")),
     "copy-paste": Picture("pastes", lambda made: drawing.pasted(made["images"], made["moved"])),
     "noise-paste": Picture("pastes", lambda made: drawing.pasted(made["images"], made["textured"])),
+    "gpnn": Picture("patches", lambda made: drawing.from_patches(made["images"], made["rearranged"])),
+    "gpdm": Picture("patches", lambda made: drawing.from_patches(made["images"], made["matched"])),
     "memory-bank": Picture("clean-only", drawing.scored),
     "score-maps": Picture("clean-only", lambda made: drawing.picture(made["judged"], "Scores")),
     "inpaint": Picture("inpaint", drawing.painted),

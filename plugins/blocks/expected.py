@@ -57,3 +57,9 @@ def pasted(params: Any, inputs: Mapping[str, Outline]) -> Outline | None:
     pixels = (count, image[0], *plane)
     masks, references = ((count, *plane), "uint8"), (pixels, "uint8")
     return Outline.of_images(count, pixels[1:], masks=masks, references=references, domain=((count,), "int8"), source=((count,), "int32"))
+
+
+def rearranged(inputs: Mapping[str, Outline]) -> Outline | None:
+    """A one-shot model that keeps an image of the set at port 'images' in its own size."""
+    image = inputs["images"].image if "images" in inputs else None
+    return None if image is None else Outline.of_model(set_channels=image[0], sizes=[list(image[1:])])

@@ -179,7 +179,9 @@ def test_every_hook_is_documented() -> None:
 def test_every_built_in_loads_and_every_pipeline_type_checks(tmp_path: Path) -> None:
     registry = Registry.load()
     assert not [p for p in registry.problems if p.origin.distribution == "fabloom"]
-    assert {"one-step", "line-pair-real", "line-pair-real-gpu", "one-shot", "one-shot-leaderboard"} <= set(registry.pipeline_names())
+    assert {"one-step", "one-step-full", "one-step-gpu", "line-pair-real", "line-pair-real-gpu", "one-shot", "one-shot-leaderboard"} <= set(
+        registry.pipeline_names()
+    )
 
 
 # the tutorial, from its first command to its last

@@ -26,6 +26,8 @@ from fabloom.plugins.judge.score_maps.method import ScoreMaps
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.params import TrainParams
 from fabloom.plugins.one_shot.copy_paste.method import CopyPaste
+from fabloom.plugins.one_shot.gpdm.method import Gpdm
+from fabloom.plugins.one_shot.gpnn.method import Gpnn
 from fabloom.plugins.one_shot.inpaint.method import Inpaint
 from fabloom.plugins.one_shot.noise_paste.method import NoisePaste
 from fabloom.plugins.one_shot.sinddm.method import SinDdm
@@ -257,6 +259,18 @@ class TestCopyPaste(MethodConformance):
     method = CopyPaste
     params = {"sample": {"count": 4, "batch": 2}}
     inputs = {"train": {"images": pair}}
+
+
+class TestGpnn(MethodConformance):
+    method = Gpnn
+    params = {"sample": {"count": 4, "batch": 2, "iterations": 2}}
+    inputs = {"train": {"images": lines}}
+
+
+class TestGpdm(MethodConformance):
+    method = Gpdm
+    params = {"sample": {"count": 4, "batch": 2, "steps": 2, "projections": 8}}
+    inputs = {"train": {"images": lines}}
 
 
 class TestInpaint(MethodConformance):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import segmentation_models_pytorch as smp
@@ -52,6 +52,7 @@ class Recipe:
     limit: int | None
     validation: float
     crop: int
+    pixels: int | None
     classes: str
     false_alarms: float
     precision: str
@@ -61,6 +62,12 @@ class Recipe:
         """The preset of `params` with what it overrides."""
         filled = params.filled()
         return cls(**{field.name: filled[field.name] for field in fields(cls)})
+
+    def fitted(self, height: int, width: int) -> Self:
+        """With the batch that `pixels` allows for images of this size."""
+        if self.pixels is None:
+            return self
+        return replace(self, batch=min(self.batch, max(2, self.pixels // (min(height, self.crop) * min(width, self.crop)))))
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class UNet(Method):
         plane = (count, *image[1:])
         return Outline.of_images(count, tuple(image), masks=(plane, "uint8"), scores=(plane, "float16"))
 
-    @task(version=5, fanout=Fanout(count="repeats", unit=(1,), rows=False))
+    @task(version=6, fanout=Fanout(count="repeats", unit=(1,), rows=False))
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:
         """Train on images with masks, `repeats` times from different random streams; the model holds all of the networks.
 

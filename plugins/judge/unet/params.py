@@ -31,10 +31,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {
         "encoder": "tu-regnetx_002", "depth": 3, "decoder_channels": (64, 32, 16), "steps": 300, "epochs": None, "batch": 32,
         "lr": 3e-3, "weight_decay": 1e-4, "dice_weight": 0.5, "augment": Augment(), "validation": 0.1, "crop": 256,
+        "pixels": 32 * 96**2,
     },
     "published": {
         "encoder": PUBLISHED_ENCODER, "depth": 4, "decoder_channels": (256, 128, 64, 64), "steps": None, "epochs": 100, "batch": 1,
-        "lr": 1e-5, "weight_decay": 0.0, "dice_weight": 0.0, "validation": 0.05, "crop": 1024,
+        "lr": 1e-5, "weight_decay": 0.0, "dice_weight": 0.0, "validation": 0.05, "crop": 1024, "pixels": None,
         "augment": Augment(flip_x=False, flip_y=False, gain=0, offset=0, noise=1 / 255),
     },
 }  # fmt: skip
@@ -72,7 +73,13 @@ class TrainParams(Params):
     epochs: int | None = Field(
         None, ge=1, description="at most this many passes in the order of the set, instead of `steps`; keeps the best; published 100"
     )
-    batch: int | None = Field(None, ge=1, description="images a step; small 32, drawn with replacement; published 1")
+    batch: int | None = Field(
+        None, ge=1, description="images a step, fewer of large ones (`pixels`); small 32, drawn with replacement; published 1"
+    )
+    pixels: int | None = Field(
+        None, ge=2**10, description="most pixels a step: of larger images, or windows, a step takes fewer, two at least; fewer images cost "
+        "little, smaller windows much (docs/methods/unet.md). small 294912, which is 32 of 96 x 96; published: no bound"
+    )  # fmt: skip
     lr: float | None = Field(None, gt=0, description="largest learning rate; small 3e-3, published 1e-5")
     weight_decay: float | None = Field(None, ge=0, description="AdamW decay; small 1e-4, published 0, which is Adam")
     dice_weight: float | None = Field(

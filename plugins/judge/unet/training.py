@@ -26,6 +26,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
     """The task `train`. Each training has streams of its own; what it starts from does not depend on the ones before it."""
     recipe = Recipe.of(params)
     pixels, masks, rows = prepare(recipe, images)
+    recipe = recipe.fitted(*masks.shape[1:])
     names, held = told_classes(recipe, images), HeldOut()
     if untold := untold_classes(recipe, images):
         ctx.log(

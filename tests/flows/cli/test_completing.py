@@ -44,7 +44,7 @@ def test_a_shell_is_told_what_may_come_next(tmp_path: Path) -> None:
     store.refs.set("line/champion", key)
     asked = {
         "fabloom pl": {"plan", "plugins"},
-        "fabloom run one-s": {"one-shot", "one-step", "one-shot-leaderboard", "one-step-leaderboard"},
+        "fabloom run one-s": {"one-shot", "one-step", "one-shot-leaderboard", "one-step-leaderboard", "one-step-full", "one-step-gpu"},
         "fabloom run one-shot --redo se": {"segmenter"},
         "fabloom run one-shot --set steps.mo": {"steps.model."},
         "fabloom plan one-shot --set steps.model.params.st": {"steps.model.params.steps="},

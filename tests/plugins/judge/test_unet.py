@@ -604,6 +604,17 @@ def test_validation_leaves_the_batch_statistics_alone(run_task: Any) -> None:
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
 
 
+def test_a_step_takes_fewer_of_large_images_and_no_other_share_of_small_ones() -> None:
+    small, published = fitting.Recipe.of(TrainParams()), fitting.Recipe.of(TrainParams(preset="published", batch=16))
+    batches = {size: small.fitted(size, size).batch for size in (32, 96, 128, 224, 256, 512, 4096)}
+    assert batches == {32: 32, 96: 32, 128: 18, 224: 5, 256: 4, 512: 4, 4096: 4}, "the windows of 256 count, not the images"
+    assert small.fitted(64, 1024).batch == 18
+    assert published.fitted(4096, 4096).batch == 16
+    tight = fitting.Recipe.of(TrainParams(pixels=1024))
+    assert tight.fitted(256, 256).batch == 2, "one alone has no batch statistics"
+    assert fitting.Recipe.of(TrainParams(batch=1)).fitted(256, 256).batch == 1, "but is taken where it is asked for"
+
+
 def test_the_learning_rate_falls_tenfold_every_twenty_epochs() -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.AdamW([weight], lr=1.0)

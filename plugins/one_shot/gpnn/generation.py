@@ -1,0 +1,90 @@
+"""Sampling: the canvas through the scales, its patches replaced at each by those of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fabloom.kinds import ImageSet, Model
+from fabloom.method import Context
+from fabloom.plugins.blocks.one_shot import images_at_once, write_samples
+from fabloom.plugins.blocks.patch_scales import Reference, check_patches, coarse_to_fine, grown_sizes, truncated_sizes, write_reference
+from fabloom.plugins.blocks.patch_search import Keys, overlapped, patches, weights
+from fabloom.plugins.blocks.pyramid import resize
+from fabloom.plugins.blocks.streams import streams
+
+from .params import SampleParams, TrainParams
+
+ROLE = "gpnn"
+
+
+def prepare(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
+    """The task `train`."""
+    return write_reference(
+        ctx, ROLE, images, params.image, partial(truncated_sizes, ratio=params.ratio, coarsest=params.coarsest), params.stretch
+    )
+
+
+def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
+    """The task `sample`."""
+    reference = Reference.load(model, ROLE, ctx.device)
+    sizes = grown_sizes(reference.sizes, params.size)
+    check_patches(reference.sizes, params.patch, "image")
+    check_patches(sizes, params.patch, "output")
+    scales = [Scale.of(reference, number, params) for number in range(len(sizes))]
+
+    def draw(numbers: range) -> NDArray[np.uint8]:
+        canvases = reference.canvas(streams(ctx.seed, numbers), sizes[0], params.start, params.noise)
+        made = [coarse_to_fine(canvas[None], sizes, lambda number, at: scales[number].rearrange(at)) for canvas in canvases]
+        return reference.values.inverse(torch.cat(made).clamp(-1, 1)).cpu().numpy()
+
+    at_once = images_at_once(params.batch, sizes[-1])
+    return write_samples(ctx, params.count, at_once, reference.channels, draw, {"sampler": ROLE, "model": model.key})
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The patches of the image at one scale: `values` [P,d] that replace, and the `keys` that are compared."""
+
+    values: Tensor
+    keys: Keys
+    patch: int
+    iterations: int
+    alpha: float | None
+    weight: Tensor
+
+    @classmethod
+    def of(cls, reference: Reference, number: int, params: SampleParams) -> Scale:
+        """Keys are blurred as the canvas is, which comes from a coarser scale."""
+        image = reference.images[number]
+        keys = blurred(reference.images, number, params.keys)
+        iterations = 1 if number == 0 else params.iterations
+        values, weight = patches(image, params.patch), weights(params.patch, params.reduce)
+        return cls(values, Keys.of(patches(keys, params.patch)), params.patch, iterations, params.alpha, weight)
+
+    def rearrange(self, canvas: Tensor) -> Tensor:
+        """A canvas [1,C,h,w] made of patches of the image; once no choice changes, no further search would change one."""
+        size, last = (canvas.shape[2], canvas.shape[3]), None
+        for _ in range(self.iterations):
+            chosen = self.keys.nearest(patches(canvas, self.patch), self.alpha)
+            if last is not None and torch.equal(chosen, last):
+                break
+            canvas, last = overlapped(self.values[chosen.to(self.values.device)], size, self.patch, self.weight), chosen
+        return canvas
+
+
+def blurred(images: Sequence[Tensor], number: int, keys: str) -> Tensor:
+    """What the patches of a scale are compared by: its image with the detail taken out that a coarser canvas lacks."""
+    image = images[number]
+    size = (int(image.shape[2]), int(image.shape[3]))
+    if keys == "coarser":
+        return image if number == 0 else resize(images[number - 1], size)
+    ratio = images[0].shape[2] / images[1].shape[2] if number == 0 and len(images) > 1 else 1.0
+    coarser = images[number - 1] if number else resize(image, (max(int(ratio * size[0]), 1), max(int(ratio * size[1]), 1)))
+    return resize(resize(image, (coarser.shape[2], coarser.shape[3])), size)

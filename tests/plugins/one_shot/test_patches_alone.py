@@ -1,0 +1,158 @@
+"""`gpnn` and `gpdm`: the search and the distance against plain ones, and what comes out against noise and copies of the same run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn.functional import conv2d, unfold
+
+from fabloom.errors import DataError
+from fabloom.kinds import ImageSet, Model
+from fabloom.plugins.blocks.patch_scales import grown_sizes, truncated_sizes
+from fabloom.plugins.blocks.patch_search import Keys, overlapped, patches, weights
+from fabloom.plugins.blocks.patches import nearest, sliced_wasserstein
+from fabloom.plugins.one_shot.gpdm.distance import directions, distance_and_gradient, ranked
+from fabloom.plugins.one_shot.gpdm.method import Gpdm
+from fabloom.plugins.one_shot.gpnn.method import Gpnn
+from fabloom.storage.backends.local import LocalStore
+from fabloom.testing import write_artifact
+
+SIDE = 48
+
+
+def lines(seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """One image [1,48,48]: lines of 12 px pitch with a bridge, blurred and with noise."""
+    draw = np.random.default_rng(seed)
+    x, y = np.arange(SIDE), np.arange(SIDE)[:, None]
+    shape = ((x + 3) % 12 < 6) | ((np.abs(y - 20) < 3) & (x >= 15) & (x < 21))
+    grey = 80 + 90 * ndimage.gaussian_filter(shape.astype(float), 1.2) + draw.normal(0, 4, (SIDE, SIDE))
+    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)[None]
+
+
+@pytest.fixture
+def held(store: LocalStore) -> Any:
+    """`held(image)` writes a set of one image [C,H,W]."""
+
+    def write(image: Any) -> Any:
+        return write_artifact(store, lambda ctx: ImageSet.write(ctx, image[None]), seed=len(list(store.keys())))
+
+    return write
+
+
+def of(images: Any) -> Tensor:
+    """Grey levels as float."""
+    return torch.from_numpy(np.asarray(images)).float()
+
+
+def test_sizes_are_those_of_the_papers_code() -> None:
+    assert [h for h, _ in truncated_sizes((96, 96), 0.75, 14)] == [12, 16, 22, 30, 40, 54, 72, 96]
+    assert [h for h, _ in truncated_sizes((48, 48), 0.75, 14)] == [11, 15, 20, 27, 36, 48]
+    assert [h for h, _ in truncated_sizes((96, 96), 0.85, 21)] == [19, 23, 28, 34, 40, 48, 57, 68, 81, 96]
+    assert truncated_sizes((48, 96), 0.75, 14)[0] == (11, 22)
+    assert grown_sizes([(11, 22), (48, 96)], (96, 48)) == [(22, 11), (96, 48)]
+
+
+@pytest.mark.parametrize("alpha", [None, 0.005, 1e9])
+def test_the_search_finds_what_the_whole_matrix_says(alpha: float | None) -> None:
+    draw = torch.Generator().manual_seed(1)
+    keys, queries = (patches(torch.rand(1, 1, 16, 16, generator=draw), 7) for _ in range(2))
+    distances = torch.cdist(queries.double(), keys.double()).square() / 49
+    scores = distances if alpha is None else distances / (alpha + distances.min(0).values)
+    found = Keys.of(keys).nearest(queries, alpha)
+    assert torch.equal(found, scores.argmin(1))
+    if alpha == 1e9:
+        assert torch.equal(found, Keys.of(keys).nearest(queries, None))
+    else:
+        other = Keys.of(keys).nearest(queries, 0.005 if alpha is None else None)
+        assert not torch.equal(found, other), "and completeness changes it"
+
+
+def test_of_equal_patches_the_first_is_found() -> None:
+    rows = torch.rand(40, 49, generator=torch.Generator().manual_seed(2))
+    twice = torch.cat([rows, rows.flip(0), rows])
+    assert torch.equal(Keys.of(twice).nearest(rows, None), torch.arange(40))
+
+
+@pytest.mark.parametrize("reduce", ["mean", "gauss"])
+def test_an_image_is_its_own_patches_overlapped(reduce: Any) -> None:
+    image = torch.rand(1, 3, 12, 17, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(overlapped(patches(image, 5), (12, 17), 5, weights(5, reduce)), image)
+
+
+def test_the_distance_of_moved_grey_levels_is_known() -> None:
+    image, views = (
+        torch.rand(1, 1, 20, 20, generator=torch.Generator().manual_seed(4)),
+        directions(torch.Generator().manual_seed(5), 64, 1, 7),
+    )
+    assert float(distance_and_gradient(image, image, views)[0]) == 0
+    apart = distance_and_gradient(image + 0.3, image, views)[0]
+    assert float(apart) == pytest.approx(0.3 * float(views.sum((1, 2, 3)).abs().mean()), rel=1e-4)
+    assert ranked(image, views, 100).shape == (64, 100), "of images of other sizes quantiles are compared"
+
+
+def test_the_gradient_is_that_of_the_distance() -> None:
+    draw = torch.Generator().manual_seed(6)
+    images, reference = torch.rand(2, 1, 10, 10, generator=draw), torch.rand(1, 1, 10, 10, generator=draw)
+    views = directions(draw, 16, 1, 7)
+    followed = images.clone().requires_grad_(True)
+    plain = (conv2d(followed, views).flatten(2).sort(2).values - ranked(reference, views, 16)).abs().mean((1, 2))
+    plain.sum().backward()
+    distance, gradient = distance_and_gradient(images, reference, views)
+    assert followed.grad is not None
+    torch.testing.assert_close(distance, plain.detach(), rtol=1e-4, atol=1e-7)
+    assert float((gradient - followed.grad).norm() / followed.grad.norm()) < 0.02
+
+
+def samples(run_task: Any, method: Any, model: Model, **params: Any) -> Tensor:
+    """Images [N,1,48,48] of a model."""
+    return of(run_task(method, "sample", params, model=model).images)
+
+
+def test_gpnn_makes_other_images_of_the_same_patches(run_task: Any, held: Any) -> None:
+    model = run_task(Gpnn, "train", images=held(lines(0)))
+    image = of(model.state("image")[""])[None]
+    made = samples(run_task, Gpnn, model, count=4)
+    nearer = samples(run_task, Gpnn, model, count=4, alpha=None)
+    noise = (image.mean() + image.std() * torch.randn(4, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(7))).round()
+    (coherence, complete), (_, incomplete), (foreign, missing) = (nearest(images, image) for images in (made, nearer, noise))
+    assert float(coherence.mean()) < 0.03 * float(foreign.mean()), "every patch is one of the image"
+    assert float(complete.mean()) < 0.8 * float(incomplete.mean()) < float(missing.mean()), "and alpha leaves fewer out"
+    assert float(made.std(0).mean() / image.std()) > 0.2, "and they differ"
+    copies = samples(run_task, Gpnn, model, count=2, noise=0.0, start="image")
+    assert float(copies.std(0).mean()) == 0, "without noise they do not"
+
+
+def test_gpdm_matches_the_distribution_of_patches(run_task: Any, held: Any) -> None:
+    model = run_task(Gpdm, "train", images=held(lines(0)))
+    image = of(model.state("image")[""])[None]
+    made, rough = (samples(run_task, Gpdm, model, count=2, lr=0.05, steps=steps) for steps in (60, 2))
+    noise = image.mean() + image.std() * torch.randn(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(8))
+    found, started, foreign, mirrored = (float(sliced_wasserstein(images, image).mean()) for images in (made, rough, noise, image.flip(-1)))
+    assert found < 0.05 * foreign and found < mirrored
+    assert started > 3 * found, "steps are what matches them"
+
+
+@pytest.mark.parametrize("method", [Gpnn, Gpdm])
+def test_sizes_colour_and_batches(run_task: Any, held: Any, method: Any) -> None:
+    draw = np.random.default_rng(9)
+    colour = np.repeat(lines(1), 3, 0)
+    colour[2] = np.clip(colour[2] + draw.integers(0, 9, colour[2].shape), 0, 255)
+    model = run_task(method, "train", images=held(colour))
+    quick = {"iterations": 1} if method is Gpnn else {"steps": 2, "projections": 8}
+    wide = run_task(method, "sample", {"count": 2, "size": (40, 60), **quick}, model=model)
+    assert np.asarray(wide.images).shape == (2, 3, 40, 60)
+    whole, single = (np.asarray(run_task(method, "sample", {"count": 3, "batch": batch, **quick}, model=model).images) for batch in (3, 1))
+    # sums of a larger product may be ordered otherwise, and decide between two that are nearly equal
+    assert (whole != single).mean() < 0.02
+    with pytest.raises(DataError, match=r"coarsest scale is .* where patches of 15 do not fit"):
+        run_task(method, "sample", {"count": 1, "patch": 15, "size": (30, 30)}, model=model)
+
+
+def test_patches_are_counted_row_by_row() -> None:
+    image = torch.arange(36.0).reshape(1, 1, 6, 6)
+    assert torch.equal(patches(image, 3), unfold(image, 3)[0].T)
