@@ -53,19 +53,20 @@ class Keys:
         queries, so that none is left out (Granot et al. 2022, eq. 2). Two passes over blocks of rows, memory O(N + K).
         """
         asked = queries - self.middle
-        lengths, d = asked.square().sum(1), queries.shape[1]
+        lengths, d = asked.square().sum(1, keepdim=True), queries.shape[1]
         per = max(BLOCK // len(self.rows), 1)
-        blocks = list(zip(asked.split(per), lengths.split(per), strict=True))
+        room = asked.new_empty((min(per, len(asked)), len(self.rows)))  # new memory for every block costs as much as the product
         weight = torch.ones_like(self.lengths)
         if alpha is not None:
             least = torch.full_like(self.lengths, torch.inf)
             across = self.rows.T.contiguous()
-            for rows, own in blocks:
-                torch.minimum(least, torch.addmm(own[:, None], rows, across, alpha=-2).amin(0), out=least)
+            for rows, own in zip(asked.split(per), lengths.split(per), strict=True):
+                torch.minimum(least, torch.addmm(own, rows, across, alpha=-2, out=room[: len(rows)]).amin(0), out=least)
             weight = 1 / (alpha + (least + self.lengths).clamp(min=0) / d)
         # D_ij w_j = [q_i, |q_i|^2, 1] . [-2 w_j k_j, w_j, w_j |k_j|^2] / d: one product, nothing between it and the search
         scaled = torch.cat([-2 * weight * self.rows.T, weight[None], (weight * self.lengths)[None]])
-        found = [_argmin(torch.cat([rows, own[:, None], torch.ones_like(own[:, None])], 1) @ scaled) for rows, own in blocks]
+        wide = torch.cat([asked, lengths, torch.ones_like(lengths)], 1)
+        found = [_argmin(torch.mm(rows, scaled, out=room[: len(rows)])) for rows in wide.split(per)]
         return self.first[torch.cat(found)]
 
 
