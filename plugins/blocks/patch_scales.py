@@ -18,7 +18,7 @@ from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
 
 from .grey import GreyMap
-from .one_shot import Picture, pick
+from .one_shot import pick
 from .pyramid import Size, resize
 
 UNIT = GreyMap(0.0, 255.0)
@@ -86,7 +86,7 @@ def write_reference(
 
     Raises DataError for a set that leaves a choice, and a constant image.
     """
-    picture: Picture = pick(images, row)
+    picture = pick(images, row)
     height, width = picture.pixels.shape[1:]
     sizes, values = sizing((height, width)), GreyMap.fit(picture.pixels, margin=0) if stretch else UNIT
     ctx.log(f"nothing is trained: scales {', '.join(f'{h}x{w}' for h, w in sizes)}")

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fabloom.errors import Interrupted
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
 from fabloom.plugins.blocks.one_shot import images_at_once, write_samples
@@ -41,11 +42,18 @@ def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
 
     def draw(numbers: range) -> NDArray[np.uint8]:
         canvases = reference.canvas(streams(ctx.seed, numbers), sizes[0], params.start, params.noise)
-        made = [coarse_to_fine(canvas[None], sizes, lambda number, at: scales[number].rearrange(at)) for canvas in canvases]
+        made = [coarse_to_fine(canvas[None], sizes, partial(rearranged, ctx, scales)) for canvas in canvases]
         return reference.values.inverse(torch.cat(made).clamp(-1, 1)).cpu().numpy()
 
     at_once = images_at_once(params.batch, sizes[-1])
     return write_samples(ctx, params.count, at_once, reference.channels, draw, {"sampler": ROLE, "model": model.key})
+
+
+def rearranged(ctx: Context, scales: Sequence[Scale], number: int, canvas: Tensor) -> Tensor:
+    """The canvas [1,C,h,w] at one scale, unless a stop is asked for: large images take minutes."""
+    if ctx.stop_requested():
+        raise Interrupted(f"stopped at scale {number} of {len(scales)}. Run the same command again to start over.")
+    return scales[number].rearrange(canvas)
 
 
 @dataclass(frozen=True)
