@@ -15,7 +15,9 @@ class TrainParams(Params):
     """Which image, and its scales. Nothing is trained."""
 
     image: int | None = Field(None, ge=0, description="row of the image in the set; default: the only one, or the only one with a defect")
-    coarsest: int = Field(21, ge=3, description="heights shrink until one is at most this many pixels; below three patches it is a copy")
+    coarsest: int = Field(
+        21, ge=3, description="heights shrink until one is at most this many pixels; the fewer patches wide, the nearer to a copy"
+    )
     ratio: float = Field(0.85, ge=0.5, le=0.95, description="height of a scale over that of the next finer one, truncated to whole pixels")
     stretch: bool = Field(True, description="map the image's own grey range to -1..1; False (published): 0..255, in which `lr` is meant")
 
