@@ -20,6 +20,7 @@ from fabloom.method import Context
 from .grey import GreyMap
 from .one_shot import pick
 from .pyramid import Size, resize
+from .streams import normal
 
 UNIT = GreyMap(0.0, 255.0)
 
@@ -71,12 +72,18 @@ class Reference:
         whole = values.forward(model.state("image")[""].numpy())[None].to(device)
         return cls([resize(whole, (int(height), int(width))) for height, width in config["sizes"]], values, config["set_channels"])
 
+    def fitting(self, size: Size | None, patch: int) -> list[Size]:
+        """(height, width) of every scale of an output. Raises DataError where patches do not fit in the coarsest of either."""
+        sizes = grown_sizes(self.sizes, size)
+        check_patches(self.sizes, patch, "image")
+        check_patches(sizes, patch, "output")
+        return sizes
+
     def canvas(self, sources: Sequence[torch.Generator], size: Size, start: str, noise: float) -> Tensor:
         """Where generation starts, [B,C,*size]: the coarsest image or its mean, and noise of `noise` of its standard deviations."""
         coarsest = self.images[0]
         base = resize(coarsest, size) if start == "image" else coarsest.mean((2, 3), keepdim=True).expand(1, -1, *size)
-        drawn = torch.stack([torch.randn((coarsest.shape[1], *size), generator=source) for source in sources])
-        return base + noise * coarsest.std() * drawn.to(base)
+        return base + noise * coarsest.std() * normal(sources, (coarsest.shape[1], *size), base.device)
 
 
 def write_reference(

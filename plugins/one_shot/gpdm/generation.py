@@ -15,7 +15,7 @@ from fabloom.errors import Interrupted
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
 from fabloom.plugins.blocks.one_shot import images_at_once, write_samples
-from fabloom.plugins.blocks.patch_scales import Reference, check_patches, coarse_to_fine, grown_sizes, truncated_sizes, write_reference
+from fabloom.plugins.blocks.patch_scales import Reference, coarse_to_fine, truncated_sizes, write_reference
 from fabloom.plugins.blocks.streams import stream, streams
 
 from .distance import directions, distance_and_gradient
@@ -36,9 +36,7 @@ def prepare(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
 def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
     """The task `sample`."""
     reference = Reference.load(model, ROLE, ctx.device)
-    sizes = grown_sizes(reference.sizes, params.size)
-    check_patches(reference.sizes, params.patch, "image")
-    check_patches(sizes, params.patch, "output")
+    sizes = reference.fitting(params.size, params.patch)
     filled = params.filled()
     steps, lr = filled["steps"], filled["lr"]
     course = Course(reference.images, params.projections, params.patch, steps, lr, params.settle, ctx.seed, ctx.stop_requested)

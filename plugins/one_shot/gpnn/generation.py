@@ -15,7 +15,7 @@ from fabloom.errors import Interrupted
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
 from fabloom.plugins.blocks.one_shot import images_at_once, write_samples
-from fabloom.plugins.blocks.patch_scales import Reference, check_patches, coarse_to_fine, grown_sizes, truncated_sizes, write_reference
+from fabloom.plugins.blocks.patch_scales import Reference, coarse_to_fine, truncated_sizes, write_reference
 from fabloom.plugins.blocks.patch_search import Keys, overlapped, patches, weights
 from fabloom.plugins.blocks.pyramid import resize
 from fabloom.plugins.blocks.streams import streams
@@ -35,9 +35,7 @@ def prepare(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
 def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
     """The task `sample`."""
     reference = Reference.load(model, ROLE, ctx.device)
-    sizes = grown_sizes(reference.sizes, params.size)
-    check_patches(reference.sizes, params.patch, "image")
-    check_patches(sizes, params.patch, "output")
+    sizes = reference.fitting(params.size, params.patch)
     scales = [Scale.of(reference, number, params) for number in range(len(sizes))]
 
     def draw(numbers: range) -> NDArray[np.uint8]:

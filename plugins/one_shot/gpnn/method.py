@@ -15,7 +15,7 @@ class Gpnn(Method):
     """GPNN: generative patch nearest neighbours (Granot et al. 2022).
 
     From the coarsest scale up, every patch of the canvas is replaced by its nearest patch of the image, and overlaps are averaged. Each
-    sample takes about a second at 96 x 96 pixels. It cannot make what the image does not hold: a defect comes as it is, elsewhere.
+    sample takes some seconds at 96 x 96 pixels. It cannot make what the image does not hold: a defect comes as it is, elsewhere.
     """
 
     name = "gpnn"
