@@ -22,10 +22,10 @@ from torch.nn.functional import conv2d
 
 import fabloom
 from fabloom.plugins.blocks.grey import GreyMap
-from fabloom.plugins.blocks.patch_scales import Reference, coarse_to_fine, truncated_sizes
+from fabloom.plugins.blocks.patch_scales import Reference, truncated_sizes
 from fabloom.plugins.blocks.patch_search import overlapped, patches, weights
 from fabloom.plugins.blocks.patches import sliced_wasserstein
-from fabloom.plugins.blocks.pyramid import resize
+from fabloom.plugins.blocks.pyramid import coarse_to_fine, resize
 from fabloom.plugins.blocks.streams import stream
 from fabloom.plugins.one_shot.gpdm.distance import directions
 from fabloom.plugins.one_shot.gpdm.generation import Course

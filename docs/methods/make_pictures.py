@@ -55,6 +55,8 @@ PICTURES = {
     "noise-paste": Picture("pastes", lambda made: drawing.pasted(made["images"], made["textured"])),
     "gpnn": Picture("patches", lambda made: drawing.from_patches(made["images"], made["rearranged"])),
     "gpdm": Picture("patches", lambda made: drawing.from_patches(made["images"], made["matched"])),
+    "singan": Picture("adversarial", lambda made: drawing.from_patches(made["images"], made["chained"])),
+    "consingan": Picture("adversarial", lambda made: drawing.from_patches(made["images"], made["grown"])),
     "memory-bank": Picture("clean-only", drawing.scored),
     "score-maps": Picture("clean-only", lambda made: drawing.picture(made["judged"], "Scores")),
     "inpaint": Picture("inpaint", drawing.painted),

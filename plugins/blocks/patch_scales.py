@@ -19,7 +19,7 @@ from fabloom.method import Context
 
 from .grey import GreyMap
 from .one_shot import pick
-from .pyramid import Size, resize
+from .pyramid import Size, grown_sizes, resize
 from .streams import normal
 
 UNIT = GreyMap(0.0, 255.0)
@@ -31,14 +31,6 @@ def truncated_sizes(size: Size, ratio: float, coarsest: int) -> list[Size]:
     while heights[-1] > coarsest:
         heights.append(int(ratio * heights[-1]))
     return [(height, int(size[1] * height / size[0])) for height in reversed(heights)]
-
-
-def grown_sizes(sizes: Sequence[Size], size: Size | None) -> list[Size]:
-    """The sizes of an output of another size: every scale times output over finest, truncated."""
-    if size is None:
-        return list(sizes)
-    (height, width), finest = size, sizes[-1]
-    return [(h * height // finest[0], w * width // finest[1]) for h, w in sizes]
 
 
 def check_patches(sizes: Sequence[Size], patch: int, what: str) -> None:
@@ -105,10 +97,3 @@ def write_reference(
         "values": [values.low, values.high],
     }
     return Model.write(ctx, {"image": torch.from_numpy(picture.pixels)}, config)
-
-
-def coarse_to_fine(canvas: Tensor, sizes: Sequence[Size], step: Callable[[int, Tensor], Tensor]) -> Tensor:
-    """The canvas [B,C,h,w] through all scales: resized to each, then what `step` makes of it there."""
-    for scale, size in enumerate(sizes):
-        canvas = step(scale, resize(canvas, size))
-    return canvas

@@ -6,7 +6,7 @@ covers about 40 % of the coarsest image, and the scales between are geometric.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import exp, log, sqrt
 from typing import Literal
@@ -107,3 +107,18 @@ class Pyramid:
         images = [kept(resize(image[None], size, kernel)) for size in sizes]
         ups = [kept(resize(small, size)) for small, size in zip(images, sizes[1:], strict=False)]
         return cls(images, [None, *ups])
+
+
+def grown_sizes(sizes: Sequence[Size], size: Size | None) -> list[Size]:
+    """The sizes of an output of another size: every scale times output over finest, truncated."""
+    if size is None:
+        return list(sizes)
+    (height, width), finest = size, sizes[-1]
+    return [(h * height // finest[0], w * width // finest[1]) for h, w in sizes]
+
+
+def coarse_to_fine(canvas: Tensor, sizes: Sequence[Size], step: Callable[[int, Tensor], Tensor], kernel: Kernel = "bilinear") -> Tensor:
+    """The canvas [B,C,h,w] through all scales: resized to each, then what `step` makes of it there."""
+    for scale, size in enumerate(sizes):
+        canvas = step(scale, resize(canvas, size, kernel))
+    return canvas

@@ -25,12 +25,14 @@ from fabloom.plugins.judge.samplers.method import Samplers
 from fabloom.plugins.judge.score_maps.method import ScoreMaps
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.params import TrainParams
+from fabloom.plugins.one_shot.consingan.method import ConSinGan
 from fabloom.plugins.one_shot.copy_paste.method import CopyPaste
 from fabloom.plugins.one_shot.gpdm.method import Gpdm
 from fabloom.plugins.one_shot.gpnn.method import Gpnn
 from fabloom.plugins.one_shot.inpaint.method import Inpaint
 from fabloom.plugins.one_shot.noise_paste.method import NoisePaste
 from fabloom.plugins.one_shot.sinddm.method import SinDdm
+from fabloom.plugins.one_shot.singan.method import SinGan
 from fabloom.plugins.one_shot.sinsemi.method import SinSemi
 from fabloom.plugins.one_step.consistency.method import Consistency
 from fabloom.plugins.one_step.denoising_circuits.method import DenoisingCircuits
@@ -270,6 +272,18 @@ class TestGpnn(MethodConformance):
 class TestGpdm(MethodConformance):
     method = Gpdm
     params = {"sample": {"count": 4, "batch": 2, "steps": 2, "projections": 8}}
+    inputs = {"train": {"images": lines}}
+
+
+class TestSinGan(MethodConformance):
+    method = SinGan
+    params = {"train": {"iterations": 10, "width": 8, "lr": 0.02, "ratio": 0.4}, "sample": {"count": 4, "batch": 2}}
+    inputs = {"train": {"images": lines}}
+
+
+class TestConSinGan(MethodConformance):
+    method = ConSinGan
+    params = {"train": {"iterations": 20, "width": 16, "lr": 5e-3, "stages": 3}, "sample": {"count": 4, "batch": 2}}
     inputs = {"train": {"images": lines}}
 
 

@@ -15,7 +15,8 @@ from fabloom.errors import Interrupted
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
 from fabloom.plugins.blocks.one_shot import images_at_once, write_samples
-from fabloom.plugins.blocks.patch_scales import Reference, coarse_to_fine, truncated_sizes, write_reference
+from fabloom.plugins.blocks.patch_scales import Reference, truncated_sizes, write_reference
+from fabloom.plugins.blocks.pyramid import coarse_to_fine
 from fabloom.plugins.blocks.streams import stream, streams
 
 from .distance import directions, distance_and_gradient

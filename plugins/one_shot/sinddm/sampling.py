@@ -17,6 +17,7 @@ from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
 from fabloom.plugins.blocks.anchor import Anchor, context_channels, followed, output_size, shown, zooms_of
+from fabloom.plugins.blocks.composites import Composites
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import Prediction
 from fabloom.plugins.blocks.one_shot import images_at_once, write_samples
@@ -26,7 +27,7 @@ from fabloom.plugins.blocks.scale_params import steps_by_size
 from fabloom.plugins.blocks.streams import normal, streams
 
 from . import levels, schedule
-from .guidance import Composites, Regions
+from .guidance import Regions
 from .params import STEPS, SampleParams
 from .reverse import Noise, Reverse, visited
 from .schedule import Blur
@@ -206,10 +207,8 @@ def sample(ctx: Context, params: SampleParams, model: Model, composite: ImageSet
     composites = Composites.read(composite, trained.pyramid.sizes[-1], config["channels"], params.composite_margin)
 
     def mend(numbers: range) -> NDArray[np.uint8]:
-        pixels, weights = composites.rows(numbers)
-        given = trained.values.forward(pixels).to(ctx.device)
-        made = trained.values.inverse(sampler.of(anchor, numbers).repair(given, streams(ctx.seed, numbers))).cpu().float()
-        return (weights * made + (1 - weights) * pixels).round().to(torch.uint8).numpy()
+        given = trained.values.forward(composites.rows(numbers)[0]).to(ctx.device)
+        return composites.blended(trained.values.inverse(sampler.of(anchor, numbers).repair(given, streams(ctx.seed, numbers))), numbers)
 
     attrs |= {"composite_start": params.composite_start}
     return write_samples(ctx, params.count, at_once, config["set_channels"], mend, attrs, references)

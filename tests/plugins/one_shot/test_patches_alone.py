@@ -13,9 +13,10 @@ from torch.nn.functional import conv2d, unfold
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
-from fabloom.plugins.blocks.patch_scales import grown_sizes, truncated_sizes
+from fabloom.plugins.blocks.patch_scales import truncated_sizes
 from fabloom.plugins.blocks.patch_search import Keys, overlapped, patches, weights
 from fabloom.plugins.blocks.patches import nearest, sliced_wasserstein
+from fabloom.plugins.blocks.pyramid import grown_sizes
 from fabloom.plugins.one_shot.gpdm.distance import directions, distance_and_gradient, ranked
 from fabloom.plugins.one_shot.gpdm.method import Gpdm
 from fabloom.plugins.one_shot.gpnn.method import Gpnn

@@ -1,0 +1,30 @@
+"""Parameters that SinGAN and ConSinGAN share: how critic and generator are trained. Light, since `fabloom plan` reads them."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from fabloom.params import Params
+
+
+class AdversarialTraining(Params):
+    """How critic and generator are trained at every scale. Subclass it with a `preset` and what is the method's own."""
+
+    image: int | None = Field(None, ge=0, description="row of the training image; left out: the only image, or the only one with a defect")
+    stretch: bool = Field(True, description="map the image's own grey range to about -1..1; off (published): 0..255")
+    max_pixels: int | None = Field(
+        None, ge=25 * 25, description="a larger image is shrunk to this many pixels first (published 62,500: sides of 250); null: never"
+    )
+    coarsest: int = Field(25, ge=11, description="pixels of the short side of the coarsest scale (published 25)")
+    iterations: int = Field(300, ge=1, description="iterations at every scale (published 2000)")
+    lr: float = Field(2e-3, gt=0, description="Adam learning rate of critic and generator (published 5e-4), a tenth in the last fifth")
+    critic_steps: int = Field(1, ge=1, description="steps of the critic an iteration (published 3)")
+    generator_steps: int = Field(
+        3, ge=1, description="steps of the generator an iteration (published 3); fewer than of the critic, and some seeds learn nothing"
+    )  # fmt: skip
+    penalty: float = Field(0.1, ge=0, description="weight of the gradient penalty (published 0.1)")
+    rebuild: float = Field(10.0, ge=0, description="weight of the squared error of the image that a fixed noise shall give (published 10)")
+    noise: float = Field(0.1, ge=0, description="noise of a finer scale over the error that the scale before leaves (published 0.1)")
+    inputs: int = Field(
+        32, ge=0, description="inputs from the finished scales that a scale is trained on, drawn when it starts; 0 (published): always anew"
+    )  # fmt: skip

@@ -1,0 +1,58 @@
+"""Parameters of `consingan`: what its tasks take, with defaults and presets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fabloom.params import Params
+from fabloom.plugins.blocks.adversarial_params import AdversarialTraining
+from fabloom.plugins.blocks.scale_params import filled
+
+TRAIN_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "small": {},
+    "published": {
+        "iterations": 2000, "lr": 5e-4, "critic_steps": 3, "generator_steps": 3, "inputs": 0, "stretch": False, "max_pixels": 62_500,
+        "width": 64, "depth": 3,
+    },
+}  # fmt: skip
+
+
+class TrainParams(AdversarialTraining):
+    """Training on one image. The defaults are the preset `small`: some 5 CPU minutes for 96 x 96."""
+
+    preset: Literal["small", "published"] = Field(
+        "small",
+        description="fills in what is left out. small: 300 iterations a stage, one step of the critic in each, at a higher rate, half the "
+        "channels, two bodies that learn, stretched grey levels; published: the paper's network and 2000 iterations of 3 and 3",
+    )
+    stages: int = Field(6, ge=3, le=12, description="sizes that the generator grows through (published 6)")
+    width: int = Field(32, ge=1, description="channels of the layers (published 64: 668,227 parameters in colour)")
+    depth: int = Field(2, ge=1, description="bodies that learn together, the newest and those before it (published 3); the others stay")
+    lr_scale: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="learning rate of a body over that of the next newer one (published 0.1; 0.5 keeps nearer to the image)",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        return filled(TRAIN_PRESETS, given)
+
+
+class SampleParams(Params):
+    """Sampling: one pass through the generator."""
+
+    count: int = Field(200, ge=1, description="images")
+    batch: int = Field(16, ge=1, description="images generated at once; fewer where they hold more than a million pixels together")
+    size: tuple[int, int] | None = Field(None, description="height and width of the output; null is that of the image (retargeting)")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"size: height and width must be positive, not {self.size}")
+        return self
