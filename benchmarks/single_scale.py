@@ -4,8 +4,9 @@
 
 Ratios of one run, so that they hold on other machines: the distance of patches (sliced Wasserstein) is over that of noise with the image's
 moments, with a mirror image and a copy beside it; means and deviations are over the image's deviation. "nearest" is the deviation from
-the image where it is shifted, up to a period each way, to where they differ least: 0 is a copy, 1.41 another image. Mean and standard
-deviation over seeds. The rows `sindiffusion/NAME` change one thing of the defaults.
+the image where it is shifted, up to a period each way, to where they differ least: 0 is a copy, 1.41 another image. "grain" is the
+deviation of differences down the lines, over the image's. Mean and standard deviation over seeds. The rows `sindiffusion/NAME` change one
+thing of the defaults.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def measured(x: Tensor, y: Tensor) -> dict[str, float]:
         "nearest": float(off.min(0).values.sqrt().mean() / y.std()),
         "coherence": float(coherence.mean() / y.var()),
         "completeness": float(completeness.mean() / y.var()),
+        "grain": float(x.diff(dim=2).std() / y.diff(dim=2).std()),
     }
 
 
@@ -106,7 +108,7 @@ def main() -> None:
                 spent = [trained - began, (time.process_time() - trained) / given.count]
                 found.append([*spent, *measured(scaled(samples.images), image).values()])
             mean, spread = np.mean(found, 0), np.std(found, 0)
-            cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(mean[2:], spread[2:], strict=True)]
+            cells = [f"{m:.3f} ± {s:.3f}" if given.seeds > 1 else f"{m:.3f}" for m, s in zip(mean[2:], spread[2:], strict=True)]
             print(f"| {row} | {mean[0]:.0f} | {mean[1]:.2f} | {' | '.join(cells)} |", flush=True)
 
 

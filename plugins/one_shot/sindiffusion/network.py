@@ -55,10 +55,10 @@ class PatchUNet(nn.Module):
             self.down.append(Block(width, wide, embedding))
             kept.append(wide)
             width = wide
+        self.deepest = Block(kept.pop(), width, embedding)
         self.up = nn.ModuleList()
-        width = 0  # the last that was kept is taken as it is
         for number, wide in reversed(list(enumerate(widths))):
-            for _ in range(2):
+            for _ in range(1 if number == len(widths) - 1 else 2):
                 self.up.append(Block(width + kept.pop(), wide, embedding))
                 width = wide
             if number:
@@ -74,15 +74,13 @@ class PatchUNet(nn.Module):
         for part in self.down:
             x = part(x, level) if isinstance(part, Block) else part(x)
             kept.append(x)
-        inner: Tensor | None = None
+        inner: Tensor = self.deepest(kept.pop(), level)
         for part in self.up:
             if isinstance(part, Block):
-                skip = kept.pop()
-                inner = part(skip if inner is None else torch.cat([inner, skip], 1), level)
+                inner = part(torch.cat([inner, kept.pop()], 1), level)
             else:
                 # each pixel twice either way, and where the finer side is odd the last ones once
                 inner = part(interpolate(inner, size=kept[-1].shape[-2:], mode="nearest"))
-        assert inner is not None
         out: Tensor = self.last(silu(self.norm(inner)))
         return out
 

@@ -28,7 +28,7 @@ class TrainParams(SingleTraining):
     )
     prediction: Literal["epsilon", "sample"] = Field(
         "sample",
-        description="what the network predicts: the noise (published; needs many steps, since its error is multiplied by up to 361 with "
+        description="what the network predicts: the noise (published; needs many steps, since its error is multiplied by up to 359 with "
         "50 levels), or the clean image",
     )
     base: int = Field(32, ge=32, multiple_of=32, description="channels of the finest level (published 64)")
