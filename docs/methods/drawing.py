@@ -128,7 +128,7 @@ def pasted(real: ImageSet, samples: ImageSet) -> Sheet:
 
 
 def from_patches(real: ImageSet, samples: ImageSet) -> Sheet:
-    """gpnn, gpdm, singan, consingan: the image and eight samples."""
+    """The one-shot methods without an anchor: the image and eight samples."""
     tiles = np.concatenate([shown(images, 2, greys(real)) for images in (real.images[:1], samples.images[:8])])
     return grid([tiles[start : start + 3] for start in range(0, len(tiles), 3)])
 

@@ -51,6 +51,8 @@ PICTURES = {
     "unet": Picture("simulated", drawing.predictions),
     "sinsemi": Picture("one-image", lambda made: drawing.from_one_image(made, "sinsemi")),
     "sinddm": Picture("one-image", lambda made: drawing.from_one_image(made, "sinddm")),
+    "sindiffusion": Picture("single-scale", lambda made: drawing.from_patches(made["images"], made["stretched"])),
+    "sinfusion": Picture("single-scale", lambda made: drawing.from_patches(made["images"], made["cropped"])),
     "copy-paste": Picture("pastes", lambda made: drawing.pasted(made["images"], made["moved"])),
     "noise-paste": Picture("pastes", lambda made: drawing.pasted(made["images"], made["textured"])),
     "gpnn": Picture("patches", lambda made: drawing.from_patches(made["images"], made["rearranged"])),

@@ -33,6 +33,8 @@ from fabloom.plugins.one_shot.inpaint.method import Inpaint
 from fabloom.plugins.one_shot.noise_paste.method import NoisePaste
 from fabloom.plugins.one_shot.sinddm.method import SinDdm
 from fabloom.plugins.one_shot.singan.method import SinGan
+from fabloom.plugins.one_shot.sindiffusion.method import SinDiffusion
+from fabloom.plugins.one_shot.sinfusion.method import SinFusion
 from fabloom.plugins.one_shot.sinsemi.method import SinSemi
 from fabloom.plugins.one_step.consistency.method import Consistency
 from fabloom.plugins.one_step.denoising_circuits.method import DenoisingCircuits
@@ -255,6 +257,18 @@ class TestSinDdm(MethodConformance):
     method = SinDdm
     params = {"train": {"steps": 4, "width": 8, "batch": 2, "anchor": "reference"}, "sample": {"count": 2, "steps": 2, "batch": 1}}
     inputs = {"train": {"images": place}}
+
+
+class TestSinDiffusion(MethodConformance):
+    method = SinDiffusion
+    params = {"train": {"steps": 4, "mults": [1], "batch": 2}, "sample": {"count": 2, "steps": 2, "batch": 1}}
+    inputs = {"train": {"images": lines}}
+
+
+class TestSinFusion(MethodConformance):
+    method = SinFusion
+    params = {"train": {"steps": 4, "depth": 2, "width": 8}, "sample": {"count": 2, "steps": 2, "batch": 1}}
+    inputs = {"train": {"images": lines}}
 
 
 class TestCopyPaste(MethodConformance):

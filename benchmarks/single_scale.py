@@ -1,0 +1,116 @@
+"""`sindiffusion` and `sinfusion` on a simulated line pair: CPU seconds of one thread, and how near samples come to the image.
+
+    python benchmarks/single_scale.py [--size 96] [--seeds 3] [--steps 1000] [--count 8] [--only sinfusion sindiffusion/epsilon ...]
+
+Ratios of one run, so that they hold on other machines: the distance of patches (sliced Wasserstein) is over that of noise with the image's
+moments, with a mirror image and a copy beside it; means and deviations are over the image's deviation. "nearest" is the deviation from
+the image where it is shifted, up to a period each way, to where they differ least: 0 is a copy, 1.41 another image. "grain" is the
+deviation of differences down the lines, over the image's. Mean and standard deviation over seeds. The rows `sindiffusion/NAME` change one
+thing of the defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any
+
+os.environ.setdefault("FABLOOM_THREADS", "1")
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import fabloom
+from fabloom.plugins.blocks.patches import nearest, sliced_wasserstein
+
+CASES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+    "sindiffusion": ({}, {}),
+    "sindiffusion/ddim, 10 steps": ({}, {"scheduler": "ddim", "steps": 10}),
+    "sindiffusion/rescale 0.1": ({"rescale": 0.1}, {}),
+    "sindiffusion/rescale 0": ({"rescale": 0.0}, {}),
+    "sindiffusion/epsilon": ({"prediction": "epsilon"}, {}),
+    "sinfusion": ({}, {}),
+    "sinfusion/ddim, 10 steps": ({}, {"scheduler": "ddim", "steps": 10}),
+    "sinfusion/no average": ({"ema_decay": 0.0}, {}),
+    "sinfusion/crop 0.5": ({"crop": 0.5}, {}),
+}
+"""Row to parameters of training and of sampling."""
+PERIOD = 20
+"""Pixels that an image is shifted to find the nearest copy, each way."""
+
+
+def simulated(store: Any, size: int) -> Any:
+    """One image of lines with a bridge."""
+    optics = {"pixel_nm": 12.5, "line_reflectance": 0.1, "ler_nm": 0.5, "grey_low": 60.7, "grey_high": 77.3, "noise_std": 0.6}
+    simulator = fabloom.method("line-pair", store=store, device="cpu")
+    return simulator.simulate(1, size=size, defects=["bridge"], defect_low=0.6, defect_share=1.0, **optics)
+
+
+def measured(x: Tensor, y: Tensor) -> dict[str, float]:
+    """What the columns say of samples [N,1,H,W] and the image [1,1,H,W]."""
+    noise = y.mean() + y.std() * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    far, shifts = float(sliced_wasserstein(noise, y).mean()), range(-PERIOD // 2, PERIOD // 2 + 1)
+    off = torch.stack([(x - y.roll((down, across), (2, 3))).square().mean((1, 2, 3)) for down in shifts for across in shifts])
+    coherence, completeness = nearest(x, y)
+    return {
+        "patches": float(sliced_wasserstein(x, y).mean()) / far,
+        "mean": float((x.mean() - y.mean()) / y.std()),
+        "deviation": float(x.std((1, 2, 3)).mean() / y.std()),
+        "diversity": float(x.std(0).mean() / y.std()) if len(x) > 1 else 0.0,
+        "nearest": float(off.min(0).values.sqrt().mean() / y.std()),
+        "coherence": float(coherence.mean() / y.var()),
+        "completeness": float(completeness.mean() / y.var()),
+        "grain": float(x.diff(dim=2).std() / y.diff(dim=2).std()),
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="training steps; default: the preset's")
+    parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--only", nargs="*", default=[name for name in CASES if "/" not in name], choices=CASES, metavar="ROW")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    steps = {} if given.steps is None else {"steps": given.steps}
+    with tempfile.TemporaryDirectory() as folder:
+        store = fabloom.open_store(folder)
+        images = simulated(store, given.size)
+        pixels = torch.from_numpy(np.asarray(images.images)).float()
+        low, high = float(pixels.min()), float(pixels.max())
+
+        def scaled(values: Any) -> Tensor:
+            return 2 * (torch.from_numpy(np.asarray(values)).float() - low) / (high - low) - 1
+
+        image = scaled(images.images)
+        names = list(measured(image, image))
+        machine = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+        print(f"{machine}, one thread, {given.size} px, {given.seeds} seeds, {given.count} samples each")
+        print(f"| row | train, CPU s | CPU s a sample | {' | '.join(names)} |\n|---|---|---|{'---|' * len(names)}")
+        for name, anchor in {"a copy": image, "its mirror image": image.flip(-1)}.items():
+            print(f"| {name} | | | {' | '.join(f'{value:.3f}' for value in measured(anchor, image).values())} |")
+        for row in given.only:
+            method = fabloom.method(row.partition("/")[0], store=store, device="cpu")
+            training, sampling = CASES[row]
+            found = []
+            for seed in range(given.seeds):
+                began = time.process_time()
+                model = method.train(images, **{"precision": "fp32", **steps, **training}, seed=seed)
+                trained = time.process_time()
+                samples = method.sample(model, given.count, **{"precision": "fp32", **sampling}, seed=seed)
+                spent = [trained - began, (time.process_time() - trained) / given.count]
+                found.append([*spent, *measured(scaled(samples.images), image).values()])
+            mean, spread = np.mean(found, 0), np.std(found, 0)
+            cells = [f"{m:.3f} ± {s:.3f}" if given.seeds > 1 else f"{m:.3f}" for m, s in zip(mean[2:], spread[2:], strict=True)]
+            print(f"| {row} | {mean[0]:.0f} | {mean[1]:.2f} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
