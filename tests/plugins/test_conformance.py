@@ -297,7 +297,7 @@ class TestSinGan(MethodConformance):
 
 class TestConSinGan(MethodConformance):
     method = ConSinGan
-    params = {"train": {"iterations": 20, "width": 16, "lr": 5e-3, "stages": 3}, "sample": {"count": 4, "batch": 2}}
+    params = {"train": {"iterations": 20, "width": 16, "lr": 2e-3, "stages": 3}, "sample": {"count": 4, "batch": 2}}
     inputs = {"train": {"images": lines}}
 
 

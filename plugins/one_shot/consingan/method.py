@@ -14,8 +14,8 @@ from .params import SampleParams, TrainParams
 class ConSinGan(Method):
     """ConSinGAN: improved techniques for training single-image GANs (Hinz et al. 2021).
 
-    Features go from stage to stage instead of images, and the newest stages learn together at falling rates. It gives the training image
-    back more faithfully than SinGAN, and varies less: its coarsest noise that shall give the image is the image itself.
+    Features go from stage to stage instead of images, and the newest stages learn together at falling rates. The coarsest noise that shall
+    give the image is the image itself.
     """
 
     name = "consingan"

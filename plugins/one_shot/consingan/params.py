@@ -24,8 +24,11 @@ class TrainParams(AdversarialTraining):
 
     preset: Literal["small", "published"] = Field(
         "small",
-        description="fills in what is left out. small: 300 iterations a stage, one step of the critic in each, at a higher rate, half the "
+        description="fills in what is left out. small: 300 iterations a stage, one step of the critic in each, half the "
         "channels, two bodies that learn, stretched grey levels; published: the paper's network and 2000 iterations of 3 and 3",
+    )
+    lr: float = Field(
+        5e-4, gt=0, description="Adam learning rate of critic and generator (published 5e-4), a tenth in the last fifth; at 2e-3 some seeds fail"
     )
     stages: int = Field(6, ge=3, le=12, description="sizes that the generator grows through (published 6)")
     width: int = Field(32, ge=1, description="channels of the layers (published 64: 668,227 parameters in colour)")
