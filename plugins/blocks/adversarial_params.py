@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from fabloom.params import Params
 
@@ -28,3 +30,17 @@ class AdversarialTraining(Params):
     inputs: int = Field(
         32, ge=0, description="inputs from the finished scales that a scale is trained on, drawn when it starts; 0 (published): always anew"
     )  # fmt: skip
+
+
+class AdversarialSampling(Params):
+    """Sampling: one pass through the generator."""
+
+    count: int = Field(200, ge=1, description="images")
+    batch: int = Field(16, ge=1, description="images generated at once; fewer where they hold more than a million pixels together")
+    size: tuple[int, int] | None = Field(None, description="height and width of the output; null is that of the image (retargeting)")
+
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"size: height and width must be positive, not {self.size}")
+        return self

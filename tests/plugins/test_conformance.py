@@ -32,9 +32,9 @@ from fabloom.plugins.one_shot.gpnn.method import Gpnn
 from fabloom.plugins.one_shot.inpaint.method import Inpaint
 from fabloom.plugins.one_shot.noise_paste.method import NoisePaste
 from fabloom.plugins.one_shot.sinddm.method import SinDdm
-from fabloom.plugins.one_shot.singan.method import SinGan
 from fabloom.plugins.one_shot.sindiffusion.method import SinDiffusion
 from fabloom.plugins.one_shot.sinfusion.method import SinFusion
+from fabloom.plugins.one_shot.singan.method import SinGan
 from fabloom.plugins.one_shot.sinsemi.method import SinSemi
 from fabloom.plugins.one_step.consistency.method import Consistency
 from fabloom.plugins.one_step.denoising_circuits.method import DenoisingCircuits

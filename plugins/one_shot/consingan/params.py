@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from fabloom.params import Params
-from fabloom.plugins.blocks.adversarial_params import AdversarialTraining
+from fabloom.plugins.blocks.adversarial_params import AdversarialSampling, AdversarialTraining
 from fabloom.plugins.blocks.scale_params import filled
 
 TRAIN_PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -44,15 +43,5 @@ class TrainParams(AdversarialTraining):
         return filled(TRAIN_PRESETS, given)
 
 
-class SampleParams(Params):
+class SampleParams(AdversarialSampling):
     """Sampling: one pass through the generator."""
-
-    count: int = Field(200, ge=1, description="images")
-    batch: int = Field(16, ge=1, description="images generated at once; fewer where they hold more than a million pixels together")
-    size: tuple[int, int] | None = Field(None, description="height and width of the output; null is that of the image (retargeting)")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.size is not None and min(self.size) < 1:
-            raise ValueError(f"size: height and width must be positive, not {self.size}")
-        return self

@@ -36,22 +36,24 @@ def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
     """The task `sample`."""
     reference = Reference.load(model, ROLE, ctx.device)
     sizes = reference.fitting(params.size, params.patch)
-    scales = [Scale.of(reference, number, params) for number in range(len(sizes))]
 
     def draw(numbers: range) -> NDArray[np.uint8]:
-        canvases = reference.canvas(streams(ctx.seed, numbers), sizes[0], params.start, params.noise)
-        made = [coarse_to_fine(canvas[None], sizes, partial(rearranged, ctx, scales)) for canvas in canvases]
-        return reference.values.inverse(torch.cat(made).clamp(-1, 1)).cpu().numpy()
+        canvas = reference.canvas(streams(ctx.seed, numbers), sizes[0], params.start, params.noise)
+        made = coarse_to_fine(canvas, sizes, partial(rearranged, ctx, reference, params))
+        return reference.values.inverse(made.clamp(-1, 1)).cpu().numpy()
 
     at_once = images_at_once(params.batch, sizes[-1])
     return write_samples(ctx, params.count, at_once, reference.channels, draw, {"sampler": ROLE, "model": model.key})
 
 
-def rearranged(ctx: Context, scales: Sequence[Scale], number: int, canvas: Tensor) -> Tensor:
-    """The canvas [1,C,h,w] at one scale, unless a stop is asked for: large images take minutes."""
-    if ctx.stop_requested():
-        raise Interrupted(f"stopped at scale {number} of {len(scales)}. Run the same command again to start over.")
-    return scales[number].rearrange(canvas)
+def rearranged(ctx: Context, reference: Reference, params: SampleParams, number: int, canvases: Tensor) -> Tensor:
+    """Canvases [B,C,h,w] at one scale, unless a stop is asked for: large images take minutes. Patches of one scale are held at a time."""
+    scale, made = Scale.of(reference, number, params), []
+    for canvas in canvases.split(1):
+        if ctx.stop_requested():
+            raise Interrupted(f"stopped at scale {number} of {len(reference.images)}. Run the same command again to start over.")
+        made.append(scale.rearrange(canvas))
+    return torch.cat(made)
 
 
 @dataclass(frozen=True)

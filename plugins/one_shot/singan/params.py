@@ -7,8 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fabloom.params import Params
-from fabloom.plugins.blocks.adversarial_params import AdversarialTraining
+from fabloom.plugins.blocks.adversarial_params import AdversarialSampling, AdversarialTraining
 from fabloom.plugins.blocks.scale_params import filled
 
 PUBLISHED: dict[str, Any] = {
@@ -45,12 +44,9 @@ class TrainParams(AdversarialTraining):
         return filled(TRAIN_PRESETS, given)
 
 
-class SampleParams(Params):
+class SampleParams(AdversarialSampling):
     """Sampling: one pass through the generators."""
 
-    count: int = Field(200, ge=1, description="images (published 50)")
-    batch: int = Field(16, ge=1, description="images generated at once; fewer where they hold more than a million pixels together")
-    size: tuple[int, int] | None = Field(None, description="height and width of the output; null is that of the image (retargeting)")
     start: int = Field(
         0, ge=0, description="scale from which noise is drawn, 0 the coarsest; below it all samples are the training image, rebuilt. Where "
         "`composite` is connected: the scale at which the composites enter, 1 or more; higher changes less"
@@ -58,9 +54,7 @@ class SampleParams(Params):
     margin: int = Field(2, ge=0, description="with `composite`: pixels by which its mask is widened before it is softened")
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.size is not None and min(self.size) < 1:
-            raise ValueError(f"size: height and width must be positive, not {self.size}")
+    def _check_start(self) -> Self:
         if self.size is not None and self.start:
             raise ValueError("start: scales below it are the training image in its own size; leave out size, or start at 0")
         return self

@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
-from fabloom.errors import DataError, PipelineError
+from fabloom.errors import DataError, Interrupted, PipelineError
 from fabloom.kinds import ImageSet, Model
 from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import make_plan
@@ -344,3 +344,17 @@ def test_a_composite_that_enters_nowhere_is_refused_while_planning(store: LocalS
     }
     with pytest.raises(PipelineError, match=r"steps.made.params.start: composites enter at scale 1"):
         make_plan(Pipeline.model_validate({"name": "t", "steps": steps}), Registry.load(), store)
+
+
+@pytest.mark.parametrize("method", [SinGan, ConSinGan])
+def test_a_training_that_was_stopped_goes_on_at_the_second_scale(run_task: Any, held: Any, tmp_path: Any, method: Any) -> None:
+    """Finished scales come back from their checkpoints, and what follows is the same bit for bit."""
+    image, asked = held(lines(0)), iter(range(1000))
+    given = quick(method, iterations=4)
+    with pytest.raises(Interrupted, match=r"(scale|stage)_1"):
+        run_task(method, "train", given, images=image, stop=lambda: next(asked) >= 5)
+    resumed = run_task(method, "train", given, images=image)
+    elsewhere = LocalStore(tmp_path / "other")
+    same = write_artifact(elsewhere, lambda ctx: ImageSet.write(ctx, lines(0)[None]))
+    whole = run_task(method, "train", given, images=same, store=elsewhere)
+    assert {name: value.tolist() for name, value in resumed.state().items()} == {name: v.tolist() for name, v in whole.state().items()}

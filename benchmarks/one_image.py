@@ -1,12 +1,15 @@
-"""`sindiffusion` and `sinfusion` on a simulated line pair: CPU seconds of one thread, and how near samples come to the image.
+"""The one-shot methods that train a network and have no anchor, on a simulated line pair: what they cost, and how near samples come.
 
-    python benchmarks/single_scale.py [--size 96] [--seeds 3] [--steps 1000] [--count 8] [--only sinfusion sindiffusion/epsilon ...]
+    python benchmarks/one_image.py [--size 96] [--seeds 3] [--steps 1000] [--count 8] [--only sinfusion singan singan/published ...]
 
-Ratios of one run, so that they hold on other machines: the distance of patches (sliced Wasserstein) is over that of noise with the image's
-moments, with a mirror image and a copy beside it; means and deviations are over the image's deviation. "nearest" is the deviation from
-the image where it is shifted, up to a period each way, to where they differ least: 0 is a copy, 1.41 another image. "grain" is the
-deviation of differences down the lines, over the image's. Mean and standard deviation over seeds. The rows `sindiffusion/NAME` change one
-thing of the defaults.
+CPU seconds of one thread, and ratios of one run, so that they hold on other machines: the distance of patches (sliced Wasserstein) is over
+that of noise with the image's moments, with a mirror image and a copy beside it; means and deviations are over the image's. "nearest" is
+the deviation from the image where it is shifted, up to a period each way, to where they differ least: 0 is a copy, 1.41 another image.
+"grain" is the deviation of differences down the lines, over the image's. "rebuilt" is, of single-image GANs, the error of the image that a
+fixed noise gives back at the finest scale, one number a seed. Else mean and standard deviation over seeds.
+
+The rows `METHOD/NAME` change something of the defaults: `published` of the GANs is the published network and recipe with 100 iterations
+a scale and the grey levels stretched as in the default, `half` the default with 50.
 """
 
 from __future__ import annotations
@@ -38,6 +41,12 @@ CASES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "sinfusion/ddim, 10 steps": ({}, {"scheduler": "ddim", "steps": 10}),
     "sinfusion/no average": ({"ema_decay": 0.0}, {}),
     "sinfusion/crop 0.5": ({"crop": 0.5}, {}),
+    "singan": ({}, {}),
+    "singan/half": ({"iterations": 50}, {}),
+    "singan/published": ({"preset": "published", "stretch": True, "max_pixels": None, "iterations": 100}, {}),
+    "consingan": ({}, {}),
+    "consingan/half": ({"iterations": 50}, {}),
+    "consingan/published": ({"preset": "published", "stretch": True, "max_pixels": None, "iterations": 100}, {}),
 }
 """Row to parameters of training and of sampling."""
 PERIOD = 20
@@ -49,6 +58,12 @@ def simulated(store: Any, size: int) -> Any:
     optics = {"pixel_nm": 12.5, "line_reflectance": 0.1, "ler_nm": 0.5, "grey_low": 60.7, "grey_high": 77.3, "noise_std": 0.6}
     simulator = fabloom.method("line-pair", store=store, device="cpu")
     return simulator.simulate(1, size=size, defects=["bridge"], defect_low=0.6, defect_share=1.0, **optics)
+
+
+def rebuilt(curves: Mapping[str, Any]) -> str:
+    """The last error of the finest scale, of a training that logs one; a loop is named after its scale."""
+    finest = max((name for name in curves if name.endswith("_rebuilt")), key=lambda name: int(name.split(".")[0].split("_")[1]), default="")
+    return f"{curves[finest][-1][1]:.3f}" if finest else ""
 
 
 def measured(x: Tensor, y: Tensor) -> dict[str, float]:
@@ -74,12 +89,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, help="training steps; default: the preset's")
+    parser.add_argument("--steps", type=int, help="training steps, of GANs a scale; default: the row's")
     parser.add_argument("--count", type=int, default=8)
     parser.add_argument("--only", nargs="*", default=[name for name in CASES if "/" not in name], choices=CASES, metavar="ROW")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    steps = {} if given.steps is None else {"steps": given.steps}
     with tempfile.TemporaryDirectory() as folder:
         store = fabloom.open_store(folder)
         images = simulated(store, given.size)
@@ -93,23 +107,27 @@ def main() -> None:
         names = list(measured(image, image))
         machine = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
         print(f"{machine}, one thread, {given.size} px, {given.seeds} seeds, {given.count} samples each")
-        print(f"| row | train, CPU s | CPU s a sample | {' | '.join(names)} |\n|---|---|---|{'---|' * len(names)}")
+        print(f"| row | train, CPU s | CPU s a sample | rebuilt | {' | '.join(names)} |\n|---|---|---|---|{'---|' * len(names)}")
         for name, anchor in {"a copy": image, "its mirror image": image.flip(-1)}.items():
-            print(f"| {name} | | | {' | '.join(f'{value:.3f}' for value in measured(anchor, image).values())} |")
+            print(f"| {name} | | | | {' | '.join(f'{value:.3f}' for value in measured(anchor, image).values())} |")
         for row in given.only:
-            method = fabloom.method(row.partition("/")[0], store=store, device="cpu")
+            method_name = row.partition("/")[0]
+            method = fabloom.method(method_name, store=store, device="cpu")
             training, sampling = CASES[row]
-            found = []
+            shorter = {} if given.steps is None else {"iterations" if "gan" in method_name else "steps": given.steps}
+            arithmetic = {} if "gan" in method_name else {"precision": "fp32"}
+            found, errors = [], []
             for seed in range(given.seeds):
                 began = time.process_time()
-                model = method.train(images, **{"precision": "fp32", **steps, **training}, seed=seed)
+                model = method.train(images, **{**arithmetic, **training, **shorter}, seed=seed)
                 trained = time.process_time()
-                samples = method.sample(model, given.count, **{"precision": "fp32", **sampling}, seed=seed)
+                samples = method.sample(model, given.count, **{**arithmetic, **sampling}, seed=seed)
                 spent = [trained - began, (time.process_time() - trained) / given.count]
+                errors.append(rebuilt(store.manifest(model.key).get("curves", {})))
                 found.append([*spent, *measured(scaled(samples.images), image).values()])
             mean, spread = np.mean(found, 0), np.std(found, 0)
             cells = [f"{m:.3f} ± {s:.3f}" if given.seeds > 1 else f"{m:.3f}" for m, s in zip(mean[2:], spread[2:], strict=True)]
-            print(f"| {row} | {mean[0]:.0f} | {mean[1]:.2f} | {' | '.join(cells)} |", flush=True)
+            print(f"| {row} | {mean[0]:.0f} | {mean[1]:.2f} | {' '.join(errors)} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
