@@ -12,9 +12,8 @@ from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Metric, Report
 from fabloom.kinds.metric import Better, Role
 from fabloom.method import Context
-from fabloom.plugins.blocks.sources import FEWEST
 
-from . import pictures, tables
+from . import pictures, tables, verdicts
 from .notes import notes
 from .params import CompareParams
 from .scores import Estimate, Quality, Segmentation, read_quality, read_segmentation
@@ -49,20 +48,18 @@ def compare(
         tables.SEGMENTATION: tables.segmentation(rows, controls["baseline"], controls["nothing"]),
         **tables.ablations(settings),
     }
+    claims = verdicts.verdicts(rows, settings)
+    found[verdicts.TITLE] = verdicts.table(claims)
     few = too_few(controls["baseline"])
     metrics: dict[str, Any] = {row.entry.title: flat(row.segmenter, sure=not few) | flat_quality(row.quality) for row in rows}
     metrics |= {name: flat(scores, control=True, sure=not few) for name, scores in controls.items()}
-    return Report.write(ctx, metrics, tables=found, pictures=panels(params, reference, samples), verdict=few, notes=notes(rows, settings))
+    told = [verdicts.summary(claims), *notes(rows, settings)]
+    return Report.write(ctx, metrics, tables=found, pictures=panels(params, reference, samples), verdict=few, notes=told)
 
 
 def too_few(scores: Segmentation) -> str:
     """Why there is no verdict; '' where the test set is of sources enough, or the reports do not say of how many."""
-    if scores.sources is None or scores.sources >= FEWEST:
-        return ""
-    return (
-        f"No verdict: the test images come from {scores.sources:.0f} source{'s' * (scores.sources != 1)}, and fewer than {FEWEST} show "
-        "nothing about others."
-    )
+    return f"No verdict: {scores.few}." if scores.few else ""
 
 
 def one_baseline(reports: Sequence[Report]) -> dict[str, Segmentation]:

@@ -19,7 +19,8 @@ class Leaderboard(Method):
     """One table for each of the SinSEMI paper, the published figures in columns of their own beside ours.
 
     A figure that cannot be reproduced is said to be so, with the reason; a published method that is not installed has a row with
-    its published figures alone. Nothing is measured here: all scores come from `quality.evaluate` and `unet.evaluate`.
+    its published figures alone. A table of verdicts says of every published figure
+    whether it is reproduced. Nothing is measured here: all scores come from `quality.evaluate` and `unet.evaluate`.
     """
 
     name = "leaderboard"
@@ -37,7 +38,7 @@ class Leaderboard(Method):
                 names = "settings" if port == "ablations" else "entries"
                 raise PipelineError(f"steps.{step.name}.inputs.{port}", f"lists {given} steps, but params.{names} names {count}")
 
-    @task(version=4)
+    @task(version=5)
     def compare(
         self,
         ctx: Context,

@@ -12,8 +12,8 @@ CANNOT = (
     "Table 1 cannot be reproduced to the letter: no code for the count is published. Here it is the mean number of components that "
     "the labelling rule of the published code accepts (blur, difference to the clean image above 5 grey levels, area above 50 "
     "pixels, circularity above 0.6); the real image gives 1.",
-    "SIFID of Table 2 cannot be reproduced: the released script takes the last feature map, which is 1 x 1 for 96 x 96 pixels (its "
-    "covariance is undefined), and divides the grey levels by 255 twice; the layer and the unit behind the printed 2.4 are not "
+    "SIFID of Table 2 cannot be reproduced to the letter: the released script takes the last feature map, which is 1 x 1 for 96 x 96 "
+    "pixels (its covariance is undefined), and divides the grey levels by 255 twice; the layer and the unit behind the printed 2.4 are not "
     "known. Hold the ratio to the reference pair against the published ratio, not the raw number.",
     "LPIPS of Table 2 can: the reference pair gives 0.84 here and 0.8 in the paper (squeeze, x 100). At this contrast it is "
     "dominated by one grey level of noise and by how well the lines are registered: flips and noise alone change it more than a defect.",

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 SOURCE = "SinSEMI, Tables 1-5"
 
+IMAGES = 1000
+"""Generated images that a figure of Tables 1, 2, 4 and 5 is a mean over."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -62,6 +65,9 @@ ABLATIONS: dict[tuple[str, str], dict[str, tuple[float, float]]] = {
     ("sinsemi", "guidance"): {"0": (2.6, 1.0), "0.1": (2.6, 0.9), "0.5": (2.5, 0.8), "1": (2.4, 0.8)},
 }
 """(method, ablation) to setting to (SIFID, LPIPS); steps were run with guidance 1, and 300 steps is Table 2's row."""
+
+BESIDE = {("sinsemi", "steps"): "guidance.strength 1"}
+"""What an ablation fixes beside what it varies, as `Setting.beside` says it."""
 
 
 def find(method: str, variant: str = "") -> Published | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fabloom.errors import DataError
 from fabloom.kinds import Metric, Report
+from fabloom.plugins.blocks.sources import FEWEST
 
 GUIDED_NET = "squeeze"
 """LPIPS trunk of the paper's metric, and of its guidance."""
@@ -78,14 +79,18 @@ class Quality:
     """Of defects that lie where the reference's does: the share, and what would by chance. Reports before version 7 have neither."""
     noise: Estimate = Estimate()
     """Deviation of the noise over that of the clean image; not in those reports either."""
+    images: float = 0
+    judged: float = 0
+    """How many images were scored, and in how many of them defects could be counted; 0 where the report does not say."""
 
 
 @dataclass(frozen=True)
 class Segmentation:
     """Scores of one predictor on the real test set: the paper's protocol, and the honest one.
 
-    `moved` is the IoU of defect images over flips and shifts of the test set, `detection` and `false_alarms` are so too. `sources` are
-    the images that the test set was made of, None where the report does not say.
+    `moved` is the IoU of defect images over flips and shifts of the test set, `detection` and `false_alarms` are so too. `lead` is by how
+    much a model exceeds the baseline under the paper's protocol, on the same resamples. `sources` are the images that the test set was
+    made of, None where the report does not say.
     """
 
     paper: Estimate = Estimate()
@@ -93,7 +98,16 @@ class Segmentation:
     moved: Estimate = Estimate()
     detection: Estimate = Estimate()
     false_alarms: Estimate = Estimate()
+    lead: Estimate = Estimate()
     sources: float | None = None
+
+    @property
+    def few(self) -> str:
+        """Why nothing can be said of other images; '' where the sources are enough, or the report does not say of how many."""
+        if self.sources is None or self.sources >= FEWEST:
+            return ""
+        many = "source" if self.sources == 1 else "sources"
+        return f"the test images come from {self.sources:.0f} {many}, and fewer than {FEWEST} show nothing about others"
 
 
 def metric(metrics: Mapping[str, Any], *path: str) -> float | None:
@@ -130,7 +144,8 @@ def read_quality(report: Report) -> Quality:
     nets = {name.removeprefix("lpips_"): distance(metrics, name) for name in metrics if name.startswith("lpips_")}
     if not nets and "defects" not in metrics:
         raise DataError(f"report {report.key[:12]} holds no scores of quality.evaluate; give its reports to `quality` and `ablations`")
-    defects = block(metrics, "defects")
+    defects, images = block(metrics, "defects"), metric(metrics, "images") or 0
+    judged = metric(defects, "judged_share")
     return Quality(
         count=estimate(defects, "count", sd="count_sd"),
         single_share=metric(defects, "share_one"),
@@ -144,6 +159,8 @@ def read_quality(report: Report) -> Quality:
         same_place=estimate(block(metrics, "places"), "same_place"),
         chance=metric(block(metrics, "places"), "same_place_chance"),
         noise=estimate(block(block(metrics, "noise"), "generated"), "deviation"),
+        images=images,
+        judged=images if judged is None else round(images * judged),
     )
 
 
@@ -158,5 +175,6 @@ def read_segmentation(report: Report, predictor: str) -> Segmentation:
         moved=estimate(scores, "iou_defect_moved"),
         detection=estimate(scores, "detection_rate_moved"),
         false_alarms=estimate(scores, "false_alarm_rate_moved"),
+        lead=estimate(block(report.described, "difference"), "iou") if predictor == "model" else Estimate(),
         sources=metric(report.described, "sources"),
     )

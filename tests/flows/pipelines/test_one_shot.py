@@ -19,7 +19,8 @@ from fabloom.kinds import ImageSet, Model, Report
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
 from fabloom.planning.plan import Plan, make_plan
-from fabloom.plugins.judge.leaderboard import tables
+from fabloom.plugins.judge.leaderboard import tables, verdicts
+from fabloom.plugins.judge.leaderboard.scores import read_quality, read_segmentation
 from fabloom.registry import Origin, Registry
 from fabloom.storage.backends.local import LocalStore
 
@@ -234,6 +235,13 @@ def test_leaderboard_end_to_end(registry: Registry, pair: Path, kept: LocalStore
     assert {"loom", "loom + far", "baseline", "nothing"} <= done.report.keys()
     assert all(done.report["loom"][name] is not None for name in ("iou", "iou_defect", "defects_per_image", "copy_share"))
     assert done.report["nothing"]["iou"] == 0.5
+    keys = {step.name: step.key for step in done.steps}
+    scored, segmented = (kept.get(keys[f"loom_{what}"]) for what in ("quality", "segmentation"))
+    assert isinstance(scored, Report) and isinstance(segmented, Report)
+    model, baseline = (read_segmentation(segmented, name) for name in ("model", "baseline"))
+    assert model.lead.value is not None and model.paper.value is not None and baseline.paper.value is not None
+    assert model.lead.value == pytest.approx(model.paper.value - baseline.paper.value) and model.few and read_quality(scored).images == 6
+    assert {row[5] for row in board.tables[verdicts.TITLE].rows} == {"not installed"} and "not comparable: 29." in board.notes[0]
     apart = board.tables[tables.DISTANCES]
     assert "copies" in apart.columns and all(len(row) == len(apart.columns) for row in apart.rows)
     if "FABLOOM_WEIGHTS_DIR" in os.environ:  # without weights LPIPS is left out

@@ -123,7 +123,7 @@ def test_a_table_for_each_of_the_paper(compared: Any) -> None:
         [SINSEMI, ENERGY, LOOM], [quality(0.0105), quality(), quality(0.02)], [segmentation(0.8), segmentation(0.9), segmentation(0.6)],
         [*STEPS, *GUIDANCE], [quality(0.009 + i / 1000) for i in range(4)],
     )  # fmt: skip
-    counts, apart, found, steps, guidance = (report.tables[title] for title in sorted(report.tables))
+    counts, apart, found, steps, guidance, _ = (report.tables[title] for title in sorted(report.tables))
     assert cell(counts, "sinsemi", "published") == "0.8" and cell(counts, "sinsemi", "ours") == "0.90 [0.80, 1.00]"
     assert cell(counts, "loom", "published") is None and cell(counts, "loom", "exactly one") == "70 %"
     assert (
@@ -217,6 +217,33 @@ def test_places_and_noise_stand_beside_what_they_flatter(compared: Any) -> None:
     old = compared([LOOM], [quality()], [segmentation()])
     for words in ("At the reference's place", "Noise: "):
         assert any(note.startswith(words) for note in report.notes) and not any(note.startswith(words) for note in old.notes)
+
+
+def test_verdicts_come_from_the_reports(compared: Any) -> None:
+    """What they rest on is read: how many images, the paired difference to the baseline, the sources."""
+    gap = {"difference": {"iou": -0.1, "iou_ci": [-0.15, -0.05]}}
+    measured = quality(0.0105, images=100, sifid=distance(0.024, 0.024))
+    found = {
+        sources: compared([SINSEMI], [measured], [{"sources": sources, **gap, **segmentation()}], GUIDANCE[:1], [measured])
+        for sources in (2, 6)
+    }
+    told = {
+        sources: {claim: (verdict, why) for method, claim, _, _, verdict, why in report.tables["Verdicts"].rows if method == "sinsemi"}
+        for sources, report in found.items()
+    }
+    order = "Table 3, IoU against the baseline"
+    assert told[6][order] == ("not reproduced", "ours is 0.10 below our baseline [-0.15, -0.05]; published 0.08 above")
+    assert told[2][order] == ("not comparable", "the test images come from 2 sources, and fewer than 6 show nothing about others")
+    assert told[6]["Table 2, LPIPS squeeze"][0] == "reproduced" and told[6]["Table 2, SIFID"][0] == "reproduced"
+    assert "of 100" not in told[6]["Table 1, defects an image"][1] and told[6]["Table 1, defects an image"][0] == "reproduced"
+    assert found[6].notes[0].startswith("Of 31 published figures, reproduced: 5, not reproduced: 1, not comparable: 25.")
+
+
+def test_defects_are_judged_in_some_images_only(compared: Any) -> None:
+    judged = {"count": 0.9, "count_ci": [0.8, 1.0], "judged_share": 0.1}
+    report = compared([SINSEMI], [quality(images=100, defects=judged)], [segmentation()])
+    (row,) = [row for row in report.tables["Verdicts"].rows if row[:2] == ["sinsemi", "Table 1, defects an image"]]
+    assert row[4] == "not comparable" and "ours is of 10" in row[5]
 
 
 def test_few_sources_give_no_verdict_and_no_intervals(compared: Any) -> None:
