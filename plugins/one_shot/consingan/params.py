@@ -28,7 +28,9 @@ class TrainParams(AdversarialTraining):
         "channels, two bodies that learn, stretched grey levels; published: the paper's network and 2000 iterations of 3 and 3",
     )
     lr: float = Field(
-        5e-4, gt=0, description="Adam learning rate of critic and generator (published 5e-4), a tenth in the last fifth; at 2e-3 some seeds fail"
+        5e-4,
+        gt=0,
+        description="Adam learning rate of critic and generator (published 5e-4), a tenth in the last fifth; at 2e-3 some seeds fail",
     )
     stages: int = Field(6, ge=3, le=12, description="sizes that the generator grows through (published 6)")
     width: int = Field(32, ge=1, description="channels of the layers (published 64: 668,227 parameters in colour)")

@@ -146,8 +146,8 @@ def test_noise_alone_decides_at_the_coarsest_scale_and_amplitudes_at_the_others(
 
 def quick(method: Any, **more: Any) -> dict[str, Any]:
     """A short training: three scales at 48 pixels."""
-    scales = {"ratio": 0.45} if method is SinGan else {"stages": 3}
-    return {"width": 16, "iterations": 60, **scales, **more}
+    own = {"ratio": 0.45, "iterations": 60} if method is SinGan else {"stages": 3, "iterations": 100, "lr": 1e-3}
+    return {"width": 16, **own, **more}
 
 
 def samples(run_task: Any, method: Any, model: Model, **params: Any) -> Tensor:
@@ -292,7 +292,7 @@ def test_sizes_colour_and_batches(run_task: Any, held: Any, method: Any) -> None
     draw = np.random.default_rng(4)
     colour = np.repeat(lines(1), 3, 0)
     colour[2] = np.clip(colour[2] + draw.integers(0, 9, colour[2].shape), 0, 255)
-    model = run_task(method, "train", quick(method, iterations=2), images=held(colour))
+    model = run_task(method, "train", quick(method, iterations=2, lr=5e-3), images=held(colour))
     wide = run_task(method, "sample", {"count": 2, "size": (40, 60)}, model=model)
     assert np.asarray(wide.images).shape == (2, 3, 40, 60)
     whole, single = (np.asarray(run_task(method, "sample", {"count": 3, "batch": batch}, model=model).images) for batch in (3, 1))
