@@ -20,6 +20,7 @@ from fabloom.storage.backends.local import LocalStore
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 LOOM = Path(__file__).parents[1] / "installed_one_shot"
 SIZE = 64
+LEARNING = ("sinsemi", "sinddm", "singan", "consingan", "sindiffusion", "sinfusion", "copy-paste", "noise-paste", "inpaint")
 QUICK = [
     "steps.t*.params.tile=32", "steps.varied.params.count=96", "steps.model.params.steps=2", "steps.model.params.batch=8",
     "steps.baseline.params.steps=1", "steps.baseline.params.batch=8", "steps.report.params.shifts=[]", "steps.report.params.resamples=100",
@@ -190,7 +191,7 @@ def test_the_pipeline_built_in_python_runs(place: Path, tmp_path: Path, site: Pa
         image = np.where(x % 32 < 12, 60.0, 190.0)
         save(tmp_path / kind / "board.png", np.where(spot, 60.0, image) if index else image)
     settings = [f"steps.pair.params.path={tmp_path}", LOTS[1], "steps.*_segmenter.params.steps=5", "steps.baseline.params.steps=5"]
-    settings += [f"steps.{name}_{part}={{task: loom.{task}, inputs: {{{port}: {source}}}, params: {{}}}}" for name in ("sinsemi", "sinddm", "copy-paste", "noise-paste", "inpaint")
+    settings += [f"steps.{name}_{part}={{task: loom.{task}, inputs: {{{port}: {source}}}, params: {{}}}}" for name in LEARNING
                  for part, task, port, source in (("model", "train", "images", "pair"), ("images", "sample", "model", f"{name}_model"))]  # fmt: skip
     settings += ["steps.*_images.params.count=16", "steps.*_report.params.shifts=[]", "steps.*_report.params.resamples=100"]
     done = run("run", "pcb-screening-one-shot", *told(*settings), "--engine", "inline", "--json")

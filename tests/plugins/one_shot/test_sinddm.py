@@ -20,6 +20,7 @@ from fabloom.method import Context, Method, task
 from fabloom.params import Params
 from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import make_plan
+from fabloom.plugins.blocks import composites
 from fabloom.plugins.blocks.anchor import Anchor
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import Prediction
@@ -378,10 +379,10 @@ def test_regions_spare_the_finest_scale() -> None:
 def test_a_softened_mask_is_full_inside_and_nothing_far_away() -> None:
     mask = torch.zeros(1, 1, 40, 40)
     mask[..., 15:20, 18:30] = 1
-    soft = guidance.softened(mask, 3)
+    soft = composites.softened(mask, 3)
     assert (soft[mask > 0] > 1 - 1e-6).all() and 0 < float(soft[0, 0, 12, 22]) < 1
     assert not soft[..., :9, :].any() and not soft[..., 26:, :].any()
-    assert guidance.softened(mask, 0) is mask
+    assert composites.softened(mask, 0) is mask
 
 
 # whole runs
