@@ -22,7 +22,7 @@ class AdversarialTraining(Params):
     lr: float = Field(2e-3, gt=0, description="Adam learning rate of critic and generator (published 5e-4), a tenth in the last fifth")
     critic_steps: int = Field(1, ge=1, description="steps of the critic an iteration (published 3)")
     generator_steps: int = Field(
-        3, ge=1, description="steps of the generator an iteration (published 3); fewer than of the critic, and some seeds learn nothing"
+        3, ge=1, description="steps of the generator an iteration (published 3); with 1, some seeds learn nothing"
     )  # fmt: skip
     penalty: float = Field(0.1, ge=0, description="weight of the gradient penalty (published 0.1)")
     rebuild: float = Field(10.0, ge=0, description="weight of the squared error of the image that a fixed noise shall give (published 10)")

@@ -16,7 +16,7 @@ class SinGan(Method):
     """SinGAN: a generative model of one natural image (Shaham et al. 2019).
 
     At every scale a generator adds detail to the upsampled image of the scale before, and a critic that sees 11 x 11 pixels says
-    whether its patches are those of the image. One pass makes a sample: sampling is a thousand times cheaper than by diffusion.
+    whether its patches are those of the image. One pass makes a sample.
     """
 
     name = "singan"

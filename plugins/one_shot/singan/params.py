@@ -22,7 +22,7 @@ TRAIN_PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 class TrainParams(AdversarialTraining):
-    """Training on one image. The defaults are the preset `small`: some 5 CPU minutes for 96 x 96."""
+    """Training on one image. The defaults are the preset `small`: some 7 CPU minutes for 96 x 96."""
 
     preset: Literal["small", "published", "parity"] = Field(
         "small",

@@ -31,26 +31,9 @@ from fabloom.registry import Registry
 from fabloom.storage.backends.local import LocalStore
 from fabloom.testing import write_artifact
 
+from .bridged import lines
+
 SIDE = 48
-
-
-def lines(seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """One image [1,48,48]: lines of 12 px pitch with a bridge, blurred and with noise."""
-    draw = np.random.default_rng(seed)
-    x, y = np.arange(SIDE), np.arange(SIDE)[:, None]
-    shape = ((x + 3) % 12 < 6) | ((np.abs(y - 20) < 3) & (x >= 15) & (x < 21))
-    grey = 80 + 90 * ndimage.gaussian_filter(shape.astype(float), 1.2) + draw.normal(0, 4, (SIDE, SIDE))
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)[None]
-
-
-@pytest.fixture
-def held(store: LocalStore) -> Any:
-    """`held(image)` writes a set of one image [C,H,W]; further columns as they are."""
-
-    def write(image: Any, **columns: Any) -> Any:
-        return write_artifact(store, lambda ctx: ImageSet.write(ctx, image[None], **columns), seed=len(list(store.keys())))
-
-    return write
 
 
 def of(images: Any) -> Tensor:

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import conv2d, unfold
 
 from fabloom.errors import DataError
-from fabloom.kinds import ImageSet, Model
+from fabloom.kinds import Model
 from fabloom.plugins.blocks.patch_scales import truncated_sizes
 from fabloom.plugins.blocks.patch_search import Keys, overlapped, patches, weights
 from fabloom.plugins.blocks.patches import nearest, sliced_wasserstein
@@ -20,29 +19,10 @@ from fabloom.plugins.blocks.pyramid import grown_sizes
 from fabloom.plugins.one_shot.gpdm.distance import directions, distance_and_gradient, ranked
 from fabloom.plugins.one_shot.gpdm.method import Gpdm
 from fabloom.plugins.one_shot.gpnn.method import Gpnn
-from fabloom.storage.backends.local import LocalStore
-from fabloom.testing import write_artifact
+
+from .bridged import lines
 
 SIDE = 48
-
-
-def lines(seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """One image [1,48,48]: lines of 12 px pitch with a bridge, blurred and with noise."""
-    draw = np.random.default_rng(seed)
-    x, y = np.arange(SIDE), np.arange(SIDE)[:, None]
-    shape = ((x + 3) % 12 < 6) | ((np.abs(y - 20) < 3) & (x >= 15) & (x < 21))
-    grey = 80 + 90 * ndimage.gaussian_filter(shape.astype(float), 1.2) + draw.normal(0, 4, (SIDE, SIDE))
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)[None]
-
-
-@pytest.fixture
-def held(store: LocalStore) -> Any:
-    """`held(image)` writes a set of one image [C,H,W]."""
-
-    def write(image: Any) -> Any:
-        return write_artifact(store, lambda ctx: ImageSet.write(ctx, image[None]), seed=len(list(store.keys())))
-
-    return write
 
 
 def of(images: Any) -> Tensor:

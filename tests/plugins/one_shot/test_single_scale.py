@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from scipy import ndimage
 from torch import Tensor, nn
 
 from fabloom.errors import DataError, Interrupted
-from fabloom.kinds import ImageSet, Model
+from fabloom.kinds import Model
 from fabloom.method import Method
 from fabloom.plugins.blocks.patches import sliced_wasserstein
 from fabloom.plugins.blocks.single_scale import Diffusion, walk, windows
@@ -27,7 +26,8 @@ from fabloom.plugins.one_shot.sinfusion.method import SinFusion
 from fabloom.plugins.one_shot.sinfusion.network import NextNet
 from fabloom.plugins.one_shot.sinfusion.params import TrainParams as Fusing
 from fabloom.storage.backends.local import LocalStore
-from fabloom.testing import write_artifact
+
+from . import bridged
 
 SIDE = 40
 LINEAR = Diffusion(50, "linear", "sample", "fixed_large")
@@ -44,23 +44,9 @@ def store(kept: LocalStore) -> LocalStore:
     return kept
 
 
-def lines(side: int = SIDE, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """One image [1,side,side]: lines of 10 px pitch with a bridge, blurred and with noise."""
-    draw = np.random.default_rng(seed)
-    x, y = np.arange(side), np.arange(side)[:, None]
-    shape = ((x + 3) % 10 < 5) | ((np.abs(y - 16) < 3) & (x >= 12) & (x < 18))
-    grey = 80 + 90 * ndimage.gaussian_filter(shape.astype(float), 1.2) + draw.normal(0, 4, (side, side))
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)[None]
-
-
-@pytest.fixture
-def held(store: LocalStore) -> Any:
-    """`held(image)` writes a set of one image [C,H,W]."""
-
-    def write(image: Any) -> Any:
-        return write_artifact(store, lambda ctx: ImageSet.write(ctx, image[None]), seed=len(list(store.keys())))
-
-    return write
+def lines(side: int = SIDE) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """One image [1,side,side]: lines of 10 px pitch with a bridge."""
+    return bridged.lines(0, side, pitch=10, row=16)
 
 
 def pixels(made: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
