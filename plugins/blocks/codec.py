@@ -76,11 +76,14 @@ class Codec:
     @torch.no_grad()
     def encode(self, images: NDArray[np.uint8] | Tensor) -> Tensor:
         """uint8 [N,C,H,W] to latents [N,c,h,w] float32 on the CPU: the mean of the posterior, standardised."""
-        parts = []
-        for part in torch.as_tensor(images).split(AT_ONCE):
-            found = self.vae.encode(self.grey.forward(part).to(self.mean.device)).latent_dist.mean
-            parts.append(((found - self._wide(self.mean)) / self._wide(self.deviation)).float().cpu())
-        return torch.cat(parts)
+        parts = torch.as_tensor(images).split(AT_ONCE)
+        return torch.cat([self.latent(self.grey.forward(part).to(self.mean.device)).cpu() for part in parts])
+
+    @torch.no_grad()
+    def latent(self, x: Tensor) -> Tensor:
+        """The same of images [N,C,H,W] that are -1 to 1 of its grey levels, where they lie."""
+        found = self.vae.encode(x).latent_dist.mean
+        return ((found - self._wide(self.mean)) / self._wide(self.deviation)).float()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

@@ -28,7 +28,11 @@ class Pool:
     @classmethod
     def of(cls, images: ImageSet, flip_x: bool, flip_y: bool, codec: Codec | None, grey: GreyMap | None = None) -> Self:
         """All images of a set; `grey` is that of a teacher, else the codec's, else fitted. Raises DataError where a codec does not fit."""
-        pixels = torch.from_numpy(np.asarray(images.images))
+        return cls.of_pixels(torch.from_numpy(np.asarray(images.images)), flip_x, flip_y, codec, grey)
+
+    @classmethod
+    def of_pixels(cls, pixels: Tensor, flip_x: bool, flip_y: bool, codec: Codec | None, grey: GreyMap | None = None) -> Self:
+        """The same of uint8 [N,C,H,W]."""
         if codec is None:
             return cls(pixels, grey or GreyMap.fit(pixels.numpy()), (flip_x, flip_y))
         codec.shape((pixels.shape[1], pixels.shape[2], pixels.shape[3]))
@@ -58,11 +62,16 @@ class Pool:
     def batch(self, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         """(values [count,C,H,W], rows [count]), drawn with replacement, so that a set smaller than a batch trains too."""
         rows = torch.randint(len(self), (count,), generator=draw)
+        return self.chosen(rows, draw), rows
+
+    def chosen(self, rows: Tensor, draw: torch.Generator) -> Tensor:
+        """Values [B,C,H,W] of rows [B], mirrored by chance where that is allowed."""
+        count = len(rows)
         turned = [torch.rand(count, generator=draw) < 0.5 if wanted else torch.zeros(count, dtype=torch.bool) for wanted in self.flips]
         if self.codec is not None:
-            return self.values[turned[0].long() + (1 + self.flips[0]) * turned[1].long(), rows], rows
+            return self.values[turned[0].long() + (1 + self.flips[0]) * turned[1].long(), rows]
         x = self.grey.forward(self.values[rows])
         for axis, mirrored in zip((-1, -2), turned, strict=True):
             if mirrored.any():
                 x = torch.where(mirrored[:, None, None, None], x.flip(axis), x)
-        return x, rows
+        return x

@@ -23,10 +23,10 @@ from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
 from fabloom.plugins.blocks.backbone import TIMES
 from fabloom.plugins.blocks.denoisers import evaluate, load
+from fabloom.plugins.blocks.diffusion import Network, guided, velocity_of
 from fabloom.plugins.blocks.generated import shape_of, write
 from fabloom.plugins.blocks.noise import NoiseSchedule, Prediction, clean_image, noise_schedule
 
-from .diffusion import Network, guided, velocity_of
 from .params import SampleParams
 
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {

@@ -15,6 +15,7 @@ from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet, LazyArray, Model
 from fabloom.kinds.masks import UNKNOWN
 from fabloom.method import Context
+from fabloom.plugins.blocks.alarms import choose
 from fabloom.plugins.blocks.defects import height
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.references import SAMPLE, name_of, spread
@@ -24,7 +25,6 @@ from fabloom.plugins.blocks.sources import copies, joined
 
 from . import trunks
 from .bank import Bank
-from .calibration import choose
 from .features import Reader
 from .maps import Mapper
 from .params import MIN_AREA, OWN, FitParams
@@ -76,7 +76,7 @@ def fit(ctx: Context, params: FitParams, images: ImageSet) -> Model:
         "layers": None if params.layers is None else list(params.layers), "zoom": reader.zoom, "patch": reader.patch,
         "smooth": params.smooth, "registered": anchor is not None, "radius": params.radius,
         "images": {"clean": len(clean.rows), "left_out": len(images) - len(clean.rows)},
-        "threshold": 0.5, "distance": chosen.distance, "threshold_choice": chosen.as_dict(),
+        "threshold": 0.5, "distance": chosen.distance, "threshold_choice": chosen.as_dict(MIN_AREA),
         **({} if anchor is None else {"anchor_noise": anchor.register.noise}),
     }  # fmt: skip
     seen = remembered(clean.pixels[int(row)] for row in clean.rows)

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.morphology import remove_small_objects
 
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
+from fabloom.plugins.blocks.alarms import outlined
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.ground import held_by
 from fabloom.plugins.blocks.seen import number_seen
@@ -20,9 +19,9 @@ from fabloom.plugins.blocks.seen import number_seen
 from . import trunks
 from .bank import Bank
 from .features import Reader
-from .maps import Mapper, Maps, distance, scores
+from .maps import Mapper, distance, scores
 from .params import SegmentParams
-from .places import EDGE, Anchor
+from .places import Anchor
 
 
 def segment(ctx: Context, params: SegmentParams, images: ImageSet, model: Model) -> ImageSet:
@@ -47,21 +46,12 @@ def found(
             pixels = np.asarray(images.images[rows])
             maps, unlike = mapper.of(pixels)
             elsewhere += unlike
-            masks = [outlined(one, limit, params) for one in maps]
+            masks = [outlined(one, limit, params.min_area, params.outline) for one in maps]
             kept = {} if images.references is None else {"references": np.asarray(images.references[rows])}
             yield {"images": pixels, "masks": np.stack(masks).astype(np.uint8), "scores": scores(maps, chosen), **kept}
             bar.advance(len(pixels))
     if elsewhere:
         ctx.log(f"{elsewhere} of {len(images)} images do not show the place of the clean ones: they were held against the whole bank")
-
-
-def outlined(values: Maps, limit: float, params: SegmentParams) -> NDArray[np.bool_]:
-    """The mask [H,W] of a map of distances: regions above the limit that are large enough, of each the part that is near its own height."""
-    large: NDArray[np.bool_] = remove_small_objects(values > limit, max_size=params.min_area - 1, connectivity=2)
-    if not params.outline or not large.any():
-        return large
-    near: NDArray[np.bool_] = large & (values >= params.outline * ndimage.maximum_filter(values, 2 * EDGE + 1))
-    return near
 
 
 def check(model: Model, images: ImageSet) -> dict[str, Any]:

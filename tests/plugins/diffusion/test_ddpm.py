@@ -12,13 +12,14 @@ from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
-from fabloom.plugins.blocks import denoisers, unet2d
+from fabloom.plugins.blocks import denoisers, denoising, diffusion, unet2d
 from fabloom.plugins.blocks import noise as noise_block
+from fabloom.plugins.blocks.backbone import Network
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.pool import Pool
-from fabloom.plugins.diffusion.ddpm import diffusion, sampling, training
+from fabloom.plugins.diffusion.ddpm import sampling, training
 from fabloom.plugins.diffusion.ddpm.method import Ddpm
-from fabloom.plugins.diffusion.ddpm.params import Network, SampleParams, TrainParams
+from fabloom.plugins.diffusion.ddpm.params import SampleParams, TrainParams
 from fabloom.storage.backends.local import LocalStore
 
 MEAN, STD = 0.3, 0.5
@@ -221,7 +222,7 @@ def test_accumulated_gradients_are_those_of_the_big_batch(micro: int) -> None:
         labels = torch.arange(10) % 2
         batch = training.draw_batch(params, Pool(pixels, GreyMap(0, 255), (False, False)), labels, 2, torch.Generator().manual_seed(1))
         weights = diffusion.loss_weights(schedule, params.prediction, 5.0)
-        losses.append(training.accumulate(params, unet, schedule, weights, batch).item())
+        losses.append(denoising.accumulate(params, unet, schedule, weights, batch).item())
         gradients.append(torch.cat([p.grad.flatten() for p in unet.parameters() if p.grad is not None]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
@@ -258,7 +259,7 @@ def held_out_loss(model: Model, images: ImageSet) -> float:
     schedule = noise_block.noise_schedule(config["schedule"], config["beta_start"], config["beta_end"])
     batch = training.draw_batch(params, Pool.of(images, False, False, None, GreyMap(*config["grey"])), None, 0, torch.Generator())
     with torch.no_grad():
-        return training.batch_loss(params, unet, schedule, diffusion.loss_weights(schedule, "v_prediction", 5.0), batch).item()
+        return denoising.batch_loss(params, unet, schedule, diffusion.loss_weights(schedule, "v_prediction", 5.0), batch).item()
 
 
 def test_training_lowers_the_loss_of_the_average_on_new_images(run_task: Any, stripes: ImageSet) -> None:

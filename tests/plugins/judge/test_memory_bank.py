@@ -13,12 +13,12 @@ from fabloom.errors import DataError, EnvironmentProblem
 from fabloom.flows.run.predict import predict_folder
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
+from fabloom.plugins.blocks.alarms import choose
 from fabloom.plugins.blocks.defects import height
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.judge.memory_bank import trunks, weighing
 from fabloom.plugins.judge.memory_bank.bank import Bank, nearest
-from fabloom.plugins.judge.memory_bank.calibration import choose
 from fabloom.plugins.judge.memory_bank.coreset import centres, cover
 from fabloom.plugins.judge.memory_bank.features import HALO, Reader, laid, reflected
 from fabloom.plugins.judge.memory_bank.filters import Filters, kernels

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fabloom.plugins.blocks.noise import NoiseSchedule, Prediction
+from .noise import NoiseSchedule, Prediction
 
 Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(x_t [B,C,H,W], t [B], class numbers [B] or None) to a prediction [B,C,H,W]."""

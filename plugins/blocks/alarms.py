@@ -1,6 +1,6 @@
-"""The threshold: the distance that the stated share of clean images exceeds, from clean images that the bank does not hold.
+"""A threshold for maps of distances: what the stated share of clean images exceeds, from clean images that nothing was learned from.
 
-An alarm is a region of `MIN_AREA` pixels above the threshold, as `segment` reports one; an image's height is the highest threshold at
+An alarm is a region of some least area above the threshold, as a segmenter reports one; an image's height is the highest threshold at
 which it gives one. Of n held-out heights the one of rank ceil((n + 1) (1 - rate)) is exceeded by a new image with a chance of at most
 `rate`, whatever their law (split conformal; Vovk et al. 2005). Where n is too small for that rank, heights are taken to follow the law
 of largest values (Gumbel 1958), whose location and scale their mean and deviation give.
@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.morphology import remove_small_objects
 
-from .params import MIN_AREA
-
+Maps = NDArray[np.floating[Any]]
 EULER = 0.5772156649
 LEAST = 1e-6
 """Smallest threshold: clean images may be equal but for a pixel."""
+NEAR = 6
+"""Pixels within which a strong defect is seen beside itself."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,9 @@ class Chosen:
     why: str
     facts: dict[str, Any]
 
-    def as_dict(self) -> dict[str, Any]:
-        """For the config of a model."""
-        return {"chosen": True, "why": self.why, "min_area": MIN_AREA, **self.facts}
+    def as_dict(self, min_area: int) -> dict[str, Any]:
+        """For the config of a model; `min_area` are the fewest pixels of an alarm."""
+        return {"chosen": True, "why": self.why, "min_area": min_area, **self.facts}
 
 
 def choose(heights: NDArray[np.float64], rate: float) -> Chosen:
@@ -52,3 +55,14 @@ def choose(heights: NDArray[np.float64], rate: float) -> Chosen:
         found, f"{count} held-out clean images do not show a rate of {rate:.2g} (that takes {wanted}): it follows from the law of largest "
         "values, fitted to them", facts,
     )  # fmt: skip
+
+
+def outlined(values: Maps, limit: float, min_area: int, share: float) -> NDArray[np.bool_]:
+    """The mask [H,W] of a map of distances: regions above the limit that are large enough, of each the part that is at least `share` of the
+    largest value within `NEAR` pixels.
+    """
+    large: NDArray[np.bool_] = remove_small_objects(values > limit, max_size=min_area - 1, connectivity=2)
+    if not share or not large.any():
+        return large
+    near: NDArray[np.bool_] = large & (values >= share * ndimage.maximum_filter(values, 2 * NEAR + 1))
+    return near

@@ -1,0 +1,91 @@
+"""Two domains coupled by shared noise: an image is led to noise under its own domain, and back under the other (Su et al. 2022, DDIB)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from fabloom.kinds import Model
+from fabloom.method import Context
+from fabloom.plugins.blocks.codec import Codec
+from fabloom.plugins.blocks.denoisers import evaluate, load
+from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.noise import noise_schedule
+
+from .flow import Flow
+from .params import Route
+from .translator import NAMES
+
+ROLE = "icddm"
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """A flow of both domains, in pixels folded by `fold` or in the latents of a codec, and how far into the noise one goes."""
+
+    flow: Flow
+    image: tuple[int, int, int]
+    grey: GreyMap
+    route: Route
+    fold: int = 1
+    codec: Codec | None = None
+
+    @classmethod
+    def of(cls, ctx: Context, model: Model, route: Route) -> Self:
+        """That of a model of icddm.train. Raises DataError for another."""
+        net, config = load(model, ROLE, ctx.device), model.config
+        schedule = noise_schedule(config["schedule"], config["beta_start"], config["beta_end"])
+        network = ctx.autocast(route.precision)(lambda x, t, labels: evaluate(net, x, t, labels))
+        flow = Flow(network, config["prediction_type"], schedule, len(NAMES))
+        channels, height, width = config["image"]
+        return cls(flow, (channels, height, width), GreyMap(*config["grey"]), route, config["fold"], Codec.inside(model, ctx.device))
+
+    @torch.no_grad()
+    def translate(self, x: Tensor, source: int, targets: Sequence[int], fresh: Tensor | None = None) -> list[Tensor]:
+        """As a `Translator`; `fresh` has the shape of `hidden`."""
+        route = self.route
+        z = self.lead(self.inner(x), source, fresh)
+        return [self.outer(self.flow.decode(z, target, route.depth, route.steps, route.guidance)).clamp(-1, 1) for target in targets]
+
+    def lead(self, y: Tensor, source: int, fresh: Tensor | None) -> Tensor:
+        """What the network sees of images, led into the noise."""
+        route = self.route
+        if route.noise == "random":
+            assert fresh is not None
+            return self.flow.joined(y, fresh, route.depth)
+        z = self.flow.encode(y, source, route.depth, route.steps)
+        if fresh is None:
+            return z
+        x0, noise = self.flow.split(z, source, route.depth)
+        return self.flow.joined(x0, mixed(noise, fresh, route.fresh), route.depth)
+
+    @property
+    def draws(self) -> bool:
+        """Whether chance has a part in a translation."""
+        return self.route.noise == "random" or self.route.fresh > 0
+
+    @property
+    def hidden(self) -> tuple[int, int, int]:
+        """Shape of what is diffused."""
+        if self.codec is not None:
+            return self.codec.shape(self.image)
+        channels, height, width = self.image
+        return channels * self.fold**2, height // self.fold, width // self.fold
+
+    def inner(self, x: Tensor) -> Tensor:
+        """Images as the network sees them."""
+        return pixel_unshuffle(x, self.fold) if self.codec is None else self.codec.latent(x)
+
+    def outer(self, y: Tensor) -> Tensor:
+        """The way back."""
+        return pixel_shuffle(y, self.fold) if self.codec is None else self.codec.decode(y)
+
+
+def mixed(noise: Tensor, fresh: Tensor, share: float) -> Tensor:
+    """Noise of which `share` of the variance is another draw."""
+    return (1 - share) ** 0.5 * noise + share**0.5 * fresh

@@ -1,0 +1,76 @@
+"""From an image and what it would be without a defect to a map of scores and a mask, by a threshold from clean images alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from fabloom.plugins.blocks.alarms import Chosen, choose, outlined
+from fabloom.plugins.blocks.defects import height
+from fabloom.plugins.blocks.streams import normal, stream
+
+from .params import Found
+from .translator import CLEAN, DEFECT, Translator, levels, stacked
+
+Maps = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Finder:
+    """A translator with what makes its differences a map."""
+
+    translator: Translator
+    params: Found
+    device: torch.device
+    seed: int
+
+    def of(self, pixels: Pixels, rows: range, part: str = "image") -> tuple[Maps, Pixels]:
+        """(maps [B,H,W] in units of the model, clean estimates) of images uint8 [B,C,H,W], each taken for one with a defect.
+
+        Nobody knows of a new image whether it has one, so that clean ones go the same way, also those that set the threshold.
+        """
+        x, fresh = stacked(self.translator.grey, pixels, self.device), self.fresh(rows, part)
+        if self.params.against == "input":
+            (clean,) = self.translator.translate(x, DEFECT, [CLEAN], fresh)
+            return self.map(x, clean), levels(self.translator.grey, clean)
+        own, clean = self.translator.translate(x, DEFECT, [DEFECT, CLEAN], fresh)
+        return self.map(own, clean), levels(self.translator.grey, clean)
+
+    def fresh(self, rows: range, part: str) -> Tensor | None:
+        """Noise of images by their numbers, where the translator draws any."""
+        if not self.translator.draws:
+            return None
+        return normal([stream(self.seed, f"{part}/{row}") for row in rows], self.translator.hidden, self.device)
+
+    def map(self, one: Tensor, other: Tensor) -> Maps:
+        """Absolute difference of images [B,C,H,W] over their channels, smoothed."""
+        gap = (one - other).abs().mean(1).double().cpu().numpy()
+        return smoothed(gap, self.params.smooth)
+
+    def threshold(self, clean: Pixels) -> Chosen:
+        """The difference that the stated share of clean images [M,C,H,W] exceeds somewhere."""
+        batches = [range(len(clean))[start : start + self.params.batch] for start in range(0, len(clean), self.params.batch)]
+        maps = np.concatenate([self.of(clean[rows.start : rows.stop], rows, "clean")[0] for rows in batches])
+        return choose(np.array([height(one, self.params.min_area) for one in maps]), self.params.false_alarms)
+
+    def masks(self, maps: Maps, threshold: float) -> NDArray[np.uint8]:
+        """Masks [B,H,W] of maps."""
+        return np.stack([outlined(one, threshold, self.params.min_area, self.params.outline) for one in maps]).astype(np.uint8)
+
+
+def smoothed(values: Maps, sigma: float) -> Maps:
+    """Maps [B,H,W] behind a Gaussian."""
+    found: Maps = ndimage.gaussian_filter(values, (0, sigma, sigma), mode="mirror") if sigma else values
+    return found
+
+
+def scores(maps: Maps, threshold: float) -> NDArray[np.float16]:
+    """Differences d as d / (d + t): 0.5 at the threshold t, rising towards 1."""
+    found: NDArray[np.float16] = (maps / (maps + threshold)).astype(np.float16)
+    return found

@@ -1,0 +1,1 @@
+"""Methods that learn from which images have a defect, and from nothing else, what a defect is."""

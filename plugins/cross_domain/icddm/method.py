@@ -1,0 +1,58 @@
+"""`icddm`: one conditional diffusion model of clean and of defect images, coupled by the noise that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fabloom.kinds import ImageSet, Model
+from fabloom.method import Context, Method, Outline, PlannedStep, task
+from fabloom.plugins.blocks.expected import trained
+
+from .params import DetectParams, TrainParams
+
+
+class Icddm(Method):
+    """ICDDM (Yang & Sun 2024): the joint of defect images and their clean twins, from images of both kinds that are no twins.
+
+    A diffusion model knows both domains. An image is led into the noise under its own domain and back under the other, by a way without
+    chance, so that all the domains have in common stays. With an autoencoder it does so in latents, which is CDLDM. What differs is the
+    defect: no mask is ever given.
+    """
+
+    name = "icddm"
+    preload = ("torch", "torch._dynamo", "diffusers", "skimage.filters", "skimage.morphology")
+
+    @classmethod
+    def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
+        """Of `detect`: its images with masks, scores and clean estimates."""
+        if isinstance(step.params, TrainParams):
+            return trained(inputs)
+        rows = inputs["images"].arrays.get("images") if "images" in inputs else None
+        if rows is None or not isinstance(step.params, DetectParams):
+            return None
+        count, *image = rows[0]
+        plane = (count, *image[1:])
+        return Outline.of_images(
+            count, tuple(image), masks=(plane, "uint8"), scores=(plane, "float16"), references=((count, *image), "uint8")
+        )
+
+    @task(version=1)
+    def train(self, ctx: Context, params: TrainParams, *, images: ImageSet, autoencoder: Model | None = None) -> Model:
+        """Learn both domains of a set, by its column `domain`, half of every batch each; with `autoencoder` in its latents (CDLDM).
+
+        Raises DataError for a set that does not say which images are clean, for fewer than two defect or eight clean ones, and for images
+        that fold and levels cannot halve.
+        """
+        from . import training
+
+        return training.train(ctx, params, images, autoencoder)
+
+    @task(version=1)
+    def detect(self, ctx: Context, params: DetectParams, *, images: ImageSet, model: Model) -> ImageSet:
+        """The same images with masks and `scores` of where they differ from their clean estimates, which are their `references`.
+
+        Raises DataError for images of another size than the model's.
+        """
+        from . import jobs
+
+        return jobs.detect(ctx, params, images, model)
