@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fabloom.plugins.blocks.imaging.scene import MIN_AREA, Picture, Scene
+from fabloom.plugins.blocks.imaging.scene import Scene
+from fabloom.plugins.blocks.imaging.stage import MIN_AREA, Picture
 from fabloom.plugins.data.contact_hole.method import ContactHole
 from fabloom.plugins.data.contact_hole.params import SimulateParams as HoleParams
 from fabloom.plugins.data.contact_hole.structure import HoleArray
