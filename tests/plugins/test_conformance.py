@@ -13,6 +13,7 @@ from fabloom import Context, ImageSet, Model, Report
 from fabloom.plugins.data.contact_hole.method import ContactHole
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.data.line_pair.method import LinePair
+from fabloom.plugins.data.sem_etch.method import SemEtch
 from fabloom.plugins.data.sram_cell.method import SramCell
 from fabloom.plugins.diffusion.autoencoder.method import Autoencoder
 from fabloom.plugins.diffusion.ddpm.method import Ddpm
@@ -123,6 +124,11 @@ class TestLinePair(MethodConformance):
 class TestContactHole(MethodConformance):
     method = ContactHole
     params = {"simulate": {"count": 6, "size": 32}}
+
+
+class TestSemEtch(MethodConformance):
+    method = SemEtch
+    params = {"simulate": {"count": 6, "references": True}}
 
 
 class TestSramCell(MethodConformance):

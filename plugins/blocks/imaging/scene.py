@@ -1,10 +1,10 @@
-"""One picture of a structure, clean or with one defect, and the mask of what the defect changes."""
+"""A structure under a microscope: what lies before it, and the grey levels that its camera gives."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import floor
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,9 @@ from fabloom.errors import DataError
 from .aerial import Domain, Microscope
 from .camera import Camera
 from .params import Simulation
+from .stage import Stage, View
 
 Real = NDArray[np.float64]
-BLOCK = 20
-"""Images among which the share of defects is exact."""
-MIN_AREA = 8
-"""Fewest mask pixels of a defect."""
-TRIES = 100
 
 
 class Pattern(Protocol):
@@ -53,17 +49,28 @@ class Structure(Protocol):
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One image with its truth: `label` counts the structure's class names, `clean` has the grey levels without defect and noise."""
+class Imaged:
+    """A pattern through the microscope."""
 
-    image: NDArray[np.uint8]
-    mask: NDArray[np.uint8]
-    label: int
-    clean: Real
+    scene: Scene
+    pattern: Pattern
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """Every pattern may have every defect."""
+        return self.scene.params.defects
+
+    def clean(self) -> Real:
+        """Grey levels without a defect."""
+        return self.scene.grey(self.pattern.clean())
+
+    def spoilt(self, kind: str, rng: np.random.Generator) -> Real:
+        """Grey levels with one."""
+        return self.scene.grey(self.pattern.spoilt(kind, rng))
 
 
 @dataclass(frozen=True)
-class Scene:
+class Scene(Stage):
     """What the images of a set share."""
 
     params: Simulation
@@ -84,46 +91,23 @@ class Scene:
         camera = Camera(dark, bright, params.grey_low, params.grey_high, params.noise_std)
         return cls(params, structure, domain, microscope, camera)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those of the structure."""
+        return self.structure.class_names
+
     def grey(self, amplitude: Real) -> Real:
         """Noise-free grey levels of an object."""
         return self.camera.grey(self.microscope.image(amplitude))
 
-    def draw(self, seed: int, index: int) -> Picture:
-        """Image `index`: a function of the scene, the seed and the index alone.
+    def view(self, rng: np.random.Generator) -> View:
+        """One pattern under the microscope."""
+        return Imaged(self, self.structure.draw(self.domain, rng))
 
-        The mask is 1 where the noise-free image with the defect differs from the same image without it by more than `mask_share` of
-        the contrast. A defect has at least 8 such pixels and none in the outermost frame of the image.
-        """
-        params = self.params
-        rng = np.random.default_rng((seed, 0, index))
-        pattern = self.structure.draw(self.domain, rng)
-        clean = self.grey(pattern.clean())
-        if not has_defect(seed, index, params.defect_share):
-            return Picture(self.camera.expose(clean, rng), np.zeros(clean.shape, np.uint8), 0, clean)
-        kind = params.defects[int(rng.integers(len(params.defects)))]
-        for _ in range(TRIES):
-            grey = self.grey(pattern.spoilt(kind, rng))
-            mask = np.abs(grey - clean) > params.mask_share * (params.grey_high - params.grey_low)
-            if mask.sum() >= MIN_AREA and mask.sum() == mask[1:-1, 1:-1].sum():
-                label = self.structure.class_names.index(kind)
-                return Picture(self.camera.expose(grey, rng), mask.astype(np.uint8), label, clean)
-        raise DataError(
-            f"no '{kind}' of {params.defect_low} to {params.defect_high} changes {MIN_AREA} pixels inside the image by "
-            f"{params.mask_share:.0%} of the contrast; raise defect_high or size, or lower mask_share"
-        )
+    def expose(self, grey: Real, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """The noise of the camera."""
+        return self.camera.expose(grey, rng)
 
-    def reference(self, picture: Picture, seed: int, index: int) -> NDArray[np.uint8]:
-        """Image `index` without its defect, under a noise of its own."""
-        return self.camera.expose(picture.clean, np.random.default_rng((seed, 3, index)))
-
-
-def has_defect(seed: int, index: int, share: float) -> bool:
-    """Whether image `index` carries a defect: systematic over blocks of 20, in shuffled order within a block.
-
-    Every full block holds floor or ceil of 20 share defects, any number of blocks the rounded share of their images.
-    """
-    block, place = divmod(index, BLOCK)
-    offset = np.random.default_rng((seed, 1)).random()
-    wanted = floor((block + 1) * BLOCK * share + offset) - floor(block * BLOCK * share + offset)
-    rank = np.random.default_rng((seed, 2, block)).permutation(BLOCK)[place]
-    return bool(rank < wanted)
+    def facts(self) -> dict[str, Any]:
+        """Intensities that became `grey_low` and `grey_high`."""
+        return {"intensity_dark": self.camera.dark, "intensity_bright": self.camera.bright}

@@ -1,4 +1,4 @@
-"""A labelled set of pictures of one structure."""
+"""A labelled set of pictures of one stage."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from fabloom.method import Context
 
 from .params import Simulation
 from .scene import Scene, Structure
+from .stage import Stage
 
 
 def simulate(ctx: Context, params: Simulation, structure: Structure, *, references: bool = False) -> ImageSet:
+    """Pictures of a structure under the microscope."""
+    return write(ctx, Scene.build(params, structure), references=references)
+
+
+def write(ctx: Context, stage: Stage, *, references: bool = False) -> ImageSet:
     """Draw `params.count` pictures and write them with masks, domain, labels and, where they are wanted, references."""
-    scene = Scene.build(params, structure)
+    params = stage.params
     shape = (params.count, params.size, params.size)
     images, masks = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
     clean = np.empty(shape, np.uint8) if references else None
@@ -23,15 +29,14 @@ def simulate(ctx: Context, params: Simulation, structure: Structure, *, referenc
         for index in range(params.count):
             if ctx.stop_requested():
                 raise Interrupted(f"stopped after {index} of {params.count} images. Run the same command again to start over.")
-            picture = scene.draw(ctx.seed, index)
+            picture = stage.draw(ctx.seed, index)
             images[index], masks[index], labels[index] = picture.image, picture.mask, picture.label
             if clean is not None:
-                clean[index] = scene.reference(picture, ctx.seed, index)
+                clean[index] = stage.reference(picture, ctx.seed, index)
             bar.advance()
     attrs = {
         "settings": params.model_dump(mode="json"),
-        "intensity_dark": scene.camera.dark,
-        "intensity_bright": scene.camera.bright,
+        **stage.facts(),
         "defects": int((labels > 0).sum()),
     }
     return ImageSet.write(
@@ -41,6 +46,6 @@ def simulate(ctx: Context, params: Simulation, structure: Structure, *, referenc
         references=None if clean is None else clean[:, None],
         domain=(labels > 0).astype(np.int8),
         labels=labels,
-        class_names=structure.class_names,
+        class_names=stage.class_names,
         attrs=attrs,
     )

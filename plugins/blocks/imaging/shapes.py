@@ -29,11 +29,16 @@ def capsule(domain: Domain, start: Point, end: Point, radius: float) -> tuple[Wi
     """
     window = tuple(_samples(domain, min(a, b) - radius, max(a, b) + radius) for a, b in zip(start, end, strict=True))
     y, x = ((np.arange(part.start, part.stop) + 0.5) * domain.step for part in window)
+    return (window[0], window[1]), ((radius - from_segment(y[:, None], x, start, end)) / domain.step + 0.5).clip(0, 1)
+
+
+def from_segment(y: Real, x: Real, start: Point, end: Point) -> Real:
+    """Distance of points, of arrays that broadcast, from the segment between two points, or from one point."""
     way = end[0] - start[0], end[1] - start[1]
     square = hypot(*way) ** 2
-    along = (((y - start[0]) * way[0])[:, None] + (x - start[1]) * way[1]).clip(0, square) / square if square else np.zeros((1, 1))
-    distance = np.hypot(y[:, None] - (start[0] + along * way[0]), x - (start[1] + along * way[1]))
-    return (window[0], window[1]), ((radius - distance) / domain.step + 0.5).clip(0, 1)
+    along = ((y - start[0]) * way[0] + (x - start[1]) * way[1]).clip(0, square) / square if square else np.zeros((1, 1))
+    distance: Real = np.hypot(y - (start[0] + along * way[0]), x - (start[1] + along * way[1]))
+    return distance
 
 
 def rectangle(domain: Domain, upper: float, lower: float, left: float, right: float) -> tuple[Window, Real]:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fabloom.plugins.blocks.imaging.aerial import Domain, Microscope, source_points
 from fabloom.plugins.blocks.imaging.camera import Camera
-from fabloom.plugins.blocks.imaging.scene import BLOCK, has_defect
 from fabloom.plugins.blocks.imaging.shapes import PARTICLE, capsule, particle, rectangle
+from fabloom.plugins.blocks.imaging.stage import BLOCK, has_defect
 
 WAVELENGTH, NA = 193.0, 0.9
 DOMAIN = Domain(size=64, pixels=64, supersample=3, pixel_nm=30.0)

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from fabloom.errors import DataError
 from fabloom.plugins.blocks.imaging.aerial import Domain
-from fabloom.plugins.blocks.imaging.scene import MIN_AREA, Scene
+from fabloom.plugins.blocks.imaging.scene import Scene
+from fabloom.plugins.blocks.imaging.stage import MIN_AREA
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.data.line_pair.params import CLASS_NAMES, SimulateParams
 from fabloom.plugins.data.line_pair.pattern import coverage, roughness, straight

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fabloom.plugins.blocks.imaging.scene import MIN_AREA, Picture, Scene
+from fabloom.plugins.blocks.imaging.scene import Scene
+from fabloom.plugins.blocks.imaging.stage import MIN_AREA, Picture
 from fabloom.plugins.data.contact_hole.method import ContactHole
 from fabloom.plugins.data.contact_hole.params import SimulateParams as HoleParams
 from fabloom.plugins.data.contact_hole.structure import HoleArray
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.data.line_pair.params import SimulateParams as LineParams
 from fabloom.plugins.data.line_pair.structure import LineSpace
+from fabloom.plugins.data.sem_etch.method import SemEtch
 from fabloom.plugins.data.sram_cell.method import SramCell
 from fabloom.plugins.data.sram_cell.params import SimulateParams as CellParams
 from fabloom.plugins.data.sram_cell.structure import CellArray
@@ -98,8 +100,9 @@ METHODS = pytest.mark.parametrize(
         (ContactHole, {"size": 32}),
         (ContactHole, {"size": 32, "array": "hexagonal"}),
         (SramCell, STRUCTURES["cells"][2]),
+        (SemEtch, {}),
     ],
-    ids=list(STRUCTURES),
+    ids=[*STRUCTURES, "etched"],
 )
 
 
