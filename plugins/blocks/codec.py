@@ -83,7 +83,8 @@ class Codec:
     def latent(self, x: Tensor) -> Tensor:
         """The same of images [N,C,H,W] that are -1 to 1 of its grey levels, where they lie."""
         found = self.vae.encode(x).latent_dist.mean
-        return ((found - self._wide(self.mean)) / self._wide(self.deviation)).float()
+        latent: Tensor = ((found - self._wide(self.mean)) / self._wide(self.deviation)).float()
+        return latent
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

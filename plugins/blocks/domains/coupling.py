@@ -26,48 +26,60 @@ ROLE = "icddm"
 
 @dataclass(frozen=True)
 class Coupling:
-    """A flow of both domains, in pixels folded by `fold` or in the latents of a codec, and how far into the noise one goes."""
+    """A flow of both domains, in pixels folded by `fold` or in the latents of a codec, and how far into the noise one goes.
+
+    `share` of the variance of an image's noise is drawn anew. With `random` all of it is, onto the image as it is (AnoDDPM, Wyatt et al.
+    2022), instead of what its flow leads it to.
+    """
 
     flow: Flow
     image: tuple[int, int, int]
     grey: GreyMap
     route: Route
+    device: torch.device
     fold: int = 1
     codec: Codec | None = None
+    share: float = 0.0
+    random: bool = False
 
     @classmethod
-    def of(cls, ctx: Context, model: Model, route: Route) -> Self:
+    def of(cls, ctx: Context, model: Model, route: Route, *, share: float = 0.0, random: bool = False) -> Self:
         """That of a model of icddm.train. Raises DataError for another."""
         net, config = load(model, ROLE, ctx.device), model.config
         schedule = noise_schedule(config["schedule"], config["beta_start"], config["beta_end"])
         network = ctx.autocast(route.precision)(lambda x, t, labels: evaluate(net, x, t, labels))
         flow = Flow(network, config["prediction_type"], schedule, len(NAMES))
         channels, height, width = config["image"]
-        return cls(flow, (channels, height, width), GreyMap(*config["grey"]), route, config["fold"], Codec.inside(model, ctx.device))
+        return cls(
+            flow, (channels, height, width), GreyMap(*config["grey"]), route, ctx.device, config["fold"], Codec.inside(model, ctx.device),
+            share, random,
+        )  # fmt: skip
 
     @torch.no_grad()
     def translate(self, x: Tensor, source: int, targets: Sequence[int], fresh: Tensor | None = None) -> list[Tensor]:
         """As a `Translator`; `fresh` has the shape of `hidden`."""
-        route = self.route
         z = self.lead(self.inner(x), source, fresh)
-        return [self.outer(self.flow.decode(z, target, route.depth, route.steps, route.guidance)).clamp(-1, 1) for target in targets]
+        return [self.outer(self.back(z, target)).clamp(-1, 1) for target in targets]
 
-    def lead(self, y: Tensor, source: int, fresh: Tensor | None) -> Tensor:
+    def back(self, z: Tensor, target: int) -> Tensor:
+        """Out of the noise under a domain, as the network sees it."""
+        return self.flow.decode(z, target, self.route.depth, self.route.steps, self.route.guidance)
+
+    def lead(self, y: Tensor, source: int, fresh: Tensor | None = None) -> Tensor:
         """What the network sees of images, led into the noise."""
         route = self.route
-        if route.noise == "random":
-            assert fresh is not None
+        if self.random and fresh is not None:
             return self.flow.joined(y, fresh, route.depth)
         z = self.flow.encode(y, source, route.depth, route.steps)
         if fresh is None:
             return z
         x0, noise = self.flow.split(z, source, route.depth)
-        return self.flow.joined(x0, mixed(noise, fresh, route.fresh), route.depth)
+        return self.flow.joined(x0, mixed(noise, fresh, self.share), route.depth)
 
     @property
     def draws(self) -> bool:
         """Whether chance has a part in a translation."""
-        return self.route.noise == "random" or self.route.fresh > 0
+        return self.random or self.share > 0
 
     @property
     def hidden(self) -> tuple[int, int, int]:
@@ -88,4 +100,5 @@ class Coupling:
 
 def mixed(noise: Tensor, fresh: Tensor, share: float) -> Tensor:
     """Noise of which `share` of the variance is another draw."""
-    return (1 - share) ** 0.5 * noise + share**0.5 * fresh
+    found: Tensor = (1 - share) ** 0.5 * noise + share**0.5 * fresh
+    return found

@@ -34,6 +34,24 @@ class Found(Batched):
     min_area: int = Field(4, ge=1, description="fewest pixels of a defect, and of an alarm; smaller 8-connected components are left out")
 
 
+class Paired(Found):
+    """How twins are made."""
+
+    composite: bool = Field(
+        True, description="put what is made into the image that it is made of, along its mask: the two are then equal but for the defect"
+    )
+
+
+class Varied(Paired):
+    """Defect images that are made of others."""
+
+    count: int = Field(500, ge=1, description="images, made of those of the set in turn")
+    of: Literal["clean", "defect", "both"] = Field(
+        "clean", description="what they are made of: clean, a defect on a clean image; defect, a variation of an image with a defect"
+    )
+    attempts: int = Field(4, ge=1, description="tries, with other noise, until an image shows a defect; then it is left out")
+
+
 class Route(Params):
     """The way of a diffusion model from one domain to the other."""
 
@@ -42,11 +60,4 @@ class Route(Params):
     )
     steps: int = Field(6, ge=1, description="steps each way, each of two network evaluations (published: 50 or more of one)")
     guidance: float = Field(1.0, ge=1, description="classifier-free guidance on the way back: 1 none")
-    noise: Literal["own", "random"] = Field(
-        "own", description="own: an image is led to the noise that its flow gives it; random: noise is drawn onto it, whatever it shows "
-        "(the baseline AnoDDPM, Wyatt et al. 2022)"
-    )  # fmt: skip
-    fresh: float = Field(
-        0.0, ge=0, le=1, description="share of the variance of the noise that is drawn anew where others of an image are made"
-    )
     precision: Precision = "auto"

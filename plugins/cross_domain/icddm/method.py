@@ -8,7 +8,7 @@ from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context, Method, Outline, PlannedStep, task
 from fabloom.plugins.blocks.expected import trained
 
-from .params import DetectParams, TrainParams
+from .params import AugmentParams, DetectParams, PairParams, TrainParams
 
 
 class Icddm(Method):
@@ -56,3 +56,25 @@ class Icddm(Method):
         from . import jobs
 
         return jobs.detect(ctx, params, images, model)
+
+    @task(version=1)
+    def pair(self, ctx: Context, params: PairParams, *, images: ImageSet, model: Model) -> ImageSet:
+        """Every image of a set with its twin: defect images, their clean twins as `references`, and masks of what differs.
+
+        A defect image gets the clean one that it would be, a clean one the defect image that it might be. Images without a visible
+        difference are left out and counted. Raises DataError for a set without `domain`, images of another size, and where none is left.
+        """
+        from . import jobs
+
+        return jobs.pair(ctx, params, images, model)
+
+    @task(version=1)
+    def augment(self, ctx: Context, params: AugmentParams, *, images: ImageSet, model: Model) -> ImageSet:
+        """New defect images, with masks and clean twins, on clean images (the published `generate_defect`) or as variations of defect ones.
+
+        Image i is made of the images in turn, with noise of (seed, i). What shows no defect after `attempts` tries is left out and
+        counted. Raises DataError for a set without `domain`, images of another size, and where no try shows a defect.
+        """
+        from . import jobs
+
+        return jobs.augment(ctx, params, images, model)

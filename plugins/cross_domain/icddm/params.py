@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from fabloom.plugins.blocks.backbone import Network
 from fabloom.plugins.blocks.denoising_params import Denoising
-from fabloom.plugins.blocks.domains.params import Found, Route
-
-FARTHEST = 0.9
-"""With prediction: epsilon the clean image is divided by a_t, which is next to nothing beyond this share of all times."""
+from fabloom.plugins.blocks.domains.params import Found, Paired, Route, Varied
 
 
 class TrainParams(Denoising):
@@ -36,8 +33,17 @@ class TrainParams(Denoising):
 class DetectParams(Route, Found):
     """The way to the clean estimate, and when it differs."""
 
-    @model_validator(mode="after")
-    def _none_fresh(self) -> Self:
-        if self.fresh:
-            raise ValueError("fresh: detection takes the noise that the image has; leave it out")
-        return self
+    noise: Literal["own", "random"] = Field(
+        "own", description="own: an image is led to the noise that its flow gives it; random: noise is drawn onto it, whatever it shows "
+        "(the baseline AnoDDPM, Wyatt et al. 2022)"
+    )  # fmt: skip
+
+
+class PairParams(Route, Paired):
+    """The way to an image's twin."""
+
+
+class AugmentParams(Route, Varied):
+    """The way to other images with a defect."""
+
+    fresh: float = Field(0.3, ge=0, le=1, description="share of the variance of the noise that is drawn anew, so that others come out")
