@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -60,7 +61,9 @@ def pair(ctx: Context, images: ImageSet, model: Model, finder: Finder, composite
 
 def augment(ctx: Context, params: Varied, images: ImageSet, model: Model, finder: Finder) -> ImageSet:
     """`params.count` defect images, image i from the (i mod N)-th of those that are asked for, with noise of (seed, i)."""
-    domain, making = domains_of(images), maker(ctx, model, images, finder, params.composite)
+    # with other noise an image differs from what it is made of all over: like is held against like
+    alike = replace(finder, params=finder.params.model_copy(update={"against": "reconstruction"}))
+    domain, making = domains_of(images), maker(ctx, model, images, alike, params.composite)
     wanted = {"clean": [CLEAN], "defect": [DEFECT], "both": [CLEAN, DEFECT]}[params.of]
     sources = np.flatnonzero(np.isin(domain, wanted))
     if not len(sources):

@@ -48,9 +48,9 @@ class Maker:
         other = DEFECT if domain == CLEAN else CLEAN
         x = self._stacked(pixels)
         translate = self.finder.translator.translate
-        if self.finder.params.against == "input" and fresh is None:
-            own, (made,) = x, translate(x, domain, [other])
-        else:  # with other noise the image differs from its twin all over: like is held against like
+        if self.finder.params.against == "input":
+            own, (made,) = x, translate(x, domain, [other], fresh)
+        else:
             own, made = translate(x, domain, [domain, other], fresh)
         masks = self._masks(own, made)
         twins = self._levels(made)
