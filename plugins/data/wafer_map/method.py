@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
+from fabloom.errors import DataError, PipelineError
 from fabloom.kinds import ImageSet
 from fabloom.method import Context, Method, Outline, PlannedStep, task
 
-from .params import SimulateParams
+from .params import LoadParams, SimulateParams
 
 
 class WaferMap(Method):
@@ -22,11 +24,20 @@ class WaferMap(Method):
     preload = ("numpy", "scipy.fft")
 
     @classmethod
+    def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
+        """Refuse a file that is damaged, too large, of another layout, or leaves no map, before anything runs."""
+        if isinstance(step.params, LoadParams):
+            from .loading import foreseen
+
+            try:
+                foreseen(step.params)
+            except DataError as error:
+                raise PipelineError(f"steps.{step.name}.params", str(error)) from error
+
+    @classmethod
     def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
-        """Count and size are parameters."""
-        params = step.params
-        assert isinstance(params, SimulateParams)
-        return simulated(params)
+        """Count and size are parameters, or follow from the labels of the file."""
+        return simulated(step.params) if isinstance(step.params, SimulateParams) else loaded(cast(LoadParams, step.params))
 
     @task(version=1)
     def simulate(self, ctx: Context, params: SimulateParams) -> ImageSet:
@@ -40,11 +51,38 @@ class WaferMap(Method):
 
         return simulate(ctx, params)
 
+    @task(version=1)
+    def load(self, ctx: Context, params: LoadParams) -> ImageSet:
+        """Read MixedWM38 as published, or WM-811K as examples/wm811k_to_npz.py converts it, both npz files; nothing is ever unpickled.
+
+        Maps stay in the order of the file. Domain and labels are those of the file; no masks, since nobody says which dies a pattern
+        made fail. A source is a lot of WM-811K, or a map of MixedWM38. Dies are never mixed: `fit: nearest` repeats or leaves out
+        whole dies, `fit: pad` keeps all. An illegal 3 in MixedWM38 is read as a fail, counted in the attribute `repaired` and said.
+
+        Raises DataError that names the file for: arrays above `max_mib`, damaged or encrypted members, pickled objects, other arrays
+        than these, a die other than 0, 1 and 2, patterns that do not go together, and choices that leave no map.
+        """
+        from .loading import load
+
+        return load(ctx, params)
+
+
+def loaded(params: LoadParams) -> Outline | None:
+    """A set without masks, of as many maps as are taken."""
+    from .loading import foreseen
+
+    try:
+        count = foreseen(params)
+    except DataError:  # which `check` has told
+        return None
+    known: dict[str, Any] = {"domain": ((count,), "int8"), "labels": ((count,), "int16")} if params.labelled else {}
+    return Outline.of_images(count, (2, params.size, params.size), source=((count,), "int32"), **known)
+
 
 def simulated(params: SimulateParams) -> Outline:
     """A labelled set of `params.count` maps, as `simulate` writes it."""
     count, plane = params.count, (params.size, params.size)
-    beside = {"references": ((count, 2, *plane), "uint8")} if params.references else {}
+    beside: dict[str, Any] = {"references": ((count, 2, *plane), "uint8")} if params.references else {}
     return Outline.of_images(
         count, (2, *plane), masks=((count, *plane), "uint8"), domain=((count,), "int8"), labels=((count,), "int16"), **beside
     )

@@ -54,7 +54,7 @@ class LoadParams(Params):
     size: int = Field(52, ge=8, le=512, description="height and width of a map in the set, in dies")
     fit: Literal["nearest", "pad"] = Field(
         "nearest",
-        description="nearest: stretched to size, each die of the map is one of the wafer; pad: dies as they are, in the middle of a larger map",
+        description="nearest: stretched to size, each die of the map is one of the wafer; pad: dies as they are, in the middle",
     )
     too_large: Literal["refuse", "skip"] = Field("refuse", description="pad: what becomes of maps that are larger than size")
     labelled: bool = Field(True, description="maps that somebody labelled; false: only those that nobody did, without domain and labels")

@@ -45,8 +45,11 @@ def draw(params: SimulateParams, wafer: Wafer, seed: int, index: int) -> Drawn:
     caused = np.zeros_like(dies)
     for pattern in params.types()[kind]:
         caused |= _caused(params, wafer, pattern, rng)
-    with_and_without = (np.where(dies, np.where(fails, FAIL, PASS), EMPTY).astype(np.uint8) for fails in (chance | caused, chance))
-    return Drawn(*with_and_without, caused, kind)
+    return Drawn(_codes(dies, chance | caused), _codes(dies, chance), caused, kind)
+
+
+def _codes(dies: Bool, fails: Bool) -> Codes:
+    return np.where(dies, np.where(fails, FAIL, PASS), EMPTY).astype(np.uint8)
 
 
 def _type(params: SimulateParams, rng: np.random.Generator) -> str:

@@ -34,7 +34,8 @@ class Wafer:
     def dies(self) -> Bool:
         """True [size,size] where a die is: all four corners lie on the wafer, since a die that is cut off is not tested."""
         corner = (np.abs(2 * np.arange(self.size) + 1 - self.size) + 1) ** 2  # whole numbers, in half dies: some lie on the very edge
-        return corner[:, None] + corner <= self.size**2
+        found: Bool = corner[:, None] + corner <= self.size**2
+        return found
 
     @cached_property
     def edge(self) -> float:

@@ -44,7 +44,8 @@ def edge_loc(wafer: Wafer, rng: Draw) -> Bool:
     distance, angle = wafer.around(0, 0)
     depth = max(rng.uniform(0.15, 0.28), 2 * wafer.die)
     off = np.abs((angle - rng.uniform(-pi, pi) + pi) % (2 * pi) - pi)
-    return ((wafer.edge - distance) / depth) ** 2 + (off / np.deg2rad(rng.uniform(25, 55))) ** 2 < 1
+    found: Bool = ((wafer.edge - distance) / depth) ** 2 + (off / np.deg2rad(rng.uniform(25, 55))) ** 2 < 1
+    return found
 
 
 def edge_ring(wafer: Wafer, rng: Draw) -> Bool:
