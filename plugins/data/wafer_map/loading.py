@@ -48,7 +48,7 @@ def load(ctx: Context, params: LoadParams) -> ImageSet:
         maps = opened(archive)
         rows, large = chosen(maps, params, ctx.seed, str(archive.path))
         if large:
-            ctx.log(f"{large:,} maps are larger than size={params.size} and left out")
+            ctx.log(f"left out as larger than size={params.size}: {large:,} of {large + len(rows):,} maps")
         labels = maps.labels[rows]
         attrs: dict[str, Any] = {"encoding": ENCODING, "fit": params.fit, "too_large": large, "counts": counts(labels)}
         written: dict[str, Any] = {}
@@ -121,4 +121,4 @@ def _batches(
         yield np.stack(held)
     attrs["repaired"] = maps.repaired
     if maps.repaired:
-        ctx.log(f"{maps.repaired:,} maps hold the illegal value 3, which stands for a fail and is read as one")
+        ctx.log(f"the illegal value 3, which stands for a fail, is read as one in {maps.repaired:,} of {len(rows):,} maps")
