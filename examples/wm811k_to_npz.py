@@ -103,6 +103,8 @@ class Array(Kept):
         raw = data.encode("latin1") if isinstance(data, str) else data  # text is how bytes of Python 2 are read
         if not isinstance(raw, bytes) or len(raw) != prod(shape) * dtype.itemsize:
             raise Refused(f"an array of shape {shape} does not hold the bytes that it says")
+        if dtype.kind == "U" and np.frombuffer(raw, f"{dtype.str[0]}u4").max(initial=0) > sys.maxunicode:
+            raise Refused("an array of text holds letters that do not exist")
         return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
 
 
@@ -303,6 +305,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arrays = convert(read(given.pickle), unlabelled=given.unlabelled)
     except Refused as error:
         print(f"{given.pickle}: {error}", file=sys.stderr)
+        return 1
+    except (TypeError, ValueError, OverflowError) as error:  # a cell of another type than the column's
+        print(f"{given.pickle}: its table is not that of WM-811K ({error})", file=sys.stderr)
         return 1
     partial = given.npz.with_name(f".{given.npz.stem}-partial.npz")  # so that a stopped conversion leaves no half of a file
     np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]

@@ -233,6 +233,7 @@ class Lies(np.ndarray):
         ({"waferMap": [np.full((3, 3), 7, np.uint8)] * 4}, "row 0 has dies other than"),
         ({"waferMap": [np.full((3,), 1, np.uint8)] * 4}, "row 0 has no map"),
         ({"waferMap": [np.zeros(1).view(Lies)] * 4}, "an array of objects is not the list of them"),
+        ({"failureType": [np.array([[2**31 - 1]], "<u4").view("<U1")] * 4}, "letters that do not exist"),
         ({"waferMap": [np.zeros((2, 2), "M8[s]")] * 4}, "none of numbers, text or objects"),
     ],
 )
