@@ -74,6 +74,23 @@ def classes(images: ImageSet, turns: int) -> list[Sheet]:
     return rows
 
 
+def wafers(images: ImageSet) -> Sheet:
+    """wafer-map: a wafer of each single class above mixed ones, every one above itself with the dies of its mask in the colour of marks."""
+    assert images.labels is not None
+    assert images.masks is not None
+    labels = images.labels[...].tolist()
+    types, rows = [label for label in range(len(images.class_names)) if label in labels], []
+    for shown_types in (types[:9], types[-9:]):
+        chosen = [labels.index(label) for label in shown_types]
+        fail, die = (images.images[...][chosen, channel] > 0 for channel in (0, 1))
+        bare = np.full((*die.shape, 3), 255, np.uint8)
+        bare[die], bare[fail] = (205, 210, 215), (60, 60, 60)
+        marked = bare.copy()
+        marked[images.masks[...][chosen] == 1] = MARK
+        rows += [enlarged(bare, 3), enlarged(marked, 3)]
+    return grid(rows)
+
+
 def variations(made: Made) -> Sheet:
     """images: the two images, then variations of them with their masks."""
     real, varied = made["real"], made["varied"]

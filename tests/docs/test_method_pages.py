@@ -122,6 +122,7 @@ def test_the_pipeline_for_ones_own_images_can_be_planned(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     pair(tmp_path / "my-images")
+    np.savez(tmp_path / "MixedWM38.npz", arr_0=np.ones((8, 52, 52), np.uint8), arr_1=np.eye(8, dtype=np.uint8))
     own = sections(name)["On your own images"]
     block = re.search(r"```yaml\n(.*?)```", own, re.S)
     assert block is not None, f"{name}.md shows no pipeline"

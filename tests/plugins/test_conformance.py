@@ -15,6 +15,7 @@ from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.data.sem_etch.method import SemEtch
 from fabloom.plugins.data.sram_cell.method import SramCell
+from fabloom.plugins.data.wafer_map.method import WaferMap
 from fabloom.plugins.diffusion.autoencoder.method import Autoencoder
 from fabloom.plugins.diffusion.ddpm.method import Ddpm
 from fabloom.plugins.judge.curate.method import Curate
@@ -134,6 +135,19 @@ class TestSemEtch(MethodConformance):
 class TestSramCell(MethodConformance):
     method = SramCell
     params = {"simulate": {"count": 6, "size": 80, "references": True}}
+
+
+class TestWaferMap(MethodConformance):
+    method = WaferMap
+    params = {"simulate": {"count": 6, "size": 16, "references": True}}
+
+    def task_params(self, task: str, folder: Path) -> Mapping[str, Any]:
+        if task != "load":
+            return super().task_params(task, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        dies = np.random.default_rng(0).integers(0, 3, (6, 9, 9)).astype(np.uint8)
+        np.savez(folder / "maps.npz", arr_0=dies, arr_1=np.eye(6, 8, dtype=np.uint8))
+        return {"path": str(folder / "maps.npz"), "size": 9, "count": 4}
 
 
 class TestImages(MethodConformance):
