@@ -42,6 +42,7 @@ PICTURES = {
     "line-pair": Picture("line-pair", lambda made: drawing.grid(drawing.classes(made["images"], 2))),
     "contact-hole": Picture("contact-hole", lambda made: drawing.grid([drawing.classes(s, 1)[1] for s in made.values()])),
     "sram-cell": Picture("sram-cell", lambda made: drawing.grid(drawing.classes(made["images"], 1))),
+    "sem-etch": Picture("sem-etch", lambda made: drawing.grid([row for s in made.values() for row in drawing.classes(s, 1, 3)])),
     "images": Picture("own-images", drawing.variations),
     "ddpm": Picture("simulated", drawing.by_domain),
     "autoencoder": Picture("latents", lambda made: drawing.larger(drawing.picture(made["survived"], "Images"), 3)),
