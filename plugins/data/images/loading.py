@@ -140,7 +140,7 @@ def _write(ctx: Context, params: LoadParams, scene: Scene, loaded: list[Loaded])
         masks = [np.zeros(item.pixels.shape[:2], np.uint8) if item.mask is None else item.mask for item in loaded]
     rows = stacked(scene, [item.entry for item in loaded], masks, [len(tiles) for tiles in images], params)
     references = _joined(cut(grey[len(loaded) :], params)) if len(grey) > len(loaded) else None
-    given = {"grey_given": True} if params.grey_range is not None else {}
+    given: dict[str, bool | int] = {"grey_given": True} if params.grey_range is not None else {}
     if params.info_bar:
         given["info_bar_rows"] = params.crop_bottom
     attrs = {"grey_low": low, "grey_high": high, "files": len(loaded), "layout": scene.layout, **given}
