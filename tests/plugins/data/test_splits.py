@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,7 @@ def bar(ground: int, ink: int, rows: int, *, border: bool = False) -> np.ndarray
     return np.asarray(strip)
 
 
+@cache
 def sem(index: int) -> np.ndarray:
     params = SimulateParams(size=WIDTH, pitch=(12, 20), defect_share=0.0)
     return EtchStage(params).draw(0, index).image[:HEIGHT]
