@@ -61,16 +61,16 @@ def greys(images: ImageSet) -> tuple[float, float]:
     return float(pixels.min()), float(pixels.max())
 
 
-def classes(images: ImageSet, turns: int) -> list[Sheet]:
-    """Rows of a simulated set, a column for each class: `turns` images of each, every one above itself with its mask."""
+def classes(images: ImageSet, turns: int, scale: int = 2) -> list[Sheet]:
+    """Rows of a simulated set, a column for each class that it holds: `turns` images of each, every one above itself with its mask."""
     assert images.labels is not None
     assert images.masks is not None
     labels = images.labels[...]
     rows = []
     for turn in range(turns):
-        chosen = [int(np.flatnonzero(labels == label)[turn]) for label in range(len(images.class_names))]
-        bare = shown(images.images[...][chosen], 2, greys(images))
-        rows += [bare, outlined(bare, images.masks[...][chosen], 2)]
+        chosen = [int(np.flatnonzero(labels == label)[turn]) for label in np.unique(labels)]
+        bare = shown(images.images[...][chosen], scale, greys(images))
+        rows += [bare, outlined(bare, images.masks[...][chosen], scale)]
     return rows
 
 

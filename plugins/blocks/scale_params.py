@@ -89,7 +89,7 @@ def _size_of(images: PlannedStep) -> tuple[int, int] | None:
         return side, side
     scene = getattr(images.params, "scene", None)
     entries: list[Any] = [] if scene is None else scene().entries
-    if not entries:
+    if not entries or getattr(images.params, "info_bar", False):
         return None
     from PIL import Image
 

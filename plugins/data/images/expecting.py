@@ -52,7 +52,7 @@ def parted(given: Outline) -> Outline | None:
 def loaded(params: LoadParams) -> Outline | None:
     """As many images as files, of the size of the first one: others of another size are refused."""
     entries = params.scene().entries
-    image = _first(params, entries[0]) if entries and params.tile is None else None
+    image = _first(params, entries[0]) if entries and params.tile is None and not params.info_bar else None
     if image is None:
         return None
     count, plane = len(entries), image[1:]

@@ -58,9 +58,15 @@ def _luma(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def one_range(
-    named: Named, given: tuple[float, float] | None, percentiles: tuple[float, float], log: Callable[[str], None]
+    named: Named,
+    given: tuple[float, float] | None,
+    percentiles: tuple[float, float],
+    log: Callable[[str], None],
+    *,
+    stretch: bool = False,
 ) -> tuple[list[NDArray[np.uint8]], float, float]:
-    """uint8 pixels, and the values (low, high) that became 0 and 255: the given ones, else percentiles of the set; 8 bits stay as they are.
+    """uint8 pixels, and the values (low, high) that became 0 and 255: the given ones, else percentiles of the set; 8 bits stay as they
+    are, unless `stretch`.
 
     Where the percentiles are one value, the extremes. A range that leaves the set fewer than 64 levels is told in the log.
     """
@@ -75,7 +81,7 @@ def one_range(
     lowest, highest = min(float(pixels.min()) for pixels in arrays), max(float(pixels.max()) for pixels in arrays)
     if lowest == highest:
         raise DataError(f"every pixel of the set is {lowest:g} ('{named[0][0]}' and all others); there is nothing to learn from it")
-    if kind == np.uint8:
+    if kind == np.uint8 and not stretch:
         return arrays, 0.0, 255.0
     low, high = given or _percentiles(arrays, percentiles)
     if low == high:

@@ -24,12 +24,13 @@ from .annotations.yolo import yolo, yolo_files
 from .entries import Entry, Scene
 from .maskfiles import inside_of
 from .pairs import pairs, propose
+from .splits import splits, why_not_splits
 from .tree import Tree, is_image, stem
 
 if TYPE_CHECKING:
     from .params import LoadParams
 
-PLAIN = ("flat", "domains", "classes", "mvtec", "pairs")
+PLAIN = ("flat", "domains", "classes", "splits", "mvtec", "pairs")
 ANNOTATED: dict[str, Callable[[Tree, LoadParams, list[str]], Scene]] = {
     "coco": coco, "labelme": labelme, "cvat": cvat, "voc": voc, "yolo": yolo, "klarf": klarf,
 }  # fmt: skip
@@ -42,7 +43,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "annotations": tuple(ANNOTATED),
     "boxes": ("coco", "cvat", "voc", "yolo"),
     "box_lists": ("pairs",),
-    "split": ("mvtec",),
+    "split": ("splits", "mvtec"),
+    "lot": ("splits",),
     "view": ("klarf",),
 }
 """Parameters that only some layouts have a use for; given for another one they are refused."""
@@ -130,8 +132,8 @@ def _read(tree: Tree, layout: str, params: LoadParams) -> Scene:
         return pairs(tree, params)
     if layout in ANNOTATED:
         return ANNOTATED[layout](tree, params, documents(tree).get(layout, []))
-    if layout == "mvtec":
-        return mvtec.mvtec(tree, params)
+    if layout in ("mvtec", "splits"):
+        return (mvtec.mvtec if layout == "mvtec" else splits)(tree, params)
     read: Callable[[Tree, LoadParams], Scene] = getattr(folders, layout)
     return read(tree, params)
 
@@ -156,6 +158,7 @@ def fitting(tree: Tree, params: LoadParams) -> tuple[list[str], dict[str, str]]:
         "flat": folders.why_not_flat(tree, masks),
         "domains": folders.why_not_domains(tree, masks),
         "classes": folders.why_not_classes(tree, masks, asked=asked == "classes"),
+        "splits": why_not_splits(tree),
         "mvtec": mvtec.why_not_mvtec(tree),
         "pairs": None if asked == "pairs" or propose(tree) else "no two names that differ in a reference's word alone",
         **{name: None if found.get(name) else f"no {name} annotations" for name in ANNOTATED},
@@ -220,7 +223,7 @@ def why(tree: Tree, fits: list[str], reasons: dict[str, str]) -> str:
     if images is None:
         seen = sorted({f".{name.rpartition('.')[2]}" if "." in name else name for name in tree.every()})
         return f"{tree.root}: no images in it" + (f", only {', '.join(seen[:8])}" if seen else "")
-    told = [f"{name}: {reason}" for name, reason in reasons.items() if name in ("flat", "domains", "classes", "mvtec")]
+    told = [f"{name}: {reason}" for name, reason in reasons.items() if name in ("flat", "domains", "classes", "splits", "mvtec")]
     return f"{tree.root}: no layout fits ({'; '.join(told)}). Give the path of one of its folders, or layout: {' | '.join(LAYOUTS)}"
 
 

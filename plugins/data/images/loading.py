@@ -17,6 +17,7 @@ from fabloom.method import Context
 
 from .entries import Entry, Scene
 from .grey import one_colour, one_range, opaque
+from .infobar import without_bar
 from .masking import Masking
 from .params import LoadParams
 from .reading import Header, decode, header, turn
@@ -41,6 +42,9 @@ def run(ctx: Context, params: LoadParams) -> ImageSet:
     """Load and write the set."""
     scene = params.scene()
     _tell(ctx, scene, params)
+    params, told = without_bar(params, scene)
+    if told:
+        ctx.log(told)
     checked = _check_headers(scene.entries, params)
     masking = Masking(scene, params)
     loaded: list[Loaded] = []
@@ -129,14 +133,16 @@ def _write(ctx: Context, params: LoadParams, scene: Scene, loaded: list[Loaded])
     named += [(str(item.entry.reference), item.reference) for item in loaded if item.reference is not None]
     coloured = one_colour(named, "keep" if params.channels is not None else params.colour)
     levelled = list(zip((name for name, _ in named), coloured, strict=True))
-    grey, low, high = one_range(levelled, params.grey_range, params.grey_percentiles, ctx.log)
+    grey, low, high = one_range(levelled, params.grey_range, params.grey_percentiles, ctx.log, stretch=params.stretch)
     images = cut(grey[: len(loaded)], params)
     masks = None
     if any(item.mask is not None for item in loaded):  # a file without a mask is clean here: any other was refused
         masks = [np.zeros(item.pixels.shape[:2], np.uint8) if item.mask is None else item.mask for item in loaded]
     rows = stacked(scene, [item.entry for item in loaded], masks, [len(tiles) for tiles in images], params)
     references = _joined(cut(grey[len(loaded) :], params)) if len(grey) > len(loaded) else None
-    given = {"grey_given": True} if params.grey_range is not None else {}
+    given: dict[str, bool | int] = {"grey_given": True} if params.grey_range is not None else {}
+    if params.info_bar:
+        given["info_bar_rows"] = params.crop_bottom
     attrs = {"grey_low": low, "grey_high": high, "files": len(loaded), "layout": scene.layout, **given}
     made = _joined(images)
     names = [printable(item.entry.name) for item in loaded]

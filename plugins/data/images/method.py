@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 class Images(Method):
-    """Image files of a folder, whatever its layout: flat, clean/ and defect/, class folders, MVTec's (AD and LOCO), pairs of test image
-    and reference, or images with annotations of COCO, LabelMe, CVAT, VOC, YOLO or KLARF.
+    """Image files of a folder, whatever its layout: flat, clean/ and defect/, class folders, train/, val/ and test/ of these, MVTec's
+    (AD and LOCO), pairs of test image and reference, or images with annotations of COCO, LabelMe, CVAT, VOC, YOLO or KLARF.
 
     Formats: PNG, JPEG, BMP, GIF of one frame, WebP, PPM, PGM, PBM, PFM, JPEG 2000, TGA, PCX, SGI, TIFF and NPY. `layout: auto` takes a
     layout only where it is the only one that fits. File names are never interpreted unless a parameter says how. The headers of all
@@ -29,9 +29,9 @@ class Images(Method):
     Masks are files of the images' names (a value for each class, or a folder), or drawn from annotations: 0 is clean, 1..K a class,
     255 cannot tell. Of a file that leaves in doubt what it marks (soft edges, an unclear palette) the refusal says so.
 
-    Grey levels: an 8-bit set stays as it is. More bits and floats map linearly to 0..255 with one (low, high), percentiles of the whole
-    set, kept as `grey_low` and `grey_high`. Palettes are resolved, pictures are turned as their EXIF tag says, and transparent pixels are
-    composited over black, with a note in the log.
+    Grey levels: an 8-bit set stays as it is, unless `stretch` is on. More bits and floats map linearly to 0..255 with one (low, high),
+    percentiles of the whole set, kept as `grey_low` and `grey_high`. Palettes are resolved, pictures are turned as their EXIF tag says, and
+    transparent pixels are composited over black, with a note in the log.
     """
 
     name = "images"
@@ -103,8 +103,9 @@ class Images(Method):
     def split(self, ctx: Context, params: SplitParams, *, images: ImageSet) -> ImageSet:
         """One part of a set by source, of clean and defect sources alike; the other part is the same step with the other `part`.
 
-        Images of one source are on one side, and so are images that are equal. Which sources are held out follows from the seed and
-        their names, so two steps of one seed agree. Raises DataError where one source is all there is of its sort.
+        Images of one source are on one side, and so are images that are equal and, with `lot`, those of one lot. Which sources are held
+        out follows from the seed and their names, so two steps of one seed agree. Raises DataError where one source is all there is of its
+        sort, and for a name without a lot.
         """
         from . import split
 

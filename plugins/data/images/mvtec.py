@@ -38,6 +38,8 @@ def why_not_mvtec(tree: Tree) -> str | None:
 
 def mvtec(tree: Tree, params: LoadParams) -> Scene:
     """Images of train, validation and test with their masks; good is clean, the other types are classes."""
+    if params.split == "val":
+        raise DataError(f"{tree.root}: layout mvtec knows split: train, which holds LOCO's validation, and test")
     folders = [f"test/{name}" for name in tree.inside("test")] if params.split != "train" else []
     learnt = [place for name in LEARNT if (place := f"{name}/good") in tree.pictured]
     named = unique(tree, [image for folder in (*(learnt if params.split != "test" else []), *folders) for image in tree.images(folder)])

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from fabloom.params import Params, Source
 
+from .lots import checked
+
 if TYPE_CHECKING:
     from .entries import Scene
 
@@ -17,8 +19,8 @@ class LoadParams(Params):
     """Where the files are and how they become uint8 [N,C,H,W]."""
 
     path: Source = Field(description="a folder of images in one of the layouts, or one image file")
-    layout: Literal["auto", "flat", "domains", "classes", "mvtec", "pairs", "coco", "labelme", "cvat", "voc", "yolo", "klarf"] = Field(
-        "auto", description="how the folder is laid out; auto: the only layout that fits, refused where several do"
+    layout: Literal["auto", "flat", "domains", "classes", "splits", "mvtec", "pairs", "coco", "labelme", "cvat", "voc", "yolo", "klarf"] = (
+        Field("auto", description="how the folder is laid out; auto: the only layout that fits, refused where several do")
     )
     masks: Source | None = Field(None, description="folder of masks that carry the names of the images, instead of masks/")
     clean: tuple[str, ...] = Field((), description="glob patterns of file names that are clean, e.g. ['no_defect*']")
@@ -45,7 +47,14 @@ class LoadParams(Params):
     unlisted: Literal["refuse", "clean", "skip"] = Field(
         "refuse", description="an image that no mask and no annotation names, where others have some; skip also leaves out what is missing"
     )
-    split: Literal["all", "train", "test"] = Field("all", description="mvtec: which of its folders; train is also LOCO's validation")
+    split: Literal["all", "train", "val", "test"] = Field(
+        "all", description="splits and mvtec: which of the folders; MVTec has no val, and train is also LOCO's validation"
+    )
+    lot: str | None = Field(
+        None,
+        description="splits: regular expression that finds the lot in a file's name, as its group or whole; a lot in two of the folders is "
+        "refused",
+    )
     view: int = Field(1, ge=1, description="klarf: which image of each defect, from 1")
     strict: bool = Field(False, description="refuse a folder with files that are not read, instead of naming them in the log")
     colour: Literal["auto", "grey", "keep"] = Field(
@@ -63,6 +72,12 @@ class LoadParams(Params):
         (0.1, 99.9), description="percentiles of the set that become 0 and 255 in images of more than 8 bits; 0 and 100 are the extremes"
     )
     crop_bottom: int = Field(0, ge=0, description="rows cut off below every image, mask and reference: the data bar of a microscope")
+    info_bar: bool = Field(
+        False,
+        description="find the data bar of a microscope below the images (even ground with writing on it), cut it off like crop_bottom, and "
+        "say how many rows; refused where there is none or not the same one in all images",
+    )
+    stretch: bool = Field(False, description="map grey_percentiles, or grey_range, of images of 8 bits to 0 and 255 too")
     orientation: Literal["auto", "apply", "ignore"] = Field(
         "auto",
         description="EXIF orientation; apply: each file is turned as its tag says; ignore: pixels stay where the sensor saw them; auto: "
@@ -81,6 +96,9 @@ class LoadParams(Params):
             raise ValueError(f"grey_range={list(self.grey_range)} must rise from its first to its second value, both finite")
         if not 0 <= self.grey_percentiles[0] < self.grey_percentiles[1] <= 100:
             raise ValueError(f"grey_percentiles={list(self.grey_percentiles)} must rise within 0..100")
+        if self.info_bar and self.crop_bottom:
+            raise ValueError("crop_bottom and info_bar are two ways to cut the data bar: give one")
+        checked(self.lot)
         return self
 
     @model_validator(mode="after")

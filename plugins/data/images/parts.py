@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from fabloom.params import Params
 
+from .lots import checked
+
 
 class SplitParams(Params):
     """Which part of a set. Two steps of one seed with `part: train` and `part: test` share no source and leave nothing out."""
@@ -17,6 +19,15 @@ class SplitParams(Params):
     defects: int | None = Field(
         None, ge=1, description="keep the images of this many sources with a defect only, beside all clean ones: 1 for a one-shot method"
     )
+    lot: str | None = Field(
+        None,
+        description="regular expression that finds the lot in a source's name, as its group or whole; images of one lot are on one side",
+    )
+
+    @model_validator(mode="after")
+    def _lot(self) -> Self:
+        checked(self.lot)
+        return self
 
 
 class DrawParams(Params):

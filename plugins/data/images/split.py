@@ -1,6 +1,7 @@
 """The task `split`: what is learned from and what is held out, by source.
 
-Images of one file, and files that are equal, are never on both sides: a score on a tile whose neighbour was trained on is memory.
+Images of one file, files that are equal and, where their names tell it, files of one lot are never on both sides: a score on a tile whose
+neighbour was trained on is memory.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from fabloom.kinds import ImageSet
 from fabloom.kinds.origin import row_origins
 from fabloom.method import Context
 from fabloom.plugins.blocks.columns import columns, grey_attrs
-from fabloom.plugins.blocks.sources import groups
+from fabloom.plugins.blocks.sources import groups, joined
 from fabloom.plugins.blocks.truth import label_attrs
 
+from .lots import lot_of
 from .parts import SplitParams
 
 
 def split(ctx: Context, params: SplitParams, images: ImageSet) -> ImageSet:
     """Write one part of the set, its images in their order."""
     parts = groups(images)
+    if params.lot is not None:
+        parts = joined(parts, lots(images, params.lot))
     defective, names = described(images, parts)
     held = held_out(ctx.seed, params.share, defective, names, images.key)
     chosen = held if params.part == "test" else ~held
@@ -35,6 +39,15 @@ def split(ctx: Context, params: SplitParams, images: ImageSet) -> ImageSet:
     written = written if "source" in written else written | row_origins(rows)
     pixels = np.asarray(images.images[...])[rows]
     return ImageSet.write(ctx, pixels, channels=pixels.shape[1], attrs=attrs, **written)
+
+
+def lots(images: ImageSet, pattern: str) -> NDArray[np.int32]:
+    """A number [N] for each lot, as the names of the sources tell. Raises DataError for a set without names."""
+    origins = images.origins()
+    if not origins:
+        raise DataError(f"set {images.key[:12]} has no names of sources, which lot={pattern!r} is to be found in; leave out lot")
+    told = [lot_of(pattern, origins["source_names"][row]) for row in origins["source"]]
+    return np.unique(told, return_inverse=True)[1].astype(np.int32)
 
 
 def described(images: ImageSet, parts: NDArray[np.int64]) -> tuple[NDArray[np.bool_], list[str]]:

@@ -19,6 +19,7 @@ from fabloom.plugins.blocks.components import EIGHT
 from fabloom.plugins.blocks.structure import CONTRAST, look, spots
 
 from .entries import Entry, Scene
+from .infobar import without_bar
 from .layout import find
 from .masking import Masking
 from .params import LoadParams
@@ -75,7 +76,9 @@ class Files:
     """The files of a folder, read as images.load reads them; a row is the place of an image in the scene."""
 
     def __init__(self, params: LoadParams) -> None:
-        self.params, self.scene = params, params.scene()
+        self.scene = params.scene()
+        self.params = without_bar(params, self.scene)[0]
+        params = self.params
         self.masking = Masking(self.scene, params)
         entries = self.scene.entries
         self.headers = [header(entry.path, params.max_pixels, channels=params.channels, page=entry.page) for entry in entries]
@@ -111,6 +114,7 @@ class Files:
 
 LAYOUT = {
     "flat": "images in one folder", "domains": "folders clean/ and defect/", "classes": "a folder for each class",
+    "splits": "train/, val/ and test/ of clean/ and defect/",
     "mvtec": "MVTec (train/good, test/TYPE, ground_truth/TYPE)", "pairs": "pairs of an image and its reference", "coco": "COCO annotations",
     "labelme": "LabelMe annotations", "cvat": "CVAT annotations", "voc": "Pascal VOC annotations", "yolo": "YOLO labels",
     "klarf": "KLARF defect lists",

@@ -69,5 +69,5 @@ def counted(grey: Real, params: SimulateParams, rng: np.random.Generator) -> NDA
     """The picture: Poisson counts of electrons, the detector's Gaussian noise, rounded and clipped to 0..255."""
     if params.dose is not None:
         each = params.grey_high / params.dose
-        grey = rng.poisson(grey.clip(0) / each) * each
+        grey = rng.poisson(grey.clip(0) / each).astype(np.float64) * each
     return np.rint(grey + rng.standard_normal(grey.shape) * params.noise_std).clip(0, 255).astype(np.uint8)

@@ -33,8 +33,7 @@ class Frame:
     @property
     def axis(self) -> Real:
         """Centres of pixels in pixels from the upper left corner of the image."""
-        centres: Real = np.arange(self.side) + 0.5 - MARGIN
-        return centres
+        return np.arange(self.side, dtype=np.float64) + 0.5 - MARGIN
 
     def pick(self, where: Where | None, rng: np.random.Generator) -> tuple[int, int]:
         """A pixel (row, column) of the frame for the centre of a defect: well inside of the image and `where`, or anywhere there."""

@@ -10,7 +10,8 @@ from fabloom.plugins.blocks.imaging.params import Drawn, References
 
 PatternKind = Literal["lines", "holes", "bends"]
 DefectKind = Literal["bridge", "gap", "necking", "missing", "particle", "residue"]
-CLASS_NAMES = ("clean", "bridge", "gap", "necking", "missing", "particle", "residue")
+DEFECTS: tuple[DefectKind, ...] = ("bridge", "gap", "necking", "missing", "particle", "residue")
+CLASS_NAMES = ("clean", *DEFECTS)
 STRIPE_KINDS: tuple[DefectKind, ...] = ("bridge", "gap", "necking", "particle", "residue")
 KINDS: dict[PatternKind, tuple[DefectKind, ...]] = {
     "lines": STRIPE_KINDS,
@@ -52,7 +53,7 @@ class SimulateParams(Drawn):
         0.3, ge=0, description="largest difference of brightness across the image by charging, as a share of grey_high - grey_low"
     )
     defects: tuple[DefectKind, ...] = Field(
-        CLASS_NAMES[1:], min_length=1, description="kinds to draw from; each comes only in patterns that can have it"
+        DEFECTS, min_length=1, description="kinds to draw from; each comes only in patterns that can have it"
     )
     defect_low: float = Field(0.5, gt=0, le=2, description="smallest extent of a defect as a share of the pitch; a missing hole has none")
     defect_high: float = Field(0.8, gt=0, le=2, description="largest extent")

@@ -35,7 +35,8 @@ class Course:
     @cached_property
     def steepness(self) -> Real:
         """Length of the gradient: 1 but in a corner."""
-        return np.hypot(self.down, self.right)
+        length: Real = np.hypot(self.down, self.right)
+        return length
 
 
 def straight(frame: Frame) -> Course:
@@ -96,16 +97,17 @@ class Stripes:
     @cached_property
     def distance(self) -> Real:
         """From the nearest edge, of the nearest line or one of its neighbours."""
-        lower, upper = self.edges
+        lower, upper = self.edges[0], self.edges[1]
         along = self.course.along
-        found = np.minimum(self.beside + lower[self.line, along], upper[self.line, along] - self.beside)
+        found: Real = np.minimum(self.beside + lower[self.line, along], upper[self.line, along] - self.beside)
         found = np.maximum(found, lower[self.line + 1, along] + self.beside - self.pitch, where=self.beside > 0, out=found)
         found = np.maximum(found, upper[self.line - 1, along] - self.beside - self.pitch, where=self.beside <= 0, out=found)
         return found / self.course.steepness
 
     def ground(self) -> Where:
         """The middle of spaces."""
-        return np.abs(self.beside) > self.pitch / 2 - NEAR
+        middle: Where = np.abs(self.beside) > self.pitch / 2 - NEAR
+        return middle
 
     def spoilt(self, kind: str, extent: float, rng: np.random.Generator) -> Real:
         """Two lines bridged, or one with a gap or a necking, which takes `extent` pitches of its length."""
@@ -122,7 +124,8 @@ class Stripes:
         away = np.array([course.down[y, x], course.right[y, x]]) / course.steepness[y, x] * self.pitch
         start, end = axis[[y, x]] - away, axis[[y, x]] + away
         found = radius - from_segment(axis[:, None], axis, (start[0], start[1]), (end[0], end[1]))
-        return np.minimum(found, self.pitch / 2 - np.abs(course.across - course.across[y, x]))
+        bar: Real = np.minimum(found, self.pitch / 2 - np.abs(course.across - course.across[y, x]))
+        return bar
 
     def _narrowed(self, line: int, along: int, width: float, depth: float) -> Real:
         """Distance where both edges of a line come nearer to its centre, by half of the `depth` at +-width / 2."""

@@ -84,8 +84,8 @@ def test_the_matrix_sees_what_is_wrong(measure: Any, tmp_path: Path, monkeypatch
         broken.setattr(masking, "turn", lambda pixels, _: pixels[::-1])
         assert outcomes("mvtec, masks L-") == {"silent"}
 
-    def off(*given: Any) -> Any:
-        pixels, low, high = grey.one_range(*given)
+    def off(*given: Any, **more: Any) -> Any:
+        pixels, low, high = grey.one_range(*given, **more)
         return [one ^ 8 for one in pixels], low, high
 
     with monkeypatch.context() as broken:
@@ -98,6 +98,7 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
     "flat": ("a.png", "b.jfif", "masks/a.png", "masks/b.png", "notes.txt"),
     "domains": ("clean/a.png", "defect/b.png"),
     "classes": ("bridge/a.png", "good/b.png", "open/c.png"),
+    "splits": ("train/clean/0.png", "train/defect/bridge/1.png", "test/clean/2.png", "test/defect/gap/3.png"),
     "mvtec": ("train/good/0.png", "test/good/1.png", "test/bent/2.png", "ground_truth/bent/2_mask.png"),
     "pairs": ("test/1.png", "test/2.png", "template/1.png", "template/2.png"),
     "voc": ("JPEGImages/a.png", "SegmentationClass/a.png"),
@@ -117,6 +118,10 @@ def test_a_layout_is_found_by_names_alone(folder: Path, layout: str) -> None:
     if layout == "classes":
         assert found.fit.classes == {"bridge": 1, "good": 1, "open": 1} and "clean_class: good" in found.fit.notes[0]
         assert not found.fit.clean_known
+    if layout == "splits":
+        assert found.fit.class_names == ("clean", "bridge", "gap") and found.fit.classes == {"clean": 2, "bridge": 1, "gap": 1}
+        touch(folder, "test/masks/3.png")  # of one side alone: which one is a choice
+        assert "split: test" in str(find(folder).fit.problem) and find(folder, split="test").fit.masks == 1
     if layout == "mvtec":
         assert found.fit.class_names == ("clean", "bent") and found.fit.classes == {"clean": 2, "bent": 1} and found.fit.masks == 1
     if layout == "loco":

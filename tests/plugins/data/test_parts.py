@@ -12,6 +12,7 @@ from fabloom.kinds import ImageSet
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
 from fabloom.plugins.data.images.method import Images
+from fabloom.plugins.data.images.parts import SplitParams
 from fabloom.plugins.data.images.tile import cut, places, without_rests
 
 
@@ -292,3 +293,24 @@ def test_one_mask_for_all_cannot_be_handed_round(run_task: Any) -> None:
         run_task(Images, "shuffle_masks", images=run_task(Drawn, "make", {"defects": 1, "each": 1}))
     with pytest.raises(DataError, match="has no masks to hand round"):
         run_task(Images, "shuffle_masks", images=run_task(Drawn, "make", {"plain": True}))
+
+
+def test_images_of_one_lot_are_on_one_side(run_task: Any) -> None:
+    """Files d0..d11 and c12..c29: those of equal tens are a lot, so d is one and d1, c1 and c2 are others."""
+    given = run_task(Drawn, "make", Given(files=30, each=1, defects=12))
+    lot = r"^(\D\d?)\d\.png$"
+
+    def sides(**params: Any) -> int:
+        train, test = ({name[:-5] for name in used(part)} for part in parts(run_task, given, share=0.4, **params))
+        assert train | test == {"d", "d1", "c1", "c2"}, "nothing is left out"
+        return len(train & test)
+
+    assert sides(lot=lot) == 0
+    assert sides() > 0, "a control: by file alone, lots are torn apart"
+    with pytest.raises(DataError, match=r"finds no lot in 'd0\.png'"):
+        run_task(Images, "split", {"part": "test", "lot": "^c"}, images=given)
+    with pytest.raises(DataError, match="no names of sources"):
+        run_task(Images, "split", {"part": "test", "lot": "(.)"}, images=run_task(Drawn, "make", Given(files=4, plain=True)))
+    for wrong, told in (("(", "no regular expression"), ("(a)(b)", "2 groups")):
+        with pytest.raises(ValueError, match=told):
+            SplitParams(part="test", lot=wrong)
