@@ -62,6 +62,8 @@ PICTURES = {
     "singan": Picture("adversarial", lambda made: drawing.from_patches(made["images"], made["chained"])),
     "consingan": Picture("adversarial", lambda made: drawing.from_patches(made["images"], made["grown"])),
     "memory-bank": Picture("clean-only", drawing.scored),
+    "icddm": Picture("icddm", drawing.scored),
+    "kdcddm": Picture("icddm", lambda made: drawing.scored({**made, "found": made["told"]})),
     "score-maps": Picture("clean-only", lambda made: drawing.picture(made["judged"], "Scores")),
     "inpaint": Picture("inpaint", drawing.painted),
     "reference-difference": Picture("labels", drawing.differences),

@@ -19,11 +19,16 @@ from .dit import Dit
 Denoiser: TypeAlias = UNet2DModel | Dit
 
 
-def build(params: Backbone, network: Network, image: tuple[int, int, int], classes: int = 0, *, second_time: bool = False) -> Denoiser:
-    """The network that parameters ask for, with random weights, for images [C,H,W]. Raises DataError where they do not fit."""
+def build(
+    params: Backbone, network: Network, image: tuple[int, int, int], classes: int = 0, *, second_time: bool = False, film: bool = False
+) -> Denoiser:
+    """The network that parameters ask for, with random weights, for images [C,H,W]; a transformer scales and shifts with or without `film`.
+
+    Raises DataError where they do not fit.
+    """
     if params.backbone == "dit":
         return dit.build(params.transformer, image, classes, second_time=second_time)
-    return unet2d.build(network, image, classes, second_time=second_time)
+    return unet2d.build(network, image, classes, second_time=second_time, film=film)
 
 
 def kept(net: Denoiser, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:

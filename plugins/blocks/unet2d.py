@@ -23,9 +23,9 @@ def shape_of(network: Network) -> dict[str, Any]:
     return {name: value if (given := getattr(network, name)) is None else given for name, value in preset.items()}
 
 
-def build(network: Network, image: tuple[int, int, int], classes: int = 0, *, second_time: bool = False) -> UNet2DModel:
+def build(network: Network, image: tuple[int, int, int], classes: int = 0, *, second_time: bool = False, film: bool = False) -> UNet2DModel:
     """A U-Net with random weights for images [C,H,W]; `classes` > 0 adds that many class embeddings and one for 'no class', `second_time`
-    takes a further time in their place.
+    takes a further time in their place. With `film` time and class scale and shift the features of every block, else they shift them.
 
     Raises DataError before anything is built where widths, groups, heads or the image size do not fit.
     """
@@ -50,6 +50,7 @@ def build(network: Network, image: tuple[int, int, int], classes: int = 0, *, se
         freq_shift=1,
         num_class_embeds=classes + 1 if classes else None,
         class_embed_type="timestep" if second_time else None,
+        resnet_time_scale_shift="scale_shift" if film else "default",
     )
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 
 from fabloom import Context, ImageSet, Model, Report
+from fabloom.plugins.cross_domain.icddm.method import Icddm
+from fabloom.plugins.cross_domain.kdcddm.method import Kdcddm
 from fabloom.plugins.data.contact_hole.method import ContactHole
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.data.line_pair.method import LinePair
@@ -96,6 +98,14 @@ def small(ctx: Context) -> ImageSet:
     pixels = np.where(np.arange(16) % 4 < 2, 180, 60) + draw.integers(0, 6, (12, 1, 16, 16))
     pixels[1::2, :, 4:8, 4:8] = 240
     return ImageSet.write(ctx, pixels.astype(np.uint8), domain=(np.arange(12) % 2).astype(np.int8))
+
+
+def both(ctx: Context) -> ImageSet:
+    """24 images of lines, 16 x 16, every second with a spot."""
+    draw = np.random.default_rng(ctx.seed)
+    pixels = np.where(np.arange(16) % 4 < 2, 180, 60) + draw.integers(0, 6, (24, 1, 16, 16))
+    pixels[1::2, :, 4:8, 4:8] = 240
+    return ImageSet.write(ctx, pixels.astype(np.uint8), domain=(np.arange(24) % 2).astype(np.int8))
 
 
 def score(ctx: Context) -> Report:
@@ -254,8 +264,51 @@ class TestMemoryBank(MethodConformance):
 
 class TestScoreMaps(MethodConformance):
     method = ScoreMaps
-    params = {"evaluate": {"resamples": 100, "entries": ["difference"]}}
-    inputs = {"difference": {"images": tiny_images, "clean": tiny_images}, "evaluate": {"images": mapped, "maps": [mapped]}}
+    params = {
+        "evaluate": {"resamples": 100, "entries": ["difference"]},
+        "rank": {"resamples": 100, "entries": ["difference"]},
+    }
+    inputs = {
+        "difference": {"images": tiny_images, "clean": tiny_images},
+        "evaluate": {"images": mapped, "maps": [mapped]},
+        "rank": {"images": mapped, "maps": [mapped]},
+    }
+
+
+DOMAINS = {"steps": 4, "batch": 4, "network": {"channels": [8, 16], "norm_groups": 4}}
+
+
+class TestIcddm(MethodConformance):
+    method = Icddm
+    params = {
+        "train": DOMAINS,
+        "detect": {"steps": 1, "batch": 5},
+        "pair": {"steps": 1, "batch": 5, "depth": 0.75, "false_alarms": 0.9, "min_area": 1},
+        "augment": {"steps": 1, "count": 4, "depth": 0.75, "fresh": 1.0, "false_alarms": 0.9, "min_area": 1},
+    }
+    inputs = {"train": {"images": both}, **{task: {"images": both, "model": "train"} for task in ("detect", "pair", "augment")}}
+
+
+def teacher(ctx: Context) -> Model:
+    """A cross-domain model that has seen four batches."""
+    from fabloom.plugins.cross_domain.icddm.params import TrainParams as Domains
+
+    return Icddm().train(ctx, Domains(**DOMAINS), images=both(ctx))  # type: ignore[arg-type]
+
+
+class TestKdcddm(MethodConformance):
+    method = Kdcddm
+    params = {
+        "record": {"steps": 1, "batch": 5, "block": 8},
+        "distill": DOMAINS | {"critic_width": 4, "alone": 0.25},
+        "detect": {"batch": 5},
+        "pair": {"batch": 5, "false_alarms": 0.9, "min_area": 1},
+    }
+    inputs = {
+        "record": {"images": both, "teacher": teacher},
+        "distill": {"teacher": "record.teacher", "offline": "record"},
+        **{task: {"images": both, "model": "distill"} for task in ("detect", "pair")},
+    }
 
 
 class TestCurate(MethodConformance):

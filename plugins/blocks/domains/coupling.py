@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from fabloom.errors import DataError
 from fabloom.kinds import Model
 from fabloom.method import Context
 from fabloom.plugins.blocks.codec import Codec
@@ -44,8 +45,15 @@ class Coupling:
 
     @classmethod
     def of(cls, ctx: Context, model: Model, route: Route, *, share: float = 0.0, random: bool = False) -> Self:
-        """That of a model of icddm.train. Raises DataError for another."""
+        """That of a model of icddm.train. Raises DataError for another, and for a way that it did not learn."""
         net, config = load(model, ROLE, ctx.device), model.config
+        if route.depth > config["times"][1]:
+            told = f"model {model.key[:12]} learned times up to {config['times'][1]:g}"
+            raise DataError(f"depth={route.depth:g} leads beyond: {told}. Lower depth, or train with times: [0, 1]")
+        if route.guidance > 1 and not config["label_dropout"]:
+            raise DataError(
+                f"guidance={route.guidance:g}: model {model.key[:12]} never saw an image of no domain; train with label_dropout"
+            )
         schedule = noise_schedule(config["schedule"], config["beta_start"], config["beta_end"])
         network = ctx.autocast(route.precision)(lambda x, t, labels: evaluate(net, x, t, labels))
         flow = Flow(network, config["prediction_type"], schedule, len(NAMES))

@@ -90,6 +90,7 @@ def augment(ctx: Context, params: Varied, images: ImageSet, model: Model, finder
             missing = np.concatenate(left)
             if not len(missing):
                 break
+        bar.advance(len(missing))
     numbers = np.concatenate([part for part, _ in found])
     if not len(numbers):
         raise DataError(f"none of {tried} tries shows a defect: train longer, go deeper into the noise (depth), or raise `fresh`")

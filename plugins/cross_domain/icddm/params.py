@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fabloom.plugins.blocks.backbone import Network
 from fabloom.plugins.blocks.denoising_params import Denoising
@@ -20,7 +20,12 @@ class TrainParams(Denoising):
     ema_decay: float = Field(0.997, ge=0, lt=1, description="decay of the weight average, after its warm-up (published 0.999)")
     schedule: Literal["linear", "scaled_linear", "cosine"] = Field("cosine", description="noise schedule (published cosine)")
     min_snr: float | None = Field(None, gt=0, description="gamma of min-SNR loss weights (Hang et al. 2023); None weighs all times equally")
-    label_dropout: float = Field(0.15, ge=0, le=1, description="share of domains hidden in training, for guidance")
+    label_dropout: float = Field(
+        0.0, ge=0, le=1, description="share of domains hidden in training (published none); guidance above 1 needs some, 0.1 perhaps"
+    )
+    times: tuple[float, float] = Field(
+        (0.05, 0.75), description="first and last of the times that are learned, as shares of all: no image is led farther (published 0, 1)"
+    )
     fold: int = Field(
         2, ge=1, le=8, description="pixels each way that are folded into channels before the network sees an image, 2 for a quarter of "
         "its work; 1 folds none; latents are never folded"
@@ -28,6 +33,12 @@ class TrainParams(Denoising):
     held_out: float = Field(
         0.1, gt=0, lt=1, description="share of the clean images, four at least, that are not learned from: the threshold comes of them"
     )
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if not 0 <= self.times[0] < self.times[1] <= 1:
+            raise ValueError(f"times={list(self.times)} must rise within 0..1")
+        return self
 
 
 class DetectParams(Route, Found):

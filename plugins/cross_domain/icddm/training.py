@@ -34,7 +34,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, autoencoder: Mode
     pixels = np.asarray(images.images)
     pool = Pool.of_pixels(torch.from_numpy(pixels[np.concatenate(learned)]), params.flip_x, params.flip_y, codec)
     fold = 1 if codec else params.fold
-    net = build(params, params.network, folded(pool.shape, fold), len(NAMES)).to(ctx.device)
+    net = build(params, params.network, folded(pool.shape, fold), len(NAMES), film=True).to(ctx.device)
     name = BETA_SCHEDULES[params.schedule]
     schedule = noise_schedule(name, params.beta_start, params.beta_end)
     counts = (len(learned[CLEAN]), len(learned[DEFECT]))
@@ -50,6 +50,8 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, autoencoder: Mode
         "beta_end": params.beta_end,
         "image": list(images.images.shape[1:]),
         "fold": fold,
+        "times": list(params.times),
+        "label_dropout": params.label_dropout,
         OPERATIONS: operations + (operations_of(autoencoder.config) if autoencoder else 0),
     }
     state |= {HELD: torch.from_numpy(pixels[held])} | remembered(pixels[row] for row in range(len(pixels)))
@@ -86,10 +88,13 @@ def draw_batch(params: TrainParams, pool: Pool, fold: int, counts: tuple[int, in
     x0 = pixel_unshuffle(pool.chosen(rows, draw), fold)
     labels = torch.where(rows < clean, CLEAN, DEFECT)
     hidden = torch.rand(len(rows), generator=draw) < params.label_dropout
-    return Batch(x0, torch.randn(x0.shape, generator=draw), spread(params.batch, draw), torch.where(hidden, len(NAMES), labels))
+    return Batch(
+        x0, torch.randn(x0.shape, generator=draw), spread(params.batch, params.times, draw), torch.where(hidden, len(NAMES), labels)
+    )
 
 
-def spread(count: int, draw: torch.Generator) -> Tensor:
-    """Times [count], one of each of as many equal spans, in any order."""
-    at = (torch.randperm(count, generator=draw) + torch.rand(count, generator=draw)) / count
+def spread(count: int, times: tuple[float, float], draw: torch.Generator) -> Tensor:
+    """Times [count] within a span, one of each of as many equal parts of it, in any order."""
+    first, last = times
+    at = first + (last - first) * (torch.randperm(count, generator=draw) + torch.rand(count, generator=draw)) / count
     return (at * TIMES).long().clamp(max=TIMES - 1)

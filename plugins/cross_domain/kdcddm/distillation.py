@@ -56,7 +56,7 @@ def distill(ctx: Context, params: DistillParams, teacher: Model, offline: Offlin
     recorded = Recorded(offline, ctx.device)
     taught = len(recorded) - max(1, round(len(recorded) * params.held_out))
     hidden: tuple[int, int, int] = tuple(offline.array("source").shape[1:])  # type: ignore[assignment]
-    net = build(params, params.network, hidden, len(NAMES)).to(ctx.device)
+    net = build(params, params.network, hidden, len(NAMES), film=True).to(ctx.device)
     still(net)
     weights, operations = fit(ctx, params, net, recorded, taught, hidden)
     state, network = kept(net, weights)

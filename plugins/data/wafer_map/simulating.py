@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet
 from fabloom.method import Context
-from fabloom.plugins.blocks.imaging.scene import has_defect
+from fabloom.plugins.blocks.imaging.stage import has_defect
 
 from .encoding import CHANNELS, EMPTY, ENCODING, FAIL, PASS, Codes, encoded
 from .params import SimulateParams

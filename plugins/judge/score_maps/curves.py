@@ -80,6 +80,11 @@ class Counts:
             "aupro": area(falls, covered, limit),
         }
 
+    def best_dice(self) -> float:
+        """The highest Dice of all pixels together that any threshold has."""
+        true, false = self.true.sum(0), self.false.sum(0)
+        return float((2 * true / (true + false + self.whole[:, 0].sum())).max())
+
     def drawn(self, limit: float) -> dict[str, list[list[float]]]:
         """Points of the curves of the whole set: 'precision' over recall, 'overlap' over the share of false positive pixels."""
         some = self.thinned(120)

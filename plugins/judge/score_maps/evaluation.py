@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fabloom.errors import DataError
-from fabloom.kinds import ImageSet, LazyArray, Report
+from fabloom.kinds import ImageSet, Report
 from fabloom.method import Context
 from fabloom.plugins.blocks.defects import Defects
 from fabloom.plugins.blocks.intervals import Interval, drawn, interval, one_sided, unanimous, unseen
@@ -17,9 +17,11 @@ from fabloom.plugins.blocks.metrics import Ratio
 from fabloom.plugins.blocks.sources import groups
 
 from . import reporting
+from .belonging import check
 from .curves import Counts
 from .events import Events
 from .params import CONSTANT, EvaluateParams
+from .ranking import auroc, image_scores
 
 Real = NDArray[np.float64]
 STREAM = "bootstrap"
@@ -27,7 +29,6 @@ FOUND = "found"
 """Share of single defects found at the rate of alarms."""
 OWN = ("own_found", "own_alarms")
 """Defects found, and clean images with an alarm, by the masks that come with the maps."""
-BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, maps: Seque
     truth = read(images)
     named = dict(zip(params.entries, maps, strict=True))
     for name, one in named.items():
-        check(name, one, images, truth)
+        check(name, one, images)
     weights = drawn(truth.sources, params.resamples, ctx.generator(STREAM))
     found: dict[str, Entry] = {}
     with ctx.progress(len(named) + 1, unit="entry", name="score") as bar:
@@ -92,30 +93,6 @@ def read(images: ImageSet) -> Truth:
     return Truth(np.asarray(images.images), masks, defects, np.logical_and(known, ~drawn_on), groups(images))
 
 
-def check(name: str, maps: ImageSet, images: ImageSet, truth: Truth) -> None:
-    """Raise DataError for a set without scores, of other images than the test images in their order, or of what its model was made of."""
-    told = f"'{name}' ({maps.key[:12]})"
-    if maps.scores is None:
-        raise DataError(f"{told} has no scores; give what a task `segment` or score-maps.difference made of the test images")
-    if seen := maps.attrs.get("seen"):
-        raise DataError(
-            f"{told} has maps of {seen} images that its model was made of: a score of these would be memory, not skill. "
-            "Give the model other images, or test on others"
-        )
-    if maps.images.shape != truth.pixels.shape:
-        raise DataError(f"{told} has images {maps.images.shape}, test set {images.key[:12]} {truth.pixels.shape}")
-    for start in range(0, len(truth.pixels), BATCH):
-        rows = slice(start, start + BATCH)
-        other = (_part(maps.images, rows) != truth.pixels[rows]).reshape(len(truth.pixels[rows]), -1).any(1)
-        if other.any():
-            what = f"another image {start + int(other.argmax())} than test set {images.key[:12]}"
-            raise DataError(f"{told} has {what}: maps must be of the test images, in their order")
-
-
-def _part(array: LazyArray, rows: slice) -> NDArray[np.uint8]:
-    return np.asarray(array[rows])
-
-
 def scored(params: EvaluateParams, scores: NDArray[np.float32], truth: Truth, weights: Real, masks: NDArray[np.uint8] | None) -> Entry:
     """Scores of one set of maps [N,H,W]; the resamples of areas are taken at fewer levels, and moved to where the whole set is."""
     whole = np.ones((1, truth.sources))
@@ -124,17 +101,37 @@ def scored(params: EvaluateParams, scores: NDArray[np.float32], truth: Truth, we
     exact, near = counts.areas(whole, params.limit), some.areas(whole, params.limit)
     samples = {name: values + exact[name] - near[name] for name, values in some.areas(weights, params.limit).items()}
     ends = {name: interval(known(exact[name]), values, params.confidence) for name, values in samples.items()}
+    samples["image_auroc"], ends["image_auroc"] = whole_images(params, scores, truth, weights)
     events = Events.of(scores, truth.defects, truth.clean, params.min_area)
     (share,), (at,) = events.at_rate(truth.groups, whole, params.rate)
     samples[FOUND], _ = events.at_rate(truth.groups, weights, params.rate)
     ratios = {FOUND: Ratio(events.hits[at][None], events.every[None]), **own(params, masks, truth)}
     ends[FOUND] = interval(known(np.array([share])), samples[FOUND], params.confidence)
+    samples["best_dice"], ends["best_dice"] = np.empty(0), Interval(counts.best_dice(), None, None)
     if masks is not None:
+        ends["own_dice"] = Interval(dice(masks, truth), None, None)
         samples |= {name: by_source(ratios[name], truth.groups, weights) for name in OWN}
         ends |= {name: interval(ratios[name].value, samples[name], params.confidence) for name in OWN}
     ends |= {name: unanimous(ends[name], ratio, truth.groups, params.confidence) for name, ratio in ratios.items()}
     threshold = float(events.levels[at]) if np.isfinite(share) else None
     return Entry(samples, ends, ratios, threshold, {**counts.drawn(params.limit), "froc": events.froc()})
+
+
+def whole_images(params: EvaluateParams, scores: NDArray[np.float32], truth: Truth, weights: Real) -> tuple[Real, Interval]:
+    """How well the maps tell defect images from clean ones, and its interval; undefined without both."""
+    used = np.flatnonzero(truth.clean | (truth.defects.per_image(np.ones(len(truth.defects))) > 0))
+    values, defect = image_scores(np.where(truth.defects.known, scores, 0)[used]), ~truth.clean[used]
+    if defect.all():
+        return np.empty(0), Interval(None, None, None)
+    samples = auroc(values, defect, truth.groups[used], weights)
+    (whole,) = auroc(values, defect, truth.groups[used], np.ones((1, truth.sources)))
+    return samples, interval(float(whole), samples, params.confidence)
+
+
+def dice(masks: NDArray[np.uint8], truth: Truth) -> float:
+    """Dice of the known pixels of all images together."""
+    found, true = (masks > 0) & truth.defects.known, truth.defects.parts > 0
+    return 2 * float((found & true).sum()) / max(int(found.sum() + true.sum()), 1)
 
 
 def known(values: Real) -> float | None:

@@ -9,7 +9,7 @@ from fabloom.errors import PipelineError
 from fabloom.kinds import ImageSet, Report
 from fabloom.method import Context, Method, Outline, PlannedStep, task
 
-from .params import DifferenceParams, EvaluateParams
+from .params import DifferenceParams, EvaluateParams, RankParams
 
 
 class ScoreMaps(Method):
@@ -24,21 +24,22 @@ class ScoreMaps(Method):
     @classmethod
     def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
         """Each set of maps has its name."""
-        if isinstance(step.params, EvaluateParams) and len(step.inputs["maps"]) != len(step.params.entries):
+        if isinstance(step.params, EvaluateParams | RankParams) and len(step.inputs["maps"]) != len(step.params.entries):
             told = f"{len(step.params.entries)} names are in params.entries ({', '.join(step.params.entries)})"
             raise PipelineError(f"steps.{step.name}.inputs.maps", f"lists {len(step.inputs['maps'])} sets of maps, and {told}")
 
     @classmethod
     def check_inputs(cls, step: PlannedStep, manifests: Mapping[str, Mapping[str, Any]]) -> None:
         """A truth has masks, and maps have scores."""
-        if not isinstance(step.params, EvaluateParams):
+        if not isinstance(step.params, EvaluateParams | RankParams):
             return
+        truth, cure = ("masks", "exact masks") if isinstance(step.params, EvaluateParams) else ("domain", "clean and defect images")
         for port, manifest in manifests.items():
-            wanted = "masks" if port == "images" else "scores"
+            wanted = truth if port == "images" else "scores"
             if wanted not in manifest["arrays"]:
-                cure = "give one with exact masks" if port == "images" else "give what a task `segment` or score-maps.difference made"
+                give = f"one with {cure}" if port == "images" else "what a task `segment`, `detect` or score-maps.difference made"
                 place = f"steps.{step.name}.inputs.{port}"
-                raise PipelineError(place, f"ImageSet {str(manifest['key'])[:12]} has no {wanted}; {cure}")
+                raise PipelineError(place, f"ImageSet {str(manifest['key'])[:12]} has no {wanted}; give {give}")
 
     @classmethod
     def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
@@ -49,14 +50,16 @@ class ScoreMaps(Method):
         count, *image = rows[0]
         return Outline.of_images(count, tuple(image), scores=((count, *image[1:]), "float16"))
 
-    @task(version=2)
+    @task(version=3)
     def evaluate(self, ctx: Context, params: EvaluateParams, *, images: ImageSet, maps: list[ImageSet]) -> Report:
         """Hold several sets of score maps of the same test images against exact masks, and a constant map beside them.
 
         Of pixels: average precision, area under the ROC curve. Of regions: AUPRO, the mean overlap of single defects over the share of
         false positive pixels, up to `limit` (Bergmann et al. 2021). Of defects: the share that is found where at most `rate` of the clean
         images have an alarm, by a threshold found on these very images, alike for all. Where maps come with masks, what these find at
-        their own threshold is told too. A constant map has the share of defect pixels, 0.5, `limit` / 2 and 0.
+        their own threshold is told too, and the Dice of all their pixels together, beside the best Dice that any threshold would have had
+        (an oracle). Of images: the chance that one with a defect scores higher than a clean one. A constant map has the share of defect
+        pixels, 0.5, `limit` / 2, 0 and 0.5.
 
         Intervals are percentiles over resamples of the sources of the test images, the threshold of the rate chosen anew in each;
         differences to `baseline` are paired. Pixels of 255 count nowhere. Raises DataError for maps of other images than the test
@@ -65,6 +68,17 @@ class ScoreMaps(Method):
         from . import evaluation
 
         return evaluation.evaluate(ctx, params, images, maps)
+
+    @task(version=1)
+    def rank(self, ctx: Context, params: RankParams, *, images: ImageSet, maps: list[ImageSet]) -> Report:
+        """Where only is known which images have a defect (`domain`): how well maps tell them from clean ones, as area under the ROC curve.
+
+        An image's score is the mean of the highest 0.5 % of its map. Beside the maps stand mean brightness, which shows two kinds of image
+        that differ in their light alone, and a constant. Raises DataError for maps of other images, and for a test set of one kind.
+        """
+        from . import images as whole
+
+        return whole.rank(ctx, params, images, maps)
 
     @task(version=1)
     def difference(self, ctx: Context, params: DifferenceParams, *, images: ImageSet, clean: ImageSet | None = None) -> ImageSet:

@@ -37,6 +37,20 @@ class EvaluateParams(Params):
         return self
 
 
+class RankParams(Params):
+    """What the maps are called, and how they are scored."""
+
+    entries: tuple[str, ...] = Field(min_length=1, description="a name for each set of maps, in their order")
+    resamples: int = Field(1000, ge=100, description="bootstrap resamples of the sources of the test images")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of the intervals")
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if len(set(self.entries)) < len(self.entries):
+            raise ValueError("entries: two have one name")
+        return self
+
+
 class DifferenceParams(Params):
     """How the difference to a clean image is taken."""
 

@@ -72,6 +72,13 @@ def labels(params: EvaluateParams) -> dict[str, tuple[str, str, Better]]:
             "up",
         ),
         "auroc": ("pixel AUROC", "chance that a pixel of a defect scores higher than another one", "up"),
+        "image_auroc": ("image AUROC", "chance that an image with a defect scores higher than a clean one", "up"),
+        "own_dice": ("Dice, own threshold", "Dice of the masks of the maps, over the pixels of all images together", "up"),
+        "best_dice": (
+            "best Dice (oracle)",
+            "Dice at the threshold that is best on these very test images: not known before",
+            "up",
+        ),
         "own_found": ("defects found, own threshold", "share of all single defects that the masks of the maps find", "up"),
         "own_alarms": (
             "clean images with alarm, own threshold",
@@ -96,7 +103,9 @@ def told(found: Interval | None) -> str:
     """'0.812 [0.790, 0.833]'; '' for none."""
     if found is None:
         return ""
-    return "undefined" if found.value is None else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    if found.value is None:
+        return "undefined"
+    return f"{found.value:.3f}" + ("" if found.low is None else f" [{found.low:.3f}, {found.high:.3f}]")
 
 
 def board(params: EvaluateParams, found: Mapping[str, Entry]) -> Table:

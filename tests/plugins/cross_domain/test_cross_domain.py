@@ -104,8 +104,8 @@ def test_guidance_goes_past_the_domain_and_other_noise_keeps_the_spread() -> Non
 
 
 def test_times_of_a_batch_are_spread_over_all() -> None:
-    t = spread(40, torch.Generator().manual_seed(0))
-    assert sorted((t // 25).tolist()) == list(range(40)), "one of each of 40 spans"
+    t = spread(40, (0.2, 0.6), torch.Generator().manual_seed(0))
+    assert sorted(((t - 200) // 10).tolist()) == list(range(40)), "one of each of 40 parts of the span"
     assert t.tolist() != sorted(t.tolist())
 
 
@@ -294,6 +294,10 @@ def test_bad_input_is_named(world: World, offline: OfflineData) -> None:
         world.run(Icddm, "train", TRAINED | {"fold": 3}, images=world.learned)
     with pytest.raises(DataError, match="translates images"):
         world.run(Icddm, "detect", images=held(world.store, images[:2, :, :8, :8]), model=world.model)
+    with pytest.raises(DataError, match="learned times up to 0.75"):
+        world.run(Icddm, "detect", {"depth": 0.9}, images=world.test, model=world.model)
+    with pytest.raises(DataError, match="never saw an image of no domain"):
+        world.run(Icddm, "detect", {"guidance": 2.0}, images=world.test, model=world.model)
     with pytest.raises(DataError, match="were recorded from model"):
         other = world.run(Icddm, "train", TRAINED | {"steps": 1}, images=world.learned)
         world.run(Kdcddm, "distill", {"steps": 1}, teacher=other, offline=offline)
