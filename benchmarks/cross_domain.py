@@ -2,8 +2,8 @@
 
     python benchmarks/cross_domain.py STORE [--seeds 7 8 9] [--data plain rough] [--steps 2500] [--controls] [--student]
 
-Simulated SEM images of lines, 32 x 32, 4000 to learn from and 200 test images of another seed. `plain`: one pitch, three kinds of defect, little
-shot noise; `rough`: the defaults of sem-etch, where pitch and width change from image to image and five kinds of defect are fainter.
+Simulated SEM images of lines, 32 x 32, 4000 to learn from and 200 test images of another seed. `plain`: one pitch, three kinds of defect,
+little shot noise; `rough`: the defaults of sem-etch, where pitch and width change from image to image and five kinds of defect are fainter.
 Prints a row for each entry: pixel AP, AUPRO, Dice at the threshold that no label chose, image AUROC, defects found at 1 % alarms, and
 CPU seconds. `--controls` adds a model of shuffled domains and an untrained one. The store is resumable.
 """

@@ -56,7 +56,7 @@ class Route(Params):
     """The way of a diffusion model from one domain to the other."""
 
     depth: float = Field(
-        0.7, gt=0, le=1, description="how far into the noise, as a share of all times: defects must drown in it, the pattern must not"
+        0.7, gt=0, le=0.95, description="how far into the noise, as a share of all times: defects must drown in it, the pattern must not"
     )
     steps: int = Field(4, ge=1, description="steps each way, each of two network evaluations (published: 50 or more of one)")
     guidance: float = Field(1.0, ge=1, description="classifier-free guidance on the way back: 1 none")
