@@ -59,7 +59,8 @@ def _order(values: Tensor) -> Tensor:
     bits = max(int(numbers.shape[-1] - 1).bit_length(), 1)
     if bits > PLACES:
         return torch.from_numpy(np.argsort(numbers, -1))
-    unit = (2 ** (31 - bits) - 1) / max(float(np.abs(numbers).max()), np.finfo(np.float32).tiny)
+    # a little below 2^(31-bits), which the largest value would else be rounded to where places need few bits, and become the smallest
+    unit = 2 ** (31 - bits) * (1 - 2**-22) / max(float(np.abs(numbers).max()), np.finfo(np.float32).tiny)
     packed = (numbers * np.float32(unit)).astype(np.int32) << bits
     packed |= np.arange(numbers.shape[-1], dtype=np.int32)
     packed.sort(-1)

@@ -36,7 +36,7 @@ class Gpdm(Method):
 
         return generation.prepare(ctx, params, images)
 
-    @task(version=1, fanout=Fanout(count="count", unit=("batch",)))
+    @task(version=2, fanout=Fanout(count="count", unit=("batch",)))
     def sample(self, ctx: Context, params: SampleParams, *, model: Model) -> ImageSet:
         """Generate images of any size.
 
