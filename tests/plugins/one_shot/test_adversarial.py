@@ -312,7 +312,7 @@ def test_the_image_comes_back(trained: Trained) -> None:
 
 def test_batch_norms_give_the_image_back_worse_as_they_sample_and_the_log_says_so(run_task: Any, held: Any, monkeypatch: Any) -> None:
     """In training they take the statistics of the image itself; a finished scale has those that ran along."""
-    given, said = quick(SinGan, iterations=30, norm="batch"), list[str]()
+    given, said = quick(SinGan, iterations=15, norm="batch"), list[str]()
     monkeypatch.setattr(Context, "log", lambda ctx, message: said.append(message))
     model = run_task(SinGan, "train", given, images=held(lines(0)))
     told = GAP.findall("\n".join(said))
@@ -381,7 +381,7 @@ def test_composites_change_near_their_mask_only_and_less_from_a_finer_start(trai
 
 def test_a_generator_that_harmonises_brings_composites_nearer_and_keeps_the_image(run_task: Any, held: Any) -> None:
     image = held(lines(0))
-    model = run_task(ConSinGan, "train", quick(ConSinGan, goal="harmonise"), images=image)
+    model = run_task(ConSinGan, "train", quick(ConSinGan, goal="harmonise", iterations=60), images=image)
     assert model.config["net"]["padded"] and model.config["sizes"] == [[25, 25], [35, 35], [48, 48]]
     whole, given = (of(pixels)[None] for pixels in (lines(0), PASTED))
     made, kept = (
