@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 from fabloom.plugins.blocks.patch_params import RELEASED, PatchSampling, PatchTraining
 from fabloom.plugins.blocks.scale_params import filled
 
-SAMPLE_PRESETS: Mapping[str, Mapping[str, Any]] = {"small": {}, "parity": {**RELEASED, "noise": 0.75, "contrast": "full"}}
+PUBLISHED: Mapping[str, Any] = {**RELEASED, "noise": 0.75}
+SAMPLE_PRESETS: Mapping[str, Mapping[str, Any]] = {"small": {}, "published": PUBLISHED, "parity": {**PUBLISHED, "contrast": "full"}}
 
 
 class TrainParams(PatchTraining):
@@ -23,9 +24,10 @@ class TrainParams(PatchTraining):
 class SampleParams(PatchSampling):
     """How patches are rearranged."""
 
-    preset: Literal["small", "parity"] = Field(
+    preset: Literal["small", "published", "parity"] = Field(
         "small",
-        description="fills in what is left out. parity: the start and the contrast of the released code; train with `stretch: false`",
+        description="fills in what is left out. published: the published start, nearly without noise; parity: published with the contrast "
+        "of the released code. Both are meant for training with `stretch: false`",
     )
     alpha: float | None = Field(
         0.005, gt=0, description="small: every patch of the image is wanted somewhere (completeness); null: each place takes its nearest"

@@ -180,6 +180,7 @@ def test_the_released_codes_start_is_nearly_without_noise(run_task: Any, held: A
     _, reference = shown(model)
     parity = Searching(preset="parity")
     assert (parity.start, parity.noise_at, parity.noise, parity.contrast) == ("zeros", "finest", 0.75, "full")
+    assert Searching(preset="published") == parity.model_copy(update={"preset": "published", "contrast": "kept"})
     canvas = reference.canvas(streams(0, range(40)), reference.sizes, parity)
     assert canvas.shape[2:] == reference.sizes[0] and abs(float(canvas.mean())) < 0.01, "around the middle, not around the image's mean"
     assert 0.1 < float(canvas.std()) / 0.75 < 0.25
