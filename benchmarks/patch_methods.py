@@ -71,13 +71,13 @@ def plain_search(reference: Reference, params: Searching) -> Step:
     return step
 
 
-def plain_matching(reference: Reference, params: Matching, steps: int, lr: float) -> Step:
+def plain_matching(reference: Reference, params: Matching) -> Step:
     """Adam on the pixels at a constant rate, the gradient by a graph."""
 
     def step(number: int, canvas: Tensor) -> Tensor:
         draw, pixels = stream(0, f"plain/{number}"), canvas.clone().requires_grad_(True)
-        optimizer = torch.optim.Adam([pixels], lr=lr)
-        for _ in range(steps):
+        optimizer = torch.optim.Adam([pixels], lr=params.lr)
+        for _ in range(params.steps):
             views = directions(draw, params.projections, 1, params.patch)
             seen = conv2d(pixels, views).flatten(2).sort(2).values
             known = conv2d(reference.images[number], views).flatten(2).sort(2).values
@@ -97,7 +97,7 @@ def measured(title: str, reference: Reference, loops: Sequence[tuple[str, Step]]
     for name, step in loops:
         spent, reached = [], []
         for repeat in range(repeats):
-            canvas = reference.canvas([stream(repeat, "noise")], sizes[0], "mean", 1.0)
+            canvas = reference.canvas([stream(repeat, "noise")], sizes, Matching())
             began = time.process_time()
             made = coarse_to_fine(canvas, sizes, step)
             spent.append(time.process_time() - began)
@@ -123,13 +123,11 @@ def main() -> None:
         return scales[number].rearrange(canvas)
 
     measured("gpnn", reference, [("fabloom", fast), ("plain", plain_search(reference, searching))], given.repeats)
-    reference, matching = drawn(given.size, 0.85, 21), Matching()
+    reference = drawn(given.size, 0.85, 21)
     loops: list[tuple[str, Step]] = []
     for preset in (Matching(), Matching(preset="published")):
-        steps, lr = preset.filled()["steps"], preset.filled()["lr"]
-        course = Course(reference.images, matching.projections, matching.patch, steps, lr, matching.settle, 0, lambda: False)
-        told = f"{steps} steps of {lr:g}"
-        loops += [(f"fabloom, {told}", course.matched), (f"plain, {told}", plain_matching(reference, matching, steps, lr))]
+        course, told = Course(reference.images, preset, 0, lambda: False), f"{preset.steps} steps of {preset.lr:g}"
+        loops += [(f"fabloom, {told}", course.matched), (f"plain, {told}", plain_matching(reference, preset))]
     measured("gpdm", reference, loops, given.repeats)
 
 

@@ -99,15 +99,23 @@ def torch_export(job: Export) -> Callable[[Path], None]:
 def save_torch(network: Network, path: Path) -> Run:
     """Write a network as a program of torch.export, and give what runs the file.
 
-    The free axes of a complete one have no names: those would promise lengths from 1 on, which the padding of small images does not keep.
+    Names of free axes promise lengths from 1 on. Where a network does not keep that, as one that halves its sides does not, or the padding
+    of small images in a complete one, they have none.
     """
     import torch
+    from torch._dynamo.exc import UserError as Unkept
 
     free = torch.export.Dim.DYNAMIC
-    axes = {name: dict.fromkeys(network.axes.get(name, {}), free) for name in network.inputs}
-    shapes = _dimensions(network) if network.card is None else tuple(axes.values())
-    program = torch.export.export(network.module, tuple(network.inputs.values()), dynamic_shapes=shapes, strict=False)
-    torch.export.save(program, path)
+    nameless = tuple(dict.fromkeys(network.axes.get(name, {}), free) for name in network.inputs)
+
+    def program(shapes: tuple[dict[int, Any], ...]) -> torch.export.ExportedProgram:
+        return torch.export.export(network.module, tuple(network.inputs.values()), dynamic_shapes=shapes, strict=False)
+
+    try:
+        made = program(_dimensions(network) if network.card is None else nameless)
+    except Unkept:
+        made = program(nameless)
+    torch.export.save(made, path)
     module = torch.export.load(path).module()
     return lambda values: _arrays(module(*values))
 

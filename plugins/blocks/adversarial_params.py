@@ -6,6 +6,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from fabloom.errors import PipelineError
+from fabloom.method import PlannedStep
 from fabloom.params import Params
 
 
@@ -38,9 +40,16 @@ class AdversarialSampling(Params):
     count: int = Field(200, ge=1, description="images")
     batch: int = Field(16, ge=1, description="images generated at once; fewer where they hold more than a million pixels together")
     size: tuple[int, int] | None = Field(None, description="height and width of the output; null is that of the image (retargeting)")
+    margin: int = Field(2, ge=0, description="with `composite`: pixels by which its mask is widened before it is softened")
 
     @model_validator(mode="after")
     def _check_size(self) -> Self:
         if self.size is not None and min(self.size) < 1:
             raise ValueError(f"size: height and width must be positive, not {self.size}")
         return self
+
+
+def check_size(step: PlannedStep) -> None:
+    """Refuse a size beside a composite, which has its own, in `Method.check`. Raises PipelineError."""
+    if isinstance(step.params, AdversarialSampling) and "composite" in step.inputs and step.params.size is not None:
+        raise PipelineError(f"steps.{step.name}.params.size", "a composite is harmonised in its own size: leave it out")

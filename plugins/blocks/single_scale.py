@@ -122,13 +122,18 @@ class SingleScale:
         }
         return Model.write(ctx, {f"net.{name}": value for name, value in state.items()}, config)
 
-    def sample(self, ctx: Context, params: SingleSampling, model: Model) -> ImageSet:
-        """The task `sample`. Raises DataError for the model of another method, and for steps that its noise levels do not allow."""
+    def sample(
+        self, ctx: Context, params: SingleSampling, model: Model, around: Callable[[Denoise], Denoise] = lambda denoise: denoise
+    ) -> ImageSet:
+        """The task `sample`, with what `around` makes of the network.
+
+        Raises DataError for the model of another method, and for steps that its noise levels do not allow.
+        """
         config, net = model.config, self.load(model).to(ctx.device)
         diffusion, values = Diffusion(**config["diffusion"]), GreyMap(*config["values"])
         height, width = params.size or config["sizes"][-1]
         diffusion.scheduler(params.scheduler, params.steps)  # refuses before anything is drawn
-        denoise = ctx.autocast(params.precision)(net)
+        denoise = around(ctx.autocast(params.precision)(net))
 
         def watch() -> None:
             if ctx.stop_requested():

@@ -34,7 +34,11 @@ from fabloom.params import Params
 from fabloom.plugins.blocks.graphs import traceable
 from fabloom.plugins.diffusion.ddpm.method import Ddpm
 from fabloom.plugins.judge.unet.method import UNet
+from fabloom.plugins.one_shot.consingan.method import ConSinGan
 from fabloom.plugins.one_shot.sinddm.method import SinDdm
+from fabloom.plugins.one_shot.sindiffusion.method import SinDiffusion
+from fabloom.plugins.one_shot.sinfusion.method import SinFusion
+from fabloom.plugins.one_shot.singan.method import SinGan
 from fabloom.plugins.one_shot.sinsemi.method import SinSemi
 from fabloom.plugins.one_step.denoising_circuits.method import DenoisingCircuits
 from fabloom.registry import Origin, Registry
@@ -148,6 +152,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         "unet": train(UNet, {"steps": 2, "batch": 4, "decoder_channels": [16, 8, 8]}),
         "sinsemi": train(SinSemi, ONE, one),
         "sinddm": train(SinDdm, {**ONE, "anchor": "none"}, one),
+        "sindiffusion": train(SinDiffusion, {"steps": 3, "precision": "fp32"}, one),
+        "sinfusion": train(SinFusion, {"steps": 3, "depth": 2, "width": 8, "precision": "fp32"}, one),
+        "singan": train(SinGan, {"iterations": 3, "width": 8, "norm": "batch"}, one),
+        "consingan": train(ConSinGan, {"iterations": 3, "width": 8, "stages": 3}, one),
     })  # fmt: skip
 
 
@@ -155,10 +163,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 GRAPHS = {
     "ddpm-classes": ["unet"], "teacher": ["start", "step", "readout"], "student": ["one-step"], "unet": ["segmenter-0"],
-    "sinsemi": ["scale-network"], "sinddm": ["scale-network"],
+    "sinsemi": ["scale-network"], "sinddm": ["scale-network"], "sindiffusion": ["denoiser"], "sinfusion": ["denoiser"],
+    "singan": ["generator"], "consingan": ["generator"],
 }  # fmt: skip
 METHODS: dict[str, type[Method]] = {
     "ddpm-classes": Ddpm, "teacher": DenoisingCircuits, "student": DenoisingCircuits, "unet": UNet, "sinsemi": SinSemi, "sinddm": SinDdm,
+    "sindiffusion": SinDiffusion, "sinfusion": SinFusion, "singan": SinGan, "consingan": ConSinGan,
 }  # fmt: skip
 CASES = [(model, name) for model, names in GRAPHS.items() for name in names]
 BATCHES = (1, 5, 70)

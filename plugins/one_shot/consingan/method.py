@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from fabloom.errors import PipelineError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context, Fanout, Method, Outline, PlannedStep, task
+from fabloom.plugins.blocks.adversarial_params import check_size
 from fabloom.plugins.blocks.expected import grown, pyramid
 
 from .params import SampleParams, TrainParams
+
+if TYPE_CHECKING:
+    from fabloom.network import Network
 
 
 class ConSinGan(Method):
@@ -22,11 +28,29 @@ class ConSinGan(Method):
     tags = frozenset({"one-shot"})
 
     @classmethod
+    def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
+        """Refuse a size that a composite does not have, and a generator that alters images where there are none."""
+        check_size(step)
+        model = upstream.get("model")
+        if isinstance(step.params, SampleParams) and "composite" not in step.inputs and model is not None:
+            goal = getattr(model.params, "goal", "generate")
+            if goal != "generate":
+                why = f"step '{model.name}' is trained to {goal}: connect the images to alter"
+                raise PipelineError(f"steps.{step.name}.inputs.composite", why)
+
+    @classmethod
     def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
         """Samples have the size that is asked for, or that of the training image."""
         if isinstance(step.params, SampleParams):
             return grown(step.params, inputs)
         return pyramid(step.params, inputs) if isinstance(step.params, TrainParams) else None
+
+    @classmethod
+    def networks(cls, model: Model) -> Mapping[str, Network]:
+        """One pass: `generator`."""
+        from . import exporting
+
+        return exporting.networks(model)
 
     @task(version=1)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:
@@ -40,8 +64,14 @@ class ConSinGan(Method):
         return training.train(ctx, params, images)
 
     @task(version=1, fanout=Fanout(count="count", unit=("batch",)))
-    def sample(self, ctx: Context, params: SampleParams, *, model: Model) -> ImageSet:
-        """Generate images of any size. Raises DataError for one of which no pixel of the coarsest stage is left."""
+    def sample(self, ctx: Context, params: SampleParams, *, model: Model, composite: ImageSet | None = None) -> ImageSet:
+        """Generate images of any size, or harmonise composites.
+
+        `composite` holds images with something pasted in or moved, and masks of it: sample i has composite i (from the start again where
+        there are fewer) brought to the patches of the training image, in whose place at the first stage it enters, and keeps it unchanged
+        away from its mask. Raises DataError for a size of which no pixel of the coarsest stage is left, for composites of another size or
+        channel count or without masks, and without them for a model that was trained on altered images.
+        """
         from . import sampling
 
-        return sampling.sample(ctx, params, model)
+        return sampling.sample(ctx, params, model, composite)

@@ -32,6 +32,11 @@ class TrainParams(AdversarialTraining):
         gt=0,
         description="Adam learning rate of critic and generator (published 5e-4), a tenth in the last fifth; at 2e-3 some seeds fail",
     )
+    goal: Literal["generate", "harmonise", "edit"] = Field(
+        "generate",
+        description="what the generator starts from. generate: noise; harmonise: the image with other contrast, grey levels and noise; "
+        "edit: the image with pieces of it put elsewhere. The latter two are for sampling with `composite`, and for nothing else",
+    )
     stages: int = Field(6, ge=3, le=12, description="sizes that the generator grows through (published 6)")
     width: int = Field(32, ge=1, description="channels of the layers (published 64: 668,227 parameters in colour)")
     depth: int = Field(2, ge=1, description="bodies that learn together, the newest and those before it (published 3); the others stay")
@@ -50,3 +55,7 @@ class TrainParams(AdversarialTraining):
 
 class SampleParams(AdversarialSampling):
     """Sampling: one pass through the generator."""
+
+    start: int = Field(
+        0, ge=0, description="with `composite`: stage in whose size it enters, 0 the coarsest; higher keeps more of it, and changes less"
+    )  # fmt: skip

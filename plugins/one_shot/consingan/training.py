@@ -15,23 +15,25 @@ from fabloom.method import Context
 from fabloom.plugins.blocks.adversarial import Make, Scale, Shrunk, play
 from fabloom.plugins.blocks.conv_stack import conv_stack
 
-from .growing import SLOPE, Growing, stage_sizes
+from .altering import ALTERED
+from .growing import SLOPE, Growing, geometric_sizes, stage_sizes
 from .params import TrainParams
 
 
 def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
     """The task `train`."""
-    shrunk = Shrunk.of(ctx, params, images, partial(stage_sizes, coarsest=params.coarsest, stages=params.stages))
+    sizing = stage_sizes if params.goal == "generate" else geometric_sizes
+    shrunk = Shrunk.of(ctx, params, images, partial(sizing, coarsest=params.coarsest, stages=params.stages))
     net = fit(ctx, params, shrunk).net
     tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
-    return Model.write(ctx, tensors, {**shrunk.config("consingan"), "net": net.shape})
+    return Model.write(ctx, tensors, {**shrunk.config("consingan"), "net": net.shape, "goal": params.goal})
 
 
 def fit(ctx: Context, params: TrainParams, shrunk: Shrunk) -> Course:
     """All stages, coarsest first."""
     channels = shrunk.images[0].shape[1]
     # the starting weights come from the global generator, which the engine seeds
-    net = Growing(channels, params.width).to(ctx.device)
+    net = Growing(channels, params.width, padded=params.goal != "generate").to(ctx.device)
     critic = conv_stack(channels, params.width, 1, SLOPE).to(ctx.device)
     source = ctx.generator("noise")
     # the image itself and one draw of every other noise shall give the image
@@ -104,9 +106,15 @@ class Course:
         play(self.ctx, self.params, f"stage_{stage}", Scale(real, self.critic, net, groups, draw, rebuild, fresh=False))
 
     def noises(self, start: int, stop: int, count: int) -> list[Tensor]:
-        """Standard normal noise [count,C,h,w] of the stages from `start` to before `stop`."""
-        shapes = [self.net.noise_shape(stage, self.shrunk.sizes[stage]) for stage in range(start, stop)]
-        return [normal(self.source, shape, count).to(self.ctx.device) for shape in shapes]
+        """What the stages from `start` to before `stop` are given [count,C,h,w]: standard normal noise, or first altered images."""
+        return [self.given(stage, count).to(self.ctx.device) for stage in range(start, stop)]
+
+    def given(self, stage: int, count: int) -> Tensor:
+        """What one stage is given."""
+        alter = ALTERED.get(self.params.goal)
+        if stage or alter is None:
+            return normal(self.source, self.net.noise_shape(stage, self.shrunk.sizes[stage]), count)
+        return torch.cat([alter(self.shrunk.images[0], self.source) for _ in range(count)])
 
     @torch.no_grad()
     def apart(self, stage: int) -> Tensor:

@@ -27,17 +27,21 @@ def ranked(reference: Tensor, views: Tensor, count: int) -> Tensor:
     return torch.lerp(values[:, low], values[:, high], (at - low).to(values))
 
 
-def distance_and_gradient(images: Tensor, reference: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+def distance_and_gradient(images: Tensor, reference: Tensor, views: Tensor, *, pooled: bool = False) -> tuple[Tensor, Tensor]:
     """(distance [B], gradient [B,C,h,w] of each by its own image) of images [B,C,h,w] to reference [1,C,H,W] along views [R,C,p,p].
 
     distance = mean over directions and ranks k of |x_(k) - y_(k)|; a projection moves by the sign of its difference to what has its rank
-    in the reference, and the gradient is what these signs weigh back in the pixels.
+    in the reference, and the gradient is what these signs weigh back in the pixels. `pooled` ranks the patches of all images together:
+    there is one distance [1].
     """
-    seen = conv2d(images, views)
-    flat = seen.flatten(2)
+    flat = conv2d(images, views).flatten(2)
+    if pooled:
+        flat = flat.transpose(0, 1).flatten(1)[None]
     order = _order(flat)
     apart = flat.gather(2, order) - ranked(reference, views, flat.shape[2])
     signs = torch.zeros_like(flat).scatter_(2, order, apart.sign() / (flat.shape[1] * flat.shape[2]))
+    if pooled:
+        signs = signs[0].unflatten(1, (len(images), -1)).transpose(0, 1)
     # a product and a fold: a seventh of the time of conv_transpose2d on a CPU
     weighed = views.flatten(1).T @ signs
     return apart.abs().mean((1, 2)), fold(weighed, images.shape[2:], views.shape[2])
@@ -59,7 +63,8 @@ def _order(values: Tensor) -> Tensor:
     bits = max(int(numbers.shape[-1] - 1).bit_length(), 1)
     if bits > PLACES:
         return torch.from_numpy(np.argsort(numbers, -1))
-    unit = (2 ** (31 - bits) - 1) / max(float(np.abs(numbers).max()), np.finfo(np.float32).tiny)
+    # a little below 2^(31-bits), which the largest value would else be rounded to where places need few bits, and become the smallest
+    unit = 2 ** (31 - bits) * (1 - 2**-22) / max(float(np.abs(numbers).max()), np.finfo(np.float32).tiny)
     packed = (numbers * np.float32(unit)).astype(np.int32) << bits
     packed |= np.arange(numbers.shape[-1], dtype=np.int32)
     packed.sort(-1)

@@ -32,11 +32,11 @@ class Gpdm(Method):
 
         Equal channels are collapsed to one; colour stays colour. Raises DataError for a set that leaves a choice, and a constant image.
         """
-        from . import generation
+        from fabloom.plugins.blocks import patch_scales
 
-        return generation.prepare(ctx, params, images)
+        return patch_scales.write_reference(ctx, "gpdm", params, images)
 
-    @task(version=1, fanout=Fanout(count="count", unit=("batch",)))
+    @task(version=2, fanout=Fanout(count="count", unit=("batch",)))
     def sample(self, ctx: Context, params: SampleParams, *, model: Model) -> ImageSet:
         """Generate images of any size.
 

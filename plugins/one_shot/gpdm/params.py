@@ -2,50 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from fabloom.params import Params
+from fabloom.plugins.blocks.patch_params import RELEASED, PatchSampling, PatchTraining
+from fabloom.plugins.blocks.scale_params import filled
 
-PRESETS: dict[str, dict[str, Any]] = {"small": {"steps": 100, "lr": 0.03}, "published": {"steps": 300, "lr": 0.01}}
+PUBLISHED: Mapping[str, Any] = {"steps": 300, "lr": 0.01}
+SAMPLE_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "small": {},
+    "published": PUBLISHED,
+    "parity": {**PUBLISHED, **RELEASED, "noise": 1.5, "settle": 0.0, "pooled": True},
+}
 
 
-class TrainParams(Params):
+class TrainParams(PatchTraining):
     """Which image, and its scales. Nothing is trained."""
 
-    image: int | None = Field(None, ge=0, description="row of the image in the set; default: the only one, or the only one with a defect")
     coarsest: int = Field(
         21, ge=3, description="heights shrink until one is at most this many pixels; the fewer patches wide, the nearer to a copy"
     )
     ratio: float = Field(0.85, ge=0.5, le=0.95, description="height of a scale over that of the next finer one, truncated to whole pixels")
-    stretch: bool = Field(True, description="map the image's own grey range to -1..1; False (published): 0..255, in which `lr` is meant")
 
 
-class SampleParams(Params):
+class SampleParams(PatchSampling):
     """How pixels are optimised."""
 
-    preset: Literal["small", "published"] = Field("small", description="small: 100 steps of 0.03 a scale; published: 300 of 0.01")
-    count: int = Field(50, ge=1, description="images")
-    size: tuple[int, int] | None = Field(None, description="height and width of the output; null is that of the image (retargeting)")
-    patch: int = Field(7, ge=3, le=31, description="height and width of a patch in pixels")
-    projections: int = Field(64, ge=1, description="random directions of a step, in which patches are compared")
-    steps: int | None = Field(None, ge=1, description="steps of Adam at every scale; small 100, published 300")
-    lr: float | None = Field(None, gt=0, description="learning rate in units of -1..1; small 0.03, published 0.01")
-    settle: float = Field(0.2, ge=0, le=1, description="share of a scale's steps in which the rate falls to 0 (published 0: jitter stays)")
-    start: Literal["mean", "image"] = Field("mean", description="what the noise is added to: the mean grey level, or the coarsest image")
-    noise: float = Field(
-        1.0, ge=0, description="standard deviation of the noise at the coarsest scale, over that of the image there (published: about 0.4)"
+    preset: Literal["small", "published", "parity"] = Field(
+        "small",
+        description="fills in what is left out. small: 100 steps of 0.03 a scale; published: 300 of 0.01; parity: published with the "
+        "start, the constant rate and the pooled patches of the released code, for training with `stretch: false`",
     )
-    batch: int = Field(8, ge=1, description="images optimised at once, each against the image by itself; changes images by rounding only")
+    projections: int = Field(64, ge=1, description="random directions of a step, in which patches are compared")
+    steps: int = Field(100, ge=1, description="steps of Adam at every scale (published 300)")
+    lr: float = Field(0.03, gt=0, description="learning rate in units of -1..1 (published 0.01)")
+    settle: float = Field(
+        0.2, ge=0, le=1, description="share of a scale's steps in which the rate falls to 0; 0 (released code): a jitter of its size stays"
+    )
+    pooled: bool = Field(
+        False, description="the patches of all images of a batch are one distribution (released code), so that only together they match"
+    )
+    batch: int = Field(
+        8, ge=1, description="images optimised at once; changes images by rounding only, unless their patches are `pooled`"
+    )  # fmt: skip
 
-    def filled(self) -> dict[str, Any]:
-        """All fields, with the preset's values in the place of those that are left out."""
-        given = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
-        return {"size": None, **PRESETS[self.preset], **given}
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.size is not None and min(self.size) < self.patch:
-            raise ValueError(f"size: height and width must be at least patch={self.patch}, not {self.size}")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        return filled(SAMPLE_PRESETS, given)

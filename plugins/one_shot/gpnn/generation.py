@@ -6,44 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fabloom.errors import Interrupted
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
-from fabloom.plugins.blocks.one_shot import images_at_once, write_samples
-from fabloom.plugins.blocks.patch_scales import Reference, truncated_sizes, write_reference
+from fabloom.plugins.blocks.patch_scales import Reference, refine
 from fabloom.plugins.blocks.patch_search import Keys, overlapped, patches, weights
-from fabloom.plugins.blocks.pyramid import coarse_to_fine, resize
-from fabloom.plugins.blocks.streams import streams
+from fabloom.plugins.blocks.pyramid import resize
 
-from .params import SampleParams, TrainParams
-
-ROLE = "gpnn"
-
-
-def prepare(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
-    """The task `train`."""
-    return write_reference(
-        ctx, ROLE, images, params.image, partial(truncated_sizes, ratio=params.ratio, coarsest=params.coarsest), params.stretch
-    )
+from .params import SampleParams
 
 
 def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
     """The task `sample`."""
-    reference = Reference.load(model, ROLE, ctx.device)
-    sizes = reference.fitting(params.size, params.patch)
-
-    def draw(numbers: range) -> NDArray[np.uint8]:
-        canvas = reference.canvas(streams(ctx.seed, numbers), sizes[0], params.start, params.noise)
-        made = coarse_to_fine(canvas, sizes, partial(rearranged, ctx, reference, params))
-        return reference.values.inverse(made.clamp(-1, 1)).cpu().numpy()
-
-    at_once = images_at_once(params.batch, sizes[-1])
-    return write_samples(ctx, params.count, at_once, reference.channels, draw, {"sampler": ROLE, "model": model.key})
+    return refine(ctx, "gpnn", params, model, lambda reference: partial(rearranged, ctx, reference, params))
 
 
 def rearranged(ctx: Context, reference: Reference, params: SampleParams, number: int, canvases: Tensor) -> Tensor:
@@ -53,7 +31,14 @@ def rearranged(ctx: Context, reference: Reference, params: SampleParams, number:
         if ctx.stop_requested():
             raise Interrupted(f"stopped at scale {number} of {len(reference.images)}. Run the same command again to start over.")
         made.append(scale.rearrange(canvas))
-    return torch.cat(made)
+    whole = torch.cat(made)
+    return widened(whole) if params.contrast == "full" and number == len(reference.images) - 1 else whole
+
+
+def widened(images: Tensor) -> Tensor:
+    """Images [B,C,h,w] with the range of each mapped to -1..1, as the released code writes them."""
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    return 2 * (images - low) / (high - low).clamp(min=torch.finfo(images.dtype).tiny) - 1
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ class Gpnn(Method):
 
         Equal channels are collapsed to one; colour stays colour. Raises DataError for a set that leaves a choice, and a constant image.
         """
-        from . import generation
+        from fabloom.plugins.blocks import patch_scales
 
-        return generation.prepare(ctx, params, images)
+        return patch_scales.write_reference(ctx, "gpnn", params, images)
 
     @task(version=1, fanout=Fanout(count="count", unit=("batch",)))
     def sample(self, ctx: Context, params: SampleParams, *, model: Model) -> ImageSet:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
-from fabloom.plugins.blocks.single_scale import Diffusion, SingleScale, windows
+from fabloom.plugins.blocks.single_scale import Denoise, Diffusion, SingleScale, windows
 
 from .network import PatchUNet
 from .params import SampleParams, TrainParams
 
 SCALE = SingleScale("sindiffusion", PatchUNet)
-MULTIPLE = 4
-"""Sides of stretched views are multiples of it, as published."""
+MULTIPLE, PADDED = 4, 8
+"""Sides of stretched views are multiples of the one as published, those of padded states of the other as released."""
 
 
 def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
@@ -31,7 +31,17 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
 
 def sample(ctx: Context, params: SampleParams, model: Model) -> ImageSet:
     """The task `sample`."""
-    return SCALE.sample(ctx, params, model)
+    return SCALE.sample(ctx, params, model, padded if params.padding == "zeros" else lambda denoise: denoise)
+
+
+def padded(denoise: Denoise) -> Denoise:
+    """The same with zeros to the right and below where sides are no multiples of 8, and cut off again."""
+
+    def call(x: Tensor, t: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        return denoise(pad(x, [0, -width % PADDED, 0, -height % PADDED]), t)[:, :, :height, :width]
+
+    return call
 
 
 def stretched(image: Tensor, most: float, draw: torch.Generator) -> Tensor:

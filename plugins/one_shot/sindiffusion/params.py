@@ -55,3 +55,8 @@ class TrainParams(SingleTraining):
 
 class SampleParams(SingleSampling):
     """Sampling, at any size."""
+
+    padding: Literal["none", "zeros"] = Field(
+        "none", description="what the network is given where sides are no multiples of 8: the state as it is, or zeros beside it "
+        "(released code), which it never saw",
+    )  # fmt: skip

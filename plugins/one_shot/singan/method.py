@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from fabloom.errors import PipelineError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context, Fanout, Method, Outline, PlannedStep, task
+from fabloom.plugins.blocks.adversarial_params import check_size
 from fabloom.plugins.blocks.expected import grown, pyramid
 
 from .params import SampleParams, TrainParams
+
+if TYPE_CHECKING:
+    from fabloom.network import Network
 
 
 class SinGan(Method):
@@ -25,12 +30,10 @@ class SinGan(Method):
     @classmethod
     def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
         """Refuse a composite that would enter nowhere, and a size that it does not have."""
-        if isinstance(step.params, SampleParams) and "composite" in step.inputs:
-            place = f"steps.{step.name}.params"
-            if step.params.start == 0:
-                raise PipelineError(f"{place}.start", "composites enter at scale 1 or a finer one; at 0 nothing would be seen of them")
-            if step.params.size is not None:
-                raise PipelineError(f"{place}.size", "a composite is harmonised in its own size: leave it out")
+        check_size(step)
+        if isinstance(step.params, SampleParams) and "composite" in step.inputs and step.params.start == 0:
+            why = "composites enter at scale 1 or a finer one; at 0 nothing would be seen of them"
+            raise PipelineError(f"steps.{step.name}.params.start", why)
 
     @classmethod
     def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
@@ -38,6 +41,13 @@ class SinGan(Method):
         if isinstance(step.params, SampleParams):
             return grown(step.params, inputs)
         return pyramid(step.params, inputs) if isinstance(step.params, TrainParams) else None
+
+    @classmethod
+    def networks(cls, model: Model) -> Mapping[str, Network]:
+        """One pass: `generator`."""
+        from . import exporting
+
+        return exporting.networks(model)
 
     @task(version=1)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:

@@ -51,7 +51,6 @@ class SampleParams(AdversarialSampling):
         0, ge=0, description="scale from which noise is drawn, 0 the coarsest; below it all samples are the training image, rebuilt. Where "
         "`composite` is connected: the scale at which the composites enter, 1 or more; higher changes less"
     )  # fmt: skip
-    margin: int = Field(2, ge=0, description="with `composite`: pixels by which its mask is widened before it is softened")
 
     @model_validator(mode="after")
     def _check_start(self) -> Self:

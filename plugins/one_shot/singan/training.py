@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 
@@ -90,7 +91,22 @@ class Course:
         play(self.ctx, params, f"scale_{scale}", Scale(real, critic, net, groups, draw, rebuild, fresh=True))
         net.requires_grad_(False)
         net.eval()
+        if params.norm == "batch":
+            trained, sampled = self.rebuilt_errors(scale)
+            told = f"{trained:.3f} of its deviation with the statistics of the image itself, {sampled:.3f} with those that samples have"
+            self.ctx.log(f"scale {scale}: the image comes back to {told}")
         return critic
+
+    @torch.no_grad()
+    def rebuilt_errors(self, scale: int) -> tuple[float, float]:
+        """Errors of the image as a finished scale gives it back, over its deviation: batch norms as in training, and as in samples."""
+        real, base, noise = self.shrunk.images[scale], self.base(scale), None if scale else self.twin
+        errors = []
+        for training in (True, False):
+            chain = deepcopy(self.chain)  # batch norms that train change what they keep
+            chain.nets[scale].train(training)
+            errors.append(float((chain.at(scale, base, noise) - real).square().mean().sqrt() / real.std()))
+        return errors[0], errors[1]
 
     def width(self, scale: int) -> int:
         """Channels of the layers of a scale."""

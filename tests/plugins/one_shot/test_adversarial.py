@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -12,16 +14,20 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
+from fabloom import testing
 from fabloom.errors import DataError, Interrupted, PipelineError
 from fabloom.kinds import ImageSet, Model
+from fabloom.method import Context, Method
 from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import make_plan
 from fabloom.plugins.blocks import adversarial
 from fabloom.plugins.blocks.conv_stack import conv_stack
 from fabloom.plugins.blocks.grey import GreyMap
-from fabloom.plugins.blocks.patches import sliced_wasserstein
+from fabloom.plugins.blocks.patches import nearest, sliced_wasserstein
+from fabloom.plugins.blocks.streams import normal, streams
 from fabloom.plugins.blocks.wgan_gp import between, critic_loss, generator_loss, gradient_penalty
 from fabloom.plugins.one_shot.consingan import training as growing_training
+from fabloom.plugins.one_shot.consingan.altering import ALTERED, recoloured, shuffled
 from fabloom.plugins.one_shot.consingan.growing import Growing, stage_sizes
 from fabloom.plugins.one_shot.consingan.method import ConSinGan
 from fabloom.plugins.one_shot.singan import training as chain_training
@@ -34,6 +40,55 @@ from fabloom.testing import write_artifact
 from .bridged import lines
 
 SIDE = 48
+SEEDS = range(3)
+ADVERSARIAL = pytest.mark.parametrize("method", [SinGan, ConSinGan])
+GAP = re.compile(r"comes back to ([0-9.]+) of its deviation .*, ([0-9.]+) with those")
+Ends = tuple[float, float]
+"""Errors of the image as a scale gives it back, over its deviation: before it has learnt, and after."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Three short trainings of one image with seeds of their own: models, and the ends of their scales."""
+
+    store: LocalStore
+    method: type[Method]
+    models: list[Model]
+    ends: list[list[Ends]]
+
+    def samples(self, seed: int, **params: Any) -> Tensor:
+        """Images [N,1,48,48] of one of them."""
+        return of(testing.run_task(self.store, self.method, "sample", params, inputs={"model": self.models[seed]}, seed=seed).images)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def store(kept: LocalStore) -> LocalStore:
+    return kept
+
+
+@pytest.fixture(scope="module", params=[SinGan, ConSinGan], ids=lambda method: method.name)
+def trained(request: Any, kept: LocalStore) -> Trained:
+    return train_three(request.param, kept)
+
+
+def train_three(method: type[Method], store: LocalStore) -> Trained:
+    """Trained with `play` watched."""
+    made = Trained(store, method, [], [])
+    image = write_artifact(store, lambda ctx: ImageSet.write(ctx, lines(0)[None]))
+
+    def watched(ctx: Any, params: Any, name: str, scale: adversarial.Scale) -> None:
+        with torch.no_grad():
+            before = scale.rebuild()
+        adversarial.play(ctx, params, name, scale)
+        with torch.no_grad():
+            made.ends[-1].append((float(apart(before, scale.real)), float(apart(scale.rebuild(), scale.real))))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chain_training if method is SinGan else growing_training, "play", watched)
+        for seed in SEEDS:
+            made.ends.append([])
+            made.models.append(testing.run_task(store, method, "train", quick(method), inputs={"images": image}, seed=seed))  # type: ignore[arg-type]
+    return made
 
 
 def of(images: Any) -> Tensor:
@@ -138,22 +193,23 @@ def samples(run_task: Any, method: Any, model: Model, **params: Any) -> Tensor:
     return of(run_task(method, "sample", params, model=model).images)
 
 
-@pytest.mark.parametrize("method", [SinGan, ConSinGan])
-def test_they_learn_the_patches_and_vary(run_task: Any, held: Any, method: Any) -> None:
-    """Nearer than noise of the same moments and than the untrained network, and neither copies nor noise."""
+def test_they_learn_the_patches_and_vary(trained: Trained, run_task: Any, held: Any) -> None:
+    """Of three seeds each: nearer than noise of the same moments and than the untrained network, and neither copies nor noise."""
     whole = of(lines(0))[None]
-    model, untrained = (run_task(method, "train", quick(method, **more), images=held(lines(0))) for more in ({}, {"iterations": 1}))
-    made, before = (samples(run_task, method, one, count=8) for one in (model, untrained))
+    untrained = run_task(trained.method, "train", quick(trained.method, iterations=1), images=held(lines(0)))
+    before = samples(run_task, trained.method, untrained, count=8)
     noise = (whole.mean() + whole.std() * torch.randn(4, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(3))).clamp(0, 255)
-    found, started, foreign = (float(sliced_wasserstein(images, whole).mean()) for images in (made, before, noise))
-    assert found < 0.7 * foreign, "as the specification asks"
-    assert found < 0.7 * started, "and training is what does it"
-    varied = float(made.std(0).mean() / whole.std())
-    assert 0.1 < varied < 1.2
+    started, foreign = (float(sliced_wasserstein(images, whole).mean()) for images in (before, noise))
+    for seed in SEEDS:
+        made = trained.samples(seed, count=8)
+        found = float(sliced_wasserstein(made, whole).mean())
+        assert found < 0.7 * foreign, "as the specification asks"
+        assert found < 0.7 * started, "and training is what does it"
+        assert 0.1 < float(made.std(0).mean() / whole.std()) < 1.2
     assert float(whole.expand(8, -1, -1, -1).std(0).mean() / whole.std()) < 0.1, "which copies of the image would not"
 
 
-@pytest.mark.parametrize("method", [SinGan, ConSinGan])
+@ADVERSARIAL
 def test_the_published_settings_train(run_task: Any, held: Any, method: Any) -> None:
     """Ten iterations and more in all, two at each of the five scales or six stages that 48 pixels have."""
     model = run_task(method, "train", {"preset": "published", "iterations": 2}, images=held(lines(0)))
@@ -243,26 +299,34 @@ class Watching:
             self.pairs.append((scale.rebuild(), scale.rebuild()))
 
 
-@pytest.mark.parametrize("method", [SinGan, ConSinGan])
-def test_the_image_comes_back(run_task: Any, held: Any, monkeypatch: Any, method: Any) -> None:
-    """From its twin, nearer than the scale before it enlarged, and than any other sample."""
-    ends: list[tuple[Tensor, Tensor]] = []
+def test_the_image_comes_back(trained: Trained) -> None:
+    """From its twin, of three seeds each nearer than the scale before it enlarged, than the specification asks, and than any other sample."""
+    values = GreyMap(*trained.models[0].config["values"])
+    whole = values.forward(lines(0))[None]
+    for seed in SEEDS:
+        before, after = trained.ends[seed][-1]
+        assert after < 0.35 and after < before
+        assert float(apart(values.forward(trained.samples(seed, count=4)), whole)) > 2 * after
+        assert trained.ends[seed][0][1] < 0.5 * trained.ends[seed][0][0], "and the coarsest scale learnt it"
 
-    def watched(ctx: Any, params: Any, name: str, scale: adversarial.Scale) -> None:
-        with torch.no_grad():
-            before = scale.rebuild()
-        adversarial.play(ctx, params, name, scale)
-        with torch.no_grad():
-            ends.append((apart(before, scale.real), apart(scale.rebuild(), scale.real)))
 
-    monkeypatch.setattr(chain_training if method is SinGan else growing_training, "play", watched)
-    model = run_task(method, "train", quick(method), images=held(lines(0)))
-    before, after = ends[-1]
-    assert after < 0.4 and after < before
-    whole = torch.from_numpy(lines(0)).float()[None]
-    values = GreyMap(*model.config["values"])
-    others = values.forward(samples(run_task, method, model, count=4))
-    assert float(apart(others, values.forward(whole))) > 2 * after
+def test_batch_norms_give_the_image_back_worse_as_they_sample_and_the_log_says_so(run_task: Any, held: Any, monkeypatch: Any) -> None:
+    """In training they take the statistics of the image itself; a finished scale has those that ran along."""
+    given, said = quick(SinGan, iterations=15, norm="batch"), list[str]()
+    monkeypatch.setattr(Context, "log", lambda ctx, message: said.append(message))
+    model = run_task(SinGan, "train", given, images=held(lines(0)))
+    told = GAP.findall("\n".join(said))
+    assert len(told) == len(model.config["sizes"])
+    trained, sampled = np.array(told, float).T
+    assert (sampled > trained).all()
+    chain = Chain.of(model.config["chain"]).eval()
+    chain.load_state_dict(model.state("chain."))
+    real = adversarial.resize(GreyMap(*model.config["values"]).forward(lines(0))[None], tuple(model.config["sizes"][0]), "bicubic")
+    with torch.no_grad():
+        back = chain.rebuilt([tuple(model.config["sizes"][0])], model.state("twin")[""])
+    assert sampled[0] == pytest.approx(float(apart(back, real)), abs=6e-4), "and that is what the model does"
+    run_task(SinGan, "train", {**given, "norm": "none", "iterations": 1}, images=held(lines(0)))
+    assert len(told) == len(GAP.findall("\n".join(said))), "without norms there is no gap"
 
 
 def apart(images: Tensor, real: Tensor) -> Tensor:
@@ -270,7 +334,7 @@ def apart(images: Tensor, real: Tensor) -> Tensor:
     return (images - real).square().mean().sqrt() / real.std()
 
 
-@pytest.mark.parametrize("method", [SinGan, ConSinGan])
+@ADVERSARIAL
 def test_sizes_colour_and_batches(run_task: Any, held: Any, method: Any) -> None:
     draw = np.random.default_rng(4)
     colour = np.repeat(lines(1), 3, 0)
@@ -289,34 +353,98 @@ def test_sizes_colour_and_batches(run_task: Any, held: Any, method: Any) -> None
         run_task(method, "sample", {"count": 1}, model=other)
 
 
-def test_composites_change_near_their_mask_only_and_less_from_a_finer_start(run_task: Any, held: Any) -> None:
-    model = run_task(SinGan, "train", quick(SinGan, iterations=30), images=held(lines(0)))
-    pasted = lines(0).copy()
-    pasted[:, 30:38, 30:38] = 255
-    mask = np.zeros((1, SIDE, SIDE), np.uint8)
-    mask[:, 30:38, 30:38] = 1
-    composite = held(pasted, masks=mask)
-    near = ndimage.binary_dilation(mask[0] > 0, np.ones((9, 9)))
-    moved = {}
+BOX = (slice(28, 40), slice(14, 30))
+PASTED = lines(0).copy()
+PASTED[0][BOX] = 0.4 * PASTED[0][BOX] + 110
+MASK = np.zeros((1, SIDE, SIDE), np.uint8)
+MASK[0][BOX] = 1
+
+
+def test_composites_change_near_their_mask_only_and_less_from_a_finer_start(trained: Trained, run_task: Any, held: Any) -> None:
+    method, model, composite = trained.method, trained.models[0], held(PASTED, masks=MASK)
+    mend = partial(run_task, method, "sample", model=model, composite=composite)
+    near = ndimage.binary_dilation(MASK[0] > 0, np.ones((9, 9)))
+    moved = []
     for start in (1, 2):
-        made = np.asarray(run_task(SinGan, "sample", {"count": 2, "start": start}, model=model, composite=composite).images)[:, 0].astype(
-            int
-        )
-        assert np.array_equal(made[0][~near], pasted[0][~near].astype(int))
-        moved[start] = float(np.abs(made[0] - pasted[0])[near].mean())
-    assert moved[1] > moved[2] > 0
-    with pytest.raises(DataError, match="composites enter at scale 1"):
-        run_task(SinGan, "sample", {"count": 1}, model=model, composite=composite)
-    with pytest.raises(DataError, match=r"scales 0 to 2, not 3"):
-        run_task(SinGan, "sample", {"count": 1, "start": 3}, model=model)
-    with pytest.raises(ValueError, match="leave out size, or start at 0"):
-        run_task(SinGan, "sample", {"count": 1, "start": 1, "size": (40, 40)}, model=model)
+        made = np.asarray(mend({"count": 2, "start": start}).images)[:, 0].astype(int)
+        assert np.array_equal(made[0][~near], PASTED[0][~near].astype(int))
+        moved.append(float(np.abs(made[0] - PASTED[0])[near].mean()))
+    assert moved[0] > moved[1] > 0
+    with pytest.raises(DataError, match=r"(scales|stages) 0 to 2, not 3"):
+        mend({"count": 1, "start": 3})
+    if method is SinGan:
+        with pytest.raises(DataError, match="composites enter at scale 1"):
+            mend({"count": 1})
+        with pytest.raises(ValueError, match="leave out size, or start at 0"):
+            run_task(SinGan, "sample", {"count": 1, "start": 1, "size": (40, 40)}, model=model)
 
 
-def test_noise_from_a_finer_scale_on_varies_less(run_task: Any, held: Any) -> None:
-    model = run_task(SinGan, "train", quick(SinGan, iterations=30), images=held(lines(0)))
-    spread = [float(samples(run_task, SinGan, model, count=4, start=start).std(0).mean()) for start in (0, 1, 2)]
+def test_a_generator_that_harmonises_brings_composites_nearer_and_keeps_the_image(run_task: Any, held: Any) -> None:
+    image = held(lines(0))
+    model = run_task(ConSinGan, "train", quick(ConSinGan, goal="harmonise", iterations=60), images=image)
+    assert model.config["net"]["padded"] and model.config["sizes"] == [[25, 25], [35, 35], [48, 48]]
+    whole, given = (of(pixels)[None] for pixels in (lines(0), PASTED))
+    made, kept = (
+        of(run_task(ConSinGan, "sample", {"count": 4}, model=model, composite=held(pixels, masks=masks)).images)
+        for pixels, masks in ((PASTED, MASK), (lines(0), np.ones_like(MASK)))
+    )
+    mended, foreign = (float(nearest(images[:, :, 20:, 6:38], whole)[0].mean()) for images in (made, given))
+    assert mended < 0.8 * foreign, "patches around what was pasted in are nearer to those of the image"
+    assert apart(kept, whole) < 0.25 < apart(given[:, :, *BOX], whole[:, :, *BOX]), "and the image itself comes out as it is"
+    with pytest.raises(DataError, match="was trained to harmonise: connect the images"):
+        run_task(ConSinGan, "sample", {"count": 1}, model=model)
+
+
+def test_altered_images_are_those_of_their_goal() -> None:
+    draw, image = torch.Generator().manual_seed(5), GreyMap(0, 255).forward(lines(0))[None]
+    edited = [shuffled(image, draw) for _ in range(20)]
+    known = set(image.flatten().tolist())
+    shares = torch.tensor([(one != image).float().mean() for one in edited])
+    assert all(set(one.flatten().tolist()) <= known for one in edited) and shares.min() > 0 and shares.max() < 0.5
+    others = [recoloured(image, draw) for _ in range(40)]
+    same = [one for one in others if torch.equal(one, image)]
+    assert 0 < len(same) < 15, "each alteration has even chances"
+    linear = [np.corrcoef(one.flatten(), image.flatten())[0, 1] for one in others]
+    assert 5 < sum(value > 1 - 1e-6 for value in linear) < 35, "about half have no noise"
+    assert ALTERED.keys() == {"harmonise", "edit"}
+
+
+def test_every_draw_of_a_goal_alters_the_image_anew(run_task: Any, held: Any, monkeypatch: Any) -> None:
+    """The generator starts from altered images, and shall give the image for the image itself."""
+    seen: list[Tensor] = []
+    first = Growing.features
+
+    def features(net: Growing, stage: int, size: Any, before: Tensor | None, noise: Tensor) -> Tensor:
+        if stage == 0:
+            seen.append(noise)
+        return first(net, stage, size, before, noise)
+
+    monkeypatch.setattr(Growing, "features", features)
+    run_task(ConSinGan, "train", quick(ConSinGan, goal="edit", iterations=2, stages=3, depth=3), images=held(lines(0)))
+    whole = GreyMap.fit(lines(0)).forward(lines(0))[None]
+    coarsest = adversarial.resize(whole, (25, 25), "bicubic")
+    itself = [torch.equal(one, coarsest) for one in seen]
+    assert any(itself) and not all(itself)
+    assert all(float((one - coarsest).abs().mean()) < 1 for one in seen), "and never noise"
+
+
+def test_noise_from_a_finer_scale_on_varies_less(kept: LocalStore) -> None:
+    trained = train_three(SinGan, kept)
+    spread = [float(trained.samples(0, count=4, start=start).std(0).mean()) for start in (0, 1, 2)]
     assert spread[0] > spread[1] > spread[2] > 0
+
+
+def test_the_exported_generator_draws_the_samples(trained: Trained) -> None:
+    """The noises that a sample is drawn from, as one vector, give its pixels; other noise gives others."""
+    model = trained.models[0]
+    network = trained.method.networks(model)["generator"]
+    made = testing.run_task(trained.store, trained.method, "sample", {"count": 3}, inputs={"model": model})
+    assert isinstance(made, ImageSet)
+    sources = streams(trained.store.manifest(made.key)["preimage"]["seed"], range(3))
+    noise = torch.cat([normal(sources, shape, torch.device("cpu")).flatten(1) for shape in network.module.shapes], 1)
+    with torch.no_grad():
+        drawn, other = (GreyMap(*model.config["values"]).inverse(network.module(given)).float() for given in (noise, noise.flip(1)))
+    assert float((drawn - of(made.images)).abs().max()) <= 1 < float((other - of(made.images)).abs().max())
 
 
 def test_a_composite_that_enters_nowhere_is_refused_while_planning(store: LocalStore) -> None:
@@ -329,7 +457,20 @@ def test_a_composite_that_enters_nowhere_is_refused_while_planning(store: LocalS
         make_plan(Pipeline.model_validate({"name": "t", "steps": steps}), Registry.load(), store)
 
 
-@pytest.mark.parametrize("method", [SinGan, ConSinGan])
+def test_a_generator_of_altered_images_needs_them_while_planning(store: LocalStore) -> None:
+    steps = {
+        "images": {"task": "line-pair.simulate", "params": {"count": 1, "size": 48}},
+        "model": {"task": "consingan.train", "inputs": {"images": "images"}, "params": {"goal": "edit"}},
+        "made": {"task": "consingan.sample", "inputs": {"model": "model"}},
+    }
+    with pytest.raises(PipelineError, match=r"steps.made.inputs.composite: step 'model' is trained to edit"):
+        make_plan(Pipeline.model_validate({"name": "t", "steps": steps}), Registry.load(), store)
+    steps["made"] |= {"inputs": {"model": "model", "composite": "images"}, "params": {"size": [40, 40]}}
+    with pytest.raises(PipelineError, match=r"steps.made.params.size: a composite is harmonised in its own size"):
+        make_plan(Pipeline.model_validate({"name": "t", "steps": steps}), Registry.load(), store)
+
+
+@ADVERSARIAL
 def test_a_training_that_was_stopped_goes_on_at_the_second_scale(run_task: Any, held: Any, tmp_path: Any, method: Any) -> None:
     """Finished scales come back from their checkpoints, and what follows is the same bit for bit."""
     image, asked = held(lines(0)), iter(range(1000))

@@ -11,17 +11,22 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import Model
 from fabloom.method import Method
+from fabloom.plugins.blocks.grey import GreyMap
+from fabloom.plugins.blocks.noise import target
 from fabloom.plugins.blocks.patches import sliced_wasserstein
 from fabloom.plugins.blocks.single_scale import Diffusion, walk, windows
 from fabloom.plugins.blocks.streams import normal, streams
-from fabloom.plugins.one_shot.sindiffusion.generation import stretched
+from fabloom.plugins.one_shot.sindiffusion import generation as diffusing
+from fabloom.plugins.one_shot.sindiffusion.generation import padded, stretched
 from fabloom.plugins.one_shot.sindiffusion.method import SinDiffusion
 from fabloom.plugins.one_shot.sindiffusion.network import Block, PatchUNet
 from fabloom.plugins.one_shot.sindiffusion.params import TrainParams as Diffusing
+from fabloom.plugins.one_shot.sinfusion import generation as fusing
 from fabloom.plugins.one_shot.sinfusion.method import SinFusion
 from fabloom.plugins.one_shot.sinfusion.network import NextNet
 from fabloom.plugins.one_shot.sinfusion.params import TrainParams as Fusing
@@ -36,6 +41,7 @@ QUICK: dict[type[Method], dict[str, Any]] = {
     SinDiffusion: {"steps": 2, "mults": [1], "precision": "fp32"},
     SinFusion: {"steps": 2, "depth": 2, "width": 4, "precision": "fp32"},
 }
+SCALES = {SinDiffusion: diffusing.SCALE, SinFusion: fusing.SCALE}
 BOTH = pytest.mark.parametrize("method", [SinDiffusion, SinFusion])
 
 
@@ -188,6 +194,28 @@ def measured(made: np.ndarray[Any, Any], image: np.ndarray[Any, Any]) -> dict[st
     return {"distance": found / far, "mean": float((x.mean() - y.mean()) / y.std()), "diversity": float(x.std(0).mean() / y.std())}
 
 
+def error(method: Any, model: Model, image: np.ndarray[Any, Any], level: int) -> float:
+    """Mean squared error of what a model predicts of one image [1,H,W] at a noise level, over 16 draws of noise."""
+    net, diffusion = SCALES[method].load(model), Diffusion(**model.config["diffusion"])
+    clean = GreyMap(*model.config["values"]).forward(image[None]).expand(16, -1, -1, -1)
+    drawn, t = torch.randn(clean.shape, generator=torch.Generator().manual_seed(level)), torch.full((16,), level)
+    with torch.no_grad():
+        out = net(diffusion.noise.add_noise(clean, drawn, t), t)
+    return float(mse_loss(out, target(diffusion.noise, diffusion.prediction, clean, drawn, t)))
+
+
+def test_noise_is_predicted_as_the_specification_asks(run_task: Any, held: Any) -> None:
+    """At 24 px, 200 steps: of the noise at levels 15 and 30 at most a twentieth is left. It says nothing of samples: those need more."""
+    image = lines(24)
+    given = {"prediction": "epsilon", "precision": "fp32"}
+    model, untrained = (run_task(SinDiffusion, "train", {**given, "steps": steps}, images=held(image)) for steps in (200, 0))
+    for level in (15, 30):
+        assert error(SinDiffusion, model, image, level) <= 0.05
+        assert error(SinDiffusion, untrained, image, level) > 0.9, "which it cannot do before"
+    other = lines(24).transpose(0, 2, 1).copy()
+    assert error(SinDiffusion, model, other, 15) > 2 * error(SinDiffusion, model, image, 15), "nor of another image"
+
+
 @BOTH
 def test_samples_have_the_patches_of_the_image_and_are_no_copies(run_task: Any, held: Any, method: Any) -> None:
     """A tenth of the small preset's steps at 40 px. The distance of patches must fall below 0.45 of that of noise with the image's moments."""
@@ -197,6 +225,8 @@ def test_samples_have_the_patches_of_the_image_and_are_no_copies(run_task: Any, 
     assert found["distance"] < 0.45
     assert abs(found["mean"]) < (0.1 if method is SinDiffusion else 0.2)  # of SinFusion 0.1 was seen after so short a training
     assert found["diversity"] > 0.1
+    values = GreyMap(*model.config["values"]).forward(image)
+    assert error(method, model, image, 25) < 0.5 * float(values.var()) < error(method, untrained, image, 25), "half of the noise levels up"
     blank = run_task(method, "sample", {"count": 4, "steps": 10, "precision": "fp32"}, model=untrained)
     assert measured(pixels(blank), image)["distance"] > 0.6, "the training is what brings them near"
     copies = measured(np.repeat(image[None], 4, 0), image)
@@ -250,6 +280,28 @@ def test_sizes_colour_and_batches(run_task: Any, held: Any, method: Any) -> None
     grey = run_task(method, "train", QUICK[method], images=held(np.repeat(lines(20), 3, 0)))
     same = pixels(run_task(method, "sample", quick, model=grey))
     assert grey.config["channels"] == 1 and same.shape == (3, 3, 20, 20) and (same == same[:, :1]).all()
+
+
+def test_released_padding_gives_the_network_zeros_beside_the_state(run_task: Any, held: Any) -> None:
+    """Of sides that are multiples of 8 nothing changes."""
+    seen: list[Tensor] = []
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        seen.append(x)
+        return 2 * x
+
+    for (height, width), whole in (((21, 30), (24, 32)), ((16, 24), (16, 24))):
+        x = torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(7)) + 1
+        assert torch.equal(padded(denoise)(x, torch.tensor([0])), 2 * x)
+        assert seen[-1].shape[2:] == whole and torch.equal(seen[-1][:, :, :height, :width], x)
+        assert int((seen[-1] == 0).sum()) == whole[0] * whole[1] - height * width
+    model = run_task(SinDiffusion, "train", QUICK[SinDiffusion], images=held(lines(21)))
+    made = [
+        pixels(run_task(SinDiffusion, "sample", {"count": 1, "steps": 3, "precision": "fp32", "size": size, **more}, model=model))
+        for size in ((21, 21), (24, 24))
+        for more in ({}, {"padding": "zeros"})
+    ]
+    assert not np.array_equal(made[0], made[1]) and np.array_equal(made[2], made[3])
 
 
 @BOTH
