@@ -23,10 +23,13 @@ from .twins import Maker, Twins
 STOPPED = "stopped after {done} of {count} images. Run the same command again to start over."
 
 
-def maker(ctx: Context, model: Model, images: ImageSet, finder: Finder, composite: bool) -> Maker:
-    """What makes twins of a set. Raises DataError for images of another size."""
+def maker(ctx: Context, model: Model, images: ImageSet, finder: Finder, composite: bool, judge: Finder | None = None) -> Maker:
+    """What makes twins of a set; `judge` says from when on a difference is one, else the finder itself.
+
+    Raises DataError for images of another size.
+    """
     check_size(model, images)
-    chosen = finder.threshold(held_out(model))
+    chosen = (judge or finder).threshold(held_out(model))
     ctx.log(f"a defect begins at a difference of {chosen.distance:.3g}: {chosen.why}")
     return Maker(finder, chosen.distance, composite)
 
@@ -59,11 +62,14 @@ def pair(ctx: Context, images: ImageSet, model: Model, finder: Finder, composite
     )  # fmt: skip
 
 
-def augment(ctx: Context, params: Varied, images: ImageSet, model: Model, finder: Finder) -> ImageSet:
-    """`params.count` defect images, image i from the (i mod N)-th of those that are asked for, with noise of (seed, i)."""
+def augment(ctx: Context, params: Varied, images: ImageSet, model: Model, finder: Finder, judge: Finder) -> ImageSet:
+    """`params.count` defect images, image i from the (i mod N)-th of those that are asked for, with noise of (seed, i).
+
+    `judge` draws no noise: with other noise a clean image may get a defect, and sets no threshold for one.
+    """
     # with other noise an image differs from what it is made of all over: like is held against like
-    alike = replace(finder, params=finder.params.model_copy(update={"against": "reconstruction"}))
-    domain, making = domains_of(images), maker(ctx, model, images, alike, params.composite)
+    alike, calm = (replace(one, params=one.params.model_copy(update={"against": "reconstruction"})) for one in (finder, judge))
+    domain, making = domains_of(images), maker(ctx, model, images, alike, params.composite, calm)
     wanted = {"clean": [CLEAN], "defect": [DEFECT], "both": [CLEAN, DEFECT]}[params.of]
     sources = np.flatnonzero(np.isin(domain, wanted))
     if not len(sources):

@@ -25,5 +25,5 @@ def pair(ctx: Context, params: PairParams, images: ImageSet, model: Model) -> Im
 
 def augment(ctx: Context, params: AugmentParams, images: ImageSet, model: Model) -> ImageSet:
     """The task `augment`."""
-    finder = Finder(Coupling.of(ctx, model, params, share=params.fresh), params, ctx.device, ctx.seed)
-    return pairing.augment(ctx, params, images, model, finder)
+    finder, judge = (Finder(Coupling.of(ctx, model, params, share=share), params, ctx.device, ctx.seed) for share in (params.fresh, 0.0))
+    return pairing.augment(ctx, params, images, model, finder, judge)

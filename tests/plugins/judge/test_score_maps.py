@@ -9,7 +9,8 @@ import pytest
 
 from fabloom.errors import DataError, PipelineError
 from fabloom.kinds import ImageSet, Report
-from fabloom.method import Context
+from fabloom.method import Context, Method, task
+from fabloom.params import Params
 from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import make_plan
 from fabloom.plugins.blocks.defects import Defects
@@ -17,6 +18,7 @@ from fabloom.plugins.judge.score_maps.curves import Counts, area
 from fabloom.plugins.judge.score_maps.events import Events
 from fabloom.plugins.judge.score_maps.method import ScoreMaps
 from fabloom.plugins.judge.score_maps.params import EvaluateParams
+from fabloom.plugins.judge.score_maps.ranking import auroc, image_scores
 from fabloom.registry import Registry
 from fabloom.storage.backends.local import LocalStore
 from fabloom.testing import write_artifact
@@ -210,3 +212,64 @@ def test_own_references_are_held_against(held: Any, run_task: Any) -> None:
     clean[:, 0][masks > 0] -= 60
     found = run_task(ScoreMaps, "difference", {"smooth": 0.0}, images=held(0, pixels, masks=masks, references=clean))
     assert np.asarray(found.scores).astype(float) == pytest.approx(60 / 255 * masks, abs=1e-3)
+
+
+# whole images
+
+
+def test_image_auroc_is_the_one_by_hand_and_follows_the_weights() -> None:
+    values, defect = np.array([3.0, 1.0, 2.0, 1.0, 0.0]), np.array([True, True, False, False, False])
+    groups = np.arange(5)
+    # of six pairs 3 > {2, 1, 0}, 1 > 0, and 1 = 1 counts half
+    assert auroc(values, defect, groups, np.ones((1, 5)))[0] == pytest.approx(4.5 / 6)
+    twice = auroc(values, defect, groups, np.array([[2.0, 1, 1, 1, 1], [0, 1, 1, 1, 1], [1, 1, 0, 0, 0]]))
+    assert twice[:2] == pytest.approx([7.5 / 9, 1.5 / 3]) and np.isnan(twice[2])
+
+
+def test_an_images_score_is_the_mean_of_its_highest_pixels() -> None:
+    maps = np.zeros((2, 20, 20), np.float32)
+    maps[0, 0, :2], maps[1, 0, 0] = (0.8, 0.4), 1.0
+    assert image_scores(maps) == pytest.approx([0.6, 0.5]), "0.5 % of 400 pixels are two"
+
+
+def test_dice_of_masks_and_the_best_that_a_threshold_has() -> None:
+    truth, scores = np.zeros((1, 4, 4), np.uint8), np.zeros((1, 4, 4))
+    truth[0, 0], scores[0, 0], scores[0, 1, :2] = 1, (0.9, 0.9, 0.9, 0.2), 0.5
+    # three of four: 2 * 3 / 7; with the two wrong ones and the last right one 2 * 4 / 10
+    assert counted(scores, truth).best_dice() == pytest.approx(6 / 7)
+
+
+class KindParams(Params):
+    light: int = 0
+    known: float = 0.5
+    told: bool = True
+
+
+class Kinds(Method):
+    """Clean and defect images, with maps that know, maps that do not, and light that differs."""
+
+    name = "kinds"
+
+    @task(version=1)
+    def make(self, ctx: Context, params: KindParams) -> ImageSet:
+        draw = np.random.default_rng(ctx.seed)
+        domain = (np.arange(40) % 2).astype(np.int8)
+        images = draw.integers(100, 110, (40, 1, 8, 8)) + params.light * domain[:, None, None, None]
+        scores = draw.random((40, 8, 8)) * 0.1
+        scores[:, 3, 3] += params.known * domain
+        columns = {"domain": domain} if params.told else {}
+        return ImageSet.write(ctx, images.astype(np.uint8), scores=scores.astype(np.float16), **columns)
+
+
+def test_rank_tells_maps_that_know_from_light_and_from_chance(run_task: Any) -> None:
+    images = run_task(Kinds, "make")
+    found = run_task(ScoreMaps, "rank", {"entries": ["maps"], "resamples": 200}, images=images, maps=[images]).metrics
+    assert found["maps"]["image_auroc"] == 1 and found["constant"]["image_auroc"] == 0.5 and found["mean brightness"]["image_auroc"] < 0.8
+    dark = run_task(Kinds, "make", {"light": -20, "known": 0.0})
+    report = run_task(ScoreMaps, "rank", {"entries": ["maps"], "resamples": 200}, images=dark, maps=[dark])
+    assert report.metrics["mean brightness"]["image_auroc"] == 1 and report.metrics["maps"]["image_auroc"] < 0.8
+    silent = run_task(Kinds, "make", {"told": False})
+    with pytest.raises(DataError, match="does not say which images"):
+        run_task(ScoreMaps, "rank", {"entries": ["maps"]}, images=silent, maps=[silent])
+    with pytest.raises(DataError, match="another image 1"):
+        run_task(ScoreMaps, "rank", {"entries": ["maps"]}, images=images, maps=[dark])
