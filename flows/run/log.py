@@ -122,7 +122,7 @@ def findings_of(plan: Plan, results: Sequence[StepResult], store: Store) -> dict
     """Of a run that ends in predicted masks: the folder, how many of its images have a defect, and by which model; else {}."""
     last = results[-1] if results else None
     steps = plan.pipeline.steps
-    if last is None or not last.task.endswith(".segment") or last.status not in ("ran", "reused"):
+    if last is None or not last.task.endswith((".segment", ".detect")) or last.status not in ("ran", "reused"):
         return {}
     with contextlib.suppress(Exception):  # as above
         inputs = steps[last.name].inputs

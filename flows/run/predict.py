@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from fabloom.flows.run.result import RunResult
     from fabloom.registry import Registry
 
-SEGMENT = "segment"
-"""A task of this name finds defects with a model of its method."""
+FINDING = ("segment", "detect")
+"""A task of one of these names finds defects with a model of its method."""
 
 
 def predict_folder(
@@ -36,10 +36,10 @@ def predict_folder(
     """Segment the images with the model and write `predictions` to `out`: the run, and what was found.
 
     The model is a key or ref of the store, a step of the newest run that made one, or RUN:STEP. `load` and `segment` are parameters of
-    images.load and of the task `segment` of the method that made the model, `table` is csv or parquet, `klarf` the head of a KLARF that
-    is to be written too. Images get the channels that the model takes: colour is made grey (luma) for one of grey images. Nothing is
-    found where a step failed; the run says why. Raises UserError for a model that is none, images that are not there and a folder `out`
-    that is not free, EnvironmentProblem for one that cannot be written, before anything runs.
+    images.load and of the task (one of `FINDING`) of the method that made the model, `table` is csv or parquet, `klarf` the head of a
+    KLARF that is to be written too. Images get the channels that the model takes: colour is made grey (luma) for one of grey images.
+    Nothing is found where a step failed; the run says why. Raises UserError for a model that is none, images that are not there and a
+    folder `out` that is not free, EnvironmentProblem for one that cannot be written, before anything runs.
     """
     from fabloom.flows.export.job import export_artifact, free
     from fabloom.flows.export.predictions import counted
@@ -57,8 +57,8 @@ def predict_folder(
     artifact: Any = looked.get(key)
     if artifact.kind != "Model":
         raise UserError(f"'{model}' is of kind {artifact.kind}; {give(registry)}")
-    task = f"{artifact.config.get('role')}.{SEGMENT}"
-    if task not in registry.tasks:
+    task = next((name for which in FINDING if (name := f"{artifact.config.get('role')}.{which}") in registry.tasks), None)
+    if task is None:
         raise UserError(f"'{model}' is a model of another method; {give(registry)}")
     if not Path(images).exists():
         raise UserError(f"'{images}' does not exist. Give a folder of images, or one image file.")
@@ -81,6 +81,6 @@ def predict_folder(
 
 def give(registry: Registry) -> str:
     """Which models can be given."""
-    segmenting = {spec.method.name for spec in registry.tasks.values() if spec.name == SEGMENT}
+    segmenting = {spec.method.name for spec in registry.tasks.values() if spec.name in FINDING}
     makers = (name for name, spec in sorted(registry.tasks.items()) if spec.method.name in segmenting and spec.output.kind == "Model")
     return f"give a Model that {' or '.join(makers)} made, see `fabloom artifacts --kind Model`"

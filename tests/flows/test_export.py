@@ -32,6 +32,8 @@ from fabloom.method import Context, Method, task
 from fabloom.network import Network
 from fabloom.params import Params
 from fabloom.plugins.blocks.graphs import traceable
+from fabloom.plugins.cross_domain.icddm.method import Icddm
+from fabloom.plugins.cross_domain.kdcddm.method import Kdcddm
 from fabloom.plugins.diffusion.ddpm.method import Ddpm
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.one_shot.consingan.method import ConSinGan
@@ -141,13 +143,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
     teacher = train(DenoisingCircuits, CIRCUIT)
     offline = train(DenoisingCircuits, {"count": 8, "batch": 4, "chunks": 2, "block": 8}, step="record", teacher=teacher)
+    domains = train(Icddm, {"steps": 3, "batch": 4, "network": UNET, "precision": "fp32"})
+    answers = run_task(store, Kdcddm, "record", {"steps": 1, "block": 16}, inputs={"images": lines, "teacher": domains})
+    kdcddm = train(Kdcddm, {"steps": 3, "batch": 4, "network": UNET, "critic_width": 4}, step="distill", teacher=domains, offline=answers)
     return World(store, registry, {
         "images": lines, "rough": write_artifact(store, rough), "unlabelled": write_artifact(store, unlabelled),
         "report": write_artifact(store, tiny_report), "offline": write_artifact(store, tiny_offline),
         "foreign": write_artifact(store, tiny_model), "halves": train(Halves, {}),
         "ddpm": train(Ddpm, {"steps": 3, "batch": 4, "network": {**UNET, "channels": [8]}}),
         "ddpm-classes": train(Ddpm, {"steps": 3, "batch": 4, "network": UNET, "classes": "domain"}),
-        "teacher": teacher,
+        "teacher": teacher, "kdcddm": kdcddm,
         "student": train(DenoisingCircuits, {"steps": 2, "batch": 4}, step="distill", teacher=teacher, offline=offline),
         "unet": train(UNet, {"steps": 2, "batch": 4, "decoder_channels": [16, 8, 8]}),
         "sinsemi": train(SinSemi, ONE, one),
@@ -165,10 +170,12 @@ GRAPHS = {
     "ddpm-classes": ["unet"], "teacher": ["start", "step", "readout"], "student": ["one-step"], "unet": ["segmenter-0"],
     "sinsemi": ["scale-network"], "sinddm": ["scale-network"], "sindiffusion": ["denoiser"], "sinfusion": ["denoiser"],
     "singan": ["generator"], "consingan": ["generator"],
+    "kdcddm": ["detector"],
 }  # fmt: skip
 METHODS: dict[str, type[Method]] = {
     "ddpm-classes": Ddpm, "teacher": DenoisingCircuits, "student": DenoisingCircuits, "unet": UNet, "sinsemi": SinSemi, "sinddm": SinDdm,
     "sindiffusion": SinDiffusion, "sinfusion": SinFusion, "singan": SinGan, "consingan": ConSinGan,
+    "kdcddm": Kdcddm,
 }  # fmt: skip
 CASES = [(model, name) for model, names in GRAPHS.items() for name in names]
 BATCHES = (1, 5, 70)

@@ -35,7 +35,7 @@ class Detector(nn.Module):
             z = pixel_unshuffle(x, self.fold)
         else:
             z = (self.decoder.vae.encode(x).latent_dist.mean - self.decoder.mean) / self.decoder.deviation
-        target = torch.full_like(z[:, 0, 0, 0], CLEAN, dtype=torch.long)
+        target = torch.full((z.shape[0],), CLEAN, device=z.device)
         y = changed(self.net, z, target)
         clean = (pixel_shuffle(y, self.fold) if self.decoder is None else self.decoder(y)).clamp(-1, 1)
         return clean, (x - clean).abs().mean(1)

@@ -30,7 +30,7 @@ def still(net: Denoiser) -> None:
 
 def changed(net: nn.Module, z: Tensor, target: Tensor) -> Tensor:
     """z [B,L,h,w] as it would be in the domains `target` [B], in one evaluation."""
-    return z + evaluate(net, z, torch.zeros(len(z), dtype=torch.long, device=z.device), target)
+    return z + evaluate(net, z, torch.zeros_like(target), target)
 
 
 class Critic(nn.Module):
