@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.morphology import remove_small_objects
 
+from .components import EIGHT
+
 Maps = NDArray[np.floating[Any]]
 EULER = 0.5772156649
 LEAST = 1e-6
@@ -57,12 +59,17 @@ def choose(heights: NDArray[np.float64], rate: float) -> Chosen:
     )  # fmt: skip
 
 
-def outlined(values: Maps, limit: float, min_area: int, share: float) -> NDArray[np.bool_]:
-    """The mask [H,W] of a map of distances: regions above the limit that are large enough, of each the part that is at least `share` of the
-    largest value within `NEAR` pixels.
+def outlined(values: Maps, limit: float, min_area: int, share: float, reach: float = 1.0) -> NDArray[np.bool_]:
+    """The mask [H,W] of a map of distances: regions above the limit that are large enough, each as far as it stays above `reach` of the
+    limit, and of that the part that is at least `share` of the largest value within `NEAR` pixels.
     """
     large: NDArray[np.bool_] = remove_small_objects(values > limit, max_size=min_area - 1, connectivity=2)
-    if not share or not large.any():
+    if not large.any():
+        return large
+    if reach < 1:
+        parts, _ = ndimage.label(values > reach * limit, EIGHT)
+        large = np.isin(parts, np.unique(parts[large]))
+    if not share:
         return large
     near: NDArray[np.bool_] = large & (values >= share * ndimage.maximum_filter(values, 2 * NEAR + 1))
     return near

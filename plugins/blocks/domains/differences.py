@@ -61,7 +61,9 @@ class Finder:
 
     def masks(self, maps: Maps, threshold: float) -> NDArray[np.uint8]:
         """Masks [B,H,W] of maps."""
-        return np.stack([outlined(one, threshold, self.params.min_area, self.params.outline) for one in maps]).astype(np.uint8)
+        return np.stack([outlined(one, threshold, self.params.min_area, self.params.outline, self.params.reach) for one in maps]).astype(
+            np.uint8
+        )
 
 
 def smoothed(values: Maps, sigma: float) -> Maps:

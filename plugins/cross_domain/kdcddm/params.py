@@ -21,7 +21,7 @@ class DistillParams(Backbone):
     """One-step student. The defaults suit some thousand images of 32 x 32 on a CPU."""
 
     network: Network = Field(Network(channels=(24, 48, 72)), description="shape of the student's U-Net")
-    steps: int = Field(800, ge=1, description="optimizer steps (published 100 epochs)")
+    steps: int = Field(2000, ge=1, description="optimizer steps (published 100 epochs)")
     batch: int = Field(32, ge=1, description="recorded rows a step (published 16)")
     lr: float = Field(2e-3, gt=0, description="learning rate of the student (published 1e-4)")
     critic_lr: float = Field(2e-4, gt=0, description="learning rate of the critic (published 1e-4)")

@@ -25,11 +25,13 @@ from fabloom.plugins.blocks.domains.flow import Flow, grid
 from fabloom.plugins.blocks.domains.params import Route
 from fabloom.plugins.blocks.domains.translator import CLEAN, DEFECT, held_out
 from fabloom.plugins.blocks.domains.twins import pasted
+from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import noise_schedule
 from fabloom.plugins.cross_domain.icddm.method import Icddm
 from fabloom.plugins.cross_domain.icddm.training import spread
 from fabloom.plugins.cross_domain.kdcddm.distillation import Recorded
 from fabloom.plugins.cross_domain.kdcddm.method import Kdcddm
+from fabloom.plugins.diffusion.autoencoder.method import Autoencoder
 from fabloom.plugins.judge.score_maps.curves import Counts
 from fabloom.storage.backends.local import LocalStore
 from fabloom.testing import write_artifact
@@ -298,3 +300,22 @@ def test_pasting_is_exact_away_from_the_mask_and_whole_inside() -> None:
     mask[0, 8:13, 8:13] = 1
     out = pasted(made, ground, mask)[0, 0]
     assert out[10, 10] == 200 and out[0, 0] == 50 and (out[mask[0] > 0] > 150).all() and (out[:6] == 50).all()
+
+
+def test_in_latents_the_same_tasks_run_and_the_students_graph_holds_the_autoencoder(world: World) -> None:
+    vae = world.run(Autoencoder, "train", {"steps": 30, "batch": 16, "channels": [8, 16]}, images=world.learned)
+    model = world.run(Icddm, "train", TRAINED | {"steps": 30}, images=world.learned, autoencoder=vae)
+    latent = model.config["latent"]
+    assert latent[1:] == [SIDE // 2, SIDE // 2] and model.config["fold"] == 1, "latents are never folded"
+    found = world.run(Icddm, "detect", {"steps": 2, "against": "reconstruction"}, images=world.test, model=model)
+    assert found.references.shape == world.test.images.shape
+    offline = world.run(Kdcddm, "record", {"steps": 2}, images=world.test, teacher=model)
+    assert list(offline.array("source").shape[1:]) == latent
+    params = {"steps": 4, "batch": 8, "network": TRAINED["network"], "critic_width": 4}
+    student = world.run(Kdcddm, "distill", params, teacher=model, offline=offline)
+    maps = world.run(Kdcddm, "detect", {"smooth": 0.0}, images=world.test, model=student)
+    (graph,) = Kdcddm.networks(student).values()
+    grey = GreyMap(*student.config["grey"])
+    with torch.no_grad():
+        clean, _ = graph.module(grey.forward(np.asarray(world.test.images)[:3]))
+    assert np.abs(grey.inverse(clean).numpy().astype(int) - np.asarray(maps.references)[:3]).max() <= 1

@@ -13,7 +13,7 @@ from fabloom.errors import DataError, EnvironmentProblem
 from fabloom.flows.run.predict import predict_folder
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
-from fabloom.plugins.blocks.alarms import choose
+from fabloom.plugins.blocks.alarms import choose, outlined
 from fabloom.plugins.blocks.defects import height
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.data.line_pair.method import LinePair
@@ -293,3 +293,13 @@ def test_maps_say_how_many_of_their_images_the_model_was_made_of(run_task: Any, 
     pool = run_task(LinePair, "simulate", {"count": 12, "size": 32})
     net = run_task(UNet, "train", {"steps": 1, "batch": 4}, images=pool)
     assert run_task(UNet, "segment", {}, images=pool, model=net).attrs["seen"] == 12
+
+
+def test_a_mask_reaches_as_far_as_it_is_told_and_no_region_that_never_rose_comes_along() -> None:
+    values = np.zeros((12, 24))
+    values[4:8, 2:6], values[4:8, 6:8] = 2.0, 0.8  # a defect with a weaker side
+    values[4:8, 16:20] = 0.9  # as weak, and alone
+    strict, wide = (outlined(values, 1.0, 4, 0.0, reach) for reach in (1.0, 0.5))
+    assert strict.sum() == 16 and wide.sum() == 24 and not wide[:, 16:].any()
+    assert outlined(values, 1.0, 4, 0.5, 0.5).sum() == 16, "of it the part near its own height"
+    assert not outlined(values, 1.0, 17, 0.0, 0.5).any(), "what rises must be large enough itself"
