@@ -61,7 +61,8 @@ class Finder:
 
     def masks(self, maps: Maps, threshold: float) -> NDArray[np.uint8]:
         """Masks [B,H,W] of maps."""
-        return np.stack([outlined(one, threshold, self.params.min_area, self.params.outline, self.params.reach) for one in maps]).astype(
+        p = self.params
+        return np.stack([outlined(one, threshold, p.min_area, p.outline, p.reach) for one in maps]).astype(np.uint8)
             np.uint8
         )
 

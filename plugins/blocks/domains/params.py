@@ -28,13 +28,11 @@ class Found(Batched):
         "model did not learn from; no label of a pixel is looked at"
     )  # fmt: skip
     reach: float = Field(
-        0.5, gt=0, le=1, description="a defect goes on to where its difference falls to this share of the threshold (hysteresis); 1: it does "
-        "not"
-    )  # fmt: skip
+        0.5, gt=0, le=1, description="share of the threshold above which a defect goes on from where it rose above it; 1: nowhere"
+    )
     outline: float = Field(
-        0.35, ge=0, lt=1, description="of that the mask holds pixels whose difference is at least this share of the largest within 6 pixels; 0: "
-        "all of it"
-    )  # fmt: skip
+        0.35, ge=0, lt=1, description="of that the mask holds what is at least this share of the largest within 6 pixels; 0: all of it"
+    )
     min_area: int = Field(4, ge=1, description="fewest pixels of a defect, and of an alarm; smaller 8-connected components are left out")
 
 

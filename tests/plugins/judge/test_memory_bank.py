@@ -24,8 +24,7 @@ from fabloom.plugins.judge.memory_bank.features import HALO, Reader, laid, refle
 from fabloom.plugins.judge.memory_bank.filters import Filters, kernels
 from fabloom.plugins.judge.memory_bank.maps import distance, scores
 from fabloom.plugins.judge.memory_bank.method import MemoryBank
-from fabloom.plugins.judge.memory_bank.params import FitParams, SegmentParams
-from fabloom.plugins.judge.memory_bank.segmentation import outlined
+from fabloom.plugins.judge.memory_bank.params import FitParams
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.progress import Messenger
 from fabloom.storage.backends.local import LocalStore
@@ -157,10 +156,10 @@ def test_a_strong_defect_is_outlined_at_half_its_height_and_a_faint_one_beside_i
     values[4:15, 4:15], values[7:12, 7:12] = 3, 10  # what is seen of a strong one from some pixels away
     values[25:30, 25:30] = 2
     strong, faint = (slice(7, 12), slice(7, 12)), (slice(25, 30), slice(25, 30))
-    mask = outlined(values, 1.0, SegmentParams())
+    mask = outlined(values, 1.0, 4, 0.5)
     assert mask[strong].all() and mask[faint].all() and mask.sum() == 50
-    assert outlined(values, 1.0, SegmentParams(outline=0)).sum() == 121 + 25
-    assert not outlined(values, 11.0, SegmentParams()).any() and outlined(values, 5.0, SegmentParams(min_area=26)).sum() == 0
+    assert outlined(values, 1.0, 4, 0.0).sum() == 121 + 25
+    assert not outlined(values, 11.0, 4, 0.5).any() and outlined(values, 5.0, 26, 0.5).sum() == 0
 
 
 @pytest.mark.parametrize("registered", ["auto", "no"])
