@@ -63,8 +63,6 @@ class Finder:
         """Masks [B,H,W] of maps."""
         p = self.params
         return np.stack([outlined(one, threshold, p.min_area, p.outline, p.reach) for one in maps]).astype(np.uint8)
-            np.uint8
-        )
 
 
 def smoothed(values: Maps, sigma: float) -> Maps:
