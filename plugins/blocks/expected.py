@@ -20,6 +20,17 @@ def trained(inputs: Mapping[str, Outline], **config: Any) -> Outline | None:
     return None if image is None else Outline.of_model(image=list(image), **config)
 
 
+def found(inputs: Mapping[str, Outline], *, references: bool = False) -> Outline | None:
+    """The images of port 'images' with masks and scores, and with references where clean estimates come along."""
+    rows = inputs["images"].arrays.get("images") if "images" in inputs else None
+    if rows is None:
+        return None
+    count, *image = rows[0]
+    plane = (count, *image[1:])
+    beside = {"references": ((count, *image), "uint8")} if references else {}
+    return Outline.of_images(count, tuple(image), masks=(plane, "uint8"), scores=(plane, "float16"), **beside)
+
+
 def simulated(params: Any, *, references: bool = False) -> Outline:
     """A labelled set of `params.count` grey squares of side `params.size`, as `imaging.sets.simulate` writes it."""
     count, plane = params.count, (params.size, params.size)

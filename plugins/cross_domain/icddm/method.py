@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context, Method, Outline, PlannedStep, task
-from fabloom.plugins.blocks.expected import trained
+from fabloom.plugins.blocks.expected import found, trained
 
 from .params import AugmentParams, DetectParams, PairParams, TrainParams
 
@@ -27,14 +27,7 @@ class Icddm(Method):
         """Of `detect`: its images with masks, scores and clean estimates."""
         if isinstance(step.params, TrainParams):
             return trained(inputs)
-        rows = inputs["images"].arrays.get("images") if "images" in inputs else None
-        if rows is None or not isinstance(step.params, DetectParams):
-            return None
-        count, *image = rows[0]
-        plane = (count, *image[1:])
-        return Outline.of_images(
-            count, tuple(image), masks=(plane, "uint8"), scores=(plane, "float16"), references=((count, *image), "uint8")
-        )
+        return found(inputs, references=True) if isinstance(step.params, DetectParams) else None
 
     @task(version=1)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet, autoencoder: Model | None = None) -> Model:

@@ -102,16 +102,17 @@ def fit(
     forward: Callable[[Tensor, Tensor], Tensor] = lambda z, target: changed(net, z, target).float()  # noqa: E731
     net.train()
 
-    def once(index: int, draw: torch.Generator) -> dict[str, Tensor]:
-        """Gradients of one step, the critic's first; returns the parts of the loss."""
+    def once(index: int, draw: torch.Generator, judge: torch.optim.Optimizer | None = None) -> dict[str, Tensor]:
+        """Gradients of one step, after one of the critic; returns the parts of the loss. Without `judge` the critic stays as it is."""
         z, wanted, _, target = recorded.at(torch.randint(taught, (params.batch,), generator=draw))
         adversarial = params.adversarial_weight * min(1.0, max(0.0, (index - begins) / max(begins, 1)))
         if adversarial:
-            judge.zero_grad(set_to_none=True)
+            critic.zero_grad(set_to_none=True)
             with torch.no_grad():
                 answer = forward(z, target)
             (relu(1 - critic(wanted, z, target)).mean() + relu(1 + critic(answer, z, target)).mean()).backward()
-            judge.step()
+            if judge is not None:
+                judge.step()
         with ctx.autocast(params.precision):
             answer = forward(z, target)
         parts = {"teacher": params.teacher_weight * l1_loss(answer, wanted)}
@@ -131,7 +132,7 @@ def fit(
     operations = counted(lambda: once(params.steps, ctx.generator("counted")))[1] * params.steps
     for step in ctx.loop(params.steps, net=net, average=average, critic=critic, student=student, judge=judge, course=course):
         student.zero_grad(set_to_none=True)
-        parts = once(step.index, draw)
+        parts = once(step.index, draw, judge)
         nn.utils.clip_grad_norm_(net.parameters(), params.grad_clip)
         student.step()
         course.step()

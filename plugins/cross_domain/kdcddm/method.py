@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fabloom.kinds import ImageSet, Model, OfflineData
 from fabloom.method import Context, Method, Outline, PlannedStep, task
+from fabloom.plugins.blocks.expected import found
 
 from .params import DetectParams, DistillParams, PairParams, RecordParams
 
@@ -34,14 +35,7 @@ class Kdcddm(Method):
     @classmethod
     def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
         """Of `detect`: its images with masks, scores and clean estimates."""
-        rows = inputs["images"].arrays.get("images") if "images" in inputs else None
-        if rows is None or not isinstance(step.params, DetectParams):
-            return None
-        count, *image = rows[0]
-        plane = (count, *image[1:])
-        return Outline.of_images(
-            count, tuple(image), masks=(plane, "uint8"), scores=(plane, "float16"), references=((count, *image), "uint8")
-        )
+        return found(inputs, references=True) if isinstance(step.params, DetectParams) else None
 
     @task(version=1, signature="translating")
     def record(self, ctx: Context, params: RecordParams, *, images: ImageSet, teacher: Model) -> OfflineData:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fabloom.errors import PipelineError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context, Method, Outline, PlannedStep, task
-from fabloom.plugins.blocks.expected import trained
+from fabloom.plugins.blocks.expected import found, trained
 
 from .params import FitParams, SegmentParams
 
@@ -44,14 +44,9 @@ class MemoryBank(Method):
     @classmethod
     def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
         """Of `segment`: its images with masks and scores."""
-        rows = inputs["images"].arrays.get("images") if "images" in inputs else None
         if isinstance(step.params, FitParams):
             return trained(inputs)
-        if rows is None:
-            return None
-        count, *image = rows[0]
-        plane = (count, *image[1:])
-        return Outline.of_images(count, tuple(image), masks=(plane, "uint8"), scores=(plane, "float16"))
+        return found(inputs)
 
     @task(version=2)
     def fit(self, ctx: Context, params: FitParams, *, images: ImageSet) -> Model:
