@@ -146,7 +146,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     domains = train(Icddm, {"steps": 3, "batch": 4, "network": UNET, "precision": "fp32"})
     answers = run_task(store, Kdcddm, "record", {"steps": 1, "block": 16}, inputs={"images": lines, "teacher": domains})
     kdcddm = train(
-        Kdcddm, {"steps": 20, "lr": 0.02, "batch": 4, "network": UNET, "critic_width": 4}, step="distill", teacher=domains, offline=answers
+        Kdcddm, {"steps": 80, "lr": 0.05, "batch": 4, "network": UNET, "critic_width": 4}, step="distill", teacher=domains, offline=answers
     )
     return World(store, registry, {
         "images": lines, "rough": write_artifact(store, rough), "unlabelled": write_artifact(store, unlabelled),

@@ -275,6 +275,8 @@ class TestScoreMaps(MethodConformance):
     }
 
 
+FAINT = {"false_alarms": 0.9, "min_area": 1, "outline": 0.95, "reach": 1.0}
+"""Of a network that has learned nothing a difference is seen, and a small one."""
 DOMAINS = {"steps": 4, "batch": 4, "network": {"channels": [8, 16], "norm_groups": 4}}
 
 
@@ -283,8 +285,8 @@ class TestIcddm(MethodConformance):
     params = {
         "train": DOMAINS,
         "detect": {"steps": 1, "batch": 5},
-        "pair": {"steps": 1, "batch": 5, "depth": 0.75, "false_alarms": 0.9, "min_area": 1},
-        "augment": {"steps": 1, "count": 4, "depth": 0.75, "fresh": 1.0, "false_alarms": 0.9, "min_area": 1},
+        "pair": {"steps": 1, "batch": 5, "depth": 0.75, **FAINT},
+        "augment": {"steps": 1, "count": 4, "depth": 0.75, "fresh": 0.1, "smooth": 0.0, **FAINT},
     }
     inputs = {"train": {"images": both}, **{task: {"images": both, "model": "train"} for task in ("detect", "pair", "augment")}}
 
@@ -302,7 +304,7 @@ class TestKdcddm(MethodConformance):
         "record": {"steps": 1, "batch": 5, "block": 8},
         "distill": DOMAINS | {"critic_width": 4, "alone": 0.25},
         "detect": {"batch": 5},
-        "pair": {"batch": 5, "false_alarms": 0.9, "min_area": 1},
+        "pair": {"batch": 5, **FAINT},
     }
     inputs = {
         "record": {"images": both, "teacher": teacher},
