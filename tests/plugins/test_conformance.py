@@ -302,7 +302,7 @@ class TestKdcddm(MethodConformance):
     method = Kdcddm
     params = {
         "record": {"steps": 1, "batch": 5, "block": 8},
-        "distill": DOMAINS | {"critic_width": 4, "alone": 0.25},
+        "distill": DOMAINS | {"critic_width": 4, "alone": 0.25, "adversarial_weight": 0.1},
         "detect": {"batch": 5},
         "pair": {"batch": 5, **FAINT},
     }

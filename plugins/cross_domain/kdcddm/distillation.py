@@ -1,4 +1,4 @@
-"""The task `distill`: a student of one evaluation from a teacher's recorded answers, with a critic."""
+"""The task `distill`: a student of one evaluation from a teacher's recorded answers, with a critic where one is asked for."""
 
 from __future__ import annotations
 

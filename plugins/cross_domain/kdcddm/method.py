@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Kdcddm(Method):
-    """KDCDDM (Yang & Sun 2024): a student that translates in one step, from a teacher's recorded answers and a critic.
+    """KDCDDM (Yang & Sun 2024): a student that translates in one step, from a teacher's recorded answers, with a critic where one is asked for.
 
     The teacher leads an image into the noise and back. The same image always gets the same answer, so that a network can learn the answer
     alone (Kang et al. 2024, Diffusion2GAN).
@@ -50,7 +50,7 @@ class Kdcddm(Method):
 
     @task(version=1)
     def distill(self, ctx: Context, params: DistillParams, *, teacher: Model, offline: OfflineData) -> Model:
-        """Learn the answers in one evaluation: mean absolute difference to the teacher, identity of clean images, and a critic.
+        """Learn the answers in one evaluation: mean absolute difference to the teacher, identity of clean images, a critic where asked for.
 
         Raises DataError for a teacher of another method, and rows of another teacher.
         """

@@ -311,7 +311,7 @@ def test_in_latents_the_same_tasks_run_and_the_students_graph_holds_the_autoenco
     assert found.references.shape == world.test.images.shape
     offline = world.run(Kdcddm, "record", {"steps": 2}, images=world.test, teacher=model)
     assert list(offline.array("source").shape[1:]) == latent
-    params = {"steps": 4, "batch": 8, "network": TRAINED["network"], "critic_width": 4}
+    params = {"steps": 4, "batch": 8, "network": TRAINED["network"], "critic_width": 4, "adversarial_weight": 0.1}
     student = world.run(Kdcddm, "distill", params, teacher=model, offline=offline)
     maps = world.run(Kdcddm, "detect", {"smooth": 0.0}, images=world.test, model=student)
     (graph,) = Kdcddm.networks(student).values()
