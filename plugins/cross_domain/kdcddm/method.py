@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Kdcddm(Method):
-    """KDCDDM (Yang & Sun 2024): a student that translates in one step, from a teacher's recorded answers, with a critic where one is asked for.
+    """KDCDDM (Yang & Sun 2024): a student that translates in one step, from a teacher's recorded answers.
 
     The teacher leads an image into the noise and back. The same image always gets the same answer, so that a network can learn the answer
     alone (Kang et al. 2024, Diffusion2GAN).

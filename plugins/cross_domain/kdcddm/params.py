@@ -27,7 +27,7 @@ class DistillParams(Backbone):
     critic_lr: float = Field(2e-4, gt=0, description="learning rate of the critic (published 1e-4)")
     critic_width: int = Field(32, ge=4, description="channels of the critic's first layer (published 128)")
     adversarial_weight: float = Field(
-        0.0, ge=0, description="weight of the critic's loss (published 1); 0, the default, trains no critic: at 0.1 students came out worse "
+        0.0, ge=0, description="weight of the critic's loss (published 1); 0, the default, trains none: at 0.1 students came out worse "
         "or showed one pattern on every image"
     )  # fmt: skip
     teacher_weight: float = Field(10.0, gt=0, description="weight of the mean absolute difference to the teacher (published 10)")
