@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.optimization import get_scheduler
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, relu
 
@@ -95,7 +96,7 @@ def fit(
     critic = Critic(hidden[0], params.critic_width, min(hidden[1:])).to(ctx.device)
     student = torch.optim.AdamW(net.parameters(), lr=params.lr, betas=BETAS if params.adversarial_weight else (0.9, 0.999))
     judge = torch.optim.AdamW(critic.parameters(), lr=params.critic_lr, betas=BETAS)
-    course = torch.optim.lr_scheduler.CosineAnnealingLR(student, params.steps, eta_min=0.02 * params.lr)
+    course = get_scheduler("cosine", student, num_warmup_steps=min(params.warmup, params.steps // 2), num_training_steps=params.steps)
     draw = ctx.generator("rows")
     clean = recorded.clean[recorded.clean < taught]
     begins = params.alone * params.steps

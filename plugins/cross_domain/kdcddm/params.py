@@ -23,7 +23,8 @@ class DistillParams(Backbone):
     network: Network = Field(Network(channels=(24, 48, 72)), description="shape of the student's U-Net")
     steps: int = Field(800, ge=1, description="optimizer steps (published 100 epochs)")
     batch: int = Field(32, ge=1, description="recorded rows a step (published 16)")
-    lr: float = Field(2e-3, gt=0, description="learning rate of the student (published 1e-4)")
+    lr: float = Field(1e-3, gt=0, description="learning rate of the student after its warm-up (published 1e-4)")
+    warmup: int = Field(100, ge=0, description="steps over which it rises from 0; it then falls to 0 by a cosine")
     critic_lr: float = Field(2e-4, gt=0, description="learning rate of the critic (published 1e-4)")
     critic_width: int = Field(32, ge=4, description="channels of the critic's first layer (published 128)")
     adversarial_weight: float = Field(
