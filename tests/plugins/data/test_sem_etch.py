@@ -197,6 +197,19 @@ def test_images_are_not_registered_so_that_a_median_image_finds_nothing() -> Non
     assert registered > 0.6 > 5 * as_drawn, "a control: where everything that moves them is off, it does"
 
 
+@pytest.mark.parametrize("pattern", KINDS)
+def test_the_position_alone_moves_every_pattern(pattern: Any) -> None:
+    """All else fixed, images are equal where the phase is, and each grey level varies over the image's own spread where it is drawn."""
+    fixed = {**STILL, "patterns": [pattern], "pitch": [10, 10], "duty": [0.5, 0.5], "hole": [0.6, 0.6], "defect_share": 0.0}
+
+    def spread(random_phase: bool) -> float:
+        shared = stage(**{**fixed, "random_phase": random_phase})
+        seen = np.stack([shared.draw(0, index).clean for index in range(40)])
+        return float(seen.std(0).mean() / seen.std())
+
+    assert spread(False) < 1e-9 and spread(True) > 0.8
+
+
 def test_quarter_turns_reach_all_directions() -> None:
     def steep(index: int, **params: Any) -> float:
         seen = stage(patterns=["lines"], defect_share=0.0, **QUIET, **params).draw(0, index).clean
