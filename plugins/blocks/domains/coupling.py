@@ -8,18 +8,17 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from fabloom.errors import DataError
 from fabloom.kinds import Model
 from fabloom.method import Context
-from fabloom.plugins.blocks.codec import Codec
 from fabloom.plugins.blocks.denoisers import evaluate, load
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import noise_schedule
 
 from .flow import Flow
 from .params import Route
+from .seeing import Seeing
 from .translator import NAMES
 
 ROLE = "icddm"
@@ -27,19 +26,16 @@ ROLE = "icddm"
 
 @dataclass(frozen=True)
 class Coupling:
-    """A flow of both domains, in pixels folded by `fold` or in the latents of a codec, and how far into the noise one goes.
+    """A flow of both domains, and how far into the noise one goes.
 
     `share` of the variance of an image's noise is drawn anew. With `random` all of it is, onto the image as it is (AnoDDPM, Wyatt et al.
     2022), instead of what its flow leads it to.
     """
 
     flow: Flow
-    image: tuple[int, int, int]
+    seeing: Seeing
     grey: GreyMap
     route: Route
-    device: torch.device
-    fold: int = 1
-    codec: Codec | None = None
     share: float = 0.0
     random: bool = False
 
@@ -47,9 +43,12 @@ class Coupling:
     def of(cls, ctx: Context, model: Model, route: Route, *, share: float = 0.0, random: bool = False) -> Self:
         """That of a model of icddm.train. Raises DataError for another, and for a way that it did not learn."""
         net, config = load(model, ROLE, ctx.device), model.config
-        if route.depth > config["times"][1]:
-            told = f"model {model.key[:12]} learned times up to {config['times'][1]:g}"
-            raise DataError(f"depth={route.depth:g} leads beyond: {told}. Lower depth, or train with times: [0, 1]")
+        (first, last), told = config["times"], f"model {model.key[:12]} learned times {config['times'][0]:g} to {config['times'][1]:g}"
+        if route.depth > last:
+            raise DataError(f"depth={route.depth:g} leads beyond: {told}. Lower depth, or train with times: [{first:g}, {route.depth:g}]")
+        if route.depth < first * route.steps:
+            near = route.depth / route.steps
+            raise DataError(f"steps={route.steps} to depth={route.depth:g} begin at {near:.2g}: {told}. Take fewer steps")
         if route.guidance > 1 and not config["label_dropout"]:
             raise DataError(
                 f"guidance={route.guidance:g}: model {model.key[:12]} never saw an image of no domain; train with label_dropout"
@@ -57,17 +56,13 @@ class Coupling:
         schedule = noise_schedule(config["schedule"], config["beta_start"], config["beta_end"])
         network = ctx.autocast(route.precision)(lambda x, t, labels: evaluate(net, x, t, labels))
         flow = Flow(network, config["prediction_type"], schedule, len(NAMES))
-        channels, height, width = config["image"]
-        return cls(
-            flow, (channels, height, width), GreyMap(*config["grey"]), route, ctx.device, config["fold"], Codec.inside(model, ctx.device),
-            share, random,
-        )  # fmt: skip
+        return cls(flow, Seeing.of(model, ctx.device), GreyMap(*config["grey"]), route, share, random)
 
     @torch.no_grad()
     def translate(self, x: Tensor, source: int, targets: Sequence[int], fresh: Tensor | None = None) -> list[Tensor]:
         """As a `Translator`; `fresh` has the shape of `hidden`."""
-        z = self.lead(self.inner(x), source, fresh)
-        return [self.outer(self.back(z, target)).clamp(-1, 1) for target in targets]
+        z = self.lead(self.seeing.inner(x), source, fresh)
+        return [self.seeing.outer(self.back(z, target)) for target in targets]
 
     def back(self, z: Tensor, target: int) -> Tensor:
         """Out of the noise under a domain, as the network sees it."""
@@ -92,18 +87,7 @@ class Coupling:
     @property
     def hidden(self) -> tuple[int, int, int]:
         """Shape of what is diffused."""
-        if self.codec is not None:
-            return self.codec.shape(self.image)
-        channels, height, width = self.image
-        return channels * self.fold**2, height // self.fold, width // self.fold
-
-    def inner(self, x: Tensor) -> Tensor:
-        """Images as the network sees them."""
-        return pixel_unshuffle(x, self.fold) if self.codec is None else self.codec.latent(x)
-
-    def outer(self, y: Tensor) -> Tensor:
-        """The way back."""
-        return pixel_shuffle(y, self.fold) if self.codec is None else self.codec.decode(y)
+        return self.seeing.hidden
 
 
 def mixed(noise: Tensor, fresh: Tensor, share: float) -> Tensor:

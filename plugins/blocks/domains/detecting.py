@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from fabloom.errors import Interrupted
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
+from fabloom.plugins.blocks.alarms import scores
 from fabloom.plugins.blocks.seen import number_seen
 
-from .differences import Finder, scores
+from .differences import Finder
 from .translator import check_size, held_out
 
 
@@ -21,8 +22,7 @@ def detect(ctx: Context, images: ImageSet, model: Model, finder: Finder) -> Imag
     """The images with masks, scores and, as references, their clean estimates."""
     check_size(model, images)
     clean = held_out(model)
-    chosen = finder.threshold(clean)
-    ctx.log(f"a defect begins at a difference of {chosen.distance:.3g}: {chosen.why}")
+    chosen = finder.threshold(ctx, clean)
     attrs = {
         "segmenter": model.key,
         "threshold": 0.5,

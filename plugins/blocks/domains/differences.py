@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from fabloom.errors import Interrupted
+from fabloom.method import Context
 from fabloom.plugins.blocks.alarms import Chosen, choose, outlined
 from fabloom.plugins.blocks.defects import height
 from fabloom.plugins.blocks.streams import normal, stream
@@ -42,8 +45,8 @@ class Finder:
         own, clean = self.translator.translate(x, DEFECT, [DEFECT, CLEAN], fresh)
         return self.map(own, clean), levels(self.translator.grey, clean)
 
-    def fresh(self, rows: range, part: str) -> Tensor | None:
-        """Noise of images by their numbers, where the translator draws any."""
+    def fresh(self, rows: Iterable[int], part: str) -> Tensor | None:
+        """Noise [B,*hidden] of images by their numbers and a name, where the translator draws any."""
         if not self.translator.draws:
             return None
         return normal([stream(self.seed, f"{part}/{row}") for row in rows], self.translator.hidden, self.device)
@@ -53,11 +56,20 @@ class Finder:
         gap = (one - other).abs().mean(1).double().cpu().numpy()
         return smoothed(gap, self.params.smooth)
 
-    def threshold(self, clean: Pixels) -> Chosen:
-        """The difference that the stated share of clean images [M,C,H,W] exceeds somewhere."""
-        batches = [range(len(clean))[start : start + self.params.batch] for start in range(0, len(clean), self.params.batch)]
-        maps = np.concatenate([self.of(clean[rows.start : rows.stop], rows, "clean")[0] for rows in batches])
-        return choose(np.array([height(one, self.params.min_area) for one in maps]), self.params.false_alarms)
+    def threshold(self, ctx: Context, clean: Pixels) -> Chosen:
+        """The difference that the stated share of clean images [M,C,H,W] exceeds somewhere. Raises Interrupted on a stop."""
+        heights: list[float] = []
+        with ctx.progress(len(clean), unit="image", name="threshold") as bar:
+            for start in range(0, len(clean), self.params.batch):
+                if ctx.stop_requested():
+                    raise Interrupted("stopped while the threshold was chosen. Run the same command again to start over.")
+                rows = range(len(clean))[start : start + self.params.batch]
+                maps, _ = self.of(clean[rows.start : rows.stop], rows, "clean")
+                heights += [height(one, self.params.min_area) for one in maps]
+                bar.advance(len(rows))
+        chosen = choose(np.array(heights), self.params.false_alarms)
+        ctx.log(f"a defect begins at a difference of {chosen.distance:.3g}: {chosen.why}")
+        return chosen
 
     def masks(self, maps: Maps, threshold: float) -> NDArray[np.uint8]:
         """Masks [B,H,W] of maps."""
@@ -68,10 +80,4 @@ class Finder:
 def smoothed(values: Maps, sigma: float) -> Maps:
     """Maps [B,H,W] behind a Gaussian."""
     found: Maps = ndimage.gaussian_filter(values, (0, sigma, sigma), mode="mirror") if sigma else values
-    return found
-
-
-def scores(maps: Maps, threshold: float) -> NDArray[np.float16]:
-    """Differences d as d / (d + t): 0.5 at the threshold t, rising towards 1."""
-    found: NDArray[np.float16] = (maps / (maps + threshold)).astype(np.float16)
     return found

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fabloom.errors import DataError, Interrupted
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
-from fabloom.plugins.blocks.streams import normal, stream
 
 from .differences import Finder
 from .params import Varied
@@ -29,8 +26,7 @@ def maker(ctx: Context, model: Model, images: ImageSet, finder: Finder, composit
     Raises DataError for images of another size.
     """
     check_size(model, images)
-    chosen = (judge or finder).threshold(held_out(model))
-    ctx.log(f"a defect begins at a difference of {chosen.distance:.3g}: {chosen.why}")
+    chosen = (judge or finder).threshold(ctx, held_out(model))
     return Maker(finder, chosen.distance, composite)
 
 
@@ -86,11 +82,11 @@ def augment(ctx: Context, params: Varied, images: ImageSet, model: Model, finder
                 if ctx.stop_requested():
                     raise Interrupted(STOPPED.format(done=params.count - len(missing), count=params.count))
                 side = int(domain[rows[part[0]]])
-                noise = fresh(ctx, finder, part, attempt)
+                noise = finder.fresh(part, f"augment {attempt}")
                 pixels = taken(images, rows[part])
                 twins = making.paired(pixels, CLEAN, noise) if side == CLEAN else making.varied(pixels, DEFECT, noise)
                 tried += len(part)
-                found.append((part[twins.seen], subset(twins, twins.seen)))
+                found.append((part[twins.seen], twins.at(twins.seen)))
                 left.append(part[~twins.seen])
                 bar.advance(int(twins.seen.sum()))
             missing = np.concatenate(left)
@@ -110,14 +106,6 @@ def augment(ctx: Context, params: Varied, images: ImageSet, model: Model, finder
     )  # fmt: skip
 
 
-def fresh(ctx: Context, finder: Finder, numbers: Sequence[int] | NDArray[np.intp], attempt: int) -> Tensor | None:
-    """Noise of samples by their number and attempt, where the translator draws any."""
-    if not finder.translator.draws:
-        return None
-    sources: list[torch.Generator] = [stream(ctx.seed, f"augment/{number}/{attempt}") for number in numbers]
-    return normal(sources, finder.translator.hidden, finder.device)
-
-
 def batches(rows: NDArray[np.intp], size: int) -> Iterator[NDArray[np.intp]]:
     """Rows in batches."""
     for start in range(0, len(rows), size):
@@ -133,8 +121,3 @@ def one_domain(numbers: NDArray[np.intp], domain: NDArray[np.int8], size: int) -
 def taken(images: ImageSet, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
     """Some images [B,C,H,W]."""
     return np.stack([np.asarray(images.images[int(row)]) for row in rows])
-
-
-def subset(twins: Twins, which: NDArray[np.bool_]) -> Twins:
-    """Some of them."""
-    return Twins(twins.defect[which], twins.clean[which], twins.masks[which])

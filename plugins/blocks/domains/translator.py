@@ -22,10 +22,8 @@ HELD = "held_out"
 
 
 class Translator(Protocol):
-    """One for images [C,H,W] of grey levels that `grey` maps to [-1, 1]."""
+    """One for grey levels that `grey` maps to [-1, 1]; where it `draws`, noise of the shape `hidden` has a part in what it gives."""
 
-    @property
-    def image(self) -> tuple[int, int, int]: ...
     @property
     def grey(self) -> GreyMap: ...
     @property
@@ -48,7 +46,7 @@ def held_out(model: Model) -> NDArray[np.uint8]:
 
 
 def domains_of(images: ImageSet) -> NDArray[np.int8]:
-    """Domain of every image. Raises DataError for a set that does not say, and for one that lacks either."""
+    """Domain of every image. Raises DataError for a set that does not say."""
     if images.domain is None:
         raise DataError(
             f"set {images.key[:12]} does not say which images have a defect: load it from folders clean/ and defect/, or with clean: and "

@@ -21,7 +21,7 @@ SOFT = 0.7
 
 @dataclass(frozen=True)
 class Twins:
-    """Defect images and clean images uint8 [B,C,H,W], masks [B,H,W], and whether each mask shows a defect."""
+    """Defect images and clean images uint8 [B,C,H,W], and masks [B,H,W] of what differs."""
 
     defect: Pixels
     clean: Pixels
@@ -33,6 +33,10 @@ class Twins:
         share = (self.masks > 0).mean((1, 2))
         found: NDArray[np.bool_] = (share > 0) & (share <= LARGEST)
         return found
+
+    def at(self, which: NDArray[np.bool_]) -> Twins:
+        """Some of them."""
+        return Twins(self.defect[which], self.clean[which], self.masks[which])
 
 
 @dataclass(frozen=True)

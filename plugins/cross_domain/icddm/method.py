@@ -20,7 +20,7 @@ class Icddm(Method):
     """
 
     name = "icddm"
-    preload = ("torch", "torch._dynamo", "diffusers", "skimage.filters", "skimage.morphology")
+    preload = ("torch", "torch._dynamo", "diffusers", "skimage.morphology")
 
     @classmethod
     def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:

@@ -16,11 +16,13 @@ from fabloom.plugins.blocks.codec import Codec
 from fabloom.plugins.blocks.denoisers import build, kept
 from fabloom.plugins.blocks.denoising import Batch, fit
 from fabloom.plugins.blocks.domains.coupling import ROLE
+from fabloom.plugins.blocks.domains.seeing import Seeing
 from fabloom.plugins.blocks.domains.translator import CLEAN, DEFECT, HELD, NAMES, domains_of
 from fabloom.plugins.blocks.noise import BETA_SCHEDULES, noise_schedule
 from fabloom.plugins.blocks.operations import OPERATIONS, operations_of
 from fabloom.plugins.blocks.pool import Pool
 from fabloom.plugins.blocks.seen import remembered
+from fabloom.plugins.blocks.sources import groups
 
 from .params import TrainParams
 
@@ -33,12 +35,13 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, autoencoder: Mode
     learned, held = split(ctx, images, params.held_out)
     pixels = np.asarray(images.images)
     pool = Pool.of_pixels(torch.from_numpy(pixels[np.concatenate(learned)]), params.flip_x, params.flip_y, codec)
-    fold = 1 if codec else params.fold
-    net = build(params, params.network, folded(pool.shape, fold), len(NAMES), film=True).to(ctx.device)
+    channels, height, width = images.images.shape[1:]
+    seeing = Seeing((channels, height, width), 1 if codec else params.fold, codec)
+    net = build(params, params.network, seeing.hidden, len(NAMES), film=True).to(ctx.device)
     name = BETA_SCHEDULES[params.schedule]
     schedule = noise_schedule(name, params.beta_start, params.beta_end)
     counts = (len(learned[CLEAN]), len(learned[DEFECT]))
-    weights, operations = fit(ctx, params, net, schedule, lambda draw: draw_batch(params, pool, fold, counts, draw))
+    weights, operations = fit(ctx, params, net, schedule, lambda draw: draw_batch(params, pool, seeing.fold, counts, draw))
     state, network = kept(net, weights)
     tensors, told = pool.kept()
     config = {
@@ -49,7 +52,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, autoencoder: Mode
         "beta_start": params.beta_start,
         "beta_end": params.beta_end,
         "image": list(images.images.shape[1:]),
-        "fold": fold,
+        "fold": seeing.fold,
         "times": list(params.times),
         "label_dropout": params.label_dropout,
         OPERATIONS: operations + (operations_of(autoencoder.config) if autoencoder else 0),
@@ -67,17 +70,24 @@ def split(ctx: Context, images: ImageSet, share: float) -> tuple[tuple[NDArray[n
             f"set {images.key[:12]} has {len(clean)} clean and {len(defect)} defect images; both domains are learned: give "
             f"{FEWEST_CLEAN} clean ones and {FEWEST_DEFECT} with a defect at least"
         )
-    order = torch.randperm(len(clean), generator=ctx.generator("held out")).numpy()
-    count = max(FEWEST_HELD, round(len(clean) * share))
-    return (np.sort(clean[order[count:]]), defect), np.sort(clean[order[:count]])
+    held = set_aside(groups(images)[clean], max(FEWEST_HELD, round(len(clean) * share)), ctx.generator("held out"))
+    return (clean[~held], defect), clean[held]
 
 
-def folded(shape: tuple[int, int, int], fold: int) -> tuple[int, int, int]:
-    """Images [C,H,W] with squares of pixels as channels. Raises DataError where they do not divide."""
-    channels, height, width = shape
-    if height % fold or width % fold:
-        raise DataError(f"images of {height} x {width} do not divide by fold={fold}; give fold: 1, or crop them")
-    return channels * fold**2, height // fold, width // fold
+def set_aside(sources: NDArray[np.int64], count: int, draw: torch.Generator) -> NDArray[np.bool_]:
+    """Which of some images [N] of these sources are held out, `count` or a little more: whole sources, so that none is on both sides.
+
+    Where that would take more than half of them, there are too few sources, and images are held out whatever they come from.
+    """
+    _, first, numbered = np.unique(sources, return_index=True, return_inverse=True)
+    own = np.argsort(np.argsort(first))[numbered]  # sources by their first image
+    order = torch.randperm(len(first), generator=draw).numpy()
+    rank = np.argsort(order)[own]
+    sizes = np.bincount(own)[order].cumsum()
+    held: NDArray[np.bool_] = rank <= int(np.searchsorted(sizes, count))
+    if held.sum() > len(sources) / 2:
+        held = np.isin(np.arange(len(sources)), torch.randperm(len(sources), generator=draw)[:count].numpy())
+    return held
 
 
 def draw_batch(params: TrainParams, pool: Pool, fold: int, counts: tuple[int, int], draw: torch.Generator) -> Batch:

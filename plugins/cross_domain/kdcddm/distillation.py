@@ -39,7 +39,6 @@ class Recorded:
         self._values = {name: torch.from_numpy(np.ascontiguousarray(read[name])) for name in NAMED}
         self._device = device
         self.clean = torch.nonzero((self._values["domain"] == CLEAN) & (self._values["target"] == CLEAN)).flatten()
-        self.removing = torch.nonzero((self._values["domain"] == DEFECT) & (self._values["target"] == CLEAN)).flatten()
 
     def __len__(self) -> int:
         return len(self._values["domain"])
@@ -100,7 +99,7 @@ def fit(
     draw = ctx.generator("rows")
     clean = recorded.clean[recorded.clean < taught]
     begins = params.alone * params.steps
-    forward: Callable[[Tensor, Tensor], Tensor] = lambda z, target: changed(net, z, target).float()  # noqa: E731
+    forward: Callable[[Tensor, Tensor], Tensor] = ctx.autocast(params.precision)(lambda z, target: changed(net, z, target))
     net.train()
 
     def once(index: int, draw: torch.Generator, judge: torch.optim.Optimizer | None = None) -> dict[str, Tensor]:
@@ -114,8 +113,7 @@ def fit(
             (relu(1 - critic(wanted, z, target)).mean() + relu(1 + critic(answer, z, target)).mean()).backward()
             if judge is not None:
                 judge.step()
-        with ctx.autocast(params.precision):
-            answer = forward(z, target)
+        answer = forward(z, target)
         parts = {"teacher": params.teacher_weight * l1_loss(answer, wanted)}
         if params.identity_weight and len(clean):
             own, *_, asked = recorded.at(clean[torch.randint(len(clean), (max(params.batch // 4, 1),), generator=draw)])

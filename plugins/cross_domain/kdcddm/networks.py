@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from torch.nn.utils.parametrizations import spectral_norm
 
 from fabloom.kinds import Model
 from fabloom.method import Context
-from fabloom.plugins.blocks.codec import Codec
+from fabloom.params import Precision
 from fabloom.plugins.blocks.denoisers import Denoiser, evaluate, load
+from fabloom.plugins.blocks.domains.seeing import Seeing
 from fabloom.plugins.blocks.domains.translator import NAMES
 from fabloom.plugins.blocks.grey import GreyMap
 
@@ -56,42 +56,32 @@ class Critic(nn.Module):
 
 @dataclass(frozen=True)
 class Student:
-    """A `Translator` of one evaluation."""
+    """A `Translator` of one evaluation: `network` takes what it sees of images and the domains that are asked for."""
 
-    net: Denoiser
-    image: tuple[int, int, int]
+    network: Callable[[Tensor, Tensor], Tensor]
+    seeing: Seeing
     grey: GreyMap
-    fold: int
-    codec: Codec | None
-    ctx: Context
-    precision: str
 
     draws = False
 
     @classmethod
-    def of(cls, ctx: Context, model: Model, precision: str) -> Self:
+    def of(cls, ctx: Context, model: Model, precision: Precision) -> Self:
         """That of a model of kdcddm.distill. Raises DataError for another."""
-        net, config = load(model, ROLE, ctx.device), model.config
-        channels, height, width = config["image"]
-        codec = Codec.inside(model, ctx.device)
-        return cls(net, (channels, height, width), GreyMap(*config["grey"]), config["fold"], codec, ctx, precision)
+        net = load(model, ROLE, ctx.device)
+        network = ctx.autocast(precision)(lambda z, asked: changed(net, z, asked))
+        return cls(network, Seeing.of(model, ctx.device), GreyMap(*model.config["grey"]))
 
     @property
     def hidden(self) -> tuple[int, int, int]:
         """Shape of what is changed; there is no noise of it."""
-        if self.codec is not None:
-            return self.codec.shape(self.image)
-        channels, height, width = self.image
-        return channels * self.fold**2, height // self.fold, width // self.fold
+        return self.seeing.hidden
 
     @torch.no_grad()
     def translate(self, x: Tensor, source: int, targets: Sequence[int], fresh: Tensor | None = None) -> list[Tensor]:
         """One evaluation for each target; an image of domain `source` asked to stay in it is the image."""
-        z = pixel_unshuffle(x, self.fold) if self.codec is None else self.codec.latent(x)
-        answers = []
-        for target in targets:
-            asked = torch.full((len(z),), target, device=z.device)
-            with self.ctx.autocast(self.precision):
-                y = z if target == source else changed(self.net, z, asked)
-            answers.append((pixel_shuffle(y, self.fold) if self.codec is None else self.codec.decode(y.float())).float().clamp(-1, 1))
-        return answers
+        z = self.seeing.inner(x)
+
+        def answer(target: int) -> Tensor:
+            return z if target == source else self.network(z, torch.full((len(z),), target, device=z.device)).float()
+
+        return [self.seeing.outer(answer(target)) for target in targets]

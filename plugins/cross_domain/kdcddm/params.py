@@ -6,14 +6,13 @@ from pydantic import Field
 
 from fabloom.params import Precision
 from fabloom.plugins.blocks.backbone import Backbone, Network
-from fabloom.plugins.blocks.domains.params import Found, Paired, Route
+from fabloom.plugins.blocks.domains.params import Batched, Found, Paired, Route
 
 
-class RecordParams(Route):
+class RecordParams(Route, Batched):
     """What the teacher is asked."""
 
     back: bool = Field(True, description="record clean images as defect ones too, for `pair`; off: clean twins alone, for `detect`")
-    batch: int = Field(64, ge=1, description="images translated at once")
     block: int = Field(512, ge=1, description="rows written together; a killed recording goes on from the last block")
 
 

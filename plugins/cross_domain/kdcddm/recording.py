@@ -13,8 +13,9 @@ from fabloom.kinds import ImageSet, Model, OfflineData
 from fabloom.kinds.artifact import RowSpec
 from fabloom.method import Context
 from fabloom.plugins.blocks.domains.coupling import Coupling
-from fabloom.plugins.blocks.domains.translator import CLEAN, DEFECT, check_size, domains_of, stacked
+from fabloom.plugins.blocks.domains.translator import CLEAN, DEFECT, check_size, domains_of, held_out, stacked
 from fabloom.plugins.blocks.operations import OPERATIONS, counted, operations_of
+from fabloom.plugins.blocks.seen import fingerprints
 from fabloom.storage.format.quantise import quantise
 
 from .params import RecordParams
@@ -23,23 +24,29 @@ Rows = dict[str, NDArray[Any]]
 
 
 def record(ctx: Context, params: RecordParams, images: ImageSet, teacher: Model) -> OfflineData:
-    """Rows (image, its domain, the domain asked for): every image asked to be clean, then clean ones asked to be defect."""
+    """Rows (image, its domain, the domain asked for): every image asked to be clean, and clean ones asked to be defect.
+
+    Clean images that set the teacher's threshold are left out: a student that learned to leave them alone would set its own by them.
+    """
     check_size(teacher, images)
     domain, coupling = domains_of(images), Coupling.of(ctx, teacher, params)
-    asked = [(row, int(domain[row]), CLEAN) for row in range(len(images))]
+    rows = np.flatnonzero(~np.isin(fingerprints(np.asarray(images.images)), fingerprints(held_out(teacher)))).tolist()
+    asked = [(row, int(domain[row]), CLEAN) for row in rows]
     if params.back:
-        asked += [(row, CLEAN, DEFECT) for row in np.flatnonzero(domain == CLEAN).tolist()]
+        asked += [(row, CLEAN, DEFECT) for row in rows if domain[row] == CLEAN]
+    if len(rows) < len(images):
+        ctx.log(f"{len(images) - len(rows)} of {len(images)} images set the teacher's threshold and are left out")
     order = np.random.default_rng(ctx.generator("order").initial_seed()).permutation(len(asked))
     asked = [asked[at] for at in order]  # the held-out rows at the end are then of all sorts
     writer = OfflineData.writer(ctx, count=len(asked), block=params.block, arrays=specs(coupling.hidden))
     with ctx.progress(len(asked), unit="row", name="record", done=writer.start) as bar:
         for start in range(writer.start, len(asked), params.block):
             part = asked[start : start + params.block]
-            writer.append(translated(params, images, coupling, part))
+            writer.append(translated(params, images, coupling, part, ctx.device))
             bar.advance(len(part))
             if ctx.stop_requested():
                 raise Interrupted(f"stopped after {start + len(part)} of {len(asked)} rows. Run the same command again to go on.")
-    one = torch.zeros(1, *coupling.image, device=ctx.device)
+    one = torch.zeros(1, *coupling.seeing.image, device=ctx.device)
     taken = counted(lambda: coupling.translate(one, DEFECT, [CLEAN]))[1]
     facts = {"teacher": teacher.key, "images": images.key, "back": params.back, "operations_each": taken}
     return OfflineData.finish(ctx, writer, facts | {OPERATIONS: taken * len(asked) + operations_of(teacher.config)})
@@ -60,7 +67,7 @@ def specs(hidden: tuple[int, int, int]) -> dict[str, RowSpec]:
 
 
 @torch.no_grad()
-def translated(params: RecordParams, images: ImageSet, coupling: Coupling, asked: list[tuple[int, int, int]]) -> Rows:
+def translated(params: RecordParams, images: ImageSet, coupling: Coupling, asked: list[tuple[int, int, int]], device: torch.device) -> Rows:
     """The arrays of some rows."""
     source = torch.empty(len(asked), *coupling.hidden)
     answer = torch.empty_like(source)
@@ -69,7 +76,7 @@ def translated(params: RecordParams, images: ImageSet, coupling: Coupling, asked
         for start in range(0, len(at), params.batch):
             part = at[start : start + params.batch]
             pixels = np.stack([np.asarray(images.images[asked[number][0]]) for number in part])
-            y = coupling.inner(stacked(coupling.grey, pixels, coupling.device))
+            y = coupling.seeing.inner(stacked(coupling.grey, pixels, device))
             source[part], answer[part] = y.cpu(), coupling.back(coupling.lead(y, domain), target).cpu()
     done = quantise(source, (answer - source)[:, None])
     rows, domains, targets = (np.array(column) for column in zip(*asked, strict=True))

@@ -60,13 +60,6 @@ class Mapper:
         return maps
 
 
-def scores(maps: Maps, threshold: float) -> NDArray[np.float16]:
-    """Distances as d / (d + t): 0 at 0, 0.5 at the threshold t, rising towards 1; so slowly that half precision tells 30 t from 31 t."""
-    values = maps.astype(np.float64)
-    found: NDArray[np.float16] = (values / (values + threshold)).astype(np.float16)
-    return found
-
-
 def distance(score: float, threshold: float) -> float:
     """The distance that has a score: t s / (1 - s)."""
     return threshold * score / (1 - score)

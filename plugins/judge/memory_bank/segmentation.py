@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
-from fabloom.plugins.blocks.alarms import outlined
+from fabloom.plugins.blocks.alarms import outlined, scores
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.ground import held_by
 from fabloom.plugins.blocks.seen import number_seen
@@ -19,7 +19,7 @@ from fabloom.plugins.blocks.seen import number_seen
 from . import trunks
 from .bank import Bank
 from .features import Reader
-from .maps import Mapper, distance, scores
+from .maps import Mapper, distance
 from .params import SegmentParams
 from .places import Anchor
 

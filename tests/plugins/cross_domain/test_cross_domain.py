@@ -28,7 +28,7 @@ from fabloom.plugins.blocks.domains.twins import pasted
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import noise_schedule
 from fabloom.plugins.cross_domain.icddm.method import Icddm
-from fabloom.plugins.cross_domain.icddm.training import spread
+from fabloom.plugins.cross_domain.icddm.training import set_aside, spread
 from fabloom.plugins.cross_domain.kdcddm.distillation import Recorded
 from fabloom.plugins.cross_domain.kdcddm.method import Kdcddm
 from fabloom.plugins.diffusion.autoencoder.method import Autoencoder
@@ -245,15 +245,17 @@ PLAIN: Any = SimpleNamespace(device=torch.device("cpu"), autocast=lambda precisi
 
 def test_recorded_answers_are_the_teachers(world: World, offline: OfflineData) -> None:
     recorded = Recorded(offline, torch.device("cpu"))
-    assert len(offline) == 240 + 120 and sorted(offline.array("row")[...].tolist())[:4] == [0, 0, 1, 2]
-    rows = torch.arange(0, 360, 40)
+    assert len(offline) == 240 + 120 - 2 * 12, "every image to clean, clean ones back, and none of the twelve that set the threshold"
+    told = {image.tobytes() for image in np.asarray(world.learned.images)[np.unique(offline.array("row")[...])]}
+    assert not told & {image.tobytes() for image in held_out(world.model)}
+    rows = torch.arange(0, 336, 40)
     z, answer, domain, target = recorded.at(rows)
     images = np.asarray(world.learned.images)[offline.array("row")[...][rows]]
     teacher = Coupling.of(PLAIN, world.model, Route(steps=4))
     for number in range(len(rows)):
         x = teacher.grey.forward(images[number : number + 1])
-        wanted = teacher.back(teacher.lead(teacher.inner(x), int(domain[number])), int(target[number]))
-        assert (answer[number] - wanted[0]).abs().max() < 0.03 and (z[number] - teacher.inner(x)[0]).abs().max() < 0.01
+        wanted = teacher.back(teacher.lead(teacher.seeing.inner(x), int(domain[number])), int(target[number]))
+        assert (answer[number] - wanted[0]).abs().max() < 0.03 and (z[number] - teacher.seeing.inner(x)[0]).abs().max() < 0.01
 
 
 def test_a_student_says_in_one_evaluation_what_its_teacher_says(world: World, offline: OfflineData, found: ImageSet) -> None:
@@ -278,6 +280,14 @@ def test_a_student_says_in_one_evaluation_what_its_teacher_says(world: World, of
     assert ap(nothing, world.test) < 0.5 * ap(maps, world.test)
 
 
+def test_whole_sources_are_held_out_and_single_images_where_there_are_too_few() -> None:
+    draw = torch.Generator().manual_seed(0)
+    tiles = np.repeat(np.arange(20), 5)
+    held = set_aside(tiles, 12, draw)
+    assert 12 <= held.sum() <= 16 and not set(tiles[held]) & set(tiles[~held]), "no frame has tiles on both sides"
+    assert set_aside(np.zeros(40, np.int64), 4, draw).sum() == 4 and set_aside(np.arange(40), 7, draw).sum() == 7
+
+
 # what is refused
 
 
@@ -291,8 +301,10 @@ def test_bad_input_is_named(world: World, offline: OfflineData) -> None:
         world.run(Icddm, "train", TRAINED | {"fold": 3}, images=world.learned)
     with pytest.raises(DataError, match="translates images"):
         world.run(Icddm, "detect", images=held(world.store, images[:2, :, :8, :8]), model=world.model)
-    with pytest.raises(DataError, match=r"learned times up to 0\.75"):
+    with pytest.raises(DataError, match=r"learned times 0\.05 to 0\.75"):
         world.run(Icddm, "detect", {"depth": 0.9}, images=world.test, model=world.model)
+    with pytest.raises(DataError, match=r"begin at 0\.035.*learned times 0\.05 to 0\.75"):
+        world.run(Icddm, "detect", {"steps": 20}, images=world.test, model=world.model)
     with pytest.raises(DataError, match="never saw an image of no domain"):
         world.run(Icddm, "detect", {"guidance": 2.0}, images=world.test, model=world.model)
     with pytest.raises(DataError, match="were recorded from model"):

@@ -13,7 +13,7 @@ from fabloom.errors import DataError, EnvironmentProblem
 from fabloom.flows.run.predict import predict_folder
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
-from fabloom.plugins.blocks.alarms import choose, outlined
+from fabloom.plugins.blocks.alarms import choose, outlined, scores
 from fabloom.plugins.blocks.defects import height
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.data.line_pair.method import LinePair
@@ -22,7 +22,7 @@ from fabloom.plugins.judge.memory_bank.bank import Bank, nearest
 from fabloom.plugins.judge.memory_bank.coreset import centres, cover
 from fabloom.plugins.judge.memory_bank.features import HALO, Reader, laid, reflected
 from fabloom.plugins.judge.memory_bank.filters import Filters, kernels
-from fabloom.plugins.judge.memory_bank.maps import distance, scores
+from fabloom.plugins.judge.memory_bank.maps import distance
 from fabloom.plugins.judge.memory_bank.method import MemoryBank
 from fabloom.plugins.judge.memory_bank.params import FitParams
 from fabloom.plugins.judge.unet.method import UNet
