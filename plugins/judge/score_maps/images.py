@@ -26,10 +26,9 @@ MEANING = "chance that an image with a defect scores higher than a clean one"
 
 @dataclass(frozen=True)
 class Ranked:
-    """Image AUROC of one entry, its resamples, and the share of clean images on which its masks find something."""
+    """Image AUROC of one entry, and the shares of clean and of defect images on which its masks find something."""
 
     value: Interval
-    samples: NDArray[np.float64]
     alarms: float | None
     found: float | None
 
@@ -64,7 +63,7 @@ def ranked(
     samples = auroc(values, defect, whose, weights)
     (whole,) = auroc(values, defect, whose, np.ones((1, weights.shape[1])))
     alarms, seen = (None, None) if masks is None else (float(masks[~defect].mean()), float(masks[defect].mean()))
-    return Ranked(interval(float(whole), samples, params.confidence), samples, alarms, seen)
+    return Ranked(interval(float(whole), samples, params.confidence), alarms, seen)
 
 
 def better(one: Ranked, other: Ranked) -> Ranked:
