@@ -138,7 +138,7 @@ class World:
     model: Model
 
 
-TRAINED = {"steps": 300, "batch": 16, "network": {"channels": [16, 32], "norm_groups": 8}, "lr": 3e-3, "ema_decay": 0.98, "warmup": 20}
+TRAINED = {"steps": 200, "batch": 16, "network": {"channels": [16, 32], "norm_groups": 8}, "lr": 3e-3, "ema_decay": 0.98, "warmup": 20}
 
 
 def held(store: LocalStore, images: NDArray[np.uint8], **columns: Any) -> Any:
