@@ -24,30 +24,45 @@ LOG_EVERY = 10
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean images [B,C,H,W] in [-1, 1], their noise, times [B], and class numbers [B] or None."""
+    """Clean images [B,C,H,W] in [-1, 1], their noise, times [B], and class numbers [B] or None.
+
+    `free` says which values are noised and learned, as bool of the images' shape; None: all.
+    """
 
     x0: Tensor
     noise: Tensor
     t: Tensor
     labels: Tensor | None
+    free: Tensor | None = None
 
     def split(self, size: int) -> Iterator[Batch]:
         """Pieces of at most `size` images."""
         for start in range(0, len(self.x0), size):
             part = slice(start, start + size)
-            yield Batch(self.x0[part], self.noise[part], self.t[part], None if self.labels is None else self.labels[part])
+            yield Batch(*(None if v is None else v[part] for v in self._values))  # type: ignore[arg-type]
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        return Batch(*(None if v is None else v.to(device) for v in (self.x0, self.noise, self.t, self.labels)))  # type: ignore[arg-type]
+        return Batch(*(None if v is None else v.to(device) for v in self._values))  # type: ignore[arg-type]
+
+    @property
+    def _values(self) -> tuple[Tensor | None, ...]:
+        return self.x0, self.noise, self.t, self.labels, self.free
 
 
 def batch_loss(params: Denoising, unet: Callable[..., Any], schedule: NoiseSchedule, weights: Tensor, batch: Batch) -> Tensor:
-    """Mean over the batch of the weighted squared error."""
+    """Mean over the batch of the weighted squared error, of each image that of its free values."""
     x = schedule.add_noise(batch.x0, batch.noise, batch.t)
+    if batch.free is not None:
+        x = torch.where(batch.free, x, batch.x0)
     out = evaluate(unet, x, batch.t, batch.labels)
-    error = (out - target(schedule, params.prediction, batch.x0, batch.noise, batch.t)).square().flatten(1).mean(1)
-    return (weights[batch.t] * error).mean()
+    error = (out - target(schedule, params.prediction, batch.x0, batch.noise, batch.t)).square().flatten(1)
+    if batch.free is None:
+        each = error.mean(1)
+    else:
+        free = batch.free.flatten(1)
+        each = (error * free).sum(1) / free.sum(1).clamp(min=1)
+    return (weights[batch.t] * each).mean()
 
 
 def accumulate(params: Denoising, unet: Callable[..., Any], schedule: NoiseSchedule, weights: Tensor, batch: Batch) -> Tensor:

@@ -270,6 +270,7 @@ class TestScoreMaps(MethodConformance):
     }
     inputs = {
         "difference": {"images": tiny_images, "clean": tiny_images},
+        "density": {"images": tiny_images},
         "evaluate": {"images": mapped, "maps": [mapped]},
         "rank": {"images": mapped, "maps": [mapped]},
     }

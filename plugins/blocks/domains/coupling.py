@@ -17,6 +17,7 @@ from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.noise import noise_schedule
 
 from .flow import Flow
+from .given import Given
 from .params import Route
 from .seeing import Seeing
 from .translator import NAMES
@@ -55,7 +56,7 @@ class Coupling:
             )
         schedule = noise_schedule(config["schedule"], config["beta_start"], config["beta_end"])
         network = ctx.autocast(route.precision)(lambda x, t, labels: evaluate(net, x, t, labels))
-        flow = Flow(network, config["prediction_type"], schedule, len(NAMES))
+        flow = Flow(network, config["prediction_type"], schedule, len(NAMES), Given.of(model))
         return cls(flow, Seeing.of(model, ctx.device), GreyMap(*config["grey"]), route, share, random)
 
     @torch.no_grad()
@@ -78,6 +79,11 @@ class Coupling:
             return z
         x0, noise = self.flow.split(z, source, route.depth)
         return self.flow.joined(x0, mixed(noise, fresh, self.share), route.depth)
+
+    @property
+    def given(self) -> Given:
+        """What is known of the images."""
+        return self.flow.given
 
     @property
     def draws(self) -> bool:

@@ -15,12 +15,12 @@ from fabloom.plugins.blocks.alarms import scores
 from fabloom.plugins.blocks.seen import number_seen
 
 from .differences import Finder
-from .translator import check_size, held_out
+from .translator import check_images, held_out
 
 
 def detect(ctx: Context, images: ImageSet, model: Model, finder: Finder) -> ImageSet:
     """The images with masks, scores and, as references, their clean estimates."""
-    check_size(model, images)
+    check_images(model, images)
     clean = held_out(model)
     chosen = finder.threshold(ctx, clean)
     attrs = {

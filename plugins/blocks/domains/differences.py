@@ -8,19 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from fabloom.errors import Interrupted
 from fabloom.method import Context
 from fabloom.plugins.blocks.alarms import Chosen, choose, outlined
 from fabloom.plugins.blocks.defects import height
+from fabloom.plugins.blocks.smoothing import Maps, smoothed
 from fabloom.plugins.blocks.streams import normal, stream
 
 from .params import Found
 from .translator import CLEAN, DEFECT, Translator, levels, stacked
 
-Maps = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
 
@@ -52,9 +51,10 @@ class Finder:
         return normal([stream(self.seed, f"{part}/{row}") for row in rows], self.translator.hidden, self.device)
 
     def map(self, one: Tensor, other: Tensor) -> Maps:
-        """Absolute difference of images [B,C,H,W] over their channels, smoothed."""
-        gap = (one - other).abs().mean(1).double().cpu().numpy()
-        return smoothed(gap, self.params.smooth)
+        """Absolute difference of images [B,C,H,W] over their channels, smoothed; over what is free of them, and 0 elsewhere."""
+        given = self.translator.given
+        gap = given.mean((one - other).abs()).double().cpu().numpy()
+        return smoothed(gap, self.params.smooth, given.free(one)[:, 0].cpu().numpy() if given.count else None)
 
     def threshold(self, ctx: Context, clean: Pixels) -> Chosen:
         """The difference that the stated share of clean images [M,C,H,W] exceeds somewhere. Raises Interrupted on a stop."""
@@ -75,9 +75,3 @@ class Finder:
         """Masks [B,H,W] of maps."""
         p = self.params
         return np.stack([outlined(one, threshold, p.min_area, p.outline, p.reach) for one in maps]).astype(np.uint8)
-
-
-def smoothed(values: Maps, sigma: float) -> Maps:
-    """Maps [B,H,W] behind a Gaussian."""
-    found: Maps = ndimage.gaussian_filter(values, (0, sigma, sigma), mode="mirror") if sigma else values
-    return found

@@ -16,15 +16,18 @@ from fabloom.plugins.blocks.backbone import TIMES
 from fabloom.plugins.blocks.diffusion import Network, guided
 from fabloom.plugins.blocks.noise import NoiseSchedule, Prediction, clean_image
 
+from .given import Given
+
 
 @dataclass(frozen=True)
 class Flow:
-    """A network of classes with its schedule; `null` is the number of no class."""
+    """A network of classes with its schedule; `null` is the number of no class. What is `given` of an image stays, the rest flows."""
 
     network: Network
     prediction: Prediction
     schedule: NoiseSchedule
     null: int
+    given: Given = Given()
 
     def encode(self, x: Tensor, label: int, depth: float, steps: int) -> Tensor:
         """Images [B,*] under a class to x_t at t = `depth` of all times, in so many steps.
@@ -44,15 +47,15 @@ class Flow:
     def joined(self, x0: Tensor, noise: Tensor, depth: float) -> Tensor:
         """x_t of both."""
         a, s = self._at(grid(depth, 1)[-1])
-        return a * x0 + s * noise
+        return self.given.put(a * x0 + s * noise, x0)
 
     def _walk(self, x: Tensor, label: int, times: list[float], guidance: float, *, clip: bool) -> Tensor:
         for start, end in pairwise(times):
             (a, s), (b, r) = self._at(start), self._at(end)
             slope = self._noise(x, label, start, guidance, clip=clip)
-            guess = (x / a + slope * (r / b - s / a)) * b
+            guess = self.given.put((x / a + slope * (r / b - s / a)) * b, x)
             slope = (slope + self._noise(guess, label, end, guidance, clip=clip)) / 2
-            x = (x / a + slope * (r / b - s / a)) * b
+            x = self.given.put((x / a + slope * (r / b - s / a)) * b, x)
         return x
 
     def _noise(self, x: Tensor, label: int, time: float, guidance: float, *, clip: bool) -> Tensor:
@@ -66,6 +69,7 @@ class Flow:
         a, s = self._at(time)
         if clip:
             x0 = x0.clamp(-1, 1)
+        x0 = self.given.put(x0, x)
         return x0, (x - a * x0) / s
 
     def _index(self, time: float) -> int:

@@ -14,7 +14,7 @@ from fabloom.method import Context
 
 from .differences import Finder
 from .params import Varied
-from .translator import CLEAN, DEFECT, check_size, domains_of, held_out
+from .translator import CLEAN, DEFECT, check_images, domains_of, held_out
 from .twins import Maker, Twins
 
 STOPPED = "stopped after {done} of {count} images. Run the same command again to start over."
@@ -25,7 +25,7 @@ def maker(ctx: Context, model: Model, images: ImageSet, finder: Finder, composit
 
     Raises DataError for images of another size.
     """
-    check_size(model, images)
+    check_images(model, images)
     chosen = (judge or finder).threshold(ctx, held_out(model))
     return Maker(finder, chosen.distance, composite)
 

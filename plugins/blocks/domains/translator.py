@@ -14,6 +14,8 @@ from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
 from fabloom.plugins.blocks.grey import GreyMap
 
+from .given import Given
+
 CLEAN, DEFECT = 0, 1
 """The domains, as in the column `domain` of a set."""
 NAMES = ["clean", "defect"]
@@ -27,12 +29,16 @@ class Translator(Protocol):
     @property
     def grey(self) -> GreyMap: ...
     @property
+    def given(self) -> Given: ...
+    @property
     def draws(self) -> bool: ...
     @property
     def hidden(self) -> tuple[int, int, int]: ...
 
     def translate(self, x: Tensor, source: int, targets: Sequence[int], fresh: Tensor | None = None) -> list[Tensor]:
         """x [B,C,H,W] of domain `source` as it would be in each of `targets`, all that is not the domain's the same in all of them.
+
+        What is `given` of x is in all of them as it was.
 
         `fresh` [B,*hidden] is noise that has a part in what the images have in common, where the translator `draws`.
         """
@@ -55,7 +61,7 @@ def domains_of(images: ImageSet) -> NDArray[np.int8]:
     return np.asarray(images.domain)
 
 
-def check_size(model: Model, images: ImageSet) -> None:
+def check_images(model: Model, images: ImageSet) -> None:
     """Raise DataError for images that a model does not know."""
     wanted, given = list(model.config["image"]), list(images.images.shape[1:])
     if wanted != given:
@@ -63,6 +69,7 @@ def check_size(model: Model, images: ImageSet) -> None:
             f"model {model.key[:12]} translates images {wanted} (channels, height, width), set {images.key[:12]} has {given}: "
             "load them in that size, larger ones in tiles (images.load tile)"
         )
+    Given.of(model).check(images)
 
 
 def levels(grey: GreyMap, values: Tensor) -> NDArray[np.uint8]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fabloom.errors import PipelineError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context, Method, Outline, PlannedStep, task
 from fabloom.plugins.blocks.expected import found, trained
 
-from .params import AugmentParams, DetectParams, PairParams, TrainParams
+from .params import NO_LATENTS, AugmentParams, DetectParams, PairParams, TrainParams
 
 
 class Icddm(Method):
@@ -23,6 +24,12 @@ class Icddm(Method):
     preload = ("torch", "torch._dynamo", "diffusers", "skimage.morphology")
 
     @classmethod
+    def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
+        """Refuse known channels in latents, before anything runs."""
+        if isinstance(step.params, TrainParams) and step.params.given and "autoencoder" in step.inputs:
+            raise PipelineError(f"steps.{step.name}.params.given", NO_LATENTS)
+
+    @classmethod
     def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
         """Of `detect`: its images with masks, scores and clean estimates."""
         if isinstance(step.params, TrainParams):
@@ -33,8 +40,8 @@ class Icddm(Method):
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet, autoencoder: Model | None = None) -> Model:
         """Learn both domains of a set, by its column `domain`, half of every batch each; with `autoencoder` in its latents (CDLDM).
 
-        Raises DataError for a set that does not say which images are clean, for fewer than two defect or eight clean ones, and for images
-        that fold and levels cannot halve.
+        Raises DataError for a set that does not say which images are clean, for fewer than two defect or eight clean ones, for images that
+        fold and levels cannot halve, and where what is `given` is no mask, leaves nothing to learn, or would go into latents.
         """
         from . import training
 

@@ -10,6 +10,8 @@ from fabloom.plugins.blocks.backbone import Network
 from fabloom.plugins.blocks.denoising_params import Denoising
 from fabloom.plugins.blocks.domains.params import Found, Paired, Route, Varied
 
+NO_LATENTS = "what is known of an image is known of its pixels, and in latents it mixes with the rest; leave out the input autoencoder, or give given: 0"
+
 
 class TrainParams(Denoising):
     """Training. The defaults suit some thousand images of 32 x 32 on a CPU."""
@@ -29,6 +31,10 @@ class TrainParams(Denoising):
     fold: int = Field(
         2, ge=1, le=8, description="pixels each way that are folded into channels before the network sees an image, 2 for a quarter of "
         "its work; 1 folds none; latents are never folded"
+    )  # fmt: skip
+    given: int = Field(
+        0, ge=0, description="last channels of an image that are known, 255 where it has anything and 0 elsewhere, as where a wafer has "
+        "dies (wafer-map: 1): never noised, learned or changed, nor is the rest where they are 0"
     )  # fmt: skip
     held_out: float = Field(
         0.1, gt=0, lt=1, description="share of the clean images, four at least, that are not learned from: the threshold comes of them"

@@ -16,6 +16,7 @@ from fabloom.plugins.blocks.codec import Codec
 from fabloom.plugins.blocks.denoisers import build, kept
 from fabloom.plugins.blocks.denoising import Batch, fit
 from fabloom.plugins.blocks.domains.coupling import ROLE
+from fabloom.plugins.blocks.domains.given import Given
 from fabloom.plugins.blocks.domains.seeing import Seeing
 from fabloom.plugins.blocks.domains.translator import CLEAN, DEFECT, HELD, NAMES, domains_of
 from fabloom.plugins.blocks.noise import BETA_SCHEDULES, noise_schedule
@@ -24,13 +25,14 @@ from fabloom.plugins.blocks.pool import Pool
 from fabloom.plugins.blocks.seen import remembered
 from fabloom.plugins.blocks.sources import groups
 
-from .params import TrainParams
+from .params import NO_LATENTS, TrainParams
 
 FEWEST_CLEAN, FEWEST_HELD, FEWEST_DEFECT = 8, 4, 2
 
 
 def train(ctx: Context, params: TrainParams, images: ImageSet, autoencoder: Model | None) -> Model:
     """The task `train`: the model holds the averaged weights, and the clean images that it did not see."""
+    given = known(params, images, autoencoder)
     codec = None if autoencoder is None else Codec.of(autoencoder, ctx.device)
     learned, held = split(ctx, images, params.held_out)
     pixels = np.asarray(images.images)
@@ -41,7 +43,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, autoencoder: Mode
     name = BETA_SCHEDULES[params.schedule]
     schedule = noise_schedule(name, params.beta_start, params.beta_end)
     counts = (len(learned[CLEAN]), len(learned[DEFECT]))
-    weights, operations = fit(ctx, params, net, schedule, lambda draw: draw_batch(params, pool, seeing.fold, counts, draw))
+    weights, operations = fit(ctx, params, net, schedule, lambda draw: draw_batch(params, pool, seeing.fold, given, counts, draw))
     state, network = kept(net, weights)
     tensors, told = pool.kept()
     config = {
@@ -53,12 +55,22 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, autoencoder: Mode
         "beta_end": params.beta_end,
         "image": list(images.images.shape[1:]),
         "fold": seeing.fold,
+        **({"given": given.count} if given.count else {}),
         "times": list(params.times),
         "label_dropout": params.label_dropout,
         OPERATIONS: operations + (operations_of(autoencoder.config) if autoencoder else 0),
     }
     state |= {HELD: torch.from_numpy(pixels[held])} | remembered(pixels[row] for row in range(len(pixels)))
     return Model.write(ctx, state | tensors, config | told)
+
+
+def known(params: TrainParams, images: ImageSet, autoencoder: Model | None) -> Given:
+    """What is given of the images. Raises DataError where it is no mask, leaves nothing to learn, or would go into latents."""
+    if params.given and autoencoder is not None:
+        raise DataError(f"given={params.given}: {NO_LATENTS}")
+    given = Given(images.images.shape[1], params.given)
+    given.check(images)
+    return given
 
 
 def split(ctx: Context, images: ImageSet, share: float) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], NDArray[np.intp]]:
@@ -90,7 +102,7 @@ def set_aside(sources: NDArray[np.int64], count: int, draw: torch.Generator) -> 
     return held
 
 
-def draw_batch(params: TrainParams, pool: Pool, fold: int, counts: tuple[int, int], draw: torch.Generator) -> Batch:
+def draw_batch(params: TrainParams, pool: Pool, fold: int, given: Given, counts: tuple[int, int], draw: torch.Generator) -> Batch:
     """Half of a batch from each domain, times spread evenly over all; all draws come from the CPU stream."""
     clean, defect = counts
     half = params.batch // 2
@@ -98,9 +110,8 @@ def draw_batch(params: TrainParams, pool: Pool, fold: int, counts: tuple[int, in
     x0 = pixel_unshuffle(pool.chosen(rows, draw), fold)
     labels = torch.where(rows < clean, CLEAN, DEFECT)
     hidden = torch.rand(len(rows), generator=draw) < params.label_dropout
-    return Batch(
-        x0, torch.randn(x0.shape, generator=draw), spread(params.batch, params.times, draw), torch.where(hidden, len(NAMES), labels)
-    )
+    noise, times = torch.randn(x0.shape, generator=draw), spread(params.batch, params.times, draw)
+    return Batch(x0, noise, times, torch.where(hidden, len(NAMES), labels), given.free(x0) if given.count else None)
 
 
 def spread(count: int, times: tuple[float, float], draw: torch.Generator) -> Tensor:

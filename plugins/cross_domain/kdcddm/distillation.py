@@ -17,6 +17,7 @@ from fabloom.method import Context
 from fabloom.plugins.blocks.codec import Codec
 from fabloom.plugins.blocks.denoisers import build, kept
 from fabloom.plugins.blocks.domains.coupling import ROLE as TEACHER
+from fabloom.plugins.blocks.domains.given import Given
 from fabloom.plugins.blocks.domains.translator import CLEAN, DEFECT, HELD, NAMES
 from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.operations import OPERATIONS, counted, operations_of
@@ -56,17 +57,18 @@ def distill(ctx: Context, params: DistillParams, teacher: Model, offline: Offlin
     recorded = Recorded(offline, ctx.device)
     taught = len(recorded) - max(1, round(len(recorded) * params.held_out))
     hidden: tuple[int, int, int] = tuple(offline.array("source").shape[1:])  # type: ignore[assignment]
+    given = Given.of(teacher)
     net = build(params, params.network, hidden, len(NAMES), film=True).to(ctx.device)
     still(net)
-    weights, operations = fit(ctx, params, net, recorded, taught, hidden)
+    weights, operations = fit(ctx, params, net, recorded, taught, hidden, given)
     state, network = kept(net, weights)
     net.load_state_dict(weights)
     config = {
         "role": ROLE,
         **network,
-        **{name: teacher.config[name] for name in ("image", "grey", "fold")},
+        **{name: teacher.config[name] for name in ("image", "grey", "fold", "given") if name in teacher.config},
         "teacher": teacher.key,
-        "held_out": held_out(net.eval(), recorded, range(taught, len(recorded))),
+        "held_out": held_out(net.eval(), recorded, range(taught, len(recorded)), given),
         OPERATIONS: operations + operations_of(offline.attrs),
     }
     tensors = {HELD: teacher.state(HELD)[""], **({SEEN: seen[""]} if (seen := teacher.state(SEEN)) else {})}
@@ -88,7 +90,7 @@ def check(teacher: Model, offline: OfflineData) -> None:
 
 
 def fit(
-    ctx: Context, params: DistillParams, net: nn.Module, recorded: Recorded, taught: int, hidden: tuple[int, int, int]
+    ctx: Context, params: DistillParams, net: nn.Module, recorded: Recorded, taught: int, hidden: tuple[int, int, int], given: Given
 ) -> tuple[dict[str, Any], int]:
     """The loop; returns the averaged weights, and the multiply-adds that all steps take."""
     average = ema(net, params.ema_decay)
@@ -99,7 +101,7 @@ def fit(
     draw = ctx.generator("rows")
     clean = recorded.clean[recorded.clean < taught]
     begins = params.alone * params.steps
-    forward: Callable[[Tensor, Tensor], Tensor] = ctx.autocast(params.precision)(lambda z, target: changed(net, z, target))
+    forward: Callable[[Tensor, Tensor], Tensor] = ctx.autocast(params.precision)(lambda z, target: changed(net, z, target, given))
     net.train()
 
     def once(index: int, draw: torch.Generator, judge: torch.optim.Optimizer | None = None) -> dict[str, Tensor]:
@@ -142,10 +144,10 @@ def fit(
 
 
 @torch.no_grad()
-def held_out(net: nn.Module, recorded: Recorded, rows: range) -> dict[str, Any]:
+def held_out(net: nn.Module, recorded: Recorded, rows: range, given: Given) -> dict[str, Any]:
     """Of rows that were not learned from: mean absolute differences. A student that changes nothing has `student` equal to `change`."""
     z, wanted, domain, target = recorded.at(torch.tensor(list(rows)))
-    answer = changed(net, z, target)
+    answer = changed(net, z, target, given)
     removing = (domain == DEFECT) & (target == CLEAN)
     if not removing.any():
         return {"rows": len(rows), "student": None, "change": None}

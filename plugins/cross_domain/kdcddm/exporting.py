@@ -10,6 +10,7 @@ from fabloom.kinds import Model
 from fabloom.network import Network
 from fabloom.plugins.blocks.codec import Codec, Decoder
 from fabloom.plugins.blocks.denoisers import load
+from fabloom.plugins.blocks.domains.given import Given
 from fabloom.plugins.blocks.domains.translator import CLEAN
 from fabloom.plugins.blocks.graphs import example, traceable
 
@@ -24,9 +25,9 @@ class Detector(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, net: nn.Module, fold: int, codec: Codec | None) -> None:
+    def __init__(self, net: nn.Module, fold: int, codec: Codec | None, given: Given) -> None:
         super().__init__()
-        self.net, self.fold = net, fold
+        self.net, self.fold, self.given = net, fold, given
         self.decoder = None if codec is None else Decoder(codec)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,14 +37,14 @@ class Detector(nn.Module):
         else:
             z = (self.decoder.vae.encode(x).latent_dist.mean - self.decoder.mean) / self.decoder.deviation
         target = torch.full((z.shape[0],), CLEAN, device=z.device)
-        y = changed(self.net, z, target)
+        y = changed(self.net, z, target, self.given)
         clean = (pixel_shuffle(y, self.fold) if self.decoder is None else self.decoder(y)).clamp(-1, 1)
-        return clean, (x - clean).abs().mean(1)
+        return clean, self.given.mean((x - clean).abs())
 
 
 def networks(model: Model) -> dict[str, Network]:
     """`detector`."""
-    detector = Detector(load(model, ROLE, CPU), model.config["fold"], Codec.inside(model, CPU))
+    detector = Detector(load(model, ROLE, CPU), model.config["fold"], Codec.inside(model, CPU), Given.of(model))
     meaning = {
         "x": "image; grey levels [low, high] of the config's `grey` are [-1, 1]",
         "clean": "the image as it would be without a defect",

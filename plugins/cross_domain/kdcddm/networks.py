@@ -14,6 +14,7 @@ from fabloom.kinds import Model
 from fabloom.method import Context
 from fabloom.params import Precision
 from fabloom.plugins.blocks.denoisers import Denoiser, evaluate, load
+from fabloom.plugins.blocks.domains.given import Given
 from fabloom.plugins.blocks.domains.seeing import Seeing
 from fabloom.plugins.blocks.domains.translator import NAMES
 from fabloom.plugins.blocks.grey import GreyMap
@@ -28,9 +29,9 @@ def still(net: Denoiser) -> None:
         nn.init.zeros_(value)
 
 
-def changed(net: nn.Module, z: Tensor, target: Tensor) -> Tensor:
-    """z [B,L,h,w] as it would be in the domains `target` [B], in one evaluation."""
-    return z + evaluate(net, z, torch.zeros_like(target), target)
+def changed(net: nn.Module, z: Tensor, target: Tensor, given: Given) -> Tensor:
+    """z [B,L,h,w] as it would be in the domains `target` [B], in one evaluation; what is given of it stays."""
+    return given.put(z + evaluate(net, z, torch.zeros_like(target), target), z)
 
 
 class Critic(nn.Module):
@@ -61,15 +62,16 @@ class Student:
     network: Callable[[Tensor, Tensor], Tensor]
     seeing: Seeing
     grey: GreyMap
+    given: Given = Given()
 
     draws = False
 
     @classmethod
     def of(cls, ctx: Context, model: Model, precision: Precision) -> Self:
         """That of a model of kdcddm.distill. Raises DataError for another."""
-        net = load(model, ROLE, ctx.device)
-        network = ctx.autocast(precision)(lambda z, asked: changed(net, z, asked))
-        return cls(network, Seeing.of(model, ctx.device), GreyMap(*model.config["grey"]))
+        net, given = load(model, ROLE, ctx.device), Given.of(model)
+        network = ctx.autocast(precision)(lambda z, asked: changed(net, z, asked, given))
+        return cls(network, Seeing.of(model, ctx.device), GreyMap(*model.config["grey"]), given)
 
     @property
     def hidden(self) -> tuple[int, int, int]:

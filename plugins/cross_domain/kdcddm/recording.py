@@ -13,7 +13,7 @@ from fabloom.kinds import ImageSet, Model, OfflineData
 from fabloom.kinds.artifact import RowSpec
 from fabloom.method import Context
 from fabloom.plugins.blocks.domains.coupling import Coupling
-from fabloom.plugins.blocks.domains.translator import CLEAN, DEFECT, check_size, domains_of, held_out, stacked
+from fabloom.plugins.blocks.domains.translator import CLEAN, DEFECT, check_images, domains_of, held_out, stacked
 from fabloom.plugins.blocks.operations import OPERATIONS, counted, operations_of
 from fabloom.plugins.blocks.seen import fingerprints
 from fabloom.storage.format.quantise import quantise
@@ -28,7 +28,7 @@ def record(ctx: Context, params: RecordParams, images: ImageSet, teacher: Model)
 
     Clean images that set the teacher's threshold are left out: a student that learned to leave them alone would set its own by them.
     """
-    check_size(teacher, images)
+    check_images(teacher, images)
     domain, coupling = domains_of(images), Coupling.of(ctx, teacher, params)
     rows = np.flatnonzero(~np.isin(fingerprints(np.asarray(images.images)), fingerprints(held_out(teacher)))).tolist()
     asked = [(row, int(domain[row]), CLEAN) for row in rows]

@@ -9,7 +9,7 @@ from fabloom.errors import PipelineError
 from fabloom.kinds import ImageSet, Report
 from fabloom.method import Context, Method, Outline, PlannedStep, task
 
-from .params import DifferenceParams, EvaluateParams, RankParams
+from .params import DensityParams, DifferenceParams, EvaluateParams, RankParams
 
 
 class ScoreMaps(Method):
@@ -43,9 +43,9 @@ class ScoreMaps(Method):
 
     @classmethod
     def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
-        """Of `difference`: its images with scores."""
+        """Of `difference` and `density`: their images with scores."""
         rows = inputs["images"].arrays.get("images") if "images" in inputs else None
-        if not isinstance(step.params, DifferenceParams) or rows is None:
+        if not isinstance(step.params, DifferenceParams | DensityParams) or rows is None:
             return None
         count, *image = rows[0]
         return Outline.of_images(count, tuple(image), scores=((count, *image[1:]), "float16"))
@@ -90,3 +90,15 @@ class ScoreMaps(Method):
         from . import rivals
 
         return rivals.difference(ctx, params, images, clean)
+
+    @task(version=1)
+    def density(self, ctx: Context, params: DensityParams, *, images: ImageSet) -> ImageSet:
+        """The cheapest rival where few pixels are bright, as the failing dies of a wafer map: the images with `scores`, for a bright pixel
+        the share of its surroundings that is bright, 0 for a dark one.
+
+        Nothing is learned. A grey pixel counts by its grey level of 255, and of several channels their mean. Raises DataError where no
+        channel is left beside those that are `given`.
+        """
+        from . import rivals
+
+        return rivals.density(ctx, params, images)

@@ -51,6 +51,16 @@ class RankParams(Params):
         return self
 
 
+class DensityParams(Params):
+    """Over what the share of bright pixels is taken."""
+
+    smooth: float = Field(1.0, gt=0, description="deviation in pixels of the Gaussian")
+    given: int = Field(
+        0, ge=0, description="last channels of an image that say where it has anything, 255, or nothing, 0, as where a wafer has dies "
+        "(wafer-map: 1): nothing has no part in a share"
+    )  # fmt: skip
+
+
 class DifferenceParams(Params):
     """How the difference to a clean image is taken."""
 

@@ -1,4 +1,4 @@
-"""The cheapest rival: the difference to the nearest clean image."""
+"""The cheapest rivals: the difference to the nearest clean image, and the density of what is bright."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from scipy import ndimage
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, LazyArray
 from fabloom.method import Context
+from fabloom.plugins.blocks.smoothing import smoothed
 
-from .params import DifferenceParams
+from .params import DensityParams, DifferenceParams
 
 Pixels = NDArray[np.uint8]
 BATCH = 64
@@ -44,6 +45,31 @@ def differences(ctx: Context, params: DifferenceParams, images: ImageSet, pictur
             gaps = np.abs(soft(pixels, params.smooth) - soft(clean, params.smooth)).mean(1)
             yield {"images": pixels, "scores": (gaps / 255).astype(np.float16)}
             bar.advance(len(pixels))
+
+
+def density(ctx: Context, params: DensityParams, images: ImageSet) -> ImageSet:
+    """The task `density`."""
+    channels = images.images.shape[1]
+    if params.given >= channels:
+        raise DataError(f"given={params.given}: the images {images.key[:12]} have {channels} channels, and none is left. Give fewer")
+    return ImageSet.write(ctx, densities(ctx, params, images), count=len(images), channels=channels, **images.origins())
+
+
+def densities(ctx: Context, params: DensityParams, images: ImageSet) -> Iterator[dict[str, NDArray[Any]]]:
+    """Batches of images with their scores."""
+    with ctx.progress(len(images), unit="image", name="density") as bar:
+        for start in range(0, len(images), BATCH):
+            pixels = np.asarray(images.images[start : start + BATCH])
+            yield {"images": pixels, "scores": crowded(pixels, params.smooth, params.given).astype(np.float16)}
+            bar.advance(len(pixels))
+
+
+def crowded(pixels: Pixels, sigma: float, given: int) -> NDArray[np.float64]:
+    """Brightness 0 to 1 of each pixel of images [B,C,H,W], times its mean over a Gaussian around it: [B,H,W]."""
+    own, known = np.split(pixels, [pixels.shape[1] - given], axis=1)
+    bright = own.mean(1, dtype=np.float64) / 255
+    found: NDArray[np.float64] = bright * smoothed(bright, sigma, known.max(1) > 127 if given else None)
+    return found
 
 
 def _rows(array: LazyArray | None, rows: slice) -> Pixels:

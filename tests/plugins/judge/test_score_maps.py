@@ -273,3 +273,31 @@ def test_rank_tells_maps_that_know_from_light_and_from_chance(run_task: Any) -> 
         run_task(ScoreMaps, "rank", {"entries": ["maps"]}, images=silent, maps=[silent])
     with pytest.raises(DataError, match="another image 1"):
         run_task(ScoreMaps, "rank", {"entries": ["maps"]}, images=images, maps=[dark])
+
+
+def test_density_is_the_share_of_bright_pixels_around_a_bright_one_and_counts_no_place_without_a_die(
+    run_task: Any, store: LocalStore
+) -> None:
+    """Every second die fails around a lone failing one far away, on the left half; on the right half are no dies."""
+    pixels = np.zeros((1, 2, 24, 24), np.uint8)
+    pixels[0, 1, :, :12] = 255
+    pixels[0, 0, :8, :12][(np.add(*np.mgrid[:8, :12]) % 2) == 0] = 255
+    pixels[0, 0, 20, 4] = 255
+
+    def maps(ctx: Context) -> ImageSet:
+        return ImageSet.write(ctx, pixels, channels=2)
+
+    def fails_alone(ctx: Context) -> ImageSet:
+        return ImageSet.write(ctx, pixels[:, :1])
+
+    (found,), (blind,) = (
+        np.asarray(run_task(ScoreMaps, "density", {"smooth": 1.5, "given": given}, images=write_artifact(store, write)).scores)
+        for write, given in ((maps, 1), (fails_alone, 0))
+    )
+    fails = pixels[0, 0] > 0
+    assert not found[~fails].any() and found[fails].min() == found[20, 4]
+    assert found[2, 10] == pytest.approx(0.5, abs=0.03) and found[3, 11] == pytest.approx(0.5, abs=0.03), "up to the edge"
+    assert found[20, 4] == pytest.approx(1 / (2 * np.pi * 1.5**2), rel=0.03), "itself alone"
+    assert blind[3, 11] < 0.35, "half of it with missing dies for passing ones"
+    with pytest.raises(DataError, match="2 channels, and none is left"):
+        run_task(ScoreMaps, "density", {"given": 2}, images=write_artifact(store, maps))
