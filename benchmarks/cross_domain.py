@@ -1,11 +1,13 @@
 """Defects located by knowing only which images have one: icddm, its one-step student, controls and cheap rivals, by seed.
 
-    python benchmarks/cross_domain.py STORE [--seeds 7 8 9] [--data plain rough] [--steps 2500] [--controls] [--student]
+    python benchmarks/cross_domain.py STORE [--seeds 7 8 9] [--data plain rough wafers faint] [--steps 2500] [--controls] [--student]
 
 Simulated SEM images of lines, 32 x 32, 4000 to learn from and 200 test images of another seed. `plain`: one pitch, three kinds of defect,
 little shot noise; `rough`: the defaults of sem-etch, where pitch and width change from image to image and five kinds of defect are fainter.
-Prints a row for each entry: pixel AP, AUPRO, Dice at the threshold that no label chose, image AUROC, defects found at 1 % alarms, and
-CPU seconds. `--controls` adds a model of shuffled domains and an untrained one. The store is resumable.
+Simulated wafer maps, 32 x 32, as many, and 400 test maps. `wafers`: the defaults of wafer-map, tested on those and on small patterns alone
+(Loc, Scratch, Edge-Loc); `faint`: small patterns of few fails on wafers of many.
+Prints a row for each entry: pixel AP, AUPRO, Dice at the threshold that no label chose, image AUROC, defects found at 1 % alarms; CPU seconds
+go to stderr. `--controls` adds a model of shuffled domains and an untrained one. The store is resumable.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import resource
 import statistics
 import sys
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,7 +33,30 @@ from fabloom.registry import Registry
 from fabloom.testing import run_task
 
 PLAIN = {"pitch": [10, 10], "duty": [0.5, 0.5], "strength": [0.8, 1.0], "dose": 1000, "defects": ["bridge", "gap", "particle"]}
-DATA: dict[str, dict[str, Any]] = {"plain": PLAIN, "rough": {}}
+SEM = {"size": 32, "patterns": ["lines"], "turned": False}
+SMALL = {"patterns": ["Loc", "Scratch", "Edge-Loc"]}
+FAINT = {**SMALL, "fail_high": 0.15, "density_low": 0.3, "density_high": 0.6}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Parameters of what is learned and of each test set, what is given of an image, and how a difference becomes a map."""
+
+    task: str
+    learned: dict[str, Any]
+    tests: dict[str, dict[str, Any]]
+    count: int = 200
+    given: dict[str, int] = field(default_factory=dict)
+    map: dict[str, Any] = field(default_factory=dict)
+
+
+WAFERS: dict[str, Any] = {"count": 400, "given": {"given": 1}, "map": {"smooth": 0.7, "min_area": 2}}
+DATA = {
+    "plain": Data("sem-etch.simulate", SEM | PLAIN, {"plain": SEM | PLAIN}),
+    "rough": Data("sem-etch.simulate", SEM, {"rough": SEM}),
+    "wafers": Data("wafer-map.simulate", {}, {"wafers": {}, "small patterns": SMALL}, **WAFERS),
+    "faint": Data("wafer-map.simulate", FAINT, {"faint": FAINT}, **WAFERS),
+}
 SHOWN = ("ap", "aupro", "own_dice", "best_dice", "image_auroc", "found")
 
 
@@ -87,40 +113,53 @@ class Bench:
     def __init__(self, store: Any, seed: int) -> None:
         self.store, self.seed, self.methods = store, seed, Registry.load().methods
 
-    def run(self, name: str, params: dict[str, Any] | None = None, **inputs: Any) -> Any:
+    def run(self, name: str, params: dict[str, Any] | None = None, *, later: int = 0, **inputs: Any) -> Any:
+        """A task with this seed, or one `later`."""
         method, _, which = name.partition(".")
         began = spent()
-        made = run_task(self.store, self.methods.get(method) or OWN[method], which, params, seed=self.seed, inputs=inputs)
+        made = run_task(self.store, self.methods.get(method) or OWN[method], which, params, seed=self.seed + later, inputs=inputs)
         print(f"  {name} {params or ''}: {spent() - began:.0f} CPU s", file=sys.stderr, flush=True)
         return made
 
 
-def measured(bench: Bench, given: argparse.Namespace, kind: str) -> None:
+def measured(bench: Bench, asked: argparse.Namespace, data: Data) -> None:
     """All entries on one kind of data and one seed."""
-    lines = {"size": 32, "patterns": ["lines"], "turned": False, **DATA[kind]}
-    images = bench.run("sem-etch.simulate", {"count": 4000, **lines})
-    test = run_task(bench.store, bench.methods["sem-etch"], "simulate", {"count": 200, **lines}, seed=bench.seed + 1000)
-    model = bench.run("icddm.train", {"steps": given.steps}, images=images)
-    maps = {
-        "icddm": bench.run("icddm.detect", images=test, model=model),
-        "random noise (AnoDDPM)": bench.run("icddm.detect", {"noise": "random"}, images=test, model=model),
-    }
-    if given.student:
-        offline = bench.run("kdcddm.record", images=images, teacher=model)
-        student = bench.run("kdcddm.distill", teacher=model, offline=offline)
-        maps["kdcddm student"] = bench.run("kdcddm.detect", images=test, model=student)
-        clock = bench.run("clock.ratio", images=test, teacher=model, student=student)
-        print(f"  student: {student.config['held_out']}, CPU seconds {clock.metrics}", file=sys.stderr)
-    if given.controls:
+    images = bench.run(data.task, {"count": 4000, **data.learned})
+    models = {"icddm": bench.run("icddm.train", {"steps": asked.steps, **data.given}, images=images)}
+    if asked.controls:
         blind = bench.run("shuffled.shuffle", images=images)
-        for name, told, steps in (("shuffled domains", blind, given.steps), ("untrained", images, 0)):
-            maps[name] = bench.run("icddm.detect", images=test, model=bench.run("icddm.train", {"steps": steps}, images=told))
+        for name, told, steps in (("shuffled domains", blind, asked.steps), ("untrained", images, 0)):
+            models[name] = bench.run("icddm.train", {"steps": steps, **data.given}, images=told)
+    student = taught(bench, images, models["icddm"]) if asked.student else None
     bank = bench.run("memory-bank.fit", images=images)
-    maps["memory-bank"] = bench.run("memory-bank.segment", images=test, model=bank)
-    maps["nearest clean image"] = bench.run("score-maps.difference", images=test, clean=images)
-    report = bench.run("score-maps.evaluate", {"entries": list(maps)}, images=test, maps=list(maps.values()))
-    for name in (*maps, "constant"):
-        values = [report.metrics[name].get(score) for score in SHOWN]
+    for name, params in data.tests.items():
+        test = bench.run(data.task, {"count": data.count, **params}, later=1000)
+        maps = {each: bench.run("icddm.detect", data.map, images=test, model=model) for each, model in models.items()}
+        maps["random noise (AnoDDPM)"] = bench.run("icddm.detect", {"noise": "random", **data.map}, images=test, model=models["icddm"])
+        if student is not None:
+            maps["kdcddm student"] = bench.run("kdcddm.detect", data.map, images=test, model=student)
+            clock = bench.run("clock.ratio", images=test, teacher=models["icddm"], student=student)
+            print(f"  student: {student.config['held_out']}, CPU seconds {clock.metrics}", file=sys.stderr)
+        maps["memory-bank"] = bench.run("memory-bank.segment", images=test, model=bank)
+        maps["nearest clean image"] = bench.run("score-maps.difference", images=test, clean=images)
+        if data.given:
+            maps["density of fails"] = bench.run("score-maps.density", data.given, images=test)
+        judged(bench, name, test, maps)
+
+
+def taught(bench: Bench, images: ImageSet, teacher: Model) -> Model:
+    """A student of what its teacher says of the images."""
+    student: Model = bench.run("kdcddm.distill", teacher=teacher, offline=bench.run("kdcddm.record", images=images, teacher=teacher))
+    return student
+
+
+def judged(bench: Bench, kind: str, test: ImageSet, maps: dict[str, ImageSet]) -> None:
+    """A row for each entry, and one for the mean brightness of an image, which of wafer maps is the share of failing dies."""
+    names, sets = {"entries": list(maps)}, list(maps.values())
+    report = bench.run("score-maps.evaluate", names, images=test, maps=sets)
+    ranks = bench.run("score-maps.rank", names, images=test, maps=sets)
+    for name in (*maps, "constant", "mean brightness"):
+        values = [report.metrics.get(name, ranks.metrics.get(name, {})).get(score) for score in SHOWN]
         told = ["" if value is None else f"{float(getattr(value, 'value', value)):.3f}" for value in values]
         print(f"| {kind} | {bench.seed} | {name} | {' | '.join(told)} |", flush=True)
 
@@ -129,16 +168,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
-    parser.add_argument("--data", nargs="+", default=list(DATA), choices=list(DATA))
+    parser.add_argument("--data", nargs="+", default=["plain", "rough"], choices=list(DATA))
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--controls", action="store_true")
     parser.add_argument("--student", action="store_true")
-    given = parser.parse_args()
+    asked = parser.parse_args()
     print(f"| data | seed | maps | {' | '.join(SHOWN)} |\n|{'---|' * (3 + len(SHOWN))}")
-    store = fabloom.open_store(given.store)
-    for kind in given.data:
-        for seed in given.seeds:
-            measured(Bench(store, seed), given, kind)
+    store = fabloom.open_store(asked.store)
+    for kind in asked.data:
+        for seed in asked.seeds:
+            measured(Bench(store, seed), asked, DATA[kind])
 
 
 if __name__ == "__main__":
