@@ -6,8 +6,8 @@ Simulated SEM images of lines, 32 x 32, 4000 to learn from and 200 test images o
 little shot noise; `rough`: the defaults of sem-etch, where pitch and width change from image to image and five kinds of defect are fainter.
 Simulated wafer maps, 32 x 32, as many, and 400 test maps. `wafers`: the defaults of wafer-map, tested on those and on small patterns alone
 (Loc, Scratch, Edge-Loc); `faint`: small patterns of few fails on wafers of many.
-Prints a row for each entry: pixel AP, AUPRO, Dice at the threshold that no label chose, image AUROC, defects found at 1 % alarms; CPU seconds
-go to stderr. `--controls` adds a model of shuffled domains and an untrained one. The store is resumable.
+Prints a row for each entry: pixel AP, AUPRO, Dice at the threshold that no label chose, image AUROC, defects found at 1 % alarms; CPU
+seconds go to stderr. `--controls` adds a model of shuffled domains and an untrained one. The store is resumable.
 """
 
 from __future__ import annotations

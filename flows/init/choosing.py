@@ -128,7 +128,10 @@ def check_registered(draft: Draft) -> None:
     structure, answer = draft.survey.structure, draft.answers.structure
     if answer == "registered" or (answer is None and structure is not None and structure.registered):
         return
-    cure = "align them, or give --masks FOLDER; --structure registered says that they are aligned nevertheless"
+    cure = (
+        "align them, or give --masks FOLDER; --structure registered says that they are aligned nevertheless. Without any of it: "
+        "fabloom run weak-labels --set steps.images.params.path=FOLDER, of clean/ and defect/"
+    )
     if structure is None or structure.likeness is None or answer == "free":
         raise UserError(f"labels by difference need images that are registered to each other, and nothing shows that these are: {cure}")
     if structure.alike:

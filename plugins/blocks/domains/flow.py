@@ -16,7 +16,7 @@ from fabloom.plugins.blocks.backbone import TIMES
 from fabloom.plugins.blocks.diffusion import Network, guided
 from fabloom.plugins.blocks.noise import NoiseSchedule, Prediction, clean_image
 
-from .given import Given
+from .given import NOTHING, Given
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Flow:
     prediction: Prediction
     schedule: NoiseSchedule
     null: int
-    given: Given = Given()
+    given: Given = NOTHING
 
     def encode(self, x: Tensor, label: int, depth: float, steps: int) -> Tensor:
         """Images [B,*] under a class to x_t at t = `depth` of all times, in so many steps.

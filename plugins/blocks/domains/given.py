@@ -32,6 +32,10 @@ class Given:
         """What the images of a model are given, as its config has it."""
         return cls(model.config["image"][0], model.config.get("given", 0))
 
+    def kept(self) -> dict[str, int]:
+        """For the config of a model; {} where nothing is known."""
+        return {"given": self.count} if self.count else {}
+
     def free(self, x: Tensor) -> Tensor:
         """Which values of x [B,L,h,w] are free, as bool of that shape: of images of -1 to 1, or of their squares as channels."""
         if not self.count:
@@ -62,3 +66,7 @@ class Given:
                     f"{told}, 255 where an image has anything and 0 elsewhere; image {row} of set {images.key[:12]} has a "
                     f"{known[other][0]} in channel {self.channels - self.count + channel}: give masks, unblurred, or given: 0"
                 )
+
+
+NOTHING = Given()
+"""Of images of which nothing is known beforehand."""

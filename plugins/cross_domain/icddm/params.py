@@ -10,7 +10,10 @@ from fabloom.plugins.blocks.backbone import Network
 from fabloom.plugins.blocks.denoising_params import Denoising
 from fabloom.plugins.blocks.domains.params import Found, Paired, Route, Varied
 
-NO_LATENTS = "what is known of an image is known of its pixels, and in latents it mixes with the rest; leave out the input autoencoder, or give given: 0"
+NO_LATENTS = (
+    "what is known of an image is known of its pixels, and in latents it mixes with the rest; leave out the input autoencoder, "
+    "or give given: 0"
+)
 
 
 class TrainParams(Denoising):

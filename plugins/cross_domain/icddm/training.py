@@ -55,7 +55,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet, autoencoder: Mode
         "beta_end": params.beta_end,
         "image": list(images.images.shape[1:]),
         "fold": seeing.fold,
-        **({"given": given.count} if given.count else {}),
+        **given.kept(),
         "times": list(params.times),
         "label_dropout": params.label_dropout,
         OPERATIONS: operations + (operations_of(autoencoder.config) if autoencoder else 0),

@@ -66,7 +66,8 @@ def distill(ctx: Context, params: DistillParams, teacher: Model, offline: Offlin
     config = {
         "role": ROLE,
         **network,
-        **{name: teacher.config[name] for name in ("image", "grey", "fold", "given") if name in teacher.config},
+        **{name: teacher.config[name] for name in ("image", "grey", "fold")},
+        **given.kept(),
         "teacher": teacher.key,
         "held_out": held_out(net.eval(), recorded, range(taught, len(recorded)), given),
         OPERATIONS: operations + operations_of(offline.attrs),

@@ -62,7 +62,7 @@ class Student:
     network: Callable[[Tensor, Tensor], Tensor]
     seeing: Seeing
     grey: GreyMap
-    given: Given = Given()
+    given: Given
 
     draws = False
 

@@ -42,7 +42,19 @@ def test_weak_labels_goes_from_a_folder_without_masks_to_maps_a_report_and_pairs
     assert (np.asarray(pairs.masks) > 0).any((1, 2)).all() and pairs.references is not None
 
 
-@pytest.mark.parametrize("name", ["icddm", "cdldm", "kdcddm"])
+def test_wafer_patterns_goes_from_maps_to_two_reports_with_what_learns_nothing_beside_it(store: LocalStore) -> None:
+    small = {"steps.*.params.size": 16, "steps.images.params.count": 40, "steps.test.params.count": 40, "steps.model.params.steps": 4,
+             "steps.model.params.network": "{channels: [8, 16], norm_groups: 4}", "steps.found.params.steps": 1,
+             "steps.report.params.resamples": 100, "steps.ranks.params.resamples": 100}  # fmt: skip
+    done = fabloom.run("wafer-patterns", set=[f"{at}={value}" for at, value in small.items()], store=store, device="cpu", engine="inline")
+    dies, report = np.asarray(done["test"].images)[:, 1], done["report"]
+    assert np.array_equal(np.asarray(done["found"].references)[:, 1], dies) and done["model"].config["given"] == 1
+    assert {"icddm", "density of fails", "memory-bank", "nearest clean image"} <= report.metrics.keys() and report.pictures
+    for rival in ("density of fails", "mean brightness"):
+        assert done["ranks"].metrics[rival]["image_auroc"] > 0.8, "patterns are more fails, and more beside each other"
+
+
+@pytest.mark.parametrize("name", ["icddm", "cdldm", "kdcddm", "wafer-patterns"])
 def test_every_table_holds_what_needs_no_defect_image_and_what_needs_no_network(name: str, store: LocalStore) -> None:
     registry = Registry.load()
     plan = make_plan(registry.pipeline(name), registry, store)
