@@ -85,28 +85,35 @@ class Fields(Artifact):
         count: int | None = None,
         source: NDArray[np.int32] | None = None,
         source_names: Sequence[str] | None = None,
+        beside: Mapping[str, tuple[RowSpec, NDArray[Any]]] | None = None,
         attrs: Mapping[str, Any] | None = None,
     ) -> Self:
         """Write maps float32 [N,C,H,W] and their `valid` [N,H,W] (bool, or 0 and 1; everywhere where left out).
 
         Both are arrays, or iterables of batches. With `count`, the N to come, batches are written as they come; without it they are
-        held. Raises DataError for a wrong dtype or shape, no maps, a number of names or units that is not C, NaN or infinity where
-        `valid` is 1, and more or fewer maps than `count`.
+        held. `beside` are further arrays [N,...] of a kind derived from this one, by name, each with what a row of it is. Raises
+        DataError for a wrong dtype or shape, no maps, a number of names or units that is not C, NaN or infinity where `valid` is 1, and
+        more or fewer maps than `count`.
         """
         batches: Iterable[Any] = [values] if hasattr(values, "dtype") else values
         if count is None:
             batches = held = list(batches)
             count = sum(len(batch) for batch in held)
         kept: dict[str, Any] = {"channel_names": check_names("channel_names", channel_names), "units": list(units)}
+        beside = dict(beside or {})
+        for name, (spec, column) in beside.items():
+            if str(column.dtype) != spec.dtype or column.shape != (count, *spec.shape):
+                raise DataError(f"{name} must be {spec.dtype} {(count, *spec.shape)}, not {column.dtype} {column.shape}")
         index = None
         if source is not None or source_names is not None:
             index, kept["source_names"] = check_source(count, source, source_names)
-        blocks = _blocks_of_maps(batches, valid, index, cls.BLOCK)
+        blocks = _blocks_of_maps(batches, valid, index, {name: column for name, (_, column) in beside.items()}, cls.BLOCK)
         first = next(blocks, None)
         if first is None:
             raise DataError("there are no maps to write: values must have shape N,C,H,W with no empty axis")
         _check_channels(first["values"].shape[1], kept["channel_names"], kept["units"])
         specs = {name: RowSpec(str(a.dtype), a.shape[1:], dims=DIMS.get(name, ())) for name, a in first.items()}
+        specs |= {name: spec for name, (spec, _) in beside.items()}
         _append(ctx.staging.rows(count, cls.BLOCK, specs), chain([first], blocks), count)
         ctx.staging.attrs.update({**(attrs or {}), **kept})
         return cls(ctx.staging.as_reader())
@@ -126,8 +133,10 @@ def _append(writer: RowWriter, blocks: Iterable[Mapping[str, NDArray[Any]]], cou
     writer.close()
 
 
-def _blocks_of_maps(values: Iterable[Any], valid: Any, source: NDArray[np.int32] | None, block: int) -> Iterator[dict[str, NDArray[Any]]]:
-    """Blocks of values, of where they are valid, and of sources, checked; what is not valid is 0."""
+def _blocks_of_maps(
+    values: Iterable[Any], valid: Any, source: NDArray[np.int32] | None, beside: Mapping[str, NDArray[Any]], block: int
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Blocks of values, of where they are valid, of sources and of what lies beside, checked; what is not valid is 0."""
     import numpy as np
 
     masks = None if valid is None else rebatched([valid] if hasattr(valid, "dtype") else valid, block)
@@ -143,7 +152,9 @@ def _blocks_of_maps(values: Iterable[Any], valid: Any, source: NDArray[np.int32]
                 f"it is {drawn.dtype} {drawn.shape}"
             )
         found = {"values": _finite(maps, drawn.astype(bool), row), "valid": drawn.astype(np.uint8)}
-        yield found if source is None else {**found, "source": source[row : row + len(maps)]}
+        rows = slice(row, row + len(maps))
+        columns = dict(beside) if source is None else {"source": source, **beside}
+        yield found | {name: column[rows] for name, column in columns.items()}
         row += len(maps)
     if masks is not None and next(masks, None) is not None:
         raise DataError(f"valid holds more maps than the {row} of values")

@@ -65,9 +65,11 @@ def can_wait(origin: Origin, point: importlib.metadata.EntryPoint) -> bool:
     """Whether an entry point need not be imported before somebody asks for the method of its name.
 
     True of fabloom's own in `fabloom.plugins`: each is named like its method and brings nothing else. A kind, a store, a pipeline or an
-    observer must be there unasked: its entry point lies elsewhere. Third parties name theirs as they like.
+    observer must be there unasked: its entry point lies elsewhere, or in `fabloom.plugins.blocks` for a kind that several methods share,
+    since a store that is opened to look at an artifact has asked for no method. Third parties name theirs as they like.
     """
-    return origin.distribution == PROJECT and point.value.startswith(f"{PROJECT}.plugins.")
+    own = origin.distribution == PROJECT and point.value.startswith(f"{PROJECT}.plugins.")
+    return own and not point.value.startswith(f"{PROJECT}.plugins.blocks.")
 
 
 def restriction() -> set[str] | None:
