@@ -1,0 +1,42 @@
+"""Terms of measured maps by least squares, and what they leave."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fabloom.errors import DataError
+
+from .raster import Raster
+from .terms import NAMES, SIZES, Real
+
+
+def fitted(raster: Raster, values: NDArray[np.floating], valid: NDArray[np.bool_]) -> Real:
+    """Terms [N,K] of maps [N,2,H,W] in nm over their valid pixels [N,H,W], each in its unit (ppm, urad, nm/mm^2 ...).
+
+    Maps that were measured at the same pixels are fitted together. Raises DataError for a map with too few pixels to tell the terms apart.
+    """
+    found = np.empty((len(values), len(NAMES)))
+    masks, group = np.unique(valid.reshape(len(valid), -1), axis=0, return_inverse=True)
+    scaled = raster.basis * SIZES[:, None, None, None]  # terms of usual size, so that none drowns in another's unit
+    for number, mask in enumerate(masks):
+        plane = mask.reshape(valid.shape[1:])
+        design = scaled[:, :, plane].reshape(len(NAMES), -1).T
+        rows = np.flatnonzero(group.ravel() == number)
+        if plane.sum() * 2 < 2 * len(NAMES) or np.linalg.matrix_rank(design) < len(NAMES):
+            raise DataError(f"map {rows[0]} was measured at {plane.sum()} pixels, too few to tell {len(NAMES)} terms apart; measure more")
+        found[rows] = np.linalg.lstsq(design, values[rows][:, :, plane].reshape(len(rows), -1).T.astype(np.float64), rcond=None)[0].T
+    terms: Real = found * SIZES
+    return terms
+
+
+def drawn(raster: Raster, theta: Real) -> Real:
+    """Maps [N,2,H,W] in nm that terms [N,K] make, beyond the wafer too."""
+    made: Real = np.einsum("nk,kchw->nchw", theta, raster.basis, optimize=True)
+    return made
+
+
+def residue(raster: Raster, values: NDArray[np.floating], valid: NDArray[np.bool_]) -> Real:
+    """What the terms leave of maps [N,2,H,W]; 0 where not valid."""
+    left: Real = (values - drawn(raster, fitted(raster, values, valid))) * valid[:, None]
+    return left
