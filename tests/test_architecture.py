@@ -123,7 +123,7 @@ def test_no_modules_of_core_import_each_other_in_a_circle() -> None:
     TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("family", ["data", "diffusion", "judge", "one_shot", "one_step"])
+@pytest.mark.parametrize("family", ["cross_domain", "data", "diffusion", "judge", "one_shot", "one_step", "overlay"])
 def test_methods_are_rooms_of_the_same_shape(family: str) -> None:
     for folder in sorted(p for p in (ROOT / "plugins" / family).iterdir() if p.is_dir() and p.name != "__pycache__"):
         assert {"__init__.py", "method.py", "params.py"} <= {file.name for file in folder.iterdir()}, folder.name

@@ -13,6 +13,10 @@ from skimage.segmentation import find_boundaries
 
 from fabloom.kinds import ImageSet, Report
 from fabloom.kinds.masks import UNKNOWN
+from fabloom.plugins.blocks.overlay.drawing import sheet
+from fabloom.plugins.blocks.overlay.ensembles import OverlayEnsembles
+from fabloom.plugins.blocks.overlay.fitting import residue
+from fabloom.plugins.blocks.overlay.maps import OverlayMaps
 from fabloom.plugins.blocks.sheets import coloured, stretched, tiled
 
 Sheet = NDArray[np.uint8]
@@ -72,6 +76,21 @@ def classes(images: ImageSet, turns: int, scale: int = 2) -> list[Sheet]:
         bare = shown(images.images[...][chosen], scale, greys(images))
         rows += [bare, outlined(bare, images.masks[...][chosen], scale)]
     return rows
+
+
+def overlay(maps: OverlayMaps) -> Sheet:
+    """overlay-map: the first wafer of each lot, the layer below above the layer, and under both what the terms leave of the layer."""
+    rows = np.unique(maps.source[...], return_index=True)[1] if maps.source is not None else np.arange(5)
+    values, valid = maps.values[...][rows], maps.valid[...][rows].astype(bool)
+    return sheet([maps.previous[...][rows], values, residue(maps.raster, values, valid)], valid, maps.raster)[0]
+
+
+def ensembles(maps: OverlayMaps, drawn: OverlayEnsembles) -> Sheet:
+    """ikddit: of the first wafer of three lots the layer below, the layer, a generated map and the mean of the ensemble."""
+    rows = np.unique(maps.source[...], return_index=True)[1][:3]
+    members = drawn.values[...].reshape(drawn.wafers, drawn.members, *drawn.values.shape[1:])[rows]
+    shown = [maps.previous[...][rows], maps.values[...][rows], members[:, 0], members.mean(1)]
+    return sheet(shown, maps.valid[...][rows].astype(bool), maps.raster)[0]
 
 
 def wafers(images: ImageSet) -> Sheet:

@@ -43,6 +43,8 @@ PICTURES = {
     "contact-hole": Picture("contact-hole", lambda made: drawing.grid([drawing.classes(s, 1)[1] for s in made.values()])),
     "sram-cell": Picture("sram-cell", lambda made: drawing.grid(drawing.classes(made["images"], 1))),
     "wafer-map": Picture("wafer-map", lambda made: drawing.wafers(made["images"])),
+    "ikddit": Picture("ikddit", lambda made: drawing.ensembles(made["test"], made["drawn"])),
+    "overlay-map": Picture("overlay-map", lambda made: drawing.overlay(made["maps"])),
     "sem-etch": Picture("sem-etch", lambda made: drawing.grid([row for s in made.values() for row in drawing.classes(s, 1, 3)])),
     "images": Picture("own-images", drawing.variations),
     "ddpm": Picture("simulated", drawing.by_domain),

@@ -123,6 +123,9 @@ def test_the_pipeline_for_ones_own_images_can_be_planned(
     monkeypatch.chdir(tmp_path)
     pair(tmp_path / "my-images")
     np.savez(tmp_path / "MixedWM38.npz", arr_0=np.ones((8, 52, 52), np.uint8), arr_1=np.eye(8, dtype=np.uint8))
+    (tmp_path / "my-wafers").mkdir()
+    (tmp_path / "my-wafers" / "overlay.csv").write_text("wafer,field,X,Y,x,y,dx,dy,dx_previous,dy_previous\n")
+    (tmp_path / "my-wafers" / "wafers.csv").write_text("wafer,barcode,dose [mJ/cm2]\nW1,T01-C1|R0401A|L04|LOT1|W01,28\n")
     own = sections(name)["On your own images"]
     block = re.search(r"```yaml\n(.*?)```", own, re.S)
     assert block is not None, f"{name}.md shows no pipeline"

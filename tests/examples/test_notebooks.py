@@ -58,4 +58,4 @@ def test_a_notebook_is_committed_without_outputs(path: Path) -> None:
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert code and not any(cell.outputs or cell.execution_count for cell in code)
-    assert {path.stem for path in NOTEBOOKS} == {"own-images", "one-shot", "writing-a-method"}
+    assert {path.stem for path in NOTEBOOKS} == {"own-images", "one-shot", "overlay", "writing-a-method"}

@@ -10,11 +10,14 @@ import numpy as np
 from PIL import Image
 
 from fabloom import Context, ImageSet, Model, Report
+from fabloom.plugins.blocks.overlay.maps import OverlayMaps
 from fabloom.plugins.cross_domain.icddm.method import Icddm
 from fabloom.plugins.cross_domain.kdcddm.method import Kdcddm
 from fabloom.plugins.data.contact_hole.method import ContactHole
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.data.line_pair.method import LinePair
+from fabloom.plugins.data.overlay_map.method import OverlayMap
+from fabloom.plugins.data.overlay_map.params import SimulateParams
 from fabloom.plugins.data.sem_etch.method import SemEtch
 from fabloom.plugins.data.sram_cell.method import SramCell
 from fabloom.plugins.data.wafer_map.method import WaferMap
@@ -43,6 +46,7 @@ from fabloom.plugins.one_shot.sinsemi.method import SinSemi
 from fabloom.plugins.one_step.consistency.method import Consistency
 from fabloom.plugins.one_step.denoising_circuits.method import DenoisingCircuits
 from fabloom.plugins.one_step.mean_flow.method import MeanFlow
+from fabloom.plugins.overlay.ikddit.method import Ikddit
 from fabloom.registry import Registry
 from fabloom.storage.format.published import encoded, file_name
 from fabloom.testing import MethodConformance, tiny_images
@@ -115,6 +119,11 @@ def score(ctx: Context) -> Report:
     return Report.write(ctx, {"lpips_squeeze": distance, "defects": found, "copies": {"copy_share": 0.0}})
 
 
+def overlay(ctx: Context) -> OverlayMaps:
+    """Twelve wafers of four lots."""
+    return OverlayMap().simulate(ctx, SimulateParams(count=12, size=16, wafers_per_lot=3))
+
+
 def segmenter(ctx: Context) -> Report:
     """What unet.evaluate says of the U-Net trained on its images."""
     means = {"iou": 0.8, "iou_defect": 0.6, "iou_defect_moved": 0.5, "detection_rate_moved": 0.9, "false_alarm_rate_moved": 0.1}
@@ -158,6 +167,24 @@ class TestWaferMap(MethodConformance):
         dies = np.random.default_rng(0).integers(0, 3, (6, 9, 9)).astype(np.uint8)
         np.savez(folder / "maps.npz", arr_0=dies, arr_1=np.eye(6, 8, dtype=np.uint8))
         return {"path": str(folder / "maps.npz"), "size": 9, "count": 4}
+
+
+class TestOverlayMap(MethodConformance):
+    method = OverlayMap
+    params = {"simulate": {"count": 6, "size": 16}, "split": {"part": "test"}}
+    inputs = {"split": {"maps": overlay}}
+
+    def task_params(self, task: str, folder: Path) -> Mapping[str, Any]:
+        if task != "load":
+            return super().task_params(task, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        marks = [
+            (26 * c + x, 33 * r + y, x, y, f"{c}/{r}") for c in range(-4, 5) for r in range(-3, 4) for x in (-9, 0, 9) for y in (-12, 0, 12)
+        ]
+        rows = [f"W{w},{f},{X},{Y},{x},{y},{X / 40 + w},{y / 8},1,{w}" for w in (1, 2) for X, Y, x, y, f in marks if X * X + Y * Y < 147**2]
+        (folder / "overlay.csv").write_text("\n".join(["wafer,field,X,Y,x,y,dx,dy,dx_previous,dy_previous", *rows]))
+        (folder / "wafers.csv").write_text("wafer,barcode,dose [mJ/cm2]\nW1,T01|R1|L4|LOTA|W1,28\nW2,T01|R1|L4|LOTB|W2,\n")
+        return {"path": str(folder), "size": 16}
 
 
 class TestImages(MethodConformance):
@@ -311,6 +338,37 @@ class TestKdcddm(MethodConformance):
         "record": {"images": both, "teacher": teacher},
         "distill": {"teacher": "record.teacher", "offline": "record"},
         **{task: {"images": both, "model": "distill"} for task in ("detect", "pair")},
+    }
+
+
+def overlay(ctx: Context) -> OverlayMaps:
+    """Forty wafers of 16 x 16 of one fab, other ones for each seed."""
+    from fabloom.plugins.data.overlay_map.params import SimulateParams as Fab
+
+    return OverlayMap().simulate(ctx, Fab(count=40, size=16))
+
+
+def later(ctx: Context) -> OverlayMaps:
+    """Ten other wafers of that fab."""
+    from fabloom.plugins.data.overlay_map.params import SimulateParams as Fab
+
+    ctx.seed += 1
+    return OverlayMap().simulate(ctx, Fab(count=10, size=16))
+
+
+class TestIkddit(MethodConformance):
+    method = Ikddit
+    params = {
+        "embed": {"steps": 4, "batch": 8, "width": 16, "layers": 1},
+        "train": {"steps": 4, "batch": 4},
+        "sample": {"members": 2, "steps": 3, "batch": 4, "mask_ratio": 0.5},
+        "evaluate": {"members": 2},
+    }
+    inputs = {
+        "embed": {"maps": overlay},
+        "train": {"maps": overlay, "embedding": "embed"},
+        "sample": {"maps": later, "model": "train"},
+        "evaluate": {"training": overlay, "maps": "sample.maps", "samples": ["sample"]},
     }
 
 

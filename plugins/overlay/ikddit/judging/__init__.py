@@ -1,0 +1,1 @@
+"""What generated overlay maps are worth: scores, the cheap rivals beside them, and the report."""
