@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fabloom.kinds import Exhibit, Fields, LazyArray, RowSpec
@@ -58,12 +59,13 @@ class OverlayEnsembles(Fields):
         spread: NDArray[np.float16],
         valid: NDArray[np.bool_],
         members: int,
+        barcodes: list[str],
         raster: Raster,
         source: NDArray[np.int32],
         source_names: list[str],
         attrs: Mapping[str, Any],
     ) -> Self:
-        """Write them; `source` are lots, as of the wafers that the maps are for."""
+        """Write them; `barcodes` [N] and `source` [N*M], which counts lots, are those of the wafers that the maps are for."""
         beside = {"spread": (RowSpec("float16", spread.shape[1:], dims=("channel", "y", "x"), units="nm"), spread)}
         return cls.write(
             ctx,
@@ -74,8 +76,14 @@ class OverlayEnsembles(Fields):
             source=source,
             source_names=source_names,
             beside=beside,
-            attrs={**attrs, "members": members, "raster": raster.stored()},
+            attrs={**attrs, "members": members, "barcodes": barcodes, "raster": raster.stored()},
         )
+
+    def exports(self) -> Mapping[str, Callable[[Path], None]]:
+        """`csv`: means, deviations and the model's own spread a pixel, terms a wafer; the zarr group is offered for every kind."""
+        from .tables import write_foretold
+
+        return {"csv": lambda folder: write_foretold(self, folder)}
 
     def exhibits(self) -> Iterator[Exhibit]:
         """Members of the first wafers, and how far they and the model's own word spread."""

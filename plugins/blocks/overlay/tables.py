@@ -1,4 +1,4 @@
-"""Overlay maps as tables that metrology and spreadsheets read, and `overlay-map.load` reads again."""
+"""Overlay maps as tables that metrology and spreadsheets read: measured ones, which `overlay-map.load` reads again, and ensembles."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .fitting import fitted
+from .terms import TERMS
+
 if TYPE_CHECKING:
+    from .ensembles import OverlayEnsembles
     from .maps import OverlayMaps
+    from .raster import Raster
 
 MARKS = ("wafer", "field", "X", "Y", "x", "y", "dx", "dy", "dx_previous", "dy_previous")
 """Columns of overlay.csv: X, Y, x, y in mm, displacements in nm."""
+FORETOLD = ("wafer", "field", "X", "Y", "x", "y", "dx", "dy", "deviation_dx", "deviation_dy", "own_dx", "own_dy")
+"""Columns of maps.csv."""
 
 
 def write_tables(maps: OverlayMaps, folder: Path) -> None:
@@ -20,12 +27,7 @@ def write_tables(maps: OverlayMaps, folder: Path) -> None:
 
     Wafers are numbered from 0. Nine digits tell a float32 exactly; an empty cell was not logged.
     """
-    raster = maps.raster
-    places = raster.places
-    column, row = raster.fields.numbers(places.X, places.Y)
-    corner = [f"{c:d}/{r:d}" for c, r in zip(column.ravel().tolist(), row.ravel().tolist(), strict=True)]
-    numbers = zip(*(axis.ravel().tolist() for axis in (places.X, places.Y, places.x, places.y)), strict=True)
-    heads = [f"{name},{','.join(map(repr, place))}" for name, place in zip(corner, numbers, strict=True)]
+    heads = _heads(maps.raster)
     with (folder / "overlay.csv").open("w", newline="", encoding="utf-8") as file:
         file.write(",".join(MARKS) + "\n")
         for start in range(0, len(maps), maps.BLOCK):  # as they are stored: a wafer alone would unpack its block
@@ -36,6 +38,50 @@ def write_tables(maps: OverlayMaps, folder: Path) -> None:
                 marks = zip(seen.tolist(), *four.reshape(4, -1)[:, seen].tolist(), strict=True)
                 file.writelines(f"{wafer},{heads[pixel]},{a:.9g},{b:.9g},{c:.9g},{d:.9g}\n" for pixel, a, b, c, d in marks)
     _write_wafers(maps, folder / "wafers.csv")
+
+
+def _heads(raster: Raster) -> list[str]:
+    """Of each pixel its field, X, Y, x and y as cells."""
+    places = raster.places
+    column, row = raster.fields.numbers(places.X, places.Y)
+    corner = [f"{c:d}/{r:d}" for c, r in zip(column.ravel().tolist(), row.ravel().tolist(), strict=True)]
+    numbers = zip(*(axis.ravel().tolist() for axis in (places.X, places.Y, places.x, places.y)), strict=True)
+    return [f"{name},{','.join(map(repr, place))}" for name, place in zip(corner, numbers, strict=True)]
+
+
+def write_foretold(drawn: OverlayEnsembles, folder: Path) -> None:
+    """`maps.csv`, a row a valid pixel: the mean of a wafer's members, their deviation, and the model's own spread; and `wafers.csv`, a row
+    a wafer: barcode, lot, |mean| + 3 sigma of the mean map along each axis, and each term with its deviation over the members.
+
+    Wafers are numbered as in the set that they were drawn for; a single member has no deviation, and its cells are empty.
+    """
+    raster, heads, several = drawn.raster, _heads(drawn.raster), drawn.members > 1
+    lots = [""] * len(drawn) if drawn.source is None else [drawn.source_names[lot] for lot in drawn.source[...]]
+    with (
+        (folder / "maps.csv").open("w", newline="", encoding="utf-8") as maps,
+        (folder / "wafers.csv").open("w", newline="", encoding="utf-8") as wafers,
+    ):
+        maps.write(",".join(FORETOLD) + "\n")
+        lines = csv.writer(wafers, lineterminator="\n")
+        named = [cell for term in TERMS for cell in (titled(term.name, term.unit), f"{term.name} deviation")]
+        lines.writerow(("wafer", "barcode", "lot", "x |mean| + 3 sigma [nm]", "y |mean| + 3 sigma [nm]", *named))
+        for wafer, barcode in enumerate(drawn.attrs["barcodes"]):
+            rows = slice(wafer * drawn.members, (wafer + 1) * drawn.members)
+            members, valid = drawn.values[rows], drawn.valid[rows].astype(bool)
+            seen, mean = np.flatnonzero(valid[0]), members.mean(0)
+            deviation = members.std(0, ddof=1) if several else np.full_like(mean, np.nan)
+            six = np.concatenate([mean, deviation, drawn.spread[rows].astype(np.float32).mean(0)]).reshape(6, -1)[:, seen]
+            for pixel, *cells in zip(seen.tolist(), *six.tolist(), strict=True):
+                maps.write(f"{wafer},{heads[pixel]},{','.join(map(_cell, cells))}\n")
+            terms = fitted(raster, members, valid)
+            scatter = terms.std(0, ddof=1) if several else np.full(len(TERMS), np.nan)
+            worst = [abs(axis[valid[0]].mean()) + 3 * axis[valid[0]].std() for axis in mean]
+            pairs = [cell for pair in zip(terms.mean(0).tolist(), scatter.tolist(), strict=True) for cell in pair]
+            lines.writerow((wafer, barcode, lots[rows.start], *(_cell(float(value)) for value in (*worst, *pairs))))
+
+
+def _cell(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.6g}"
 
 
 def _write_wafers(maps: OverlayMaps, path: Path) -> None:

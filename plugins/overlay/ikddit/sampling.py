@@ -70,6 +70,7 @@ def sample(ctx: Context, params: SampleParams, maps: OverlayMaps, model: Model) 
         spread=np.where(valid[:, None], np.concatenate(spreads), np.float16(0)),
         valid=valid,
         members=params.members,
+        barcodes=maps.barcodes[:count],
         raster=maps.raster,
         **maps.origins(rows),
         attrs={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from dataclasses import replace
@@ -22,7 +23,9 @@ from fabloom.planning.plan import make_plan
 from fabloom.plugins.blocks.noise import noise_schedule
 from fabloom.plugins.blocks.operations import counted
 from fabloom.plugins.blocks.overlay.ensembles import OverlayEnsembles
+from fabloom.plugins.blocks.overlay.fitting import fitted
 from fabloom.plugins.blocks.overlay.maps import OverlayMaps
+from fabloom.plugins.blocks.overlay.terms import NAMES
 from fabloom.plugins.data.overlay_map.method import OverlayMap
 from fabloom.plugins.overlay.ikddit import conditions, contrast, discriminators, losses, masking, network
 from fabloom.plugins.overlay.ikddit.judging import scores
@@ -309,6 +312,30 @@ def test_ensembles_follow_from_the_seed_and_their_number_alone(store: LocalStore
     np.testing.assert_allclose(first[:6], second, atol=1e-4)
     assert isinstance(made[0], OverlayEnsembles) and made[0].wafers == 4 and (first[0] != first[1]).any()
     assert made[0].source_names == others.source_names
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_ensembles_leave_as_tables_of_places_and_of_wafers(store: LocalStore, model: Model, others: OverlayMaps, tmp_path: Path, members: int) -> None:  # fmt: skip
+    params = {"members": members, "wafers": 2, "steps": 3}
+    drawn = run_task(store, Ikddit, "sample", params, inputs={"maps": others, "model": model})
+    assert isinstance(drawn, OverlayEnsembles)
+    drawn.exports()["csv"](tmp_path)
+    with (tmp_path / "maps.csv").open(newline="") as file:
+        places = list(csv.DictReader(file))
+    valid = drawn.valid[0].astype(bool)
+    assert len(places) == 2 * valid.sum()
+    second = [place for place in places if place["wafer"] == "1"]
+    mean = drawn.values[members:].mean(0)[:, valid]
+    np.testing.assert_allclose([[float(p["dx"]), float(p["dy"])] for p in second], mean.T, rtol=1e-4, atol=1e-6)
+    assert {place["deviation_dx"] == "" for place in places} == {members == 1}
+    assert all(float(place["own_dy"]) > 0 for place in places)
+    with (tmp_path / "wafers.csv").open(newline="") as file:
+        wafers = list(csv.DictReader(file))
+    assert [wafer["barcode"] for wafer in wafers] == others.barcodes[:2]
+    fit = fitted(drawn.raster, drawn.values[members:].mean(0)[None], valid[None])[0]
+    assert float(wafers[1]["translation_x [nm]"]) == pytest.approx(fit[NAMES.index("translation_x")], rel=1e-3, abs=1e-5)
+    worst = abs(mean[1].mean()) + 3 * mean[1].std()
+    assert float(wafers[1]["y |mean| + 3 sigma [nm]"]) == pytest.approx(worst, rel=1e-4)
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.5])
