@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -92,7 +93,7 @@ def fit(ctx: Context, params: TrainParams, student: Student, average: Any, mater
     warmup = min(params.warmup, params.steps // 2)
     rate = get_scheduler("cosine", optimizer, num_warmup_steps=warmup, num_training_steps=params.steps)
     schedule = noise_schedule(BETA_SCHEDULES[params.schedule], 1e-4, 0.02)
-    step_of = Step(ctx, params, student, average, material, schedule)
+    step_of = Step(ctx, params, student, average.module, material, schedule)
     draw = ctx.generator("batches")
     average.eval().requires_grad_(False)
 
@@ -115,23 +116,26 @@ def fit(ctx: Context, params: TrainParams, student: Student, average: Any, mater
     return operations * params.steps
 
 
+@dataclass(frozen=True)
 class Step:
-    """One step's loss."""
+    """One step's loss of a student beside its teacher."""
 
-    def __init__(
-        self, ctx: Context, params: TrainParams, student: Student, average: Any, material: Material, schedule: NoiseSchedule
-    ) -> None:
-        self.ctx, self.params, self.student, self.teacher, self.material, self.schedule = (
-            ctx,
-            params,
-            student,
-            average.module,
-            material,
-            schedule,
-        )
-        snr = (schedule.alpha / schedule.sigma) ** 2
-        self.weights = (snr + 1).clamp(max=params.gamma).float()
-        self.forward = ctx.autocast(params.precision)(self._forward)
+    ctx: Context
+    params: TrainParams
+    student: Student
+    teacher: Any
+    material: Material
+    schedule: NoiseSchedule
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """Weight of a squared error at every time, [T]."""
+        return ((self.schedule.alpha / self.schedule.sigma) ** 2 + 1).clamp(max=self.params.gamma).float()
+
+    @cached_property
+    def forward(self) -> Any:
+        """Both networks, in the precision that is asked for."""
+        return self.ctx.autocast(self.params.precision)(self._forward)
 
     def __call__(self, draw: torch.Generator, ratio: float, progress: float) -> tuple[Tensor, dict[str, Any]]:
         """(the loss, its terms) of maps, times, noise and masks that are drawn, all from the CPU stream."""
