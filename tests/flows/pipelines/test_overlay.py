@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 import fabloom
 from fabloom.kinds import Report
+from fabloom.plugins.overlay.ikddit.params import SIZES
 from fabloom.storage.backends.local import LocalStore
 
 RIVALS = ["ridge", "ridge, with its errors", "layer below"]
@@ -23,6 +26,14 @@ MODELS = {
         ["0 % masked", "25 % masked", "50 % masked", "70 % masked", "without discriminator (MaskDiT)", "neither (DiT)"],
     ),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny() -> Iterator[None]:
+    """A transformer that a test can afford, in place of the size `small`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "small", (2, 64, 2, 32, 1))
+        yield
 
 
 @pytest.mark.parametrize("name", list(MODELS))

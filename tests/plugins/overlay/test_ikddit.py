@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from fabloom.plugins.overlay.ikddit.judging import scores
 from fabloom.plugins.overlay.ikddit.judging.rivals import Known, Ridge
 from fabloom.plugins.overlay.ikddit.material import Units
 from fabloom.plugins.overlay.ikddit.method import Ikddit
-from fabloom.plugins.overlay.ikddit.params import SampleParams
+from fabloom.plugins.overlay.ikddit.params import SIZES, SampleParams
 from fabloom.plugins.overlay.ikddit.sampling import Generator
 from fabloom.plugins.overlay.ikddit.walk import Prompt, Walk
 from fabloom.registry import Registry
@@ -43,6 +44,14 @@ from fabloom.testing.running import run_task
 @pytest.fixture(scope="module")
 def store(kept: LocalStore) -> LocalStore:
     return kept
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny() -> Iterator[None]:
+    """A transformer that a test can afford, in place of the size `small`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "small", (2, 64, 2, 32, 1))
+        yield
 
 
 TINY = network.Shape(size=16, patch=4, width=32, blocks=2, heads=2, decoder_width=24, decoder_blocks=1, condition=16)
