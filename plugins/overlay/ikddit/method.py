@@ -37,7 +37,11 @@ class Ikddit(Method):
 
     @classmethod
     def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:
-        """Samples need names, and wafers that are judged must not be those of the training."""
+        """Patches must divide maps of known size, samples need names, and wafers that are judged must not be those of the training."""
+        size = getattr(upstream["maps"].params, "size", None) if "maps" in upstream else None
+        if isinstance(step.params, TrainParams) and size is not None and (size % step.params.patch or size % 8):
+            where = f"steps.{step.name}.params.patch"
+            raise PipelineError(where, f"patches of {step.params.patch} px, and 8 x 8 ones, must divide maps of {size} px")
         if isinstance(step.params, EvaluateParams):
             given, names = len(step.inputs["samples"]), len(step.params.entries)
             if given != names:

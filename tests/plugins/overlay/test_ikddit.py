@@ -447,6 +447,10 @@ def test_a_report_of_other_maps_or_of_the_training_set_is_refused(
         "drawn": {"task": "ikddit.sample", "inputs": {"maps": "maps", "model": "model"}},
         "report": {"task": "ikddit.evaluate", "inputs": {"training": "maps", "maps": "maps", "samples": ["drawn"]}},
     }
+    odd = {name: steps[name] for name in ("maps", "model")}
+    odd["model"] = {**odd["model"], "params": {"patch": 5}}
+    with pytest.raises(PipelineError, match="patches of 5 px"):
+        make_plan(Pipeline.model_validate({"name": "odd", "steps": odd}), Registry.load(), store)
     with pytest.raises(PipelineError, match="training set"):
         make_plan(Pipeline.model_validate({"name": "wrong", "steps": steps}), Registry.load(), store)
 
