@@ -30,7 +30,8 @@ from fabloom.plugins.blocks.overlay.terms import SIZES
 from fabloom.plugins.overlay.ikddit import network
 from fabloom.plugins.overlay.ikddit.conditions import TOKENS
 from fabloom.plugins.overlay.ikddit.judging import scores
-from fabloom.plugins.overlay.ikddit.judging.rivals import FIELDS, Known, Ridge
+from fabloom.plugins.overlay.ikddit.judging.known import Known
+from fabloom.plugins.overlay.ikddit.judging.rivals import Ridge
 from fabloom.plugins.overlay.ikddit.material import Units
 from fabloom.plugins.overlay.ikddit.params import SIZES as NETWORKS
 from fabloom.plugins.overlay.ikddit.params import SampleParams
@@ -84,7 +85,7 @@ def controls(store: Any, seed: int) -> None:
     learned, test, model = result["maps"], result["test"], result["model"]
     assert isinstance(learned, OverlayMaps) and isinstance(test, OverlayMaps) and isinstance(model, Model)
     methods = Registry.load().methods
-    ridge = Ridge.of(Known.of(learned), Units.of(learned, FIELDS))
+    ridge = Ridge.of(Known.of(learned), Units.of(learned, 3))
     sets = {"as they are": test}
     for what in ("previous", "logs", "barcode"):
         sets[f"{what} of others"] = made(run_task(store, Shuffled, "shuffle", {"what": what}, seed=seed, inputs={"maps": test}))
@@ -95,7 +96,7 @@ def controls(store: Any, seed: int) -> None:
         inputs = {"maps": maps, "model": model}
         drawn: Any = run_task(store, methods["ikddit"], "sample", {"members": MEMBERS, "wafers": WAFERS}, seed=seed, inputs=inputs)
         known = Known.of(maps, WAFERS)
-        mean = drawn.values[...].reshape(WAFERS, MEMBERS, *drawn.values.shape[1:]).mean(1).astype(np.float64)
+        mean = drawn.by_wafer().mean(1).astype(np.float64)
         counts = scores.r2(Known.of(test, WAFERS).told, Known.of(test, WAFERS).terms) >= scores.EXPLAINED  # type: ignore[arg-type]
         found = {"ikddit": (fitted(known.raster, mean, known.valid) / SIZES, mean), "ridge": (ridge.terms(known), ridge.maps(known))}
         told = [

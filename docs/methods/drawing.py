@@ -88,7 +88,7 @@ def overlay(maps: OverlayMaps) -> Sheet:
 def ensembles(maps: OverlayMaps, drawn: OverlayEnsembles) -> Sheet:
     """ikddit: of the first wafer of three lots the layer below, the layer, a generated map and the mean of the ensemble."""
     rows = np.unique(maps.source[...], return_index=True)[1][:3]
-    members = drawn.values[...].reshape(drawn.wafers, drawn.members, *drawn.values.shape[1:])[rows]
+    members = drawn.by_wafer()[rows]
     shown = [maps.previous[...][rows], maps.values[...][rows], members[:, 0], members.mean(1)]
     return sheet(shown, maps.valid[...][rows].astype(bool), maps.raster)[0]
 

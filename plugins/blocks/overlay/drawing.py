@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fabloom.plugins.blocks import sheets
+
 from .raster import Raster
 
 SIDE = 256
 """Pixels of the picture of one wafer."""
 ARROWS = 12
 """Arrows across a wafer."""
-GAP = 6
 SCALE = np.array([(255, 255, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 48, 107)], np.float64)
 """White to dark blue."""
-DIVERGING = np.array([(33, 102, 172), (146, 197, 222), (247, 247, 247), (244, 165, 130), (178, 24, 43)], np.float64)
 
 
 def sheet(rows: Sequence[NDArray[np.floating]], valid: NDArray[np.bool_], raster: Raster) -> tuple[NDArray[np.uint8], float]:
@@ -31,7 +31,7 @@ def wafer(values: NDArray[np.floating], valid: NDArray[np.bool_], raster: Raster
     """One map [2,H,W] as colour and arrows; the longest arrows reach the next one's foot at `full` nm."""
     from PIL import Image, ImageDraw
 
-    shown = Image.fromarray(coloured(np.hypot(values[0], values[1]) / full, valid, SCALE))
+    shown = Image.fromarray(heat(np.hypot(values[0], values[1]), valid, full))
     draw = ImageDraw.Draw(shown)
     step = raster.size / ARROWS
     for row in range(ARROWS):
@@ -47,26 +47,15 @@ def wafer(values: NDArray[np.floating], valid: NDArray[np.bool_], raster: Raster
     return np.asarray(shown)
 
 
-def coloured(share: NDArray[np.floating], valid: NDArray[np.bool_], scale: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Values [H,W] of 0 to 1 in the colours of a scale, enlarged to a picture of `SIDE`; grey where not valid."""
-    stops = np.linspace(0, 1, len(scale))
-    picture = np.stack([np.interp(share, stops, channel) for channel in scale.T], -1)
+def heat(values: NDArray[np.floating], valid: NDArray[np.bool_], full: float) -> NDArray[np.uint8]:
+    """A map [H,W] of values from 0 as colour, darkest at `full`, enlarged to a picture of `SIDE`; grey where not valid."""
+    stops = np.linspace(0, full, len(SCALE))
+    picture = np.stack([np.interp(values, stops, channel) for channel in SCALE.T], -1)
     picture[~valid] = 225
-    rows = np.arange(SIDE) * len(share) // SIDE
+    rows = np.arange(SIDE) * len(values) // SIDE
     return picture[np.ix_(rows, rows)].round().astype(np.uint8)
-
-
-def heat(values: NDArray[np.floating], valid: NDArray[np.bool_], full: float, *, signed: bool = False) -> NDArray[np.uint8]:
-    """A map [H,W] as colour: 0 to `full`, or - `full` to `full` where signed."""
-    return coloured(values / (2 * full) + 0.5, valid, DIVERGING) if signed else coloured(values / full, valid, SCALE)
 
 
 def tiled(pictures: Sequence[Sequence[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
     """Pictures [h,w,3] in rows and columns, with white between them."""
-    count = max(map(len, pictures))
-    height, width = pictures[0][0].shape[:2]
-    sheet = np.full((len(pictures) * (height + GAP) - GAP, count * (width + GAP) - GAP, 3), 255, np.uint8)
-    for i, row in enumerate(pictures):
-        for j, one in enumerate(row):
-            sheet[i * (height + GAP) :, j * (width + GAP) :][:height, :width] = one
-    return sheet
+    return sheets.tiled([np.stack(row) for row in pictures], max(map(len, pictures)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from fabloom.kinds import Exhibit, Fields, LazyArray, RowSpec
+from fabloom.kinds import Exhibit, LazyArray, RowSpec
 from fabloom.kinds.artifact import Writing
 
-from .maps import CHANNELS
+from .on_raster import OnRaster
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,21 +17,20 @@ if TYPE_CHECKING:
 
     from .raster import Raster
 
-SHOWN = 3
+SHOWN, ROWS = 3, 4
+"""Wafers, and members of each, that a page shows."""
 
 
-class OverlayEnsembles(Fields):
+class OverlayEnsembles(OnRaster):
     """`values` float32 [N*M,2,H,W] in nm: M maps for each of N wafers, those of a wafer one after the other.
 
-    `spread` float16 [N*M,2,H,W] is what the model itself says of the error of its conditional mean, a standard deviation in nm.
+    `sigma` float16 [N*M,2,H,W] is the standard deviation in nm that the model predicts for the error of its conditional mean.
     """
 
-    BLOCK: ClassVar[int] = 256
-
     @property
-    def spread(self) -> LazyArray:
+    def sigma(self) -> LazyArray:
         """float16 [N*M,2,H,W], nm."""
-        return self.array("spread")
+        return self.array("sigma")
 
     @property
     def members(self) -> int:
@@ -44,11 +43,15 @@ class OverlayEnsembles(Fields):
         return len(self) // self.members
 
     @property
-    def raster(self) -> Raster:
-        """Where pixels lie on the wafer."""
-        from .raster import Raster
+    def barcodes(self) -> list[str]:
+        """Barcode of each wafer [N]."""
+        return list(self.attrs["barcodes"])
 
-        return Raster.of(self.attrs["raster"])
+    def by_wafer(self, name: str = "values", wafers: slice = slice(None)) -> NDArray[Any]:
+        """An array of some wafers, the members of each beside each other: [n,M,...]."""
+        first, last, _ = wafers.indices(self.wafers)
+        rows = self.array(name)[first * self.members : last * self.members]
+        return rows.reshape(last - first, self.members, *rows.shape[1:])
 
     @classmethod
     def write_ensembles(
@@ -56,7 +59,7 @@ class OverlayEnsembles(Fields):
         ctx: Writing,
         values: NDArray[np.float32],
         *,
-        spread: NDArray[np.float16],
+        sigma: NDArray[np.float16],
         valid: NDArray[np.bool_],
         members: int,
         barcodes: list[str],
@@ -66,42 +69,40 @@ class OverlayEnsembles(Fields):
         attrs: Mapping[str, Any],
     ) -> Self:
         """Write them; `barcodes` [N] and `source` [N*M], which counts lots, are those of the wafers that the maps are for."""
-        beside = {"spread": (RowSpec("float16", spread.shape[1:], dims=("channel", "y", "x"), units="nm"), spread)}
-        return cls.write(
+        beside = {"sigma": (RowSpec("float16", sigma.shape[1:], dims=("channel", "y", "x"), units="nm"), sigma)}
+        return cls.write_on(
             ctx,
             values,
-            units=["nm", "nm"],
-            channel_names=list(CHANNELS),
             valid=valid,
+            raster=raster,
             source=source,
             source_names=source_names,
             beside=beside,
-            attrs={**attrs, "members": members, "barcodes": barcodes, "raster": raster.stored()},
+            attrs={**attrs, "members": members, "barcodes": barcodes},
         )
 
     def exports(self) -> Mapping[str, Callable[[Path], None]]:
-        """`csv`: means, deviations and the model's own spread a pixel, terms a wafer; the zarr group is offered for every kind."""
+        """`csv`: means, deviations and the predicted sigma a pixel, terms a wafer; the zarr group is offered for every kind."""
         from .tables import write_foretold
 
         return {"csv": lambda folder: write_foretold(self, folder)}
 
     def exhibits(self) -> Iterator[Exhibit]:
-        """Members of the first wafers, and how far they and the model's own word spread."""
+        """Members of the first wafers, and how far they spread and the model says that it errs."""
         import numpy as np
 
         from .drawing import heat, sheet, tiled
 
-        count, shown = min(self.wafers, SHOWN), min(self.members, 4)
-        values = self.values[: count * self.members].reshape(count, self.members, *self.values.shape[1:])
-        valid = self.valid[: count * self.members].astype(bool)[:: self.members]
-        picture, full = sheet([values[:, member] for member in range(shown)], valid, self.raster)
+        some = slice(SHOWN)
+        values, valid = self.by_wafer(wafers=some), self.by_wafer("valid", some)[:, 0].astype(bool)
+        picture, full = sheet(list(values[:, :ROWS].swapaxes(0, 1)), valid, self.raster)
         caption = f"A column a wafer, a row a member; darkest at {full:.1f} nm."
         yield Exhibit("Members of the first ensembles", picture=picture, caption=caption, section="images")
-        over = np.hypot(*np.moveaxis(values.std(1), 1, 0)) if self.members > 1 else None
-        own = self.spread[: count * self.members].astype(np.float32).reshape(values.shape).mean(1)
-        maps = [np.hypot(own[:, 0], own[:, 1])] if over is None else [over, np.hypot(own[:, 0], own[:, 1])]
-        most = max(float(one[valid].max()) for one in maps)
-        drawn = tiled([[heat(one, mask, most) for one, mask in zip(row, valid, strict=True)] for row in maps])
-        told = "the model's own word" if over is None else "Above over the members, below by the model's own word"
-        yield Exhibit("Standard deviation", picture=drawn, caption=f"{told}; darkest at {most:.2f} nm.", section="images")
+        maps = {"predicted sigma": self.by_wafer("sigma", some).astype(np.float32).mean(1)}
+        if self.members > 1:
+            maps = {"deviation of the members": values.std(1, ddof=1)} | maps
+        lengths = [np.hypot(*np.moveaxis(one, 1, 0)) for one in maps.values()]
+        most = max(float(one[valid].max()) for one in lengths)
+        drawn = tiled([[heat(one, mask, most) for one, mask in zip(row, valid, strict=True)] for row in lengths])
+        yield Exhibit("Uncertainty", picture=drawn, caption=f"Rows: {', '.join(maps)}; darkest at {most:.2f} nm.", section="images")
         yield Exhibit(facts={"wafers": self.wafers, "members": self.members, "method": self.attrs.get("method", "")})

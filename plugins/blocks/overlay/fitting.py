@@ -23,9 +23,11 @@ def fitted(raster: Raster, values: NDArray[np.floating], valid: NDArray[np.bool_
         plane = mask.reshape(valid.shape[1:])
         design = scaled[:, :, plane].reshape(len(NAMES), -1).T
         rows = np.flatnonzero(group.ravel() == number)
-        if plane.sum() * 2 < 2 * len(NAMES) or np.linalg.matrix_rank(design) < len(NAMES):
+        given = values[rows][:, :, plane].reshape(len(rows), -1).T.astype(np.float64)
+        solution, _, rank, _ = np.linalg.lstsq(design, given, rcond=None)
+        if rank < len(NAMES):
             raise DataError(f"map {rows[0]} was measured at {plane.sum()} pixels, too few to tell {len(NAMES)} terms apart; measure more")
-        found[rows] = np.linalg.lstsq(design, values[rows][:, :, plane].reshape(len(rows), -1).T.astype(np.float64), rcond=None)[0].T
+        found[rows] = solution.T
     terms: Real = found * SIZES
     return terms
 
@@ -36,7 +38,12 @@ def drawn(raster: Raster, theta: Real) -> Real:
     return made
 
 
+def left(raster: Raster, values: NDArray[np.floating], theta: Real, valid: NDArray[np.bool_]) -> Real:
+    """What terms [N,K] leave of maps [N,2,H,W]; 0 where not valid [N,H,W]."""
+    rest: Real = (values - drawn(raster, theta)) * valid[:, None]
+    return rest
+
+
 def residue(raster: Raster, values: NDArray[np.floating], valid: NDArray[np.bool_]) -> Real:
-    """What the terms leave of maps [N,2,H,W]; 0 where not valid."""
-    left: Real = (values - drawn(raster, fitted(raster, values, valid))) * valid[:, None]
-    return left
+    """What the terms that fit best leave of maps [N,2,H,W]; 0 where not valid."""
+    return left(raster, values, fitted(raster, values, valid), valid)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from fabloom.errors import DataError
-from fabloom.kinds import Exhibit, Fields, LazyArray, RowSpec
+from fabloom.kinds import Exhibit, LazyArray, RowSpec
 from fabloom.kinds.artifact import Writing
+
+from .on_raster import OnRaster
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,22 +18,19 @@ if TYPE_CHECKING:
 
     from .raster import Raster
 
-CHANNELS = ("overlay_x", "overlay_y")
 LONGEST = 40
 """Characters of a barcode."""
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-|_."
 SHOWN = 4
 
 
-class OverlayMaps(Fields):
+class OverlayMaps(OnRaster):
     """Wafers: `values` float32 [N,2,H,W] are dx and dy in nm of the current layer, `previous` those of the layer below.
 
     `logs` float32 [N,F] are numbers of the equipment, 0 where `logged` uint8 [N,F] is 0, and `barcodes` text such as
     T03-C2|R0417A|L07|LOT4K29|W12 (tool and chuck, reticle, layer, lot, wafer). `source` counts the lots. Simulated maps know their
     terms: `truth` float32 [N,K], in the units of `fabloom.plugins.blocks.overlay.terms`.
     """
-
-    BLOCK: ClassVar[int] = 256
 
     @property
     def previous(self) -> LazyArray:
@@ -67,13 +66,6 @@ class OverlayMaps(Fields):
     def told(self) -> LazyArray | None:
         """float32 [N,K], what of `truth` follows from the layer below, the logs and the barcode: the rest nobody can foresee."""
         return self._reader.array("told")
-
-    @property
-    def raster(self) -> Raster:
-        """Where pixels lie on the wafer."""
-        from .raster import Raster
-
-        return Raster.of(self.attrs["raster"])
 
     @classmethod
     def write_maps(
@@ -128,16 +120,15 @@ class OverlayMaps(Fields):
         for name, terms in (("truth", truth), ("told", told)):
             if terms is not None:
                 beside[name] = (RowSpec("float32", terms.shape[1:], dims=("term",), meaning="terms of the simulation"), terms)
-        return cls.write(
+        return cls.write_on(
             ctx,
             values,
-            units=["nm", "nm"],
-            channel_names=list(CHANNELS),
             valid=valid,
+            raster=raster,
             source=source,
             source_names=source_names,
             beside=beside,
-            attrs={**(attrs or {}), "log_names": list(log_names), "log_units": list(log_units), "raster": raster.stored()},
+            attrs={**(attrs or {}), "log_names": list(log_names), "log_units": list(log_units)},
         )
 
     @classmethod

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .fitting import fitted
 from .terms import TERMS
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 MARKS = ("wafer", "field", "X", "Y", "x", "y", "dx", "dy", "dx_previous", "dy_previous")
 """Columns of overlay.csv: X, Y, x, y in mm, displacements in nm."""
-FORETOLD = ("wafer", "field", "X", "Y", "x", "y", "dx", "dy", "deviation_dx", "deviation_dy", "own_dx", "own_dy")
+FORETOLD = ("wafer", "field", "X", "Y", "x", "y", "dx", "dy", "deviation_dx", "deviation_dy", "sigma_dx", "sigma_dy")
 """Columns of maps.csv."""
 
 
@@ -50,13 +51,12 @@ def _heads(raster: Raster) -> list[str]:
 
 
 def write_foretold(drawn: OverlayEnsembles, folder: Path) -> None:
-    """`maps.csv`, a row a valid pixel: the mean of a wafer's members, their deviation, and the model's own spread; and `wafers.csv`, a row
-    a wafer: barcode, lot, |mean| + 3 sigma of the mean map along each axis, and each term with its deviation over the members.
+    """`maps.csv`, a row a valid pixel: the mean of a wafer's members, their deviation, and the predicted sigma; and `wafers.csv`, a row a
+    wafer: barcode, lot, |mean| + 3 sigma of the mean map along each axis, and each term with its deviation over the members.
 
     Wafers are numbered as in the set that they were drawn for; a single member has no deviation, and its cells are empty.
     """
-    raster, heads, several = drawn.raster, _heads(drawn.raster), drawn.members > 1
-    lots = [""] * len(drawn) if drawn.source is None else [drawn.source_names[lot] for lot in drawn.source[...]]
+    heads, lots = _heads(drawn.raster), drawn.by_wafer("source")[:, 0]
     with (
         (folder / "maps.csv").open("w", newline="", encoding="utf-8") as maps,
         (folder / "wafers.csv").open("w", newline="", encoding="utf-8") as wafers,
@@ -65,19 +65,28 @@ def write_foretold(drawn: OverlayEnsembles, folder: Path) -> None:
         lines = csv.writer(wafers, lineterminator="\n")
         named = [cell for term in TERMS for cell in (titled(term.name, term.unit), f"{term.name} deviation")]
         lines.writerow(("wafer", "barcode", "lot", "x |mean| + 3 sigma [nm]", "y |mean| + 3 sigma [nm]", *named))
-        for wafer, barcode in enumerate(drawn.attrs["barcodes"]):
-            rows = slice(wafer * drawn.members, (wafer + 1) * drawn.members)
-            members, valid = drawn.values[rows], drawn.valid[rows].astype(bool)
-            seen, mean = np.flatnonzero(valid[0]), members.mean(0)
-            deviation = members.std(0, ddof=1) if several else np.full_like(mean, np.nan)
-            six = np.concatenate([mean, deviation, drawn.spread[rows].astype(np.float32).mean(0)]).reshape(6, -1)[:, seen]
-            for pixel, *cells in zip(seen.tolist(), *six.tolist(), strict=True):
-                maps.write(f"{wafer},{heads[pixel]},{','.join(map(_cell, cells))}\n")
-            terms = fitted(raster, members, valid)
-            scatter = terms.std(0, ddof=1) if several else np.full(len(TERMS), np.nan)
-            worst = [abs(axis[valid[0]].mean()) + 3 * axis[valid[0]].std() for axis in mean]
-            pairs = [cell for pair in zip(terms.mean(0).tolist(), scatter.tolist(), strict=True) for cell in pair]
-            lines.writerow((wafer, barcode, lots[rows.start], *(_cell(float(value)) for value in (*worst, *pairs))))
+        at_once = max(1, drawn.BLOCK // drawn.members)  # as they are stored: a wafer alone would unpack its block
+        for start in range(0, drawn.wafers, at_once):
+            rows = slice(start, start + at_once)
+            members, sigma = drawn.by_wafer(wafers=rows), drawn.by_wafer("sigma", rows).astype(np.float32).mean(1)
+            valid = drawn.by_wafer("valid", rows)[:, 0].astype(bool)
+            mean, deviation = members.mean(1), _deviation(members)
+            terms = fitted(drawn.raster, members.reshape(-1, *members.shape[2:]), valid.repeat(drawn.members, 0))
+            terms = terms.reshape(len(members), drawn.members, -1)
+            both = np.stack([terms.mean(1), _deviation(terms)], -1).reshape(len(members), -1)
+            for wafer, seen in enumerate(valid):
+                pixels = np.flatnonzero(seen)
+                six = np.concatenate([mean[wafer], deviation[wafer], sigma[wafer]]).reshape(6, -1)[:, pixels]
+                for pixel, *cells in zip(pixels.tolist(), *six.tolist(), strict=True):
+                    maps.write(f"{start + wafer},{heads[pixel]},{','.join(map(_cell, cells))}\n")
+                worst = [abs(float(axis[seen].mean())) + 3 * float(axis[seen].std()) for axis in mean[wafer]]
+                told = (drawn.barcodes[start + wafer], drawn.source_names[lots[start + wafer]])
+                lines.writerow((start + wafer, *told, *map(_cell, [*worst, *both[wafer].tolist()])))
+
+
+def _deviation(members: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Over the second axis; NaN of a single one."""
+    return members.std(1, ddof=1) if members.shape[1] > 1 else np.full_like(members[:, 0], np.nan)
 
 
 def _cell(value: float) -> str:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from fabloom.method import Context
 from fabloom.plugins.blocks.difference import Real
+from fabloom.plugins.blocks.frechet import Gaussian, frechet
 from fabloom.plugins.blocks.perceptual import Lpips
 
 from .comparison import Comparison, batched, unit
-from .sifid import Gaussian, Stem, frechet
+from .sifid import Stem
 
 Taps = list[Tensor]
 

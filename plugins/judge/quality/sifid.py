@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -32,36 +31,6 @@ class Stem(nn.Module):
         x = self.Conv2d_1a_3x3(images.expand(-1, 3, -1, -1))
         features: Tensor = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(x))
         return features
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """Means [N,C] and unbiased covariances [N,C,C] over the positions of feature maps, float64."""
-
-    mean: Tensor
-    covariance: Tensor
-
-    @classmethod
-    def of(cls, features: Tensor) -> Gaussian:
-        """From feature maps [N,C,h,w]; every position is a sample."""
-        values = features.flatten(2).double()
-        mean = values.mean(2, keepdim=True)
-        centred = values - mean
-        return cls(mean.squeeze(2), centred @ centred.mT / (values.shape[2] - 1))
-
-
-def frechet(a: Gaussian, b: Gaussian) -> Tensor:
-    """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^1/2) [N], either side may be a single one; float64, never negative.
-
-    tr (S_a S_b)^1/2 is the sum of the roots of the eigenvalues of S_b^1/2 S_a S_b^1/2, which exist for singular S too.
-    """
-    values, vectors = torch.linalg.eigh(b.covariance)
-    root = (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
-    inner = root @ a.covariance @ root
-    cross = torch.linalg.eigvalsh((inner + inner.mT) / 2).clamp(min=0).sqrt().sum(1)
-    trace_a, trace_b = (s.covariance.diagonal(dim1=1, dim2=2).sum(1) for s in (a, b))
-    distance: Tensor = (a.mean - b.mean).square().sum(1) + trace_a + trace_b - 2 * cross
-    return distance.clamp(min=0)
 
 
 def load(device: torch.device) -> tuple[str, Stem]:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fabloom.plugins.blocks.overlay.maps import CHARACTERS
+
 from .attention import Layer, Pooling
 
 MODALITIES = ("previous", "logs", "barcode")
 TOKENS = {"previous": 4, "logs": 4, "barcode": 2}
-CODES = 41
-"""Characters of a barcode, and none."""
+CODES = 1 + len(CHARACTERS)
+"""No character of a barcode, and each."""
 
 
 @dataclass(frozen=True)

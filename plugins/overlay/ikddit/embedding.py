@@ -28,7 +28,7 @@ def embed(ctx: Context, params: EmbedParams, maps: OverlayMaps) -> Model:
     """Train the encoders; the model holds them, the units of the set, and how well they find what belongs together."""
     units = Units.of(maps, params.group_parts)
     material = Material.of(maps, units)
-    train, held = parted(maps, params.batch)
+    train, held = apart(maps, params.batch)
     size = maps.values.shape[-1]
     if size % 8:
         raise DataError(f"maps of {size} px do not divide into 8 x 8 patches; simulate or load them in a size that is a multiple of 8")
@@ -56,7 +56,7 @@ def embed(ctx: Context, params: EmbedParams, maps: OverlayMaps) -> Model:
     return Model.write(ctx, dict(net.state_dict()), config | {"held_out": found(ctx, net, temperature, material, held)})
 
 
-def parted(maps: OverlayMaps, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+def apart(maps: OverlayMaps, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows to learn from and rows held out: the wafers of the last lots. Raises DataError for a set with too few wafers or lots."""
     lots = torch.from_numpy(maps.source[...]).long() if maps.source is not None else torch.arange(len(maps))
     numbers = lots.unique()

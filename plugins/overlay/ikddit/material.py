@@ -8,13 +8,14 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fabloom.errors import DataError
 from fabloom.kinds import Model
 from fabloom.plugins.blocks.overlay.maps import CHARACTERS, LONGEST, OverlayMaps
 from fabloom.plugins.blocks.overlay.raster import Raster
-from fabloom.plugins.blocks.overlay.terms import HEIGHT, RADIUS, WIDTH
+from fabloom.plugins.blocks.overlay.terms import HEIGHT, RADIUS, WIDTH, Real
 
 from .conditions import Told
 
@@ -55,6 +56,11 @@ class Units:
             deviations[0] / SPREAD, deviations[1] / SPREAD, np.nanmean(inner, axis=0).tolist(),
             np.where(scale > 0, scale, 1).tolist(), maps.log_names, maps.raster.stored(), group_parts,
         )  # fmt: skip
+
+    def standardised(self, logs: NDArray[np.floating], logged: NDArray[Any]) -> Real:
+        """Logs [N,F] less their mean over their deviation, cut off far out; 0 where not `logged`."""
+        scaled: Real = np.clip((logs - np.array(self.means)) / np.array(self.deviations), -FURTHEST, FURTHEST) * logged
+        return scaled
 
     def stored(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -105,10 +111,10 @@ class Material:
         valid = torch.from_numpy(maps.valid[...]).float()[:, None]
         previous = torch.from_numpy(maps.previous[...]) / units.previous
         logged = torch.from_numpy(maps.logged[...]).float()
-        logs = (torch.from_numpy(maps.logs[...]) - torch.tensor(units.means)) / torch.tensor(units.deviations)
+        logs = torch.from_numpy(units.standardised(maps.logs[...], maps.logged[...])).float()
         told = Told(
             torch.cat([previous, valid], 1),
-            (logs.clamp(-FURTHEST, FURTHEST) * logged).float(),
+            logs,
             logged,
             torch.from_numpy(codes(maps.barcodes)),
         )
@@ -117,7 +123,7 @@ class Material:
             valid,
             places_of(units.raster),
             told,
-            *parted(maps.barcodes, units.group_parts),
+            *grouped(maps.barcodes, units.group_parts),
         )
 
     def given(self, told: Told, hidden: Tensor) -> Tensor:
@@ -147,7 +153,7 @@ def codes(barcodes: list[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
     return found
 
 
-def parted(barcodes: list[str], parts: int) -> tuple[Tensor, Tensor]:
+def grouped(barcodes: list[str], parts: int) -> tuple[Tensor, Tensor]:
     """(a number of each [N], the same where the first `parts` fields between | are; which characters lie behind those [N,40])."""
     keys = ["|".join(code.split("|")[:parts]) for code in barcodes]
     own = torch.tensor([[len(key) < place < len(code) for place in range(LONGEST)] for key, code in zip(keys, barcodes, strict=True)])

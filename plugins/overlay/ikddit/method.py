@@ -70,7 +70,7 @@ class Ikddit(Method):
 
         return training.train(ctx, params, maps, embedding)
 
-    @task(version=1, signature="overlay")
+    @task(version=2, signature="overlay")
     def sample(self, ctx: Context, params: SampleParams, *, maps: OverlayMaps, model: Model) -> OverlayEnsembles:
         """Generate maps for wafers of which layer below, logs and barcode are known; the maps of `maps` itself are not looked at.
 
@@ -80,13 +80,14 @@ class Ikddit(Method):
 
         return sampling.sample(ctx, params, maps, model)
 
-    @task(version=1)
+    @task(version=2)
     def evaluate(
         self, ctx: Context, params: EvaluateParams, *, training: OverlayMaps, maps: OverlayMaps, samples: list[OverlayEnsembles]
     ) -> Report:
         """Hold ensembles against the measured maps of `maps`, beside ridge regression on `training` and the layer below as it is.
 
-        Raises DataError for samples of other maps, for sets on different rasters, and where no term can be foretold.
+        Raises DataError for samples of other maps, for lots that are in both sets, for sets on different rasters, and where no term can be
+        foretold.
         """
         from .judging import evaluating
 

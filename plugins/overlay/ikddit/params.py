@@ -47,7 +47,7 @@ class TrainParams(Params):
     steps: int = Field(1500, ge=0, description="optimizer steps (published 100 epochs)")
     batch: int = Field(48, ge=1, description="maps an optimizer step (published 8)")
     lr: float = Field(1e-3, gt=0, description="learning rate after the warm-up (published 1e-4)")
-    encoder_lr: float = Field(1.0, ge=0, description="its share for encoders that were trained by `embed`; 0 freezes them")
+    encoder_lr: float = Field(1.0, ge=0, description="its share for the encoders of layer below, logs and barcode; 0 freezes them")
     warmup: int = Field(100, ge=0, description="steps over which it rises from 0")
     weight_decay: float = Field(0.01, ge=0, description="AdamW decay")
     grad_clip: float = Field(1.0, gt=0, description="largest gradient norm")
@@ -73,7 +73,7 @@ class SampleParams(Params):
     members: int = Field(16, ge=1, description="maps drawn for each wafer")
     wafers: int | None = Field(None, ge=1, description="only the first so many of the set; default: all")
     steps: int = Field(
-        12, ge=3, le=1000, description="network evaluations a map, times even in the log of signal over noise (published 50)"
+        12, ge=3, le=1000, description="network evaluations a map at most, times even in the log of signal over noise (published 50)"
     )
     order: Literal[1, 2] = Field(2, description="1: DDIM; 2: DPM-Solver++ (2M), which loses less of what varies little")
     mask_ratio: float = Field(0.0, ge=0, lt=1, description="share of patches that the encoder leaves out in a step (published 0.5)")
@@ -91,4 +91,5 @@ class EvaluateParams(Params):
     """What is held against measured maps."""
 
     entries: tuple[str, ...] = Field(("ikddit",), min_length=1, description="names of the samples, in the order of the input list")
-    members: int = Field(16, ge=2, description="maps of an ensemble of the ridge regression")
+    members: int = Field(16, ge=2, description="maps of an ensemble of the rivals")
+    group_parts: int = Field(3, ge=1, description="fields of the barcode, from the left between |, that ridge regression is told")

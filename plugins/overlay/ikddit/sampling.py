@@ -13,7 +13,7 @@ from fabloom.plugins.blocks.noise import noise_schedule
 from fabloom.plugins.blocks.operations import OPERATIONS, TRAINING, counted, operations_of
 from fabloom.plugins.blocks.overlay.ensembles import OverlayEnsembles
 from fabloom.plugins.blocks.overlay.maps import OverlayMaps
-from fabloom.plugins.blocks.streams import normal, stream, streams
+from fabloom.plugins.blocks.streams import normal, stream
 
 from .conditions import MODALITIES, Conditions
 from .conditions import Shape as Told
@@ -53,21 +53,26 @@ def sample(ctx: Context, params: SampleParams, maps: OverlayMaps, model: Model) 
     drawing = Drawing(ctx, params, generator.to(ctx.device), Material.of(maps, units), model.config["schedule"])
     count = min(len(maps), params.wafers or len(maps))
     total = count * params.members
-    values, spreads, taken = [], [], 0
+    rows = np.repeat(np.arange(count), params.members)
+    valid = maps.valid[:count].astype(bool)[rows]
+    values, sigma = (np.empty((total, *maps.values.shape[1:]), dtype) for dtype in (np.float32, np.float16))
+    operations = 0
     with ctx.progress(total, unit="map", name="sample") as bar:
         for start in range(0, total, params.batch):
             numbers = range(start, min(start + params.batch, total))
-            (x0, log_b), operations = drawing.counted(numbers) if not start else (drawing.maps(numbers), 0)
-            taken += operations // len(numbers)
-            values.append((x0 * units.current).cpu().numpy().astype(np.float32))
-            spreads.append((SQRT2 * units.current * log_b.clamp(LOWEST, HIGHEST).exp()).cpu().numpy().astype(np.float16))
+            if start:
+                x0, log_b = drawing.maps(numbers)
+            else:
+                (x0, log_b), operations = drawing.counted(numbers)
+                operations //= len(numbers)
+            part = slice(numbers.start, numbers.stop)
+            values[part] = (x0 * units.current).cpu().numpy()
+            sigma[part] = (SQRT2 * units.current * log_b.clamp(LOWEST, HIGHEST).exp()).cpu().numpy() * valid[part, None]
             bar.advance(len(numbers))
-    rows = np.repeat(np.arange(count), params.members)
-    valid = maps.valid[:count].astype(bool)[rows]
     return OverlayEnsembles.write_ensembles(
         ctx,
-        np.concatenate(values),
-        spread=np.where(valid[:, None], np.concatenate(spreads), np.float16(0)),
+        values,
+        sigma=sigma,
         valid=valid,
         members=params.members,
         barcodes=maps.barcodes[:count],
@@ -77,14 +82,14 @@ def sample(ctx: Context, params: SampleParams, maps: OverlayMaps, model: Model) 
             "method": ROLE,
             "of": maps.key,
             "settings": params.model_dump(mode="json"),
-            OPERATIONS: taken,
+            OPERATIONS: operations,
             TRAINING: operations_of(model.config),
         },
     )
 
 
 class Drawing:
-    """Members by number: number i * M + k is member k of wafer i."""
+    """Members by number: number i * M + k is member k of wafer i, whose noise follows from the seed, i and k."""
 
     def __init__(self, ctx: Context, params: SampleParams, generator: Generator, material: Material, schedule: str) -> None:
         self.ctx, self.params, self.generator, self.material = ctx, params, generator, material
@@ -101,12 +106,14 @@ class Drawing:
     def maps(self, numbers: range) -> tuple[Tensor, Tensor]:
         """(x0 [B,2,H,W], log b [B,2,H,W]) of these numbers, in the model's unit."""
         device, material = self.ctx.device, self.material
-        rows = torch.tensor([number // self.params.members for number in numbers])
+        which = [divmod(number, self.params.members) for number in numbers]
+        rows = torch.tensor([wafer for wafer, _ in which])
         prompt = self.generator.prompt(material, rows, self.hidden, device)
         blank = None
         if self.params.guidance != 1:
             blank = self.generator.prompt(material, rows, torch.ones_like(self.hidden), device)
-        noise = normal(streams(self.ctx.seed, numbers), tuple(material.maps.shape[1:]), device)
+        streams = [stream(self.ctx.seed, f"wafer/{wafer}/{member}") for wafer, member in which]
+        noise = normal(streams, tuple(material.maps.shape[1:]), device)
         seen = [None if one is None else one.to(device).expand(len(rows), -1) for one in self.seen]
         return self.walk(noise, prompt, blank, seen, material.valid[rows].to(device), lambda: self.watch(numbers.start))
 

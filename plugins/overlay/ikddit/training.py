@@ -154,14 +154,13 @@ class Step:
         here = visible(seen, count, self.student.net.shape.tokens).to(device)
         dsm, mae = seen_and_masked(clean, x0, valid, here, weight, self.student.net.shape.patch)
         late = (t >= NOISIEST * TIMES).float()
-        terms = {"dsm": dsm, "mae": mae, "spread": spread_loss(clean, spread, x0, valid, late)}
+        terms: dict[str, Any] = {"dsm": dsm, "mae": mae, "spread": spread_loss(clean, spread, x0, valid, late)}
         loss = dsm + params.mae_weight * mae + params.spread_weight * terms["spread"]
-        logged: dict[str, Any] = dict(terms)
         if teacher is not None:
-            terms["disc"], more = self.student.discriminator(student, teacher, self.teacher.discriminator, progress)
-            loss = loss + params.disc_weight * terms["disc"]
-            logged |= {"disc": terms["disc"], **more, "alignment": nn.functional.cosine_similarity(student, teacher, dim=-1).mean()}
-        return loss, logged
+            disc, more = self.student.discriminator(student, teacher, self.teacher.discriminator, progress)
+            loss = loss + params.disc_weight * disc
+            terms |= {"disc": disc, **more, "alignment": nn.functional.cosine_similarity(student, teacher, dim=-1).mean()}
+        return loss, terms
 
     def _forward(
         self, x: Tensor, told: conditions.Told, t: Tensor, hidden: Tensor, seen: Tensor | None

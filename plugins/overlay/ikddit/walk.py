@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -42,6 +43,7 @@ class Walk:
     params: SampleParams
     tokens: int
 
+    @cached_property
     def times(self) -> list[int]:
         """Times from the noisiest to the last, even in the log of a / s; fewer where two would be one."""
         level = (self.schedule.alpha / self.schedule.sigma).log()
@@ -55,11 +57,11 @@ class Walk:
 
     def seen(self, draw: torch.Generator) -> list[Tensor | None]:
         """Of each step the patches that the encoder sees, [1,V] or None for all."""
-        params = self.params
+        params, steps = self.params, len(self.times)
         order = turns(self.tokens, params.mask_ratio, draw)
         found: list[Tensor | None] = []
-        for step in range(params.steps):
-            if not params.mask_ratio or step >= params.steps - params.whole_steps:
+        for step in range(steps):
+            if not params.mask_ratio or step >= steps - params.whole_steps:
                 found.append(None)
             elif params.turn == "random":
                 found.append(drawn(1, self.tokens, params.mask_ratio, draw))
@@ -71,7 +73,7 @@ class Walk:
         self, noise: Tensor, prompt: Prompt, blank: Prompt | None, seen: list[Tensor | None], valid: Tensor, watch: Callable[[], None]
     ) -> tuple[Tensor, Tensor]:
         """(x0 [B,2,H,W], log b of the first evaluation), 0 where not `valid` [B,1,H,W]; `blank` is what guidance goes away from."""
-        x, first, before, times = noise * valid, None, None, self.times()
+        x, first, before, times = noise * valid, None, None, self.times
         for number, time in enumerate(times):
             watch()
             t = torch.full((len(x),), time, device=x.device)

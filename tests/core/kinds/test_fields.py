@@ -10,7 +10,7 @@ import pytest
 
 import fabloom
 from fabloom.errors import DataError
-from fabloom.kinds import Artifact, Fields
+from fabloom.kinds import Artifact, Fields, RowSpec
 from fabloom.storage.backends.local import LocalStore
 from fabloom.testing import MemoryStore, tiny_fields, write_artifact
 from fabloom.testing.method.checks import problems
@@ -146,3 +146,11 @@ def test_the_kit_finds_what_write_would_have_refused() -> None:
 
     told = " ".join(problems(write_artifact(MemoryStore(), broken)))
     assert "values are not 0 where valid is 0" in told and "NaN" in told and "1 units" in told
+
+
+def test_a_kind_that_is_derived_brings_arrays_of_its_own_and_each_is_checked() -> None:
+    row, heights = RowSpec("float32", (3,), dims=("place",), units="nm"), np.arange(450, dtype=np.float32).reshape(150, 3)
+    made = write(beside={"heights": (row, heights)})
+    assert np.array_equal(made.array("heights")[...], heights)
+    for wrong in (heights[:9], heights.astype(np.float64), heights[:, :2]):
+        refused("heights must be float32 (150, 3)", beside={"heights": (row, wrong)})

@@ -11,7 +11,7 @@ from fabloom.kinds import Report
 from fabloom.plugins.overlay.ikddit.params import SIZES
 from fabloom.storage.backends.local import LocalStore
 
-RIVALS = ["ridge", "ridge, with its errors", "layer below"]
+RIVALS = ["ridge", "ridge, with its errors", "climatology", "layer below", "floor: training wafers"]
 SMALL = [
     "steps.maps.params={count: 120, size: 16}",
     "steps.test.params={count: 20, size: 16}",

@@ -22,12 +22,12 @@ from fabloom.method import Context, Method, task
 from fabloom.params import Params
 from fabloom.plugins.blocks import patches, weights
 from fabloom.plugins.blocks.copies import ROUNDING, least_differences
+from fabloom.plugins.blocks.frechet import Gaussian, frechet
 from fabloom.plugins.judge.leaderboard.scores import read_quality
 from fabloom.plugins.judge.quality import ReferencePair, comparison, features, metric_report
 from fabloom.plugins.judge.quality.copies import noise_floor
 from fabloom.plugins.judge.quality.method import Quality
 from fabloom.plugins.judge.quality.scores import Summary
-from fabloom.plugins.judge.quality.sifid import Gaussian, frechet
 
 SIDE, PERIOD = 72, 12
 HOME = (36.0, 30.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -19,8 +20,10 @@ from torch import Tensor
 from fabloom.errors import DataError, PipelineError
 from fabloom.flows.export import export_artifact
 from fabloom.kinds import Model, Report
+from fabloom.method import Context
 from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import make_plan
+from fabloom.plugins.blocks.ema import ema
 from fabloom.plugins.blocks.noise import noise_schedule
 from fabloom.plugins.blocks.operations import counted
 from fabloom.plugins.blocks.overlay.ensembles import OverlayEnsembles
@@ -28,17 +31,18 @@ from fabloom.plugins.blocks.overlay.fitting import fitted
 from fabloom.plugins.blocks.overlay.maps import OverlayMaps
 from fabloom.plugins.blocks.overlay.terms import NAMES
 from fabloom.plugins.data.overlay_map.method import OverlayMap
-from fabloom.plugins.overlay.ikddit import conditions, contrast, discriminators, losses, masking, network
+from fabloom.plugins.overlay.ikddit import conditions, contrast, discriminators, losses, masking, network, training
 from fabloom.plugins.overlay.ikddit.judging import scores
-from fabloom.plugins.overlay.ikddit.judging.rivals import Known, Ridge
-from fabloom.plugins.overlay.ikddit.material import Units
+from fabloom.plugins.overlay.ikddit.judging.known import Known
+from fabloom.plugins.overlay.ikddit.judging.rivals import Ridge
+from fabloom.plugins.overlay.ikddit.material import Material, Units
 from fabloom.plugins.overlay.ikddit.method import Ikddit
-from fabloom.plugins.overlay.ikddit.params import SIZES, SampleParams
+from fabloom.plugins.overlay.ikddit.params import SIZES, SampleParams, TrainParams
 from fabloom.plugins.overlay.ikddit.sampling import Generator
 from fabloom.plugins.overlay.ikddit.walk import Prompt, Walk
 from fabloom.registry import Registry
 from fabloom.storage.backends.local import LocalStore
-from fabloom.testing.running import run_task
+from fabloom.testing.running import run_task, write_artifact
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +258,35 @@ def test_a_walk_ends_where_the_gaussian_flow_does() -> None:
     assert found[1, 100] < 0.3 * found[1, 12] and found[2, 12] < 0.3 * found[1, 12] and found[2, 100] < 0.01, found
 
 
+def test_few_steps_of_ddim_even_in_time_halve_what_varies_little_and_these_do_not() -> None:
+    """The same Gaussian with a deviation of 0.1: what twenty evaluations leave of it, by DDIM as it is usually spaced, and by the walk."""
+    schedule, s = noise_schedule("linear", 1e-4, 0.02), 0.1
+
+    def clean(x: Tensor, t: Tensor) -> Tensor:
+        a, sigma = schedule.at(t, x)
+        return a * s**2 / (a**2 * s**2 + sigma**2) * x
+
+    noise = torch.ones(1, 2, 8, 8)
+    walk = Walk(lambda x, _, t, *rest: (clean(x, t), x, x), schedule, SampleParams(steps=20), 4)
+    nothing = Prompt(torch.zeros(1, 13, 8, 8), torch.zeros(1, 1, 1))
+    x, _ = walk(noise, nothing, None, [None] * 20, torch.ones(1, 1, 8, 8), lambda: None)
+    assert float(x.mean()) / s == pytest.approx(1, abs=0.05)
+    x, times = noise, torch.linspace(999, 0, 21).round().long()[:-1].tolist()
+    for now, after in itertools.pairwise([*times, None]):
+        x0 = clean(x, torch.tensor([now]))
+        if after is None:
+            assert float(x0.mean()) / s < 0.55
+        else:
+            (a, sigma), (later, rest) = (schedule.at(torch.tensor([one]), x) for one in (now, after))
+            x = later * x0 + rest * (x - a * x0) / sigma
+
+
+def test_where_two_times_would_be_one_the_last_steps_still_see_everything() -> None:
+    walk = Walk(lambda *_: None, noise_schedule("linear", 1e-4, 0.02), SampleParams(steps=1000, mask_ratio=0.5), 64)  # type: ignore[arg-type, return-value]
+    seen = walk.seen(torch.Generator().manual_seed(0))
+    assert len(seen) == len(walk.times) < 1000 and [one is None for one in seen[-3:]] == [False, True, True]
+
+
 def test_the_last_steps_see_everything_and_the_others_take_turns() -> None:
     schedule = noise_schedule("linear", 1e-4, 0.02)
     for turn, distinct in (("alternate", 2), ("fixed", 1)):
@@ -323,6 +356,38 @@ def test_ensembles_follow_from_the_seed_and_their_number_alone(store: LocalStore
     assert made[0].source_names == others.source_names
 
 
+def test_a_member_does_not_depend_on_how_many_there_are(store: LocalStore, model: Model, others: OverlayMaps) -> None:
+    inputs = {"maps": others, "model": model}
+    two, three = (run_task(store, Ikddit, "sample", {"members": m, "wafers": 3, "steps": 3}, inputs=inputs) for m in (2, 3))
+    assert isinstance(two, OverlayEnsembles) and isinstance(three, OverlayEnsembles)
+    np.testing.assert_allclose(three.by_wafer()[:, :2], two.by_wafer(), atol=1e-4)
+    assert two.barcodes == others.barcodes[:3]
+
+
+def test_the_teacher_is_the_average_of_the_student_and_has_no_gradient(store: LocalStore, maps: OverlayMaps, embedding: Model) -> None:
+    def trained(ctx: Context) -> Model:
+        params, units = TrainParams(**SMALL), Units.inside(embedding.config)
+        student = training.built(ctx, params, maps, units, embedding)
+        average = ema(student, params.ema_decay)
+        average.requires_grad_(False)
+        before = {name: value.clone() for name, value in student.named_parameters()}
+        step = training.Step(ctx, params, student, average.module, Material.of(maps, units), noise_schedule("linear", 1e-4, 0.02))
+        loss, told = step(ctx.generator("batches"), 0.5, 0.0)
+        loss.backward()
+        assert told["alignment"] < 1 and not [p for p in average.module.parameters() if p.grad is not None]
+        assert [p for p in student.net.parameters() if p.grad is not None and p.grad.any()]
+        for _ in range(2):  # the first makes it the student, the second has the warmed-up decay of 2 / 11
+            with torch.no_grad():
+                for value in student.parameters():
+                    value.add_(1)
+            average.update_parameters(student)
+        for name, value in average.module.named_parameters():
+            torch.testing.assert_close(value, before[name] + 1 + 9 / 11, rtol=1e-6, atol=1e-6)
+        return Model.write(ctx, {"done": torch.ones(1)}, {})
+
+    write_artifact(store, trained)
+
+
 @pytest.mark.parametrize("members", [1, 3])
 def test_ensembles_leave_as_tables_of_places_and_of_wafers(store: LocalStore, model: Model, others: OverlayMaps, tmp_path: Path, members: int) -> None:  # fmt: skip
     params = {"members": members, "wafers": 2, "steps": 3}
@@ -337,7 +402,7 @@ def test_ensembles_leave_as_tables_of_places_and_of_wafers(store: LocalStore, mo
     mean = drawn.values[members:].mean(0)[:, valid]
     np.testing.assert_allclose([[float(p["dx"]), float(p["dy"])] for p in second], mean.T, rtol=1e-4, atol=1e-6)
     assert {place["deviation_dx"] == "" for place in places} == {members == 1}
-    assert all(float(place["own_dy"]) > 0 for place in places)
+    assert all(float(place["sigma_dy"]) > 0 for place in places)
     with (tmp_path / "wafers.csv").open(newline="") as file:
         wafers = list(csv.DictReader(file))
     assert [wafer["barcode"] for wafer in wafers] == others.barcodes[:2]
@@ -409,8 +474,8 @@ def test_crps_of_a_normal_ensemble_is_the_closed_form(others: OverlayMaps) -> No
 def test_a_frechet_distance_is_that_of_the_normals() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(0, 1, (40000, 3)), rng.normal(0, 1, (40000, 3)) * [1, 2, 3] + [1, 0, 0]
-    assert scores.frechet(a, b) == pytest.approx(1 + 1 + 4, rel=0.03)
-    assert scores.frechet(a, a) == pytest.approx(0, abs=1e-6)
+    assert scores.apart(a, b) == pytest.approx(1 + 1 + 4, rel=0.03)
+    assert scores.apart(a, a) == pytest.approx(0, abs=1e-6)
 
 
 def test_ridge_foretells_what_is_told_and_nothing_of_shuffled_wafers(maps: OverlayMaps, others: OverlayMaps) -> None:
@@ -420,7 +485,7 @@ def test_ridge_foretells_what_is_told_and_nothing_of_shuffled_wafers(maps: Overl
     turned = np.roll(np.arange(len(known.terms)), 17)
     wrong = scores.r2(ridge.terms(known)[turned], known.terms)
     assert np.median(own) > 0.3 and np.median(wrong) < 0
-    assert 0.3 < ridge.going_on < 0.8
+    assert 0.3 < ridge.carried < 0.8
 
 
 def test_a_report_of_a_model_stands_beside_its_rivals(store: LocalStore, model: Model, maps: OverlayMaps, others: OverlayMaps) -> None:
@@ -428,10 +493,11 @@ def test_a_report_of_a_model_stands_beside_its_rivals(store: LocalStore, model: 
     report = run_task(store, Ikddit, "evaluate", {"members": 3}, inputs={"training": maps, "maps": others, "samples": [drawn]})
     assert isinstance(report, Report)
     rows = {row[0]: row for row in report.tables["Generators"].rows}
-    assert list(rows) == ["ikddit", "ridge", "ridge, with its errors", "layer below"]
+    assert list(rows) == ["ikddit", "ridge", "ridge, with its errors", "climatology", "layer below", "floor: training wafers"]
     assert report.metrics["ridge, with its errors"]["crps"] < report.metrics["layer below"]["crps"]
     assert report.metrics["ikddit"]["crps_ci"][0] <= report.metrics["ikddit"]["crps"] <= report.metrics["ikddit"]["crps_ci"][1]
-    assert report.metrics["fd_floor"] < report.metrics["fd_gaussian"] and "CRPS" in report.verdict
+    assert report.metrics["climatology"]["r2"] < 0 < report.metrics["ridge"]["r2"]
+    assert report.metrics["floor"]["fd"] < report.metrics["climatology"]["fd"] and "CRPS" in report.verdict
     assert len(report.pictures) == 2
 
 
@@ -453,6 +519,15 @@ def test_a_report_of_other_maps_or_of_the_training_set_is_refused(
         make_plan(Pipeline.model_validate({"name": "odd", "steps": odd}), Registry.load(), store)
     with pytest.raises(PipelineError, match="training set"):
         make_plan(Pipeline.model_validate({"name": "wrong", "steps": steps}), Registry.load(), store)
+
+
+def test_wafers_of_lots_that_were_learned_from_are_refused(store: LocalStore, model: Model, maps: OverlayMaps) -> None:
+    parts = {part: run_task(store, OverlayMap, "split", {"part": part}, inputs={"maps": maps}) for part in ("train", "test")}
+    drawn = run_task(store, Ikddit, "sample", {"members": 1, "steps": 3}, inputs={"maps": parts["test"], "model": model})
+    inputs = {"maps": parts["test"], "samples": [drawn]}
+    run_task(store, Ikddit, "evaluate", {"members": 2}, inputs={"training": parts["train"], **inputs})
+    with pytest.raises(Exception, match=r"\d+ lots are in training set .* Part a set with overlay-map.split"):
+        run_task(store, Ikddit, "evaluate", {"members": 2}, inputs={"training": maps, **inputs})
 
 
 def test_too_few_wafers_for_a_batch_are_refused(store: LocalStore) -> None:

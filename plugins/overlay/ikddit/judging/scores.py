@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.linalg import sqrtm
 from scipy.stats import spearmanr
 
-from fabloom.plugins.blocks.overlay.fitting import fitted
+from fabloom.plugins.blocks.frechet import Gaussian, frechet
+from fabloom.plugins.blocks.overlay.fitting import fitted, left
 from fabloom.plugins.blocks.overlay.raster import Raster
 from fabloom.plugins.blocks.overlay.terms import SIZES, Real
+from fabloom.plugins.blocks.spectra import power
 
-from .rivals import Known, left
+from .known import Known
 
-BANDS = 3
+LEAST = 0.05
+"""nm of a displacement below which nobody measures one; the log of less would say how a number was rounded."""
 WIDE = 1.96
 """Deviations to either side that hold 95 % of a normal distribution."""
 EXPLAINED = 0.8
@@ -57,59 +60,55 @@ def coverage(mean: Real, deviation: Real, known: Known, rows: slice = slice(None
     return float(inside[np.broadcast_to(known.valid[rows][:, None], inside.shape)].mean())
 
 
-def own_word(spread: Real, mean: Real, known: Known) -> dict[str, float]:
-    """Of the model's own spread [N,2,H,W]: rank correlation with the error, and coverage after one factor that half of the wafers tell."""
-    valid = np.broadcast_to(known.valid[:, None], spread.shape)
+def of_sigma(sigma: Real, mean: Real, known: Known) -> dict[str, float]:
+    """Of a predicted sigma [N,2,H,W]: rank correlation with the error, and coverage after one factor that half of the wafers tell."""
+    valid = np.broadcast_to(known.valid[:, None], sigma.shape)
     error, half = np.abs(known.values - mean), len(mean) // 2
-    factor = np.sqrt(np.square(error[:half] / np.maximum(spread[:half], 1e-9))[valid[:half]].mean())
-    of_maps = [np.where(valid, one, 0).sum((1, 2, 3)) / valid.sum((1, 2, 3)) for one in (spread, error)]
-    of_places = [np.where(valid, one, 0).sum(0) / np.maximum(valid.sum(0), 1) for one in (spread, error)]
+    factor = np.sqrt(np.square(error[:half] / np.maximum(sigma[:half], 1e-9))[valid[:half]].mean())
+    of_maps = [np.where(valid, one, 0).sum((1, 2, 3)) / valid.sum((1, 2, 3)) for one in (sigma, error)]
+    of_places = [np.where(valid, one, 0).sum(0) / np.maximum(valid.sum(0), 1) for one in (sigma, error)]
     somewhere = valid.any(0)
     return {
-        "spearman_pixels": float(spearmanr(spread[valid], error[valid]).statistic),
+        "spearman_pixels": float(spearmanr(sigma[valid], error[valid]).statistic),
         "spearman_places": float(spearmanr(of_places[0][somewhere], of_places[1][somewhere]).statistic),
         "spearman_wafers": float(spearmanr(*of_maps).statistic),
         "factor": float(factor),
-        "coverage": coverage(mean, factor * spread, known, slice(half, None)),
+        "coverage": coverage(mean, factor * sigma, known, slice(half, None)),
     }
 
 
 @dataclass(frozen=True)
 class Look:
-    """How maps look as a set: their terms and the energy of what the terms leave, by band [N,K + 3], and that rest [N,2,H,W]."""
+    """How maps look as a set: their terms [N,K] in usual sizes, what those leave [N,2,H,W], and its power in thirds of the band [N,3]."""
 
-    features: Real
+    terms: Real
     rest: Real
     bands: Real
 
+    @classmethod
+    def of(cls, raster: Raster, values: Real, valid: NDArray[np.bool_]) -> Self:
+        """Of maps [N,2,H,W]."""
+        theta = fitted(raster, values, valid)
+        rest = left(raster, values, theta, valid)
+        bands = power(rest.reshape(-1, *rest.shape[2:])).reshape(len(rest), 2, -1).mean(1)
+        return cls(theta / SIZES, rest, bands)
 
-def look(raster: Raster, values: Real, valid: NDArray[np.bool_]) -> Look:
-    """Of maps [N,2,H,W]."""
-    terms = fitted(raster, values, valid) / SIZES
-    rest = left(raster, values, terms, valid)
-    bands = energies(rest)
-    return Look(np.concatenate([terms, np.log(bands + 1e-12)], 1), rest, bands)
+    def distance(self, other: Look) -> float:
+        """Frechet distance of terms and logs of the power, to which the square of what nobody measures is added."""
+        return apart(*(np.concatenate([one.terms, np.log(one.bands + LEAST**2)], 1) for one in (self, other)))
 
-
-def energies(rest: Real) -> Real:
-    """Mean power [N,3] in thirds of the band, by the distance of frequencies from 0."""
-    power = np.square(np.abs(np.fft.fft2(rest))).mean(1)
-    frequency = np.fft.fftfreq(rest.shape[-1])
-    radius = np.hypot(frequency[:, None], frequency[None])
-    edges = np.linspace(0, 0.5, BANDS + 1)
-    rings = [(radius > low) & (radius <= high) for low, high in pairwise(edges)]
-    return np.stack([power[:, ring].mean(1) for ring in rings], 1)
+    def distance_of_terms(self, other: Look) -> float:
+        """That of the terms alone."""
+        return apart(self.terms, other.terms)
 
 
-def frechet(a: Real, b: Real) -> float:
-    """|mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)) of features [N,D] and [M,D] (Frechet distance of two normal distributions)."""
-    cov_a, cov_b = np.cov(a.T), np.cov(b.T)
-    root = np.real(sqrtm(cov_a @ cov_b))
-    return float(np.square(a.mean(0) - b.mean(0)).sum() + np.trace(cov_a + cov_b - 2 * root))
+def apart(a: Real, b: Real) -> float:
+    """Frechet distance of features [N,D] and [M,D]."""
+    return float(frechet(*(Gaussian.of_rows(torch.from_numpy(one)) for one in (a, b))))
 
 
-def going_on(rest: Real, below: Real) -> float:
-    """Correlation of what terms leave of maps with what they leave of the layer below."""
+def correlation(rest: Real, below: Real) -> float:
+    """Of what terms leave of maps with what they leave of the layer below."""
     return float((rest * below).sum() / np.sqrt(np.square(rest).sum() * np.square(below).sum()))
 
 
