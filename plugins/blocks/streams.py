@@ -21,6 +21,11 @@ def numpy_stream(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng(stream(seed, name).initial_seed())
 
 
+def rank(seed: int, name: str) -> bytes:
+    """What to sort names by for an order that follows from the seed and the names alone, so that a new one moves few others."""
+    return hashlib.blake2b(f"{seed}/{name}".encode()).digest()
+
+
 def streams(seed: int, numbers: range) -> list[torch.Generator]:
     """One generator for each sample, from the seed and the sample's number, so that batches do not matter."""
     return [stream(seed, f"sample/{number}") for number in numbers]

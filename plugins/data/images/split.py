@@ -6,8 +6,6 @@ neighbour was trained on is memory.
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +15,7 @@ from fabloom.kinds.origin import row_origins
 from fabloom.method import Context
 from fabloom.plugins.blocks.columns import columns, grey_attrs
 from fabloom.plugins.blocks.sources import groups, joined
+from fabloom.plugins.blocks.streams import rank
 from fabloom.plugins.blocks.truth import label_attrs
 
 from .lots import lot_of
@@ -80,5 +79,4 @@ def held_out(seed: int, share: float, defective: NDArray[np.bool_], names: list[
 
 def order(seed: int, members: NDArray[np.bool_], names: list[str]) -> list[int]:
     """The members in an order that follows from the seed and their names alone, so that a new file moves few others."""
-    digest = {index: hashlib.blake2b(f"{seed}/{names[index]}".encode()).digest() for index in np.flatnonzero(members).tolist()}
-    return sorted(digest, key=digest.__getitem__)
+    return sorted(np.flatnonzero(members).tolist(), key=lambda index: rank(seed, names[index]))

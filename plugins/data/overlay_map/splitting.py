@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 
 from fabloom.errors import DataError
 from fabloom.method import Context
 from fabloom.plugins.blocks.overlay.maps import OverlayMaps
+from fabloom.plugins.blocks.streams import rank
 
 from .barcodes import field_of
 from .params import FIELDS, SplitParams
@@ -77,5 +76,5 @@ def held_out(seed: int, params: SplitParams, names: list[str], key: str) -> list
             f"set {key[:12]} has wafers of one {params.by} alone, '{names[0]}': none is left to learn from once it is held out. Add "
             "wafers of others, or split by something else"
         )
-    order = sorted(names, key=lambda name: hashlib.blake2b(f"{seed}/{name}".encode()).digest())
+    order = sorted(names, key=lambda name: rank(seed, name))
     return order[: min(max(round(params.share * len(names)), 1), len(names) - 1)]

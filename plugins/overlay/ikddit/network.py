@@ -44,7 +44,6 @@ class Shape:
     condition: int
     gate: Gate = "tanh"
     holes: Holes = "mask_token"
-    prototypes: int = 256
 
     @property
     def tokens(self) -> int:
