@@ -1,9 +1,11 @@
 """Defects located by knowing only which images have one: icddm, its one-step student, controls and cheap rivals, by seed.
 
-    python benchmarks/cross_domain.py STORE [--seeds 7 8 9] [--data plain rough wafers faint] [--steps 2500] [--controls] [--student]
+    python benchmarks/cross_domain.py STORE [--seeds 7 8 9] [--data plain rough wafers faint] [--steps 2500] [--count 4000]
+                                      [--controls] [--student]
 
-Simulated SEM images of lines, 32 x 32, 4000 to learn from and 200 test images of another seed. `plain`: one pitch, three kinds of defect,
-little shot noise; `rough`: the defaults of sem-etch, where pitch and width change from image to image and five kinds of defect are fainter.
+Simulated SEM images of lines, 32 x 32, `--count` to learn from and 200 test images of another seed. `plain`: one pitch, three kinds of
+defect, little shot noise; `rough`: the defaults of sem-etch, where pitch and width change from image to image and five kinds of defect
+are fainter.
 Simulated wafer maps, 32 x 32, as many, and 400 test maps. `wafers`: the defaults of wafer-map, tested on those and on small patterns alone
 (Loc, Scratch, Edge-Loc); `faint`: small patterns of few fails on wafers of many.
 Prints a row for each entry: pixel AP, AUPRO, Dice at the threshold that no label chose, image AUROC, defects found at 1 % alarms; CPU
@@ -124,7 +126,7 @@ class Bench:
 
 def measured(bench: Bench, asked: argparse.Namespace, data: Data) -> None:
     """All entries on one kind of data and one seed."""
-    images = bench.run(data.task, {"count": 4000, **data.learned})
+    images = bench.run(data.task, {"count": asked.count, **data.learned})
     models = {"icddm": bench.run("icddm.train", {"steps": asked.steps, **data.given}, images=images)}
     if asked.controls:
         blind = bench.run("shuffled.shuffle", images=images)
@@ -170,6 +172,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
     parser.add_argument("--data", nargs="+", default=["plain", "rough"], choices=list(DATA))
     parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--count", type=int, default=4000)
     parser.add_argument("--controls", action="store_true")
     parser.add_argument("--student", action="store_true")
     asked = parser.parse_args()

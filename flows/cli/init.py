@@ -60,6 +60,9 @@ def init(
 
     Looked at: layout, sizes, depth, masks, which images are clean; and from pixels a lattice, whether images are registered, and under
     which flips they look the same. What is not clear is refused with the option that decides. Nothing is trained.
+
+    Without masks, labels are the difference to a reference, or to the clean images where all are registered. Where neither is there, which
+    images have a defect is all that is learned from, as in the pipeline `weak-labels`, if there are enough of them.
     """
     from fabloom.flows.init.asking import survey, survey_test
     from fabloom.flows.init.choosing import choose

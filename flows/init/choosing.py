@@ -1,5 +1,7 @@
 """What to do with a folder: whose truth, which part is held out, crops, changes to training images, a generator or none, the network.
 
+Images that no rule labels go to `weak`.
+
 What is not clear is refused with the option that decides; nothing is guessed.
 """
 
@@ -16,6 +18,7 @@ from .draft import LARGEST_TEST, Answers, Draft, minutes
 from .expecting import core, segmenter_seconds
 from .generating import generate
 from .parting import parted
+from .weak import unaligned, weak
 
 WHOLE = 256
 """Sides in pixels of images that are learned from whole."""
@@ -40,6 +43,8 @@ def choose(survey: Survey, answers: Answers, registry: Registry, held_out: Surve
     """
     draft = Draft(survey, answers, held_out)
     draft.add("images", survey.task, "", **survey.params)
+    if why := unaligned(draft):
+        return weak(draft, why)
     own = truth(draft)
     train, test = parted(draft, own)
     train, test, side = cropped(draft, train, test)
@@ -113,7 +118,6 @@ def truth(draft: Draft) -> str:
         raise UserError(
             f"all {found.images} images have a defect and none has a mask: give --masks FOLDER, or clean images of the same place"
         )
-    check_registered(draft)
     rule: dict[str, Any] = {"min_area": math.ceil(SPOT * found.spots), "min_circularity": 0} if found.spots >= SMALL else {}
     larger = f", in more than {rule['min_area']} px, since clean ones differ in up to {found.spots}" if rule else ""
     draft.say(
@@ -121,24 +125,6 @@ def truth(draft: Draft) -> str:
     )
     comment = "masks: where an image differs from the median of the clean ones; look at some of them in the report"
     return draft.add("labelled", "reference-difference.label", comment, {"images": "images", "reference": "images"}, **rule)
-
-
-def check_registered(draft: Draft) -> None:
-    """Raise UserError unless images lie pixel on pixel, as the median of the clean ones needs."""
-    structure, answer = draft.survey.structure, draft.answers.structure
-    if answer == "registered" or (answer is None and structure is not None and structure.registered):
-        return
-    cure = (
-        "align them, or give --masks FOLDER; --structure registered says that they are aligned nevertheless. Without any of it: "
-        "fabloom run weak-labels --set steps.images.params.path=FOLDER, of clean/ and defect/"
-    )
-    if structure is None or structure.likeness is None or answer == "free":
-        raise UserError(f"labels by difference need images that are registered to each other, and nothing shows that these are: {cure}")
-    if structure.alike:
-        raise UserError(f"the images are shifted by {structure.shift:.0f} px (median), so labels by difference would be wrong: {cure}")
-    raise UserError(
-        f"the images do not show the same place (correlation {structure.likeness:.2f}), so labels by difference would be wrong: {cure}"
-    )
 
 
 def check_alike(draft: Draft) -> None:

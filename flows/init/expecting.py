@@ -24,6 +24,10 @@ COARSEST, RATIO = 55, 1.4
 """Sides in pixels of its scales: about."""
 STEPS, FINER, LARGE, FEWEST = 12, 8, 256, 2
 """Sampling steps of the coarsest scale and of the others; fewer in proportion to a side above `LARGE`, but `FEWEST`."""
+DENOISER, TRANSLATION = 4.9, 17.0
+"""Of a million pixels that icddm learns from, and of a million of images that it leads into the noise and back."""
+BANK = 30.0
+"""Of a million pixels of a memory of patches."""
 BELIEVED = 20.0
 """A machine that is so many times slower or faster was timed wrongly."""
 
@@ -36,6 +40,21 @@ def segmenter_seconds(pixels: int) -> float:
 def generator_seconds(steps: int, count: int, height: int, width: int) -> float:
     """Of so many training steps of SinSEMI, and `count` samples of this size."""
     return (steps * STEP + count * looked_at(height, width) * PIXEL) * slowness()
+
+
+def denoiser_seconds(pixels: int) -> float:
+    """Of a training of icddm on so many pixels, all steps together."""
+    return pixels * 1e-6 * DENOISER * slowness()
+
+
+def translation_seconds(pixels: int) -> float:
+    """Of clean estimates of images of so many pixels."""
+    return pixels * 1e-6 * TRANSLATION * slowness()
+
+
+def bank_seconds(pixels: int) -> float:
+    """Of a memory of clean patches that is made of, and asked about, so many pixels."""
+    return pixels * 1e-6 * BANK * slowness()
 
 
 def looked_at(height: int, width: int) -> float:

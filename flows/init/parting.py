@@ -27,12 +27,17 @@ def parted(draft: Draft, own: str) -> tuple[str, str]:
             "one image with a defect cannot be learned from and held out too: give --test FOLDER with other images, or --test same for "
             "a score that describes these images and no others"
         )
-    held, what = max(1, round(0.3 * sources)), " with a defect" if found.defect else ""
+    held, what = held_out(sources), " with a defect" if found.defect else ""
     few = f"; fewer than {VERDICT} say little, and the report gives no verdict" if held < VERDICT else ""
     draft.say(f"score: on three of ten files that nothing is learned from ({held} of {sources}{what}){few}")
     own = classed(draft, own)
     train = draft.add("train", "images.split", "seven of ten files, clean and defect alike", {"images": own}, part="train")
     return train, draft.add("test", "images.split", "the others: no file, and no copy of one, is in both", {"images": own}, part="test")
+
+
+def held_out(sources: int) -> int:
+    """How many of so many files images.split holds out."""
+    return max(1, round(0.3 * sources))
 
 
 def elsewhere(draft: Draft, own: str, folder: str) -> tuple[str, str]:

@@ -118,7 +118,7 @@ def in_colour(folder: Path) -> None:
     ("draw", "options", "words"),
     [
         (lambda f: clean_and_defect(f, shift=5, seen="spots"), [], "do not show the same"),
-        (lambda f: clean_and_defect(f, shift=5, seen="spots"), [], "fabloom run weak-labels --set steps.images.params.path=FOLDER"),
+        (lambda f: clean_and_defect(f, shift=5, seen="spots"), [], "takes 100 of each kind, and there are 4 clean and 4 with a defect"),
         (lambda f: clean_and_defect(f, defect=0), [], "no defect to learn from"),
         (lambda f: clean_and_defect(f, clean=0), [], "--masks FOLDER, or clean images"),
         (lambda f: clean_and_defect(f, defect=1), [], "--test FOLDER"),
@@ -133,7 +133,7 @@ def in_colour(folder: Path) -> None:
     ],
     ids=[
         "unregistered",
-        "weak labels",
+        "too few for weak labels",
         "all clean",
         "all defect",
         "one defect",
