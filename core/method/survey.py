@@ -68,7 +68,9 @@ class Survey:
     of the same place. `hidden` is the share of the pixels that differ in colour from what is usual there whose grey does not.
     `spots` is the area in pixels of the largest place in which a clean image differs from the others, 0 where there is none.
     `extent` is the side in pixels that nine of ten drawn defects stay below. `notes` are what a reader must know of the files:
-    skipped ones, odd ones.
+    skipped ones, odd ones. `given` counts the last channels that say where an image has anything, 255, or nothing, 0, as where a wafer
+    has dies; sizes are then in dies, and the task takes the parameters of wafer-map.load. `counts` are the images of each of `classes`,
+    where that is known of all. `sources` counts the lots, or others, that images come from; 0: not told.
     """
 
     task: str
@@ -88,6 +90,9 @@ class Survey:
     spots: int = 0
     structure: Structure | None = None
     notes: tuple[str, ...] = ()
+    given: int = 0
+    counts: tuple[int, ...] = ()
+    sources: int = 0
 
     @property
     def unknown(self) -> int:

@@ -1,4 +1,4 @@
-"""`fabloom init`: a pipeline for a folder of images."""
+"""`fabloom init`: a pipeline for a folder of images, or a file of wafer maps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ commands = typer.Typer()
 
 @commands.command()
 def init(
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Your images: flat, in clean/ and defect/, with masks/, and others.")],
+    folder: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER", help="Your images: flat, in clean/ and defect/, with masks/, and others; or an npz of wafer maps."
+        ),
+    ],
     out: Annotated[
         str, typer.Option("--out", "-o", metavar="FILE", help="The pipeline to write; nothing is overwritten.")
     ] = "pipeline.yaml",
@@ -36,7 +41,9 @@ def init(
     load: Annotated[
         list[str] | None,
         typer.Option(
-            "--load", metavar="NAME=VALUE", help="Any other parameter of images.load: crop_bottom=60, 'grey_range=[0, 4095]'. Repeatable."
+            "--load",
+            metavar="NAME=VALUE",
+            help="Any other parameter of images.load or wafer-map.load: crop_bottom=60, 'grey_range=[0, 4095]'. Repeatable.",
         ),
     ] = None,
     structure: Annotated[
@@ -45,7 +52,9 @@ def init(
     ] = None,
     test: Annotated[
         str | None,
-        typer.Option("--test", metavar="FOLDER|same", help="Other images to score on; or variations of the same ones. Default: held out."),
+        typer.Option(
+            "--test", metavar="FOLDER|same", help="Other images, or maps, to score on; or variations of the same ones. Default: held out."
+        ),
     ] = None,
     generator: Annotated[
         str | None, typer.Option("--generator", metavar="METHOD|none", help="A one-shot method, or none. Default: sinsemi where it fits.")
@@ -62,7 +71,8 @@ def init(
     which flips they look the same. What is not clear is refused with the option that decides. Nothing is trained.
 
     Without masks, labels are the difference to a reference, or to the clean images where all are registered. Where neither is there, which
-    images have a defect is all that is learned from, as in the pipeline `weak-labels`, if there are enough of them.
+    images have a defect is all that is learned from, as in the pipeline `weak-labels`, if there are enough of them. A file of wafer maps
+    (MixedWM38, WM-811K as converted) gets a pipeline after `wafer-patterns`, by its own labels.
     """
     from fabloom.flows.init.asking import survey, survey_test
     from fabloom.flows.init.choosing import choose
@@ -72,13 +82,13 @@ def init(
 
     path = Path(out)
     if not Path(folder).exists():
-        raise UserError(f"'{folder}' does not exist. Give the folder of your images, or one image file.")
+        raise UserError(f"'{folder}' does not exist. Give the folder of your images, one image file, or a file of wafer maps.")
     check_free(path)
     given: dict[str, Any] = {"layout": layout, "masks": masks and str(Path(masks).absolute()), "clean": clean, "defect": defect}
-    given |= dict(parameter(word) for word in load or [])
+    given = {name: value for name, value in given.items() if value} | dict(parameter(word) for word in load or [])
     registry = load_registry()
     with quiet_stdout():
-        found = survey(registry, Path(folder), {name: value for name, value in given.items() if value})
+        found = survey(registry, Path(folder), given)
         other = survey_test(registry, Path(test).absolute(), found) if test not in (None, "same") else None
     if not json_:
         say(f"Found in {folder}")

@@ -1,4 +1,4 @@
-"""Which method knows a folder: all are asked, those of third parties first."""
+"""Which method knows a folder or file: all are asked, those of third parties first, and `images` last."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from fabloom.method import Method, Survey
 from fabloom.method.blame import own_fault
 from fabloom.registry import Registry
 
+LAST = "images"
+"""Takes every folder for one of images, or refuses it."""
+
 
 def survey(registry: Registry, folder: Path, options: Mapping[str, Any]) -> Survey:
     """What the first method that knows the folder found in it. Raises UserError where none does, and what that method refuses."""
     if not folder.exists():
-        raise UserError(f"'{folder}' does not exist. Give a folder of images.")
-    for name, method in sorted(registry.methods.items(), key=lambda item: (registry.origins[item[0]].distribution == "fabloom", item[0])):
+        raise UserError(f"'{folder}' does not exist. Give a folder of images, or a file of wafer maps.")
+    own = {name: registry.origins[name].distribution == "fabloom" for name in registry.methods}
+    for name in sorted(own, key=lambda name: (own[name], name == LAST, name)):
+        method = registry.methods[name]
         if not looks(method):
             continue
         with own_fault(method, name, "looking at a folder"):

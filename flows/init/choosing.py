@@ -1,6 +1,6 @@
 """What to do with a folder: whose truth, which part is held out, crops, changes to training images, a generator or none, the network.
 
-Images that no rule labels go to `weak`.
+Images that no rule labels go to `weak`, wafer maps to `patterns`.
 
 What is not clear is refused with the option that decides; nothing is guessed.
 """
@@ -18,6 +18,7 @@ from .draft import LARGEST_TEST, Answers, Draft, minutes
 from .expecting import core, segmenter_seconds
 from .generating import generate
 from .parting import parted
+from .patterns import patterns
 from .weak import unaligned, weak
 
 WHOLE = 256
@@ -43,6 +44,8 @@ def choose(survey: Survey, answers: Answers, registry: Registry, held_out: Surve
     """
     draft = Draft(survey, answers, held_out)
     draft.add("images", survey.task, "", **survey.params)
+    if survey.given:
+        return patterns(draft)
     if why := unaligned(draft):
         return weak(draft, why)
     own = truth(draft)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from fabloom.method import Structure, Survey
 
+SHOWN = 12
+"""Classes of maps that are named."""
+
 
 def found_in_words(found: Survey) -> list[str]:
     """One line for each thing that was looked at."""
+    if found.given:
+        return maps_in_words(found)
     lines = [f"layout: {found.layout}", f"images: {sizes(found)}, {colour(found)}, {found.bits} bits"]
     lines.append(f"defects: {domains(found)}")
     lines += [f"classes: {', '.join(found.classes)}"] if found.classes else []
@@ -20,9 +25,22 @@ def found_in_words(found: Survey) -> list[str]:
     return lines + [f"note: {note}" for note in found.notes]
 
 
+def maps_in_words(found: Survey) -> list[str]:
+    """The same of maps of dies."""
+    parts = [(found.clean, "without"), (found.defect, "with one"), (found.unknown, "of which nothing says")]
+    told = ", ".join(f"{count:,} {what} ({count / found.images:.0%})" for count, what in parts if count)
+    lines = [f"layout: {found.layout}", f"maps: {sizes(found)} dies", f"patterns: {told}"]
+    lines += [f"sources: they come from {found.sources:,} lots"] if found.sources not in (0, found.images) else []
+    if found.counts:
+        each = [f"{count:,} {name}" for name, count in zip(found.classes, found.counts, strict=True)]
+        more = f" and {len(each) - SHOWN} other classes" if len(each) > SHOWN else ""
+        lines.append(f"labels: {', '.join(each[:SHOWN])}{more}")
+    return lines + [f"note: {note}" for note in found.notes]
+
+
 def sizes(found: Survey) -> str:
     """How many images of which size."""
-    shown = [f"{count} of {height} x {width}" for (height, width), count in list(found.sizes.items())[:4]]
+    shown = [f"{count:,} of {height} x {width}" for (height, width), count in list(found.sizes.items())[:4]]
     more = len(found.sizes) - len(shown)
     return ", ".join(shown) + (f" and {more} other sizes" if more else "")
 

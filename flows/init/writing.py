@@ -21,14 +21,16 @@ WIDTH = 116
 
 
 def pipeline_name(folder: Path) -> str:
-    """A pipeline's name from a folder's."""
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", folder.absolute().name).strip("-").lower()[:60]
+    """A pipeline's name from a folder's, or a file's."""
+    named = folder.absolute()
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", named.stem if named.is_file() else named.name).strip("-").lower()[:60]
     return plain if plain[:1].isalpha() else f"images-{plain}".rstrip("-")
 
 
 def content(draft: Draft, folder: Path) -> dict[str, Any]:
     """The pipeline as plain data."""
-    description = f"Defects in the images of {folder.absolute().name}, as fabloom init found them."
+    what = "Patterns on the wafer maps" if draft.survey.given else "Defects in the images"
+    description = f"{what} of {folder.absolute().name}, as fabloom init found them."
     return {"name": pipeline_name(folder), "description": description, "seed": 7, "steps": draft.steps}
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from fabloom.errors import DataError, PipelineError
 from fabloom.kinds import ImageSet
-from fabloom.method import Context, Method, Outline, PlannedStep, task
+from fabloom.method import Context, Method, Outline, PlannedStep, Survey, task
 
 from .params import LoadParams, SimulateParams
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class WaferMap(Method):
@@ -38,6 +41,13 @@ class WaferMap(Method):
     def expect(cls, step: PlannedStep, inputs: Mapping[str, Outline]) -> Outline | None:
         """Count and size are parameters, or follow from the labels of the file."""
         return simulated(step.params) if isinstance(step.params, SimulateParams) else loaded(cast(LoadParams, step.params))
+
+    @classmethod
+    def survey(cls, folder: Path, options: Mapping[str, Any]) -> Survey | None:
+        """A file that `load` reads, or a folder of such a file alone: maps, sizes, labels. No die is read."""
+        from . import survey
+
+        return survey.survey(folder, options)
 
     @task(version=1)
     def simulate(self, ctx: Context, params: SimulateParams) -> ImageSet:
