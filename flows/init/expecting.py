@@ -1,8 +1,9 @@
 """Times to expect, told beside what `init` chooses: CPU seconds of one thread of one machine, times how much slower this one is.
 
 `python benchmarks/generator_time.py` and `classes.py` measured them within minutes of each other on a busy machine, where a step took
-0.42 s at 96, 224 and 512 px alike; all are divided by what that machine was slower than at rest. How fast this machine is says the
-convolution that `precision: auto` times once a machine and keeps; before the first training here nothing is known of it.
+0.42 s at 96, 224 and 512 px alike; all are divided by what that machine was slower than at rest. Those of icddm and of the memory of
+patches are of `cross_domain.py --count 1000` on another. How fast this machine is says the convolution that `precision: auto` times once
+a machine and keeps; before the first training here nothing is known of it.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ COARSEST, RATIO = 55, 1.4
 """Sides in pixels of its scales: about."""
 STEPS, FINER, LARGE, FEWEST = 12, 8, 256, 2
 """Sampling steps of the coarsest scale and of the others; fewer in proportion to a side above `LARGE`, but `FEWEST`."""
-DENOISER, TRANSLATION = 4.9, 17.0
+DENOISER, TRANSLATION = 4.9, 22.0
 """Of a million pixels that icddm learns from, and of a million of images that it leads into the noise and back."""
-BANK = 30.0
+BANK = 45.0
 """Of a million pixels of a memory of patches."""
 BELIEVED = 20.0
 """A machine that is so many times slower or faster was timed wrongly."""

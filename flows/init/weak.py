@@ -1,7 +1,7 @@
 """Images that cannot be labelled by difference, of which is known which have a defect: a pipeline after `weak-labels`.
 
 Its method, icddm, learns clean and defect images of one size. Larger ones are cut into squares, each of which counts as its whole file
-does, clean or defect, though the defect lies in another square: the more squares, the less they say.
+does, clean or defect, though the defect lies in another square.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ UNIT = 8
 LEAST, LARGEST = 16, 128
 """Sides in pixels of what is learned from."""
 SQUARES = 16
-"""Of an image at most, unless the user says their side."""
+"""Of an image at most, unless the user says their side: as many as were tried (benchmarks/RESULTS.md)."""
 FEWEST = 100
 """Images of each kind to learn from. Of 30 of each nothing was learned of simulated lines, of 100 something (benchmarks/RESULTS.md)."""
 MEASURED = 2000
@@ -131,7 +131,8 @@ def squared(draft: Draft, why: str) -> tuple[tuple[int, int], int]:
     if most > SQUARES and not asked:
         raise UserError(
             f"{why}, and to learn from which have a defect they are too large: of {most} squares of {tile} px few would show the defect of "
-            f"their image. Cut parts of up to {LARGEST} px out of them and sort those into clean/ and defect/, or give --masks FOLDER"
+            f"their image (up to {SQUARES} were tried). Cut parts of up to {LARGEST} px out and sort them into clean/ and defect/, "
+            "or give --masks FOLDER"
         )
     left = 1 - (height // tile) * (width // tile) * tile**2 / (height * width)
     draft.steps["images"]["params"]["tile"] = tile

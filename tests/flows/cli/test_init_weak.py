@@ -116,7 +116,7 @@ def test_squares_have_sides_that_the_network_halves_and_cover_most(
     ("size", "options", "words"),
     [
         ((12, 40), ["--structure", "free"], "takes 16 px a side, where one has 12: give larger images"),
-        ((640, 640), [], "of 25 squares of 128 px few would show the defect of their image. Cut parts"),
+        ((640, 640), [], "of 25 squares of 128 px few would show the defect of their image (up to 16 were tried). Cut parts"),
         ((SIDE, SIDE), ["--tile", "20"], "--tile 20: give a multiple of 8 from 16 to 24"),
         ((50, 50), ["--tile", "0"], "--tile 0: whole images"),
         ((SIDE, SIDE), ["--test", "same"], "--test same: the images do not show the same place"),
