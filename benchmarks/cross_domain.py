@@ -1,11 +1,11 @@
-"""Defects located by knowing only which images have one: icddm, its one-step student, controls and cheap rivals, by seed.
+"""Defects located by knowing only which images have one: icddm, in latents too, its one-step student, controls and cheap rivals, by seed.
 
-    python benchmarks/cross_domain.py STORE [--seeds 7 8 9] [--data plain rough wafers faint] [--steps 2500] [--count 4000]
-                                      [--controls] [--student]
+    python benchmarks/cross_domain.py STORE [--seeds 7 8 9] [--data plain rough large wafers faint] [--steps 2500] [--count 4000]
+                                      [--controls] [--student] [--latents]
 
 Simulated SEM images of lines, 32 x 32, `--count` to learn from and 200 test images of another seed. `plain`: one pitch, three kinds of
 defect, little shot noise; `rough`: the defaults of sem-etch, where pitch and width change from image to image and five kinds of defect
-are fainter.
+are fainter; `large`: 64 x 64, one pitch of 16, else as plain, where `--latents` have a quarter of the pixels' work.
 Simulated wafer maps, 32 x 32, as many, and 400 test maps. `wafers`: the defaults of wafer-map, tested on those and on small patterns alone
 (Loc, Scratch, Edge-Loc); `faint`: small patterns of few fails on wafers of many.
 Prints a row for each entry: pixel AP, AUPRO, Dice at the threshold that no label chose, image AUROC, defects found at 1 % alarms; CPU
@@ -36,6 +36,7 @@ from fabloom.testing import run_task
 
 PLAIN = {"pitch": [10, 10], "duty": [0.5, 0.5], "strength": [0.8, 1.0], "dose": 1000, "defects": ["bridge", "gap", "particle"]}
 SEM = {"size": 32, "patterns": ["lines"], "turned": False}
+LARGE = {"size": 64, "pitch": [16, 16]}
 SMALL = {"patterns": ["Loc", "Scratch", "Edge-Loc"]}
 FAINT = {**SMALL, "fail_high": 0.15, "density_low": 0.3, "density_high": 0.6}
 
@@ -56,9 +57,12 @@ WAFERS: dict[str, Any] = {"count": 400, "given": {"given": 1}, "map": {"smooth":
 DATA = {
     "plain": Data("sem-etch.simulate", SEM | PLAIN, {"plain": SEM | PLAIN}),
     "rough": Data("sem-etch.simulate", SEM, {"rough": SEM}),
+    "large": Data("sem-etch.simulate", SEM | PLAIN | LARGE, {"large": SEM | PLAIN | LARGE}),
     "wafers": Data("wafer-map.simulate", {}, {"wafers": {}, "small patterns": SMALL}, **WAFERS),
     "faint": Data("wafer-map.simulate", FAINT, {"faint": FAINT}, **WAFERS),
 }
+BLURRED = {"against": "reconstruction"}
+"""Of latents, whose autoencoder blurs: its blur is then in both."""
 SHOWN = ("ap", "aupro", "own_dice", "best_dice", "image_auroc", "found")
 
 
@@ -132,11 +136,17 @@ def measured(bench: Bench, asked: argparse.Namespace, data: Data) -> None:
         blind = bench.run("shuffled.shuffle", images=images)
         for name, told, steps in (("shuffled domains", blind, asked.steps), ("untrained", images, 0)):
             models[name] = bench.run("icddm.train", {"steps": steps, **data.given}, images=told)
+    if asked.latents:
+        latents = bench.run("autoencoder.train", images=images)
+        models["cdldm"] = bench.run("icddm.train", {"steps": asked.steps}, images=images, autoencoder=latents)
     student = taught(bench, images, models["icddm"]) if asked.student else None
     bank = bench.run("memory-bank.fit", images=images)
     for name, params in data.tests.items():
         test = bench.run(data.task, {"count": data.count, **params}, later=1000)
-        maps = {each: bench.run("icddm.detect", data.map, images=test, model=model) for each, model in models.items()}
+        maps = {
+            each: bench.run("icddm.detect", {**data.map, **(BLURRED if each == "cdldm" else {})}, images=test, model=model)
+            for each, model in models.items()
+        }
         maps["random noise (AnoDDPM)"] = bench.run("icddm.detect", {"noise": "random", **data.map}, images=test, model=models["icddm"])
         if student is not None:
             maps["kdcddm student"] = bench.run("kdcddm.detect", data.map, images=test, model=student)
@@ -175,6 +185,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4000)
     parser.add_argument("--controls", action="store_true")
     parser.add_argument("--student", action="store_true")
+    parser.add_argument("--latents", action="store_true")
     asked = parser.parse_args()
     print(f"| data | seed | maps | {' | '.join(SHOWN)} |\n|{'---|' * (3 + len(SHOWN))}")
     store = fabloom.open_store(asked.store)

@@ -26,6 +26,7 @@ from fabloom.plugins.blocks.noise import noise_schedule
 from fabloom.plugins.blocks.operations import counted
 from fabloom.plugins.blocks.overlay.fitting import fitted
 from fabloom.plugins.blocks.overlay.maps import OverlayMaps
+from fabloom.plugins.blocks.overlay.raster import Raster
 from fabloom.plugins.blocks.overlay.terms import SIZES
 from fabloom.plugins.overlay.ikddit import network
 from fabloom.plugins.overlay.ikddit.conditions import TOKENS
@@ -35,6 +36,7 @@ from fabloom.plugins.overlay.ikddit.judging.rivals import Ridge
 from fabloom.plugins.overlay.ikddit.material import Units
 from fabloom.plugins.overlay.ikddit.params import SIZES as NETWORKS
 from fabloom.plugins.overlay.ikddit.params import SampleParams
+from fabloom.plugins.overlay.ikddit.priors import shapes
 from fabloom.plugins.overlay.ikddit.walk import Prompt, Walk
 from fabloom.registry import Registry
 from fabloom.testing import run_task
@@ -110,7 +112,7 @@ def speed(tokens: int) -> None:
     size = 2 * round(tokens**0.5)
     blocks, width, heads, decoder_width, decoder_blocks = NETWORKS["small"]
     shape = network.Shape(size, 2, width, blocks, heads, decoder_width, decoder_blocks, 64, holes="noisy_patch")
-    net = network.Ikddit(shape).eval().requires_grad_(False)
+    net = network.Ikddit(shape, shapes(Raster(size).stored())).eval().requires_grad_(False)
     noise, valid = torch.randn(8, 2, size, size), torch.ones(8, 1, size, size)
     prompt = Prompt(torch.randn(8, network.GIVEN, size, size), torch.randn(8, sum(TOKENS.values()), 64))
     walks = {ratio: Walk(net, noise_schedule("linear", 1e-4, 0.02), SampleParams(mask_ratio=ratio), shape.tokens) for ratio in (0.0, 0.5)}

@@ -13,11 +13,14 @@ from typing import Any, Literal
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps, get_2d_sincos_pos_embed
 from torch import Tensor, nn
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import interpolate, pixel_shuffle, pixel_unshuffle
+
+from fabloom.plugins.blocks.noise import ScheduleName
 
 from .attention import Attention, mlp
 from .conditions import TOKENS
-from .masking import gathered, scattered
+from .masking import gathered, scattered, visible
+from .priors import Wiener
 
 Gate = Literal["tanh", "sigmoid"]
 Holes = Literal["mask_token", "noisy_patch"]
@@ -26,13 +29,17 @@ PLACES = 10
 """Channels of a pixel's place: wafer X, Y, field x, y, x^2, xy, y^2, x^3, y^3, and the scan direction."""
 GIVEN = 3 + PLACES
 """Channels that are given: the layer below, where that is valid, and the places."""
+FACTORS = GIVEN - 1
+"""Those that a patch gets factors for: all but where the layer below is valid."""
 CLOSED = -3.0
 """Bias of a sigmoid gate at the start: 0.05 open."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Everything that is needed to build one again: pixels, patch, encoder, decoder, width of condition tokens, gates and holes."""
+    """Everything that is needed to build one again, beside the shapes of terms: pixels, patch, encoder, decoder, width of condition tokens,
+    gates, holes and noise schedule.
+    """
 
     size: int
     patch: int
@@ -44,6 +51,7 @@ class Shape:
     condition: int
     gate: Gate = "tanh"
     holes: Holes = "mask_token"
+    schedule: ScheduleName = "linear"
 
     @property
     def tokens(self) -> int:
@@ -142,8 +150,8 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Tokens of the patches that are seen to all patches: clean values, and the log of their spread.
 
-    Beside values, each patch gets a factor for each given channel: what varies within a patch, as fields do and the layer below, comes
-    from those, and need not go through a token.
+    A patch gets half as many values a side as it has pixels, between which others lie: values of its own at every pixel let through noise
+    that the map has not. What varies faster, as fields do and the layer below, comes by a factor for each of these given channels.
     """
 
     place: Tensor
@@ -152,6 +160,7 @@ class Decoder(nn.Module):
         super().__init__()
         width, values = shape.decoder_width, shape.patch**2
         self.patch, self.side = shape.patch, shape.size // shape.patch
+        self.coarse = 1 if shape.patch % 2 else 2
         self.enter = nn.Linear(shape.width, width)
         self.given = nn.Linear(GIVEN * values, width)
         self.hole = nn.Parameter(0.02 * torch.randn(width)) if shape.holes == "mask_token" else nn.Linear(2 * values, width)
@@ -160,7 +169,7 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, shape.width) for _ in range(shape.decoder_blocks))
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(shape.width, 2 * width))
-        self.leave, self.factors = nn.Linear(width, 4 * values), nn.Linear(width, 2 * GIVEN)
+        self.leave, self.factors = nn.Linear(width, 4 * values // self.coarse**2), nn.Linear(width, 2 * FACTORS)
         for layer in (self.modulation[1], self.leave, self.factors):
             zero(layer)
 
@@ -177,9 +186,11 @@ class Decoder(nn.Module):
             h = block(h, told)
         scale, shift = self.modulation(told)[:, None].chunk(2, -1)
         h = self.norm(h) * (1 + scale) + shift
-        planes = pixel_shuffle(self.laid(self.leave(h)), self.patch)
-        factors = self.laid(self.factors(h)).unflatten(1, (2, GIVEN))[..., :, None, :, None]
-        cells = given.unflatten(3, (self.side, self.patch)).unflatten(2, (self.side, self.patch))[:, None]
+        planes = interpolate(pixel_shuffle(self.laid(self.leave(h)), self.patch // self.coarse), scale_factor=self.coarse, mode="bilinear")
+        factors = self.laid(self.factors(h)).unflatten(1, (2, FACTORS))[..., :, None, :, None]
+        cells = (
+            torch.cat([given[:, :2], given[:, 3:]], 1).unflatten(3, (self.side, self.patch)).unflatten(2, (self.side, self.patch))[:, None]
+        )
         mixed = (factors * cells).sum(2).flatten(4, 5).flatten(2, 3)
         return planes[:, :2] + mixed, planes[:, 2:]
 
@@ -190,11 +201,20 @@ class Decoder(nn.Module):
 
 
 class Ikddit(nn.Module):
-    """Encoder and decoder with what both are told: the time, and the conditions as one vector beside their tokens."""
+    """Encoder and decoder with what both are told: the time, and the conditions as one vector beside their tokens.
 
-    def __init__(self, shape: Shape) -> None:
+    What they are told also gives factors of the `shapes` [K,2,H,W] of overlay's terms, each of which is a sum over the whole wafer.
+    """
+
+    shapes: Tensor
+
+    def __init__(self, shape: Shape, shapes: Tensor) -> None:
         super().__init__()
         self.shape = shape
+        self.wiener = Wiener(shape.size, shape.schedule)
+        self.terms = nn.Sequential(nn.SiLU(), nn.Linear(shape.width, shape.width), nn.SiLU(), nn.Linear(shape.width, len(shapes)))
+        zero(self.terms[-1])
+        self.register_buffer("shapes", shapes, persistent=False)
         self.waves = Timesteps(FREQUENCIES, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time = TimestepEmbedding(FREQUENCIES, shape.width)
         self.summary = nn.Linear(sum(TOKENS.values()) * shape.condition, shape.width)
@@ -214,8 +234,17 @@ class Ikddit(nn.Module):
         """(x0 [B,2,H,W], log b [B,2,H,W], tokens [B,V,width]) for noisy maps [B,2,H,W] at times t [B]."""
         told = self.told(t, conditions)
         h = self.encoder(x, given, told, conditions, seen)
-        x0, spread = self.decoder(h, x, given, told, seen)
-        return x0, spread, h
+        estimate, spread = self.decoder(h, x, given, told, seen)
+        estimate = estimate + torch.einsum("bk,kchw->bchw", self.terms(told), self.shapes.to(told.dtype))
+        return self.wiener(x, t, estimate, self.shown(seen, x)), spread, h
+
+    def shown(self, seen: Tensor | None, x: Tensor) -> Tensor | None:
+        """[B,1,H,W], 1 in patches whose noisy values encoder or decoder are given; None where those are all."""
+        if seen is None or self.shape.holes == "noisy_patch":
+            return None
+        here = visible(seen, x.shape[0], self.shape.tokens).to(x.dtype)
+        side = self.shape.size // self.shape.patch
+        return interpolate(here.reshape(-1, 1, side, side), scale_factor=self.shape.patch)
 
 
 def patches(x: Tensor, patch: int) -> Tensor:

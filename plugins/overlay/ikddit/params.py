@@ -62,7 +62,11 @@ class TrainParams(Params):
     spread_weight: float = Field(0.1, ge=0, description="weight of the learned spread of the error")
     group_parts: int = Field(3, ge=1, description="as of `embed`, whose own is taken where there is one")
     drop: float = Field(0.1, ge=0, le=1, description="share of maps for which each modality is hidden, and again for which all are")
-    gamma: float = Field(5.0, gt=0, description="largest weight of a squared error: min(SNR + 1, gamma), the velocity's up to there")
+    wiener: bool = Field(
+        True,
+        description="x0 by a Wiener filter from noisy map and network, of the spectrum of what terms leave; false: as the network gives it",
+    )
+    gamma: float = Field(20.0, gt=0, description="largest weight of a squared error: min(SNR + 1, gamma), the velocity's up to there")
     schedule: Literal["linear", "scaled_linear", "cosine"] = Field("linear", description="noise schedule (published linear)")
     precision: Precision = "auto"
 

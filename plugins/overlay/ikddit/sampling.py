@@ -21,6 +21,7 @@ from .losses import HIGHEST, LOWEST
 from .material import Material, Units
 from .network import Ikddit, Shape
 from .params import SampleParams
+from .priors import shapes
 from .training import ROLE
 from .walk import Prompt, Walk
 
@@ -35,7 +36,8 @@ class Generator(nn.Module):
         super().__init__()
         if model.config.get("role") != ROLE:
             raise DataError(f"model {model.key[:12]} is no model of ikddit.train (role '{model.config.get('role')}')")
-        self.conditions, self.net = Conditions(Told(**model.config["conditions"])), Ikddit(Shape(**model.config["net"]))
+        self.conditions = Conditions(Told(**model.config["conditions"]))
+        self.net = Ikddit(Shape(**model.config["net"]), shapes(model.config["units"]["raster"]))
         self.load_state_dict(model.state())
         self.eval().requires_grad_(False)
 
@@ -50,7 +52,7 @@ def sample(ctx: Context, params: SampleParams, maps: OverlayMaps, model: Model) 
     """Draw `members` maps for each wafer; member k of wafer i follows from (seed, i, k) alone, up to rounding."""
     generator, units = Generator(model), Units.inside(model.config)
     units.check(maps, model)
-    drawing = Drawing(ctx, params, generator.to(ctx.device), Material.of(maps, units), model.config["schedule"])
+    drawing = Drawing(ctx, params, generator.to(ctx.device), Material.of(maps, units))
     count = min(len(maps), params.wafers or len(maps))
     total = count * params.members
     rows = np.repeat(np.arange(count), params.members)
@@ -91,10 +93,10 @@ def sample(ctx: Context, params: SampleParams, maps: OverlayMaps, model: Model) 
 class Drawing:
     """Members by number: number i * M + k is member k of wafer i, whose noise follows from the seed, i and k."""
 
-    def __init__(self, ctx: Context, params: SampleParams, generator: Generator, material: Material, schedule: str) -> None:
+    def __init__(self, ctx: Context, params: SampleParams, generator: Generator, material: Material) -> None:
         self.ctx, self.params, self.generator, self.material = ctx, params, generator, material
         net = ctx.autocast(params.precision)(generator.net.forward)
-        self.walk = Walk(net, noise_schedule(schedule, 1e-4, 0.02), params, generator.net.shape.tokens)  # type: ignore[arg-type]
+        self.walk = Walk(net, noise_schedule(generator.net.shape.schedule, 1e-4, 0.02), params, generator.net.shape.tokens)
         self.seen = self.walk.seen(stream(ctx.seed, "turns"))
         self.hidden = torch.tensor([name in params.hide for name in MODALITIES])
 

@@ -25,6 +25,7 @@ from .losses import seen_and_masked, spread_loss
 from .masking import drawn, gathered, visible
 from .material import Material, Units
 from .params import SIZES, TrainParams
+from .priors import power, shapes
 
 ROLE = "ikddit"
 LOG_EVERY = 10
@@ -57,7 +58,6 @@ def train(ctx: Context, params: TrainParams, maps: OverlayMaps, embedding: Model
         "net": student.net.shape.stored(),
         "conditions": asdict(student.conditions.shape),
         "units": units.stored(),
-        "schedule": BETA_SCHEDULES[params.schedule],
         "mask_ratio": params.mask_ratio,
         OPERATIONS: operations,
     }
@@ -72,12 +72,15 @@ def built(ctx: Context, params: TrainParams, maps: OverlayMaps, units: Units, em
     blocks, width, heads, decoder_width, decoder_blocks = SIZES[params.size]
     told = conditions.Shape(**embedding.config["shape"]) if embedding else conditions.Shape(size, len(units.log_names), LONGEST)
     shape = network.Shape(
-        size, params.patch, width, blocks, heads, decoder_width, decoder_blocks, told.width, params.gate, params.holes
+        size, params.patch, width, blocks, heads, decoder_width, decoder_blocks, told.width, params.gate, params.holes,
+        BETA_SCHEDULES[params.schedule],
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(ctx.seed)
-        encoders, net = conditions.Conditions(told), network.Ikddit(shape)
+        encoders, net = conditions.Conditions(told), network.Ikddit(shape, shapes(units.raster))
         discriminator = discriminators.build(params.disc, width, params.prototypes)
+    if params.wiener:
+        net.wiener.power.copy_(power(maps, units.current))
     if embedding is not None:
         encoders.load_state_dict(embedding.state())
     return Student(encoders, net, discriminator)
@@ -92,7 +95,7 @@ def fit(ctx: Context, params: TrainParams, student: Student, average: Any, mater
     )
     warmup = min(params.warmup, params.steps // 2)
     rate = get_scheduler("cosine", optimizer, num_warmup_steps=warmup, num_training_steps=params.steps)
-    schedule = noise_schedule(BETA_SCHEDULES[params.schedule], 1e-4, 0.02)
+    schedule = noise_schedule(student.net.shape.schedule, 1e-4, 0.02)
     step_of = Step(ctx, params, student, average.module, material, schedule)
     draw = ctx.generator("batches")
     average.eval().requires_grad_(False)

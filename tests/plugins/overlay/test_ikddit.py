@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from scipy.fft import dct, dctn
 from torch import Tensor
 
 from fabloom.errors import DataError, PipelineError
@@ -29,9 +30,11 @@ from fabloom.plugins.blocks.operations import counted
 from fabloom.plugins.blocks.overlay.ensembles import OverlayEnsembles
 from fabloom.plugins.blocks.overlay.fitting import fitted
 from fabloom.plugins.blocks.overlay.maps import OverlayMaps
+from fabloom.plugins.blocks.overlay.raster import Raster
 from fabloom.plugins.blocks.overlay.terms import NAMES
+from fabloom.plugins.blocks.overlay.terms import SIZES as USUAL
 from fabloom.plugins.data.overlay_map.method import OverlayMap
-from fabloom.plugins.overlay.ikddit import conditions, contrast, discriminators, losses, masking, network, training
+from fabloom.plugins.overlay.ikddit import conditions, contrast, discriminators, losses, masking, network, priors, training
 from fabloom.plugins.overlay.ikddit.judging import scores
 from fabloom.plugins.overlay.ikddit.judging.known import Known
 from fabloom.plugins.overlay.ikddit.judging.rivals import Ridge
@@ -67,12 +70,17 @@ def seeded(build: Any, seed: int = 0) -> Any:
         return build()
 
 
-def opened(net: torch.nn.Module) -> torch.nn.Module:
+def network_of(shape: network.Shape) -> network.Ikddit:
+    return network.Ikddit(shape, priors.shapes(Raster(shape.size).stored()))
+
+
+def opened(net: network.Ikddit) -> network.Ikddit:
     """A network none of whose weights is at 0, as after a training."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(1)
         for value in net.parameters():
             value.add_(0.2 * torch.randn_like(value))
+        net.wiener.power.copy_(torch.rand_like(net.wiener.power))
     return net
 
 
@@ -108,7 +116,7 @@ def test_turns_see_every_patch(ratio: float) -> None:
 
 
 def test_the_encoder_gets_what_is_seen_and_half_costs_half() -> None:
-    net, told = seeded(lambda: network.Ikddit(TINY)).eval(), given()
+    net, told = seeded(lambda: network_of(TINY)).eval(), given()
     seen = masking.drawn(3, TINY.tokens, 0.5, torch.Generator().manual_seed(0))
     lengths: list[int] = []
     for block in net.encoder.blocks:
@@ -116,7 +124,7 @@ def test_the_encoder_gets_what_is_seen_and_half_costs_half() -> None:
     net(**told, seen=seen)
     assert lengths == [TINY.tokens // 2] * TINY.blocks
     wide = network.Shape(size=32, patch=4, width=128, blocks=4, heads=4, decoder_width=96, decoder_blocks=1, condition=64)
-    large, told = seeded(lambda: network.Ikddit(wide)).eval(), given(wide)
+    large, told = seeded(lambda: network_of(wide)).eval(), given(wide)
     seen = masking.drawn(3, wide.tokens, 0.5, torch.Generator().manual_seed(0))
     half, whole = (counted(lambda seen=one: large(**told, seen=seen))[1] for one in (seen, None))
     assert 0.45 <= half / whole <= 0.58
@@ -125,7 +133,7 @@ def test_the_encoder_gets_what_is_seen_and_half_costs_half() -> None:
 
 
 def test_masking_nothing_is_the_same_as_no_mask_bit_for_bit() -> None:
-    net, told = opened(seeded(lambda: network.Ikddit(TINY))).eval(), given()
+    net, told = opened(seeded(lambda: network_of(TINY))).eval(), given()
     everything = torch.arange(TINY.tokens).expand(3, -1)
     for with_mask, without in zip(net(**told, seen=everything), net(**told), strict=True):
         assert torch.equal(with_mask, without)
@@ -134,7 +142,7 @@ def test_masking_nothing_is_the_same_as_no_mask_bit_for_bit() -> None:
 @pytest.mark.parametrize("holes", ["mask_token", "noisy_patch"])
 def test_what_is_masked_does_not_leak(holes: network.Holes) -> None:
     shape = network.Shape(**{**TINY.stored(), "holes": holes})
-    net, told = opened(seeded(lambda: network.Ikddit(shape))).eval(), given()
+    net, told = opened(seeded(lambda: network_of(shape))).eval(), given()
     seen = masking.drawn(3, shape.tokens, 0.5, torch.Generator().manual_seed(0))
     hidden = ~masking.visible(seen, 3, shape.tokens)
     patches = torch.where(hidden[..., None], 5.0, network.patches(told["x"], shape.patch))
@@ -148,13 +156,13 @@ def test_what_is_masked_does_not_leak(holes: network.Holes) -> None:
 
 def test_gates_start_closed_and_the_output_at_zero() -> None:
     told, other = given(), {**given(), "conditions": torch.zeros_like(given()["conditions"])}
-    fresh = seeded(lambda: network.Ikddit(TINY)).eval()
+    fresh = seeded(lambda: network_of(TINY)).eval()
     for one in fresh(**told)[:2]:
         assert not one.any()
     assert torch.equal(fresh(**told)[2], fresh(**other)[2])
-    after = opened(seeded(lambda: network.Ikddit(TINY))).eval()
+    after = opened(seeded(lambda: network_of(TINY))).eval()
     assert not torch.equal(after(**told)[2], after(**other)[2])
-    sigmoid = seeded(lambda: network.Ikddit(network.Shape(**{**TINY.stored(), "gate": "sigmoid"})))
+    sigmoid = seeded(lambda: network_of(network.Shape(**{**TINY.stored(), "gate": "sigmoid"})))
     gated = sigmoid.encoder.blocks[0].gated
     torch.testing.assert_close(gated.opening(torch.randn(2, 3, 32)), torch.sigmoid(torch.tensor(-3.0)).expand(2, 3, 1))
 
@@ -163,10 +171,84 @@ def test_a_factor_of_a_given_channel_carries_its_pixels_to_the_map() -> None:
     decoder, told = seeded(lambda: network.Decoder(TINY)), given()
     with torch.no_grad():
         decoder.factors.bias[0] = 2.0
-        decoder.factors.bias[network.GIVEN + 4] = -3.0
+        decoder.factors.bias[network.FACTORS + 3] = -3.0
         x0, spread = decoder(torch.randn(3, TINY.tokens, TINY.width), told["x"], told["given"], torch.randn(3, TINY.width), None)
     torch.testing.assert_close(x0, torch.stack([2 * told["given"][:, 0], -3 * told["given"][:, 4]], 1))
     assert not spread.any()
+
+
+# -------------------------------------------------------------------------------------------------------------------------- priors
+
+
+def waves(side: int) -> Tensor:
+    """Power of a smooth field and white noise, [side,side]."""
+    along = torch.arange(side).float()
+    return 0.3 * torch.exp(-(along[:, None] ** 2 + along**2) / 4) + 0.01
+
+
+def wiener(power: Tensor) -> priors.Wiener:
+    made = priors.Wiener(len(power), "linear")
+    made.power.copy_(power)
+    return made
+
+
+def test_the_filter_gives_the_mean_of_what_a_noisy_gaussian_field_can_have_been() -> None:
+    """Against the formula for any Gaussian: m + a C (a^2 C + s^2 1)^-1 (x - a m), with the covariance C as a matrix of all pixels."""
+    side, schedule = 8, noise_schedule("linear", 1e-4, 0.02)
+    draw = torch.Generator().manual_seed(0)
+    x, mean = (torch.randn(3, 2, side, side, generator=draw) for _ in range(2))
+    t = torch.tensor([900, 300, 20])
+    cosines = torch.kron(*[torch.from_numpy(dct(np.eye(side), axis=0, norm="ortho"))] * 2)
+    covariance = cosines.T @ torch.diag(waves(side).flatten().double()) @ cosines
+    found = wiener(waves(side))(x, t, mean)
+    for row, time in enumerate(t):
+        a, s = float(schedule.alpha[time]), float(schedule.sigma[time])
+        m, seen = (values[row].double().reshape(2, -1) for values in (mean, x))
+        exact = m + (a * covariance @ torch.linalg.solve(a**2 * covariance + s**2 * torch.eye(side**2), (seen - a * m).T)).T
+        torch.testing.assert_close(found[row].double().reshape(2, -1), exact, rtol=0, atol=2e-5)
+    silent = priors.Wiener(side, "linear")
+    torch.testing.assert_close(silent(x, t, mean), mean)
+    half = torch.zeros(3, 1, side, side)
+    half[..., :4] = 1
+    apart = wiener(waves(side))
+    torch.testing.assert_close(apart(x, t, mean, half), apart(torch.where(half > 0, x, 7.0), t, mean, half))
+    torch.testing.assert_close(apart(x, t, mean, half)[..., 4:], mean[..., 4:])
+
+
+def test_a_walk_that_knows_only_the_mean_draws_fields_of_the_spectrum_about_it() -> None:
+    side, schedule, mean = 16, noise_schedule("linear", 1e-4, 0.02), torch.linspace(-1, 1, 16).expand(64, 2, 16, 16)
+    noise = torch.randn(64, 2, side, side, generator=torch.Generator().manual_seed(0))
+    nothing = Prompt(torch.zeros(64, 13, side, side), torch.zeros(64, 1, 1))
+    for prior, level in ((wiener(waves(side)), 1.0), (priors.Wiener(side, "linear"), 0.0)):
+        walk = Walk(lambda x, _, t, *rest, prior=prior: (prior(x, t, mean), x, x), schedule, SampleParams(), 4)  # type: ignore[misc, arg-type, return-value]
+        x, _ = walk(noise, nothing, None, [None] * 12, torch.ones(64, 1, side, side), lambda: None)
+        apart = np.square(dctn((x - mean).numpy(), axes=(2, 3), norm="ortho")).mean((0, 1))
+        for low, high in ((0, 3), (6, 16)):
+            assert apart[low:high, low:high].mean() == pytest.approx(
+                level * float(waves(side)[low:high, low:high].mean()), rel=0.2, abs=1e-6
+            )
+
+
+def test_shapes_hold_all_terms_and_none_twice() -> None:
+    raster = Raster(32)
+    made = priors.shapes(raster.stored()).double()
+    flat = made.reshape(len(made), -1)
+    torch.testing.assert_close(flat @ flat.T / (2 * raster.valid.sum()), torch.eye(len(NAMES)).double(), rtol=0, atol=1e-5)
+    assert not made[:, :, ~torch.from_numpy(raster.valid)].any()
+    terms = torch.from_numpy(raster.basis * USUAL[:, None, None, None] * raster.valid).reshape(len(NAMES), -1)
+    torch.testing.assert_close(terms @ flat.T @ flat / (2 * raster.valid.sum()), terms, rtol=0, atol=1e-4)
+
+
+def test_the_power_of_what_terms_leave_is_that_of_residue_and_noise_but_for_what_the_layer_below_tells(store: LocalStore) -> None:
+    fine, smooth, alone = (
+        priors.power(run_task(store, OverlayMap, "simulate", {"count": 60, **params}), 1.0)  # type: ignore[arg-type]
+        for params in ({"residue": 0.0}, {"residue": 0.5}, {"residue": 0.5, "residue_kept": 0.0})
+    )
+    for power in (fine, smooth, alone):
+        assert float(power[20:, 20:].mean()) == pytest.approx(0.25**2, rel=0.1), "metrology noise of 0.25 nm"
+    assert float(alone[2:6, 2:6].mean()) > 10 * float(fine[2:6, 2:6].mean())
+    told = float(smooth[2:6, 2:6].mean() / alone[2:6, 2:6].mean())
+    assert 0.5 < told < 0.85, "0.6 of the residue goes on from below: 0.64 of its power is new, and noise hides some of what is not"
 
 
 # -------------------------------------------------------------------------------------------------------------------------- losses
@@ -534,3 +616,26 @@ def test_too_few_wafers_for_a_batch_are_refused(store: LocalStore) -> None:
     few = run_task(store, OverlayMap, "simulate", {"count": 10, "size": 16})
     with pytest.raises((DataError, Exception), match="two lots"):
         run_task(store, Ikddit, "embed", {"batch": 64}, inputs={"maps": few})
+
+
+def test_maps_measured_at_few_places_are_learned_without_a_filter_or_refused(store: LocalStore, maps: OverlayMaps) -> None:
+    valid = maps.valid[...].astype(bool) & (np.arange(16) % 4 == 0) & (np.arange(16) % 4 == 0)[:, None]
+
+    def measured(ctx: Context) -> OverlayMaps:
+        return OverlayMaps.write_maps(
+            ctx,
+            maps.values[...] * valid[:, None],
+            previous=maps.previous[...],
+            valid=valid,
+            logs=np.where(maps.logged[...] == 1, maps.logs[...], np.nan).astype(np.float32),
+            log_names=maps.log_names,
+            log_units=list(maps.attrs["log_units"]),
+            barcodes=maps.barcodes,
+            raster=maps.raster,
+            **maps.origins(),
+        )
+
+    few = write_artifact(store, measured)
+    with pytest.raises(Exception, match=r"too few to tell 34 terms apart.*wiener: false"):
+        run_task(store, Ikddit, "train", {"steps": 1, "batch": 4}, inputs={"maps": few})
+    run_task(store, Ikddit, "train", {"steps": 1, "batch": 4, "wiener": False}, inputs={"maps": few})
