@@ -80,7 +80,7 @@ class Ikddit(Method):
 
         return sampling.sample(ctx, params, maps, model)
 
-    @task(version=2)
+    @task(version=3)
     def evaluate(
         self, ctx: Context, params: EvaluateParams, *, training: OverlayMaps, maps: OverlayMaps, samples: list[OverlayEnsembles]
     ) -> Report:

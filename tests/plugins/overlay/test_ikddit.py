@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fabloom.errors import DataError, PipelineError
 from fabloom.flows.export import export_artifact
-from fabloom.kinds import Model, Report
+from fabloom.kinds import Metric, Model, Report
 from fabloom.method import Context
 from fabloom.pipeline import Pipeline
 from fabloom.planning.plan import make_plan
@@ -36,6 +36,7 @@ from fabloom.plugins.blocks.overlay.terms import SIZES as USUAL
 from fabloom.plugins.data.overlay_map.method import OverlayMap
 from fabloom.plugins.overlay.ikddit import conditions, contrast, discriminators, losses, masking, network, priors, training
 from fabloom.plugins.overlay.ikddit.judging import scores
+from fabloom.plugins.overlay.ikddit.judging.evaluating import verdict
 from fabloom.plugins.overlay.ikddit.judging.known import Known
 from fabloom.plugins.overlay.ikddit.judging.rivals import Ridge
 from fabloom.plugins.overlay.ikddit.material import Material, Units
@@ -581,6 +582,15 @@ def test_a_report_of_a_model_stands_beside_its_rivals(store: LocalStore, model: 
     assert report.metrics["climatology"]["r2"] < 0 < report.metrics["ridge"]["r2"]
     assert report.metrics["floor"]["fd"] < report.metrics["climatology"]["fd"] and "CRPS" in report.verdict
     assert len(report.pictures) == 2
+
+
+def test_a_verdict_tells_apart_what_the_interval_does() -> None:
+    rows = {
+        name: {"crps": Metric(crps), "fd": Metric(fd)} for name, crps, fd in (("mine", 0.50, 3.0), ("ridge, with its errors", 0.52, 1.5))
+    }
+    close, better, alone = (verdict("mine", rows, apart, 3.0) for apart in ((-0.04, 0.01), (-0.03, -0.01), None))
+    assert "not told apart from" in close and "-0.040 to +0.010" in close and "1.0 floors" in close
+    assert "4% better than" in better and "4% better than 'ridge, with its errors' (0.520 nm)" in alone
 
 
 def test_a_report_of_other_maps_or_of_the_training_set_is_refused(

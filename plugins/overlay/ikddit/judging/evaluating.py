@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,9 +61,11 @@ def evaluate(ctx: Context, params: EvaluateParams, training: OverlayMaps, maps: 
     }
     entries |= {name: Entry(members) for name, members in rivals.items()}
     rows: dict[str, dict[str, Metric]] = {}
+    of_wafers = {}
     with ctx.progress(len(entries), unit="generator", name="evaluate") as bar:
         for name, entry in entries.items():
             each = judge.each(entry)
+            of_wafers[name] = each["crps"]
             values = judge.scores(entry) | {key: float(one.mean()) for key, one in each.items()}
             rows[name] = {
                 key: Metric(
@@ -98,9 +101,10 @@ def evaluate(ctx: Context, params: EvaluateParams, training: OverlayMaps, maps: 
         "Predicted sigma": sigma_table(sigmas),
         "R2 of each term": judge.term_table({name: entry for name, entry in entries.items() if name not in (RIVAL, "climatology")}),
     }
-    return Report.write(
-        ctx, metrics, tables=tables, pictures=pictures(known, entries), verdict=verdict(rows, floors["fd"]), notes=list(NOTES)
-    )
+    best = min(params.entries, key=lambda name: rows[name]["crps"].value)
+    apart = judge.interval(of_wafers[best] - of_wafers[RIVAL], ctx.seed, -math.inf)
+    told = verdict(best, rows, apart, floors["fd"])
+    return Report.write(ctx, metrics, tables=tables, pictures=pictures(known, entries), verdict=told, notes=list(NOTES))
 
 
 def given(params: EvaluateParams, maps: OverlayMaps, samples: Sequence[OverlayEnsembles]) -> tuple[dict[str, Entry], int]:
@@ -125,13 +129,16 @@ def sigma_table(sigmas: dict[str, dict[str, float]]) -> Table:
     return Table(("maps", *columns.values()), [(name, *(values[key] for key in columns)) for name, values in sigmas.items()])
 
 
-def verdict(rows: dict[str, dict[str, Metric]], floor: float) -> str:
-    """How the best generator compares with ridge."""
-    best = min((name for name in rows if name not in CONTROLS), key=lambda name: rows[name]["crps"].value)
+def verdict(best: str, rows: dict[str, dict[str, Metric]], apart: tuple[float, float] | None, floor: float) -> str:
+    """How the best generator compares with ridge, whose CRPS lies so far `apart` from its own: an interval over lots."""
     mine, theirs = (rows[name]["crps"].value for name in (best, RIVAL))
-    word = "better" if mine < theirs else "worse"
+    word = f"{abs(mine / theirs - 1):.0%} {'better' if mine < theirs else 'worse'} than"
+    within = ""
+    if apart is not None:
+        within = f", apart by {apart[0]:+.3f} to {apart[1]:+.3f}"
+        word = "not told apart from" if apart[0] <= 0 <= apart[1] else word
     far = [f"{rows[name]['fd'].value / floor:.1f}" for name in (best, RIVAL)]
     return (
-        f"'{best}' has a CRPS of {mine:.3f} nm, {abs(mine / theirs - 1):.0%} {word} than '{RIVAL}' ({theirs:.3f} nm); its maps are "
-        f"{far[0]} floors from real ones, those of ridge with errors {far[1]}."
+        f"'{best}' has a CRPS of {mine:.3f} nm, {word} '{RIVAL}' ({theirs:.3f} nm{within}); its maps are {far[0]} floors from real ones, "
+        f"those of ridge with errors {far[1]}."
     )

@@ -104,12 +104,12 @@ class Judge:
             "seams": scores.seams(known.raster, one, known.valid) / self.seams,
         }
 
-    def interval(self, each: Real, seed: int) -> tuple[float, float] | None:
-        """95 % interval of a mean over wafers [N], lots resampled; None where there is one lot."""
+    def interval(self, each: Real, seed: int, least: float = 0.0) -> tuple[float, float] | None:
+        """95 % interval of a mean over wafers [N] that is at `least` this, lots resampled; None where there is one lot."""
         if self.groups.max() < 1:
             return None
         drawn = resampled({"mean": Ratio(each, np.ones_like(each))}, self.groups, RESAMPLES, stream(seed, "lots"))
-        return interval(float(each.mean()), drawn["mean"], CONFIDENCE, (0.0, np.inf)).bounds
+        return interval(float(each.mean()), drawn["mean"], CONFIDENCE, (least, np.inf)).bounds
 
     def term_table(self, entries: Mapping[str, Entry]) -> Table:
         """R2 of each term, a row each."""
