@@ -18,6 +18,9 @@ from fabloom.plugins.blocks.overlay.maps import OverlayMaps
 from fabloom.plugins.blocks.overlay.raster import Raster
 from fabloom.plugins.blocks.overlay.terms import SIZES, Real
 
+CHUNK = 256
+"""Maps at once."""
+
 
 class Wiener(nn.Module):
     """x0 = c x_t + (1 - a_t c) G, with c = a_t S / (a_t^2 S + s_t^2) for each wave of the cosine transform: what a Wiener filter makes of
@@ -60,15 +63,21 @@ def power(maps: OverlayMaps, unit: float) -> Tensor:
 
     Raises DataError where a map was measured at too few places to tell its terms apart.
     """
-    valid = maps.valid[...].astype(bool)
-    try:
-        rest, below = (residue(maps.raster, maps.array(name)[...], valid) / unit for name in ("values", "previous"))
-    except DataError as error:
-        raise DataError(f"{error}; or train with wiener: false, which needs no fit") from error
-    fading = faded(valid)
-    waves, waves_below = (dctn(one * fading[:, None], axes=(2, 3), norm="ortho") for one in (rest, below))
-    own, common, other = ((a * b).mean((0, 1)) for a, b in ((waves, waves), (waves, waves_below), (waves_below, waves_below)))
-    return torch.from_numpy((own - common**2 / other) / np.square(fading).mean()).float()
+    own, common, other, filled = (np.zeros(maps.values.shape[-2:]) for _ in range(4))
+    for start in range(0, len(maps), CHUNK):
+        part = slice(start, start + CHUNK)
+        valid = maps.valid[part].astype(bool)
+        try:
+            rest, below = (residue(maps.raster, maps.array(name)[part], valid) / unit for name in ("values", "previous"))
+        except DataError as error:
+            raise DataError(f"of maps from {start} on, {error}; or train with wiener: false, which needs no fit") from error
+        fading = faded(valid)
+        waves, waves_below = (dctn(one * fading[:, None], axes=(2, 3), norm="ortho") for one in (rest, below))
+        own += np.square(waves).sum((0, 1))
+        common += (waves * waves_below).sum((0, 1))
+        other += np.square(waves_below).sum((0, 1))
+        filled += 2 * np.square(fading).sum(0)
+    return torch.from_numpy((own - common**2 / other) / filled.mean()).float()
 
 
 def faded(valid: NDArray[np.bool_]) -> Real:
