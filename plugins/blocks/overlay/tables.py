@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MARKS = ("wafer", "field", "X", "Y", "x", "y", "dx", "dy", "dx_previous", "dy_previous")
 """Columns of overlay.csv: X, Y, x, y in mm, displacements in nm."""
-FORETOLD = ("wafer", "field", "X", "Y", "x", "y", "dx", "dy", "deviation_dx", "deviation_dy", "sigma_dx", "sigma_dy")
+FORETOLD = ("wafer", "barcode", "field", "X", "Y", "x", "y", "dx", "dy", "deviation_dx", "deviation_dy", "sigma_dx", "sigma_dy")
 """Columns of maps.csv."""
 
 
@@ -52,7 +52,8 @@ def _heads(raster: Raster) -> list[str]:
 
 def write_foretold(drawn: OverlayEnsembles, folder: Path) -> None:
     """`maps.csv`, a row a valid pixel: the mean of a wafer's members, their deviation, and the predicted sigma; and `wafers.csv`, a row a
-    wafer: barcode, lot, |mean| + 3 sigma of the mean map along each axis, and each term with its deviation over the members.
+    wafer: barcode, lot, |mean| + 3 sigma along each axis as the members have it on average (their mean map, being smooth, has less), and
+    each term with its deviation over the members.
 
     Wafers are numbered as in the set that they were drawn for; a single member has no deviation, and its cells are empty.
     """
@@ -78,8 +79,9 @@ def write_foretold(drawn: OverlayEnsembles, folder: Path) -> None:
                 pixels = np.flatnonzero(seen)
                 six = np.concatenate([mean[wafer], deviation[wafer], sigma[wafer]]).reshape(6, -1)[:, pixels]
                 for pixel, *cells in zip(pixels.tolist(), *six.tolist(), strict=True):
-                    maps.write(f"{start + wafer},{heads[pixel]},{','.join(map(_cell, cells))}\n")
-                worst = [abs(float(axis[seen].mean())) + 3 * float(axis[seen].std()) for axis in mean[wafer]]
+                    maps.write(f"{start + wafer},{drawn.barcodes[start + wafer]},{heads[pixel]},{','.join(map(_cell, cells))}\n")
+                along = members[wafer][:, :, seen]
+                worst = (np.abs(along.mean(-1)) + 3 * along.std(-1)).mean(0).tolist()
                 told = (drawn.barcodes[start + wafer], drawn.source_names[lots[start + wafer]])
                 lines.writerow((start + wafer, *told, *map(_cell, [*worst, *both[wafer].tolist()])))
 

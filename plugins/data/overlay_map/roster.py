@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,7 @@ def roster(
     try:
         check_barcodes(codes, len(names))
     except DataError as error:
-        raise DataError(f"{where}: {error} (counted from 0)") from None
+        raise DataError(f"{where}: {error} (wafers are counted from 0)") from None
     check_one_each(codes, names, lot_field, where)
     if not logs:
         raise DataError(f"{where}: has no log of the equipment; give at least one column of numbers, such as 'dose [mJ/cm2]'")
@@ -83,11 +83,19 @@ def roster(
     )
 
 
+def check_left_out(where: str, leave_out: Sequence[str], names: Collection[str]) -> None:
+    """Raise DataError for a name to leave out that is not there: a misspelt one would be learned from."""
+    for name in leave_out:
+        if name not in names:
+            raise DataError(f"{where}: has no '{shown(name)}' to leave out; it has {shown(', '.join(names))}")
+
+
 def read_roster(table: Table, columns: Mapping[str, str], leave_out: Sequence[str], lot_field: int) -> Roster:
     """The table of wafers: every column that is no name and not left out is a log. Raises DataError as `roster`."""
     wafer, barcode, lot = (columns.get(name, name) for name in ("wafer", "barcode", "lot"))
     wanted(table, {"wafer": wafer, "barcode": barcode})
     text = list(dict.fromkeys([wafer, barcode, *([lot] if lot in table.columns else [])]))  # one column may be two of them
+    check_left_out(str(table.path), leave_out, table.columns)
     numbers = [name for name in table.columns if name not in text and name not in leave_out]
     words: dict[str, list[str]] = {name: [] for name in text}
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in numbers}

@@ -18,7 +18,7 @@ from fabloom.regular import read_regular
 
 from .marks import LARGEST, NUMBERS
 from .reading import listed, shown
-from .roster import WAFERS, Roster, roster
+from .roster import WAFERS, Roster, check_left_out, roster
 
 PREVIOUS = re.compile(r"overlay_prev(_[A-Za-z0-9-]{1,64})?\.png")
 SCALE = "scale.json"
@@ -76,7 +76,9 @@ def roster_of(root: Path, wafers: list[Files], leave_out: tuple[str, ...], lot_f
     for one in wafers:
         codes.append(text(one.needed("id", "txt", "write the barcode of the wafer into it")))
         told.append(logs_of(one.needed("logs", "json", 'write {"names": ["dose [mJ/cm2]"], "features": [28.1]} into it')))
-    names = [name for name in dict.fromkeys(name for logs in told for name in logs) if name not in leave_out]
+    logged = list(dict.fromkeys(name for logs in told for name in logs))
+    check_left_out(str(root), leave_out, logged)
+    names = [name for name in logged if name not in leave_out]
     columns = {name: np.array([logs.get(name, np.nan) for logs in told]) for name in names}
     return roster(str(root), [one.name for one in wafers], codes, [""] * len(wafers), columns, lot_field)
 

@@ -36,6 +36,7 @@ class Units:
     means: list[float]
     deviations: list[float]
     log_names: list[str]
+    log_units: list[str]
     raster: dict[str, Any]
     group_parts: int
 
@@ -54,7 +55,7 @@ class Units:
         scale = np.nanstd(inner, axis=0)
         return cls(
             deviations[0] / SPREAD, deviations[1] / SPREAD, np.nanmean(inner, axis=0).tolist(),
-            np.where(scale > 0, scale, 1).tolist(), maps.log_names, maps.raster.stored(), group_parts,
+            np.where(scale > 0, scale, 1).tolist(), maps.log_names, list(maps.attrs["log_units"]), maps.raster.stored(), group_parts,
         )  # fmt: skip
 
     def standardised(self, logs: NDArray[np.floating], logged: NDArray[Any]) -> Real:
@@ -83,8 +84,16 @@ class Units:
             more, fewer = ([n for n in one if n not in other] for one, other in ((given, self.log_names), (self.log_names, given)))
             raise DataError(
                 f"set {maps.key[:12]} has other logs than model {model.key[:12]} learned from: it lacks {', '.join(fewer) or 'none'}, has "
-                f"{', '.join(more) or 'none'} beside, or another order; give the same, NaN where one was not written"
+                f"{', '.join(more) or 'none'} beside, or another order; give the same in the same order, an empty cell where one was not "
+                "written"
             )
+        units = list(maps.attrs["log_units"])
+        for name, mine, theirs in zip(given, self.log_units, units, strict=True):
+            if mine != theirs:
+                raise DataError(
+                    f"log '{name}' of set {maps.key[:12]} is in '{theirs}', model {model.key[:12]} learned it in '{mine}': convert it, or "
+                    "name the unit alike if it is the same"
+                )
 
 
 @dataclass(frozen=True)

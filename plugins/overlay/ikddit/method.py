@@ -49,7 +49,7 @@ class Ikddit(Method):
             if step.inputs["training"] == step.inputs["maps"]:
                 raise PipelineError(f"steps.{step.name}.inputs.maps", "is the training set: what was learned from tells nothing")
 
-    @task(version=1)
+    @task(version=2)
     def embed(self, ctx: Context, params: EmbedParams, *, maps: OverlayMaps) -> Model:
         """Train the encoders of layer below, logs and barcode to find what belongs together (unified contrastive learning).
 

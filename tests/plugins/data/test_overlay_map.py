@@ -254,6 +254,8 @@ def test_parquet_a_table_below_and_other_names_are_read_alike(tmp_path: Path, ma
     for name in ("values", "previous", "valid", "barcodes"):
         assert np.array_equal(found.array(name)[...], wanted.array(name)[...]), name
     assert found.source_names == ["my W1", "my W2", "my W3"] and found.log_names == ["dose"]
+    with pytest.raises(DataError, match="has no 'whom' to leave out; it has WaferID, code, lot"):
+        make("load", other, size=20, columns={"wafer": "WaferID", "barcode": "code"}, leave_out=["who", "whom"])
     (other / "current.parquet").write_bytes((other / "current.parquet").read_bytes()[:-90] + b"PAR1")
     with pytest.raises(DataError, match=r"current\.parquet: damaged"):
         make("load", other, columns={"wafer": "WaferID", "barcode": "code"})

@@ -491,7 +491,9 @@ def test_ensembles_leave_as_tables_of_places_and_of_wafers(store: LocalStore, mo
     assert [wafer["barcode"] for wafer in wafers] == others.barcodes[:2]
     fit = fitted(drawn.raster, drawn.values[members:].mean(0)[None], valid[None])[0]
     assert float(wafers[1]["translation_x [nm]"]) == pytest.approx(fit[NAMES.index("translation_x")], rel=1e-3, abs=1e-5)
-    worst = abs(mean[1].mean()) + 3 * mean[1].std()
+    along = drawn.values[members:, 1][:, valid]
+    worst = np.mean([abs(one.mean()) + 3 * one.std() for one in along])
+    assert {place["barcode"] for place in second} == {others.barcodes[1]}
     assert float(wafers[1]["y |mean| + 3 sigma [nm]"]) == pytest.approx(worst, rel=1e-4)
 
 
@@ -582,6 +584,37 @@ def test_a_report_of_a_model_stands_beside_its_rivals(store: LocalStore, model: 
     assert report.metrics["climatology"]["r2"] < 0 < report.metrics["ridge"]["r2"]
     assert report.metrics["floor"]["fd"] < report.metrics["climatology"]["fd"] and "CRPS" in report.verdict
     assert len(report.pictures) == 2
+
+
+def test_a_report_of_maps_that_nothing_foretells_says_so_and_leaves_r2_out(store: LocalStore, model: Model, maps: OverlayMaps) -> None:
+    chance = {"count": 40, "size": 16, "from_previous": 0.0, "from_logs": 0.0, "from_barcode": 0.0}
+    others = run_task(store, OverlayMap, "simulate", chance, seed=9)
+    drawn = run_task(store, Ikddit, "sample", {"members": 2, "steps": 3}, inputs={"maps": others, "model": model})
+    report = run_task(store, Ikddit, "evaluate", {"members": 2}, inputs={"training": maps, "maps": others, "samples": [drawn]})
+    assert isinstance(report, Report)
+    assert "R2 is left out" in str(report.notes) and report.metrics["ikddit"]["crps"] > 0
+    assert report.metrics["ikddit"].get("r2") is None and report.metrics["climatology"].get("r2") is None
+
+
+def test_a_log_in_another_unit_than_was_learned_is_refused(store: LocalStore, model: Model, others: OverlayMaps) -> None:
+    def in_other_units(ctx: Context) -> OverlayMaps:
+        return OverlayMaps.write_maps(
+            ctx,
+            others.values[...],
+            previous=others.previous[...],
+            valid=others.valid[...].astype(bool),
+            logs=np.where(others.logged[...] == 1, others.logs[...], np.nan).astype(np.float32),
+            log_names=others.log_names,
+            log_units=["furlong", *others.attrs["log_units"][1:]],
+            barcodes=others.barcodes,
+            raster=others.raster,
+            **others.origins(),
+        )
+
+    with pytest.raises(Exception, match=f"log '{others.log_names[0]}' of set .* is in 'furlong', model .* learned it in"):
+        run_task(
+            store, Ikddit, "sample", {"members": 1, "steps": 3}, inputs={"maps": write_artifact(store, in_other_units), "model": model}
+        )
 
 
 def test_a_verdict_tells_apart_what_the_interval_does() -> None:

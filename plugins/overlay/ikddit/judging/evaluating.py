@@ -35,11 +35,16 @@ NOTES = (
     "training wafers. Climatology draws terms from their normal distribution over training wafers, told nothing. Where wafers follow what "
     "they are told in straight lines, as simulated ones do, little can be better than ridge.",
 )
+NOTHING = (
+    f"Of no term {scores.EXPLAINED} of the variance can be foretold, so R2 is left out: what wafers are told by says little of these maps, "
+    "or they are too few for ridge regression to find it."
+)
 BETTER: dict[str, Better] = {"crps": "down", "rmse": "down", "r2": "up", "r2_least": "up", "fd": "down", "fd_terms": "down"}
 COLUMNS = {
     "r2": "R2 of terms", "r2_least": "least R2", "rmse": "RMSE, nm", "crps": "CRPS, nm", "coverage": "coverage", "fd": "FD",
-    "fd_terms": "FD of terms alone", "deviation": "deviation over real", "low": "power of the residue over real, low", "middle": "middle",
-    "high": "high", "correlation": "its correlation with below", "seams": "seams over real",
+    "fd_terms": "FD of terms alone", "deviation": "deviation over real", "low": "residue's power over real, low",
+    "middle": "residue's power, middle", "high": "residue's power, high",
+    "correlation": "residue's correlation with below", "seams": "seams over real",
 }  # fmt: skip
 
 
@@ -50,8 +55,6 @@ def evaluate(ctx: Context, params: EvaluateParams, training: OverlayMaps, maps: 
     learned, known = Known.of(training), Known.of(maps, wafers)
     ridge, rng = Ridge.of(learned, Units.of(training, params.group_parts)), numpy_stream(ctx.seed, "rivals")
     explained = explainable(known, ridge)
-    if not explained.any():
-        raise DataError(f"of no term of set {maps.key[:12]} a share of {scores.EXPLAINED} can be foretold: R2 would tell nothing")
     judge = Judge(known, explained)
     rivals = {
         "ridge": ridge.maps(known)[:, None],
@@ -104,7 +107,8 @@ def evaluate(ctx: Context, params: EvaluateParams, training: OverlayMaps, maps: 
     best = min(params.entries, key=lambda name: rows[name]["crps"].value)
     apart = judge.interval(of_wafers[best] - of_wafers[RIVAL], ctx.seed, -math.inf)
     told = verdict(best, rows, apart, floors["fd"])
-    return Report.write(ctx, metrics, tables=tables, pictures=pictures(known, entries), verdict=told, notes=list(NOTES))
+    notes = list(NOTES if explained.any() else (NOTHING, *NOTES))
+    return Report.write(ctx, metrics, tables=tables, pictures=pictures(known, entries), verdict=told, notes=notes)
 
 
 def given(params: EvaluateParams, maps: OverlayMaps, samples: Sequence[OverlayEnsembles]) -> tuple[dict[str, Entry], int]:

@@ -86,15 +86,15 @@ class Judge:
         return {"rmse": scores.rmse(entry.mean, self.known), "crps": scores.crps(entry.members, self.known)}
 
     def scores(self, entry: Entry) -> dict[str, float | None]:
-        """All others; of how maps look by the first member of each wafer."""
+        """All others; of how maps look by the first member of each wafer. R2 is None where no term can be foretold."""
         known, one = self.known, entry.members[:, 0]
         foretold, look = self.terms(entry)[self.explained], scores.Look.of(known.raster, one, known.valid)
         valid = np.broadcast_to(known.valid[:, None], one.shape)
         bands = (look.bands.mean(0) / self.real.bands.mean(0)).tolist()
         wider = np.sqrt(1 + 1 / entry.members.shape[1])  # the mean of so many errs too
         return {
-            "r2": float(foretold.mean()),
-            "r2_least": float(foretold.min()),
+            "r2": float(foretold.mean()) if len(foretold) else None,
+            "r2_least": float(foretold.min()) if len(foretold) else None,
             "coverage": scores.coverage(entry.mean, wider * entry.deviation, known) if entry.several else None,
             "fd": self.real.distance(look),
             "fd_terms": self.real.distance_of_terms(look),
