@@ -27,8 +27,8 @@ FURTHEST = 6.0
 
 @dataclass(frozen=True)
 class Units:
-    """Of a training set: nm of one unit of the map and of that below, mean and deviation of each log, where pixels lie, and how many
-    fields of a barcode, from the left between |, say who exposed a wafer.
+    """Of a training set: nm of one unit of the map and of that below, mean, deviation, name and unit of each log, where pixels lie, and
+    how many fields of a barcode, from the left between |, say who exposed a wafer.
     """
 
     current: float

@@ -86,8 +86,8 @@ class Ikddit(Method):
     ) -> Report:
         """Hold ensembles against the measured maps of `maps`, beside ridge regression on `training` and the layer below as it is.
 
-        Raises DataError for samples of other maps, for lots that are in both sets, for sets on different rasters, and where no term can be
-        foretold.
+        R2 is left out where no term can be foretold. Raises DataError for samples of other maps, for lots that are in both sets, and for
+        sets on different rasters.
         """
         from .judging import evaluating
 

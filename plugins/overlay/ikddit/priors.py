@@ -77,7 +77,8 @@ def power(maps: OverlayMaps, unit: float) -> Tensor:
         common += (waves * waves_below).sum((0, 1))
         other += np.square(waves_below).sum((0, 1))
         filled += 2 * np.square(fading).sum(0)
-    return torch.from_numpy((own - common**2 / other) / filled.mean()).float()
+    told = np.divide(common**2, other, out=np.zeros_like(own), where=other > 0)
+    return torch.from_numpy((own - told) / filled.mean()).float()
 
 
 def faded(valid: NDArray[np.bool_]) -> Real:
