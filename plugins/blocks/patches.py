@@ -33,11 +33,15 @@ def projections(channels: int, seed: int = 99) -> Tensor:
 def quantiles(images: Tensor) -> Tensor:
     """Quantiles [N,256,512] of the projected 7 x 7 patches of every image [N,C,H,W]; between two patches linear. No gradient."""
     apart = ceil(sqrt(images.shape[2] * images.shape[3]) / SIDE)
-    values = conv2d(images, projections(images.shape[1]).to(images), stride=apart).flatten(2)
-    # numpy sorts with vector instructions, six times as fast as torch on a CPU
-    values = values.sort(2).values if values.is_cuda else torch.from_numpy(np.sort(values.detach().numpy(), 2))
-    at = torch.linspace(0, values.shape[2] - 1, QUANTILES, device=images.device, dtype=torch.float64)
-    low = at.floor().long().clamp(max=values.shape[2] - 2)
+    return _quantiles(conv2d(images, projections(images.shape[1]).to(images), stride=apart).flatten(2))
+
+
+def _quantiles(values: Tensor) -> Tensor:
+    """[...,P] to [...,512]."""
+    # numpy sorts with vector instructions, six times as fast as torch on a CPU, and fifteen times as fast as np.quantile finds so many
+    values = values.sort(-1).values if values.is_cuda else torch.from_numpy(np.sort(values.detach().numpy(), -1))
+    at = torch.linspace(0, values.shape[-1] - 1, QUANTILES, device=values.device, dtype=torch.float64)
+    low = at.floor().long().clamp(max=values.shape[-1] - 2)
     return torch.lerp(values[..., low], values[..., low + 1], (at - low).to(values))
 
 
@@ -54,13 +58,9 @@ def apart(images: Tensor, others: Tensor) -> float:
 
     Every third patch either way counts: neighbours share most of their pixels.
     """
-    steps = torch.linspace(0, 1, QUANTILES)
     views = projections(images.shape[1])
-    found = []
-    for one in (images, others):
-        seen = conv2d(one.float(), views.to(one.device), stride=STEP).transpose(0, 1).flatten(1).cpu().numpy()
-        found.append(np.quantile(seen, steps.numpy(), axis=1))
-    return float(np.abs(found[0] - found[1]).mean())
+    found = [_quantiles(conv2d(one.float(), views.to(one.device), stride=STEP).transpose(0, 1).flatten(1)) for one in (images, others)]
+    return float((found[0] - found[1]).abs().mean())
 
 
 def nearest(images: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:

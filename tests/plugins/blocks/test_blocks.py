@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save
 from torch import nn
+from torch.nn.functional import conv2d
 
 from fabloom.errors import EnvironmentProblem
 from fabloom.plugins.blocks import patches, weights
@@ -250,3 +251,13 @@ def test_patches_of_a_large_image_are_thinned_and_of_a_small_one_not() -> None:
         assert float(patches.sliced_wasserstein(image + 1, image)) == pytest.approx(
             float(patches.projections(1).sum((1, 2, 3)).abs().mean()), rel=1e-4
         )
+
+
+def test_two_sets_of_images_are_as_far_apart_as_quantiles_of_all_their_patches_say() -> None:
+    draw = torch.Generator().manual_seed(1)
+    some, others = torch.rand(6, 2, 20, 20, generator=draw), torch.rand(4, 2, 24, 20, generator=draw) ** 2
+    shift = float(patches.projections(2).sum((1, 2, 3)).abs().mean())
+    assert patches.apart(some, some) == 0 and patches.apart(some + 1, some) == pytest.approx(shift, rel=1e-4)
+    seen = [conv2d(one, patches.projections(2), stride=patches.STEP).transpose(0, 1).flatten(1).numpy() for one in (some, others)]
+    wanted = [np.quantile(one.astype(float), np.linspace(0, 1, patches.QUANTILES), axis=1) for one in seen]
+    assert patches.apart(some, others) == pytest.approx(float(np.abs(wanted[0] - wanted[1]).mean()), rel=1e-4) and wanted[0].std() > 0.1
