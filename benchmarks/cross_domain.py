@@ -1,7 +1,7 @@
 """Defects located by knowing only which images have one: icddm, in latents too, its one-step student, controls and cheap rivals, by seed.
 
     python benchmarks/cross_domain.py STORE [--seeds 7 8 9] [--data plain rough large wafers faint] [--steps 2500] [--count 4000]
-                                      [--controls] [--student] [--latents]
+                                      [--controls] [--student] [--latents] [--pairs]
 
 Simulated SEM images of lines, 32 x 32, `--count` to learn from and 200 test images of another seed. `plain`: one pitch, three kinds of
 defect, little shot noise; `rough`: the defaults of sem-etch, where pitch and width change from image to image and five kinds of defect
@@ -63,6 +63,7 @@ DATA = {
 }
 BLURRED = {"against": "reconstruction"}
 """Of latents, whose autoencoder blurs: its blur is then in both."""
+PAIRED = 1000
 SHOWN = ("ap", "aupro", "own_dice", "best_dice", "image_auroc", "found")
 
 
@@ -81,6 +82,13 @@ class Shuffled(Method):
         assert images.domain is not None
         order = np.random.default_rng(ctx.seed).permutation(len(images))
         return ImageSet.write(ctx, np.asarray(images.images), domain=np.asarray(images.domain)[order])
+
+    @task(version=1)
+    def masks(self, ctx: Context, params: NoParams, *, images: ImageSet) -> ImageSet:
+        """The same images with each other's masks."""
+        assert images.masks is not None
+        order = np.random.default_rng(ctx.seed).permutation(len(images))
+        return ImageSet.write(ctx, np.asarray(images.images), masks=np.asarray(images.masks)[order])
 
 
 class Clock(Method):
@@ -154,6 +162,8 @@ def measured(bench: Bench, asked: argparse.Namespace, data: Data) -> None:
             print(f"  student: {student.config['held_out']}, CPU seconds {clock.metrics}", file=sys.stderr)
         maps["memory-bank"] = bench.run("memory-bank.segment", images=test, model=bank)
         maps["nearest clean image"] = bench.run("score-maps.difference", images=test, clean=images)
+        if asked.pairs:
+            maps |= segmented(bench, data, test, models["icddm"])
         if data.given:
             maps["density of fails"] = bench.run("score-maps.density", data.given, images=test)
         judged(bench, name, test, maps)
@@ -163,6 +173,18 @@ def taught(bench: Bench, images: ImageSet, teacher: Model) -> Model:
     """A student of what its teacher says of the images."""
     student: Model = bench.run("kdcddm.distill", teacher=teacher, offline=bench.run("kdcddm.record", images=images, teacher=teacher))
     return student
+
+
+def segmented(bench: Bench, data: Data, test: ImageSet, model: Model) -> dict[str, ImageSet]:
+    """Maps of U-Nets that learned, equally long, from twins of images that no model has met, from their true masks, and from wrong ones."""
+    images = bench.run(data.task, {"count": PAIRED, **data.learned}, later=2000)
+    pairs = bench.run("icddm.pair", data.map, images=images, model=model)
+    print(f"  pairs: {len(pairs)} of {PAIRED} images", file=sys.stderr)
+    learned = {"pairs": pairs, "true masks": images, "pairs with each other's masks": bench.run("shuffled.masks", images=pairs)}
+    return {
+        f"U-Net on {name}": bench.run("unet.segment", images=test, model=bench.run("unet.train", {"repeats": 1}, images=each))
+        for name, each in learned.items()
+    }
 
 
 def judged(bench: Bench, kind: str, test: ImageSet, maps: dict[str, ImageSet]) -> None:
@@ -186,6 +208,7 @@ def main() -> None:
     parser.add_argument("--controls", action="store_true")
     parser.add_argument("--student", action="store_true")
     parser.add_argument("--latents", action="store_true")
+    parser.add_argument("--pairs", action="store_true")
     asked = parser.parse_args()
     print(f"| data | seed | maps | {' | '.join(SHOWN)} |\n|{'---|' * (3 + len(SHOWN))}")
     store = fabloom.open_store(asked.store)

@@ -1,14 +1,15 @@
 """Defects found from clean images alone, beside a U-Net that learned from n images with a defect, and the cheapest rivals.
 
     python benchmarks/memory_bank.py [--only lines anywhere boards] [--store STORE] [--seeds 1] [--sizes 1 5 20] [--steps 150]
-        [--trunks filters squeeze]
+        [--trunks filters squeeze] [--weak 1500]
 
 `lines`: line-pair.simulate, 32 x 32; test defects are larger or smaller than those of the training, of another seed. `anywhere`: the
 same, the lines of no two images alike. `boards`: crops of 64 x 64 (two pixels in one) of DeepPCB ($FABLOOM_DATA_DIR/deeppcb), boards
 of group 12000 to learn from and of group 00041 to test; masks are what differs from the registered template inside the boxes. A U-Net gets
-n images with a defect and n clean ones, flips and grey changes; the bank gets clean ones alone. A table for each case:
-score-maps.evaluate says what its columns mean. The truth of simulated lines is where they differ from the same image without the defect, so
-that on registered ones the difference to the nearest clean image is all but the truth itself.
+n images with a defect and n clean ones, flips and grey changes; the bank gets clean ones alone. `--weak` adds icddm, which is told of
+crops of the boards whether they have a defect and nothing else: eight around each defect and as many without, mirrored and turned. A table
+for each case: score-maps.evaluate says what its columns mean. The truth of simulated lines is where they differ from the same image without
+the defect, so that on registered ones the difference to the nearest clean image is all but the truth itself.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def board(stem: str) -> tuple[Pixels, Pixels, list[tuple[int, int, int, int]]]:
     return template, tested, [(top, left, bottom, right) for left, top, right, bottom in rows]
 
 
-def crops(stem: str, draw: np.random.Generator, most: int) -> Iterator[tuple[Pixels, Pixels, Pixels]]:
-    """(image, template, mask) around up to `most` defects of a board, and of as many places without one."""
+def crops(stem: str, draw: np.random.Generator, most: int, shifts: int = 0) -> Iterator[tuple[Pixels, Pixels, Pixels]]:
+    """(image, template, mask) around up to `most` defects of a board, or so many times beside each, and of as many places without one."""
     template, tested, boxes = board(stem)
     level = tested.astype(np.int16)
     above, below = level - ndimage.maximum_filter(template, 5), ndimage.minimum_filter(template, 5) - level
@@ -67,13 +68,16 @@ def crops(stem: str, draw: np.random.Generator, most: int) -> Iterator[tuple[Pix
     for top, left, bottom, right in boxes:
         inside[top:bottom, left:right] = True
     mask = ndimage.binary_dilation(ndimage.binary_opening((np.maximum(above, below) > 60) & inside), iterations=2) & inside
-    corners = [np.clip([(b[0] + b[2]) // 2 - SIDE // 2, (b[1] + b[3]) // 2 - SIDE // 2], 0, 640 - SIDE) for b in boxes[:most]]
-    for _ in range(40 * most):
+    middles = [np.array([(b[0] + b[2]) // 2, (b[1] + b[3]) // 2]) for b in boxes[:most]]
+    if shifts:
+        middles = [middle + draw.integers(-SIDE // 4, SIDE // 4, 2) for middle in middles for _ in range(shifts)]
+    corners, wanted = [np.clip(middle - SIDE // 2, 0, 640 - SIDE) for middle in middles], 2 * len(middles)
+    for _ in range(40 * wanted):
         at = draw.integers(0, 640 - SIDE, 2)
         near = inside[at[0] : at[0] + SIDE, at[1] : at[1] + SIDE].any()
         if not near and np.ptp(template[at[0] : at[0] + SIDE, at[1] : at[1] + SIDE]) > 60:
             corners.append(at)
-        if len(corners) == 2 * len(boxes[:most]):
+        if len(corners) == wanted:
             break
     for top, left in corners:
         cut = slice(top, top + SIDE), slice(left, left + SIDE)
@@ -90,10 +94,23 @@ def group(prefix: str, most: int, seed: int) -> ImageSet:
     return ImageSet.from_arrays(np.stack(images), masks=np.stack(masks), references=np.stack(references), names=names)
 
 
+def told(prefix: str, seed: int) -> ImageSet:
+    """Crops of all boards of a group, mirrored and turned, of which nothing is told but which have a defect."""
+    stems = sorted(path.stem for path in (Path(os.environ["FABLOOM_DATA_DIR"]) / "deeppcb").glob(f"{prefix}*.txt"))
+    draw = np.random.default_rng(seed)
+    found = [one for stem in stems for one in crops(stem, draw, 99, 8)]
+    images = np.stack([np.rot90(image, draw.integers(4))[:, :: draw.choice([-1, 1])] for image, _, _ in found])
+    return ImageSet.from_arrays(images, domain=[int(mask.any()) for _, _, mask in found])
+
+
 def boards(options: argparse.Namespace, seed: int) -> tuple[dict[str, Any], dict[str, ImageSet]]:
     """No steps, two sets."""
     steps = {name: {"task": "images.load", "params": {"path": "."}} for name in ("images", "test")}
-    return steps, {"images": group("12000", 6, seed), "test": group("00041", 4, 1)}
+    sets = {"images": group("12000", 6, seed), "test": group("00041", 4, 1)}
+    if options.weak:
+        steps["told"] = steps["images"]
+        sets["told"] = told("12000", seed)
+    return steps, sets
 
 
 CASES = {"lines": lines, "anywhere": anywhere, "boards": boards}
@@ -118,6 +135,10 @@ def pipeline(case: str, options: argparse.Namespace, seed: int) -> tuple[dict[st
     if case == "boards":
         steps["template"] = {"task": "score-maps.difference", "inputs": {"images": "test"}}
         entries["difference, own template"] = "template"
+    if "told" in inputs:
+        steps["cross"] = {"task": "icddm.train", "inputs": {"images": "told"}, "params": {"steps": options.weak}}
+        steps["by_cross"] = {"task": "icddm.detect", "inputs": {"images": "test", "model": "cross"}}
+        entries["icddm, labels of images alone"] = "by_cross"
     steps["judged"] = {
         "task": "score-maps.evaluate",
         "inputs": {"images": "test", "maps": list(entries.values())},
@@ -135,6 +156,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="*", type=int, default=[1, 5, 20])
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--trunks", nargs="*", default=["filters", "squeeze"])
+    parser.add_argument("--weak", type=int, help="steps of icddm on boards; by default it is left out")
     parser.add_argument("--zoom", type=int, help="of networks; by default their own")
     options = parser.parse_args()
     os.environ["FABLOOM_THREADS"] = "1"
