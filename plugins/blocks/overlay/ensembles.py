@@ -105,4 +105,6 @@ class OverlayEnsembles(OnRaster):
         most = max(float(one[valid].max()) for one in lengths)
         drawn = tiled([[heat(one, mask, most) for one, mask in zip(row, valid, strict=True)] for row in lengths])
         yield Exhibit("Uncertainty", picture=drawn, caption=f"Rows: {', '.join(maps)}; darkest at {most:.2f} nm.", section="images")
-        yield Exhibit(facts={"wafers": self.wafers, "members": self.members, "method": self.attrs.get("method", "")})
+        strange = self.attrs.get("unmet", {})
+        unmet = {"not met in training": ", ".join(f"{name} ({wafers:,})" for name, wafers in strange.items())} if strange else {}
+        yield Exhibit(facts={"wafers": self.wafers, "members": self.members, "method": self.attrs.get("method", ""), **unmet})

@@ -26,6 +26,8 @@ ROWS, COLUMNS = 100_000_000, 4096
 """Rows and columns of a table at most."""
 SUFFIXES = (".csv", ".parquet")
 MAGIC = b"PAR1"
+SEPARATORS = {";": "';'", "\t": "tabs"}
+"""What other programs put between cells, and how that is called."""
 
 Text = dict[str, list[str]]
 Numbers = dict[str, NDArray[np.float64]]
@@ -56,6 +58,8 @@ def opened(path: Path, most: int) -> Table:
     table: Table = Parquet(path, most) if magic else Csv(path)
     if not 0 < len(table.columns) <= COLUMNS:
         raise DataError(f"{path}: has {len(table.columns)} columns; a table has 1 to {COLUMNS}")
+    if len(table.columns) == 1 and (mark := next((mark for mark in SEPARATORS if mark in table.columns[0]), None)):
+        raise DataError(f"{path}: its cells are separated by {SEPARATORS[mark]}; save it with commas between cells and points for decimals")
     twice = next((name for place, name in enumerate(table.columns) if name in table.columns[:place]), None)
     if twice is not None:
         raise DataError(f"{path}: two columns are called '{shown(twice)}'; rename or remove one")

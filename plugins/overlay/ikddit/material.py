@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -167,3 +168,15 @@ def grouped(barcodes: list[str], parts: int) -> tuple[Tensor, Tensor]:
     keys = ["|".join(code.split("|")[:parts]) for code in barcodes]
     own = torch.tensor([[len(key) < place < len(code) for place in range(LONGEST)] for key, code in zip(keys, barcodes, strict=True)])
     return torch.from_numpy(np.unique(keys, return_inverse=True)[1].astype(np.int64)), own
+
+
+def met(barcodes: list[str], parts: int) -> list[list[str]]:
+    """The values of each of the first `parts` fields between |, sorted."""
+    fields = [code.split("|")[:parts] for code in barcodes]
+    return [sorted({one[place] for one in fields if place < len(one)}) for place in range(parts)]
+
+
+def unmet(barcodes: list[str], known: list[list[str]]) -> dict[str, int]:
+    """Wafers of each value that none of the `known` fields of a training had, most first."""
+    found = Counter(field for code in barcodes for field, values in zip(code.split("|"), known, strict=False) if field not in values)
+    return dict(found.most_common())

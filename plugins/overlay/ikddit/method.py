@@ -60,7 +60,7 @@ class Ikddit(Method):
 
         return embedding.embed(ctx, params, maps)
 
-    @task(version=3, signature="overlay")
+    @task(version=4, signature="overlay")
     def train(self, ctx: Context, params: TrainParams, *, maps: OverlayMaps, embedding: Model | None = None) -> Model:
         """Train the transformer, on encoders of `embed` or on ones that start with it.
 
@@ -70,24 +70,25 @@ class Ikddit(Method):
 
         return training.train(ctx, params, maps, embedding)
 
-    @task(version=2, signature="overlay")
+    @task(version=3, signature="overlay")
     def sample(self, ctx: Context, params: SampleParams, *, maps: OverlayMaps, model: Model) -> OverlayEnsembles:
         """Generate maps for wafers of which layer below, logs and barcode are known; the maps of `maps` itself are not looked at.
 
+        Tools, reticles and layers that the training had not are named in the log and on the page: such maps err more.
         Raises DataError for maps on another raster or with other logs than the model knows.
         """
         from . import sampling
 
         return sampling.sample(ctx, params, maps, model)
 
-    @task(version=3)
+    @task(version=4)
     def evaluate(
         self, ctx: Context, params: EvaluateParams, *, training: OverlayMaps, maps: OverlayMaps, samples: list[OverlayEnsembles]
     ) -> Report:
         """Hold ensembles against the measured maps of `maps`, beside ridge regression on `training` and the layer below as it is.
 
-        R2 is left out where no term can be foretold. Raises DataError for samples of other maps, for lots that are in both sets, and for
-        sets on different rasters.
+        R2 is left out where no term can be foretold; wafers of fewer than six lots give no verdict. Raises DataError for samples of other
+        maps, for lots that are in both sets, and for sets on different rasters.
         """
         from .judging import evaluating
 

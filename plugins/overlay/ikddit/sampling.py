@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,13 +20,15 @@ from fabloom.plugins.blocks.streams import normal, stream
 from .conditions import MODALITIES, Conditions
 from .conditions import Shape as Told
 from .losses import HIGHEST, LOWEST
-from .material import Material, Units
+from .material import Material, Units, unmet
 from .network import Ikddit, Shape
 from .params import SampleParams
 from .priors import shapes
 from .training import ROLE
 from .walk import Prompt, Walk
 
+NAMED = 8
+"""Tools, reticles and layers that a model has not met, of which a line says so."""
 SQRT2 = 2**0.5
 """Deviation of a Laplace distribution over its b."""
 
@@ -54,6 +58,11 @@ def sample(ctx: Context, params: SampleParams, maps: OverlayMaps, model: Model) 
     units.check(maps, model)
     drawing = Drawing(ctx, params, generator.to(ctx.device), Material.of(maps, units))
     count = min(len(maps), params.wafers or len(maps))
+    strange = unmet(maps.barcodes[:count], model.config["met"])
+    if strange:
+        some = ", ".join(f"{name} ({wafers:,} wafer{'s' * (wafers > 1)})" for name, wafers in islice(strange.items(), NAMED))
+        more = f" and {len(strange) - NAMED} more" * (len(strange) > NAMED)
+        ctx.log(f"barcodes name what the model has not met, and their maps err more: {some}{more}")
     total = count * params.members
     rows = np.repeat(np.arange(count), params.members)
     valid = maps.valid[:count].astype(bool)[rows]
@@ -83,6 +92,7 @@ def sample(ctx: Context, params: SampleParams, maps: OverlayMaps, model: Model) 
         attrs={
             "method": ROLE,
             "of": maps.key,
+            "unmet": strange,
             "settings": params.model_dump(mode="json"),
             OPERATIONS: operations,
             TRAINING: operations_of(model.config),

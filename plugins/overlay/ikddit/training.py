@@ -23,7 +23,7 @@ from . import conditions, discriminators, network
 from .embedding import ROLE as EMBEDDING
 from .losses import seen_and_masked, spread_loss
 from .masking import drawn, gathered, visible
-from .material import Material, Units
+from .material import Material, Units, met
 from .params import SIZES, TrainParams
 from .priors import power, shapes
 
@@ -58,6 +58,7 @@ def train(ctx: Context, params: TrainParams, maps: OverlayMaps, embedding: Model
         "net": student.net.shape.stored(),
         "conditions": asdict(student.conditions.shape),
         "units": units.stored(),
+        "met": met(maps.barcodes, units.group_parts),
         "mask_ratio": params.mask_ratio,
         OPERATIONS: operations,
     }

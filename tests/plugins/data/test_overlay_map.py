@@ -320,6 +320,15 @@ def test_equal_barcodes_that_name_no_wafer_are_of_one_lot(tmp_path: Path, make: 
     assert maps.source_names == ["17"] and maps.barcodes == ["17"] * 3
 
 
+@pytest.mark.parametrize(("mark", "called"), [(";", "';'"), ("\t", "tabs")])
+def test_a_table_with_other_separators_says_which(tmp_path: Path, make: Made, mark: str, called: str) -> None:
+    folder = tables(tmp_path / "fab")
+    for file in folder.glob("*.csv"):
+        file.write_text(file.read_text().replace(",", mark))
+    with pytest.raises(DataError, match=f"its cells are separated by {called}; save it with commas"):
+        make("load", folder)
+
+
 def test_a_folder_says_what_was_found_where_it_is_none(tmp_path: Path, make: Made) -> None:
     folder = tmp_path / "fab"
     folder.mkdir()

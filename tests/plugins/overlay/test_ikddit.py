@@ -34,7 +34,7 @@ from fabloom.plugins.blocks.overlay.raster import Raster
 from fabloom.plugins.blocks.overlay.terms import NAMES
 from fabloom.plugins.blocks.overlay.terms import SIZES as USUAL
 from fabloom.plugins.data.overlay_map.method import OverlayMap
-from fabloom.plugins.overlay.ikddit import conditions, contrast, discriminators, losses, masking, network, priors, training
+from fabloom.plugins.overlay.ikddit import conditions, contrast, discriminators, losses, masking, material, network, priors, training
 from fabloom.plugins.overlay.ikddit.judging import scores
 from fabloom.plugins.overlay.ikddit.judging.evaluating import verdict
 from fabloom.plugins.overlay.ikddit.judging.known import Known
@@ -631,9 +631,42 @@ def test_a_verdict_tells_apart_what_the_interval_does() -> None:
     rows = {
         name: {"crps": Metric(crps), "fd": Metric(fd)} for name, crps, fd in (("mine", 0.50, 3.0), ("ridge, with its errors", 0.52, 1.5))
     }
-    close, better, alone = (verdict("mine", rows, apart, 3.0) for apart in ((-0.04, 0.01), (-0.03, -0.01), None))
+    close, better = (verdict("mine", rows, apart, 3.0, 6) for apart in ((-0.04, 0.01), (-0.03, -0.01)))
     assert "not told apart from" in close and "-0.040 to +0.010" in close and "1.0 floors" in close
-    assert "4% better than" in better and "4% better than 'ridge, with its errors' (0.520 nm)" in alone
+    assert "4% better than 'ridge, with its errors' (0.520 nm" in better
+    few, alone = verdict("mine", rows, (-0.03, -0.01), 3.0, 5), verdict("mine", rows, None, 3.0, 1)
+    assert "of 5 lots: fewer than 6 say nothing about others" in few and "of 1 lot: " in alone
+    assert not [word for word in ("better", "worse", "not told apart") if word in few + alone]
+
+
+def test_tools_that_the_training_had_not_are_named(
+    store: LocalStore, model: Model, maps: OverlayMaps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Context, "log", lambda _, message: said.append(message))
+
+    def renamed(ctx: Context) -> OverlayMaps:
+        codes = [f"T99-C2|{code.partition('|')[2]}" if row < 3 else code for row, code in enumerate(maps.barcodes)]
+        return OverlayMaps.write_maps(
+            ctx,
+            maps.values[...],
+            previous=maps.previous[...],
+            valid=maps.valid[...].astype(bool),
+            logs=np.where(maps.logged[...] == 1, maps.logs[...], np.nan).astype(np.float32),
+            log_names=maps.log_names,
+            log_units=list(maps.attrs["log_units"]),
+            barcodes=codes,
+            raster=maps.raster,
+            **maps.origins(),
+        )
+
+    params = {"members": 1, "wafers": 5, "steps": 3}
+    known = run_task(store, Ikddit, "sample", params, inputs={"maps": maps, "model": model})
+    assert not said and known.attrs["unmet"] == {}, "the control: wafers that were learned from"
+    made = run_task(store, Ikddit, "sample", params, inputs={"maps": write_artifact(store, renamed), "model": model})
+    assert made.attrs["unmet"] == {"T99-C2": 3} and "T99-C2 (3 wafers)" in "".join(said)
+    assert any("T99-C2 (3)" in str(exhibit.facts) for exhibit in made.exhibits())
+    assert material.unmet(["A|B|C"], [["A"], ["X"]]) == {"B": 1}, "fields behind those that make a group are not looked at"
 
 
 def test_a_report_of_other_maps_or_of_the_training_set_is_refused(

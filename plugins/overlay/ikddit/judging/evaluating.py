@@ -12,6 +12,7 @@ from fabloom.kinds.metric import Better
 from fabloom.method import Context
 from fabloom.plugins.blocks.overlay.ensembles import OverlayEnsembles
 from fabloom.plugins.blocks.overlay.maps import OverlayMaps
+from fabloom.plugins.blocks.sources import FEWEST
 from fabloom.plugins.blocks.streams import numpy_stream
 from fabloom.plugins.overlay.ikddit.material import Units
 from fabloom.plugins.overlay.ikddit.params import EvaluateParams
@@ -106,7 +107,7 @@ def evaluate(ctx: Context, params: EvaluateParams, training: OverlayMaps, maps: 
     }
     best = min(params.entries, key=lambda name: rows[name]["crps"].value)
     apart = judge.interval(of_wafers[best] - of_wafers[RIVAL], ctx.seed, -math.inf)
-    told = verdict(best, rows, apart, floors["fd"])
+    told = verdict(best, rows, apart, floors["fd"], int(judge.groups.max()) + 1)
     notes = list(NOTES if explained.any() else (NOTHING, *NOTES))
     return Report.write(ctx, metrics, tables=tables, pictures=pictures(known, entries), verdict=told, notes=notes)
 
@@ -133,16 +134,16 @@ def sigma_table(sigmas: dict[str, dict[str, float]]) -> Table:
     return Table(("maps", *columns.values()), [(name, *(values[key] for key in columns)) for name, values in sigmas.items()])
 
 
-def verdict(best: str, rows: dict[str, dict[str, Metric]], apart: tuple[float, float] | None, floor: float) -> str:
-    """How the best generator compares with ridge, whose CRPS lies so far `apart` from its own: an interval over lots."""
+def verdict(best: str, rows: dict[str, dict[str, Metric]], apart: tuple[float, float] | None, floor: float, lots: int) -> str:
+    """How the best generator compares with ridge, whose CRPS lies so far `apart` from its own: an interval over so many lots."""
     mine, theirs = (rows[name]["crps"].value for name in (best, RIVAL))
-    word = f"{abs(mine / theirs - 1):.0%} {'better' if mine < theirs else 'worse'} than"
-    within = ""
-    if apart is not None:
-        within = f", apart by {apart[0]:+.3f} to {apart[1]:+.3f}"
-        word = "not told apart from" if apart[0] <= 0 <= apart[1] else word
     far = [f"{rows[name]['fd'].value / floor:.1f}" for name in (best, RIVAL)]
-    return (
-        f"'{best}' has a CRPS of {mine:.3f} nm, {word} '{RIVAL}' ({theirs:.3f} nm{within}); its maps are {far[0]} floors from real ones, "
-        f"those of ridge with errors {far[1]}."
-    )
+    looks = f"its maps are {far[0]} floors from real ones, those of ridge with errors {far[1]}."
+    if lots < FEWEST or apart is None:
+        return (
+            f"'{best}' has a CRPS of {mine:.3f} nm, '{RIVAL}' {theirs:.3f} nm, of {lots} lot{'s' * (lots > 1)}: fewer than {FEWEST} say "
+            f"nothing about others, and there is no verdict; {looks}"
+        )
+    word = f"{abs(mine / theirs - 1):.0%} {'better' if mine < theirs else 'worse'} than"
+    word = "not told apart from" if apart[0] <= 0 <= apart[1] else word
+    return f"'{best}' has a CRPS of {mine:.3f} nm, {word} '{RIVAL}' ({theirs:.3f} nm, apart by {apart[0]:+.3f} to {apart[1]:+.3f}); {looks}"

@@ -120,4 +120,4 @@ class Judge:
             (NAMES[k], TERMS[k].unit, "yes" if self.explained[k] else "no", *(round(float(values[k]), 3) for values in columns.values()))
             for k in range(len(NAMES))
         ]
-        return Table(("term", "unit", "counts", *columns), rows)
+        return Table(("term", "unit", "in R2 of terms", *columns), rows)
