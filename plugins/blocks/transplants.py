@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, signal
 
+from .ground import grey_of
+from .registration import least_squares, moved, slopes_of
+
 Pixels = NDArray[np.uint8]
 Real = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -28,6 +31,10 @@ VISIBLE = 0.5
 """Share of a defect's difference that must be left after it is cut to the image's grey range."""
 TOLD_BY = 256
 """Most pixels of a defect that its visibility is judged by."""
+FINE, FAR = 0.05, 1.0
+"""Pixels below which a defect is not moved to fit, and above which the structure is another, and it is not either."""
+TURNS = 3
+"""Times that the fraction of a pixel is looked for."""
 SIDE = 96
 """Side of a square image that is given so many defects as are asked for."""
 MOST, FEWEST, PIXELS = 64, 8, 2**22
@@ -69,12 +76,15 @@ def transplanted(image: Pixels, clean: Pixels, mask: Mask, counts: tuple[int, in
     if not found:
         return np.repeat(image[None], count, 0)
     low, high = float(image.min()), float(image.max())
-    made = np.repeat(healed[None], count, 0)
+    grey, made = grey_of(clean.astype(np.float64)), np.repeat(healed[None], count, 0)
     for copy in made:
         for index in draw.integers(len(found), size=number):
-            change, spot = found[index].change, spots[index]
-            top, left = spot[draw.integers(len(spot))]
-            copy[:, top : top + change.shape[1], left : left + change.shape[2]] += change
+            one, spot = found[index], spots[index]
+            top, left = spot[draw.integers(len(spot))].tolist()
+            box = one.change.shape[1], one.change.shape[2]
+            around, at = surroundings(grey, one.top, one.left, box)
+            off = fraction(grey, around, (top - at[0], left - at[1]))
+            copy[:, top : top + box[0], left : left + box[1]] += one.change if off is None else shifted(one.change, off)
         np.clip(copy, low, high, out=copy)
     return np.rint(made).astype(np.uint8)
 
@@ -91,7 +101,7 @@ def defects_of(image: Pixels, clean: Pixels, mask: Mask) -> list[Defect]:
 
 def places(defect: Defect, clean: Pixels, healed: Real) -> NDArray[np.intp]:
     """Rows and columns [P,2] where the defect's box may begin; its own among them."""
-    grey = ndimage.gaussian_filter(clean.mean(0, dtype=np.float64), 1)
+    grey = grey_of(clean.astype(np.float64))
     height, width = defect.change.shape[1:]
     alike = like(grey, defect)
     rows, columns = np.nonzero(alike)
@@ -130,6 +140,30 @@ def matching(grey: Real, around: Real, at: tuple[int, int], box: tuple[int, int]
     best = (distance <= ALIKE * (high - low)) & (distance <= ndimage.minimum_filter(distance, 3) + SLACK * (high - low))
     alike[at[0] : at[0] + distance.shape[0], at[1] : at[1] + distance.shape[1]] = best
     return alike
+
+
+def fraction(grey: Real, around: Real, first: tuple[int, int]) -> tuple[float, float] | None:
+    """By what fraction of a pixel (down, right) a grey image [H,W] from `first` row and column on lies off a picture [h,w] that it is like.
+
+    A period is no whole number of pixels: half a pixel off, a hole that is taken away leaves a bright crescent and a dark one. None where
+    that is next to nothing, and where it is so much that the two show something else. `first` may lie beyond the border.
+    """
+    there = tuple(slice(max(at, 0), min(at + wide, side)) for at, wide, side in zip(first, around.shape, grey.shape, strict=True))
+    here = tuple(slice(part.start - at, part.stop - at) for part, at in zip(there, first, strict=True))
+    goal, own, shift = grey[there], around[here], np.zeros(2)
+    for _ in range(TURNS):
+        laid = moved(own, (float(shift[0]), float(shift[1])))
+        slopes = slopes_of(laid)
+        seen = np.isfinite(slopes).all(0)
+        shift = shift + least_squares(slopes[:, seen], (goal - laid)[seen])
+        if np.abs(shift).max() > FAR:
+            return None
+    return None if np.abs(shift).max() < FINE else (float(shift[0]), float(shift[1]))
+
+
+def shifted(change: Real, shift: tuple[float, float]) -> Real:
+    """What a defect changes [C,h,w], moved by a fraction of a pixel; nothing comes in from outside."""
+    return np.stack([ndimage.shift(channel, shift, order=3, mode="constant") for channel in change])
 
 
 def showing(grey: Real, defect: Defect) -> Real:

@@ -81,10 +81,11 @@ def alike(grey: Real, piece: Residual) -> NDArray[np.bool_]:
     found = matching(grey, piece.around, piece.at, piece.box)
     boxed = piece.around[piece.at[0] : piece.at[0] + piece.box[0], piece.at[1] : piece.at[1] + piece.box[1]]
     near = matching(grey, boxed, (0, 0), piece.box)
-    spans = [slice(at, side - (whole - at) + 1) for at, side, whole in zip(piece.at, grey.shape, piece.around.shape, strict=True)]
-    near[spans[0], spans[1]] = False
-    near[[0, -1]] = near[:, [0, -1]] = False  # whether it looks more alike a pixel beside cannot be told there
-    return found | near
+    # whether it looks more alike a pixel beside cannot be told at the borders of what either of the two sees
+    near[[0, -1]] = near[:, [0, -1]] = False
+    spans = [slice(at + 1, side - (whole - at)) for at, side, whole in zip(piece.at, grey.shape, piece.around.shape, strict=True)]
+    near[spans[0], spans[1]] = found[spans[0], spans[1]]
+    return near
 
 
 def within(spots: Spots, window: tuple[int, int], size: Size, box: Size) -> Spots:

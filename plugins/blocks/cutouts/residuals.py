@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy import ndimage
 from fabloom.kinds.masks import is_defect
 from fabloom.plugins.blocks.components import EIGHT
 from fabloom.plugins.blocks.ground import grey_of
-from fabloom.plugins.blocks.transplants import surroundings
+from fabloom.plugins.blocks.transplants import fraction, shifted, surroundings
 
 Pixels = NDArray[np.uint8]
 Real = NDArray[np.float64]
@@ -45,6 +45,17 @@ class Residual:
         first = [int(np.flatnonzero(turned(inside, turn).any(axis))[0]) for axis in (1, 0)]
         change, weight, around = (turned(part, turn) for part in (self.change, self.weight, self.around))
         return Residual(change, weight, turned(self.mask, turn), around, (first[0], first[1]))
+
+
+def fitted(piece: Residual, grey: Real, spot: tuple[int, int]) -> Residual:
+    """The defect moved by the fraction of a pixel by which the structure of a grey clean image [H,W] at a spot is off the one around it."""
+    shift = fraction(grey, piece.around, (spot[0] - piece.at[0], spot[1] - piece.at[1]))
+    if shift is None:
+        return piece
+    weight = ndimage.shift(piece.weight, shift, order=1, mode="constant")
+    return replace(
+        piece, change=shifted(piece.change, shift), weight=weight, mask=ndimage.shift(piece.mask, shift, order=0, mode="constant")
+    )
 
 
 def turned(picture: NDArray[Pixel], turn: int) -> NDArray[Pixel]:

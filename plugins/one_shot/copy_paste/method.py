@@ -47,7 +47,7 @@ class CopyPaste(Method):
 
         return training.train(ctx, params, images, reference)
 
-    @task(version=2, fanout=Fanout(count="count", unit=("batch",)))
+    @task(version=3, fanout=Fanout(count="count", unit=("batch",)))
     def sample(self, ctx: Context, params: SampleParams, *, model: Model) -> ImageSet:
         """Paste defects on clean images: images with masks, domain, references (the clean images), source, and classes where there are any.
 

@@ -13,7 +13,7 @@ from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
 from fabloom.plugins.blocks.cutouts.cutting import pieces_of
 from fabloom.plugins.blocks.cutouts.places import Places, Spots, box_at, within
-from fabloom.plugins.blocks.cutouts.residuals import Residual
+from fabloom.plugins.blocks.cutouts.residuals import Residual, fitted
 from fabloom.plugins.blocks.ground import Ground, Size, grey_of, held_by
 from fabloom.plugins.blocks.pasted import Sample, batches
 from fabloom.plugins.blocks.streams import numpy_stream
@@ -116,7 +116,7 @@ class Paster:
             window = self._window(spots, piece.box, draw) if window is None else window
             spot = sheet.free(piece, within(spots, window, self.size, piece.box), factor, draw)
             if spot is not None:
-                sheet.paste(piece, spot, factor)
+                sheet.paste(fitted(piece, self.places.grey(choice.clean), spot), spot, factor)
         top, left = window or self._anywhere(draw)
         part = slice(top, top + self.size[0]), slice(left, left + self.size[1])
         fresh = self.ground.grain.draw(self.size, draw) * np.sqrt(np.maximum(1 - sheet.heard[part], 0))

@@ -46,7 +46,7 @@ class Inpaint(Method):
         several = {"mask_classes": True} if any(part.get("mask_classes") for part in parts) else {}
         return {**parts[0], **{name: sum(part[name] for part in parts) for name in COUNTED}, **several}
 
-    @task(version=1)
+    @task(version=2)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet, reference: ImageSet | None = None) -> Model:
         """Train on all images of the set that have a defect, each held against a clean image of its place.
 
@@ -60,7 +60,7 @@ class Inpaint(Method):
 
         return training.train(ctx, params, images, reference)
 
-    @task(version=1, fanout=Fanout(count="count", unit=("batch",)))
+    @task(version=2, fanout=Fanout(count="count", unit=("batch",)))
     def sample(
         self, ctx: Context, params: SampleParams, *, model: Model, images: ImageSet | None = None, masks: ImageSet | None = None
     ) -> ImageSet:

@@ -15,7 +15,7 @@ from torch.nn.functional import max_pool2d
 from fabloom.kinds.masks import is_defect
 from fabloom.plugins.blocks.cutouts.cutting import Cut
 from fabloom.plugins.blocks.cutouts.places import Places
-from fabloom.plugins.blocks.cutouts.residuals import Residual
+from fabloom.plugins.blocks.cutouts.residuals import Residual, fitted
 from fabloom.plugins.blocks.grey import GreyMap
 
 from .deforming import centre_of, deformation, deformed
@@ -138,7 +138,8 @@ class Bank:
                 piece, spots = places.fit(number, clean, draw)
                 if len(spots):
                     top, left = spots[draw.integers(len(spots))].tolist()
-                    held.append(Window.around(smooth[clean], piece, (top, left), wanted, units))
+                    laid = fitted(piece, places.grey(clean), (top, left))
+                    held.append(Window.around(smooth[clean], laid, (top, left), wanted, units))
             windows.append(held)
         return cls(windows, kinds, side, units)
 

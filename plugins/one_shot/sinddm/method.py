@@ -55,7 +55,7 @@ class SinDdm(Method):
 
         return exporting.networks(model)
 
-    @task(version=3)
+    @task(version=4)
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet, reference: ImageSet | None = None) -> Model:
         """Train on one image of the set.
 

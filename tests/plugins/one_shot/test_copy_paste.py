@@ -12,7 +12,7 @@ from scipy import ndimage
 from fabloom.errors import DataError
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context
-from fabloom.plugins.blocks.cutouts.residuals import Residual, turned
+from fabloom.plugins.blocks.cutouts.residuals import Residual, fitted, turned
 from fabloom.plugins.blocks.grain import Grain, denoised, noise_of
 from fabloom.plugins.blocks.ground import continued
 from fabloom.plugins.judge.quality.comparison import Comparison
@@ -331,6 +331,37 @@ def test_a_turned_defect_keeps_its_surroundings(turn: int) -> None:
     (top, left), (height, width) = found.at, found.box
     assert (found.around[top : top + height, left : left + width] == found.change[0]).all()
     assert (found.around == turned(around, turn)).all()
+
+
+def hole_array(first: tuple[float, float], taken: tuple[int, int] | None = None, size: int = 64) -> Real:
+    """Dark holes of 4.6 px radius every 15.3 px, the first at `first` (down, right); without the one that is `taken`."""
+    y, x = np.mgrid[:size, :size]
+    picture = np.full((size, size), 140.0)
+    for row in range(-1, 6):
+        for column in range(-1, 6):
+            if (row, column) != taken:
+                distance = np.hypot(y - first[0] - 15.3 * row, x - first[1] - 15.3 * column)
+                picture -= 80 / (1 + np.exp((distance - 4.6) / 0.7))
+    return picture
+
+
+def test_a_defect_is_moved_by_the_fraction_of_a_pixel_that_its_place_is_off() -> None:
+    """A missing hole, cut out at one place and put on a hole 0.45 px off: what is left of the hole, with the move and (the control) without."""
+    own, other, home = (8.0, 8.0), (8.45, 7.6), (1, 1)
+    change = hole_array(own, home) - hole_array(own)
+    box = (slice(13, 34), slice(13, 34))
+    piece = Residual(
+        change[None, *box], (change[box] > 1).astype(float), (change[box] > 20).astype(np.uint8), hole_array(own)[9:38, 9:38], (4, 4)
+    )
+    ground, wanted = hole_array(other), hole_array(other, home)
+    one = fitted(piece, ground, (13, 13))
+    off, kept = (np.abs(ground[box] + found.change[0] - wanted[box]).max() for found in (piece, one))
+    assert kept < 3 < 15 < off
+    assert one.mask.sum() == pytest.approx(piece.mask.sum(), rel=0.05)
+    assert fitted(piece, hole_array(own), (13, 13)) is piece, "what fits is left to the bit"
+    assert fitted(piece, np.roll(ground, 6, 1), (13, 13)) is piece, "and so is what shows another structure"
+    at_border = fitted(piece, ground[10:, 11:], (3, 2))
+    assert np.abs(ground[box] + at_border.change[0] - wanted[box]).max() < 3, "with part of its surroundings beyond the border"
 
 
 def test_grain_has_the_power_and_the_spectrum_that_it_was_taken_from() -> None:
