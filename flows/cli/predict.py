@@ -9,6 +9,7 @@ import typer
 
 from fabloom.progress import silent
 
+from .init import parameter
 from .output import emit_json, say
 from .shared import JsonOption, StoreOption, conclude, display, load_registry
 from .stopping import StopRequest
@@ -39,6 +40,14 @@ def predict(
         tuple[float, float] | None,
         typer.Option("--grey-range", metavar="LOW HIGH", help="Images of more than 8 bits: values that become black and white."),
     ] = None,
+    load: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--load",
+            metavar="NAME=VALUE",
+            help="Any other parameter of images.load, such as info_bar=false; by default as the training images were read. Repeatable.",
+        ),
+    ] = None,
     table: Annotated[str, typer.Option(help="csv, or parquet, which needs pyarrow.")] = "csv",
     klarf: Annotated[str | None, typer.Option(metavar="1.2|1.8", help="Write a KLARF of this version too; needs --pixel-nm.")] = None,
     pixel_nm: Annotated[float | None, typer.Option("--pixel-nm", metavar="NM", help="Side of a pixel on the wafer, for --klarf.")] = None,
@@ -63,7 +72,8 @@ def predict(
     OUT gets `images.csv` (a line an image), `defects.csv` (a line a defect: file, class, box, area, score), `annotations.json` (COCO),
     `masks/` and `overlays/`, by the names of the images, `index.html` to look at them, and with `--klarf` `defects.klarf`, the list that
     review stations read. The threshold is the one that was chosen while the model was trained, for its stated rate of false alarms.
-    Colour is made grey for a model of grey images. The same images and model again cost nothing but the writing.
+    Images are read as those of the training were: the same data bar is cut off, and 16 bits get the same range of grey. Colour is made grey
+    for a model of grey images. The same images and model again cost nothing but the writing.
     """
     from fabloom.flows.run.predict import predict_folder
 
@@ -73,11 +83,11 @@ def predict(
         raise typer.BadParameter(f"{grey_range[0]:g} {grey_range[1]:g} does not rise.", param_hint="--grey-range")
     sheet = head(klarf, pixel_nm, klarf_field or [], klarf_dies)
     registry, stop = load_registry(), StopRequest()
-    load = {"grey_range": list(grey_range)} if grey_range is not None else {}
+    read = dict(parameter(word) for word in load or []) | ({"grey_range": list(grey_range)} if grey_range is not None else {})
     segment = {"min_area": min_area} | ({"threshold": threshold} if threshold is not None else {})
     with display(json_) as live:
         result, found = predict_folder(
-            model, images, out, load=load, segment=segment, table=table, klarf=sheet, store=store, device=device,
+            model, images, out, load=read, segment=segment, table=table, klarf=sheet, store=store, device=device,
             registry=registry, emit=stop.watching(live.emit, live.say) if live is not None else stop.watching(silent), stop=stop,
         )  # fmt: skip
     if json_:

@@ -37,7 +37,8 @@ def predict_folder(
 
     The model is a key or ref of the store, a step of the newest run that made one, or RUN:STEP. `load` and `segment` are parameters of
     images.load and of the task (one of `FINDING`) of the method that made the model, `table` is csv or parquet, `klarf` the head of a
-    KLARF that is to be written too. Images get the channels that the model takes: colour is made grey (luma) for one of grey images.
+    KLARF that is to be written too. Images are read as those that the model learned from (see `as_trained`), and get the channels that it
+    takes: colour is made grey (luma) for one of grey images.
     Nothing is found where a step failed; the run says why. Raises UserError for a model that is none, images that are not there and a
     folder `out` that is not free, EnvironmentProblem for one that cannot be written, before anything runs.
     """
@@ -45,6 +46,7 @@ def predict_folder(
     from fabloom.flows.export.predictions import counted
     from fabloom.flows.export.tables import check
     from fabloom.flows.run import api
+    from fabloom.flows.run.as_trained import as_trained
     from fabloom.flows.run.naming import resolved
     from fabloom.registry import Registry
 
@@ -63,7 +65,9 @@ def predict_folder(
     if not Path(images).exists():
         raise UserError(f"'{images}' does not exist. Give a folder of images, or one image file.")
     target = free(Path(out).absolute())
-    read = {"colour": "grey" if artifact.config["image"][0] == 1 else "keep", **(load or {}), "path": str(Path(images).absolute())}
+    colour = "grey" if artifact.config["image"][0] == 1 else "keep"
+    given = dict(load or {})
+    read = {"colour": colour, **as_trained(looked, key, given, emit), **given, "path": str(Path(images).absolute())}
     steps = {
         "images": {"task": "images.load", "params": read},
         "found": {"task": task, "inputs": {"images": "images", "model": f"key:{key}"}, "params": dict(segment or {})},

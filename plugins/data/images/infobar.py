@@ -7,6 +7,7 @@ rows of one level.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from fabloom.kinds.origin import printable
 from .reading import decode, header, turn
 
 if TYPE_CHECKING:
-    from .entries import Scene
+    from .entries import Entry, Scene
     from .params import LoadParams
 
 BLANK, WRITTEN = 0.9, 0.3
@@ -33,10 +34,7 @@ BORDER = 3
 
 def bar_height(pixels: NDArray[Any]) -> int:
     """Rows of the bar below an image [H,W,C]; 0 where none is seen."""
-    grey = pixels[..., : 3 if pixels.shape[2] > 1 else 1].mean(2, dtype=np.float64)
-    tolerance = NEAR * max(float(np.ptp(grey)), 1.0)
-    share = (np.abs(grey - np.median(grey[-LEAST:])) <= tolerance).mean(1)
-    even = np.ptp(grey, axis=1) <= tolerance
+    share, even = _ground(pixels)
     share[-BORDER:][even[-BORDER:]] = 1.0
     picture = np.flatnonzero(share < WRITTEN)
     first = int(picture[-1]) + 1 if len(picture) else 0
@@ -46,8 +44,34 @@ def bar_height(pixels: NDArray[Any]) -> int:
     top = first + int(blank[0])
     written = bool((share[top:] < BLANK).any())
     above = even[max(top - BORDER, 0) : top][::-1]
-    rows = len(grey) - top + int(np.cumprod(above).sum())
-    return rows if written and LEAST <= rows <= MOST * len(grey) else 0
+    rows = len(share) - top + int(np.cumprod(above).sum())
+    return rows if written and LEAST <= rows <= MOST * len(share) else 0
+
+
+def clear_bar(images: Sequence[NDArray[Any]]) -> int:
+    """Rows of the bar below all of some images [H,W,C]; 0 where they have not the same one, or where it does not begin at once.
+
+    The ground of a picture may have little on it below, as a bar has little writing, but not from one row to the next.
+    """
+    found = {bar_height(one) for one in images}
+    rows = found.pop() if len(found) == 1 else 0
+    if not rows or any((_ground(one)[0][-rows - BORDER : -rows] >= WRITTEN).any() for one in images):
+        return 0
+    return rows
+
+
+def _ground(pixels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(share of each row [H] that is as grey as most of the last rows, which rows are of one level) of an image [H,W,C]."""
+    grey = pixels[..., : 3 if pixels.shape[2] > 1 else 1].mean(2, dtype=np.float64)
+    tolerance = NEAR * max(float(np.ptp(grey)), 1.0)
+    return (np.abs(grey - np.median(grey[-LEAST:])) <= tolerance).mean(1), np.ptp(grey, axis=1) <= tolerance
+
+
+def upright(params: LoadParams, entry: Entry) -> NDArray[Any]:
+    """The whole image of a file [H,W,C]."""
+    found = header(entry.path, params.max_pixels, channels=params.channels, page=entry.page)
+    pixels = decode(entry.path, channels=params.channels, page=entry.page)
+    return turn(pixels, 1 if params.orientation == "ignore" else found.orientation)
 
 
 def without_bar(params: LoadParams, scene: Scene) -> tuple[LoadParams, str]:
@@ -59,11 +83,7 @@ def without_bar(params: LoadParams, scene: Scene) -> tuple[LoadParams, str]:
         return params, ""
     rows: dict[int, str] = {}
     for entry in scene.entries:
-        found = header(entry.path, params.max_pixels, channels=params.channels, page=entry.page)
-        pixels = turn(
-            decode(entry.path, channels=params.channels, page=entry.page), 1 if params.orientation == "ignore" else found.orientation
-        )
-        rows.setdefault(bar_height(pixels), entry.name)
+        rows.setdefault(bar_height(upright(params, entry)), entry.name)
         if 0 in rows:
             raise DataError(f"{entry.path}: no info bar is seen below it; leave out info_bar, or say crop_bottom")
         if len(rows) > 1:

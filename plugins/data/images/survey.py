@@ -19,7 +19,7 @@ from fabloom.plugins.blocks.components import EIGHT
 from fabloom.plugins.blocks.structure import CONTRAST, look, spots
 
 from .entries import Entry, Scene
-from .infobar import without_bar
+from .infobar import clear_bar, upright, without_bar
 from .layout import find
 from .masking import Masking
 from .params import LoadParams
@@ -27,6 +27,8 @@ from .reading import Header, decode, header, turn
 
 SAMPLE = 16
 """Images whose pixels are looked at, spread over the folder."""
+BARS = 8
+"""Images below which a data bar is looked for."""
 CLEAN = 48
 """Clean images that are held against each other."""
 DRAWN = 2000
@@ -35,7 +37,7 @@ DRAWN = 2000
 
 def survey(folder: Path, options: Mapping[str, Any]) -> Survey:
     """Look at a folder as images.load would read it with `options`. Raises UserError for what it would refuse."""
-    settled = layout(folder, options)
+    settled, told = with_bar(layout(folder, options), folder)
     files = Files(LoadParams.model_validate({**settled, "path": folder}))
     scene = files.scene
     sizes = Counter(files.sizes)
@@ -68,8 +70,25 @@ def survey(folder: Path, options: Mapping[str, Any]) -> Survey:
         hidden=hidden(pixels),
         spots=spots(clean),
         structure=found,
-        notes=(*scene.notes, *left_out(scene), *files.masking.notes()),
+        notes=(*told, *scene.notes, *left_out(scene), *files.masking.notes()),
     )
+
+
+def with_bar(settled: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """The parameters with `info_bar` where a data bar is seen below the images and nothing is said of one, and what tells so."""
+    if {"info_bar", "crop_bottom", "channels"} & set(settled):
+        return settled, []
+    params = LoadParams.model_validate({**settled, "path": folder})
+    scene = params.scene()
+    rows = clear_bar([upright(params, scene.entries[row]) for row in spread(len(scene.entries), BARS)])
+    if not rows:
+        return settled, []
+    try:
+        cut = {**settled, "info_bar": True}
+        without_bar(LoadParams.model_validate({**cut, "path": folder}), scene)
+    except DataError as error:
+        return settled, [f"a data bar of {rows} rows is seen below most images, and stays: {error}"]
+    return cut, [f"a data bar of {rows} rows below the images is cut off, here and by fabloom predict; --load info_bar=false keeps it"]
 
 
 class Files:

@@ -14,16 +14,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fabloom.errors import EnvironmentProblem
+from fabloom.errors import EnvironmentProblem, UserError
 from fabloom.flows.export.gallery import SHOWN, Gallery
 from fabloom.flows.export.images import Categories
 from fabloom.flows.export.predictions import OUTLINE, described, overlay
 from fabloom.flows.export.tables import check
-from fabloom.kinds import Model
+from fabloom.flows.run.as_trained import as_trained
+from fabloom.kinds import ImageSet, Model
+from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.judge.unet.method import UNet
 from fabloom.storage.backends.local import LocalStore
-from fabloom.testing.running import run_task
+from fabloom.testing.running import run_task, write_artifact
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 Cli = Callable[..., Any]
@@ -152,6 +154,60 @@ def test_what_cannot_be_predicted_gives_one_line_and_leaves_nothing(trained: Any
         assert done.code == 2 and words in done.err and "Traceback" not in done.err, (words, done.err)
         assert not (tmp_path / "out").exists()
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
+
+
+def barred(folder: Path, fresh: Any, deep: bool = False) -> Path:
+    """Images of defects with a data bar of 12 rows below them, which is brighter than a defect; perhaps of 16 bits."""
+    folder.mkdir()
+    for name, row in zip(NAMES, np.flatnonzero(fresh.domain[...])[:4], strict=True):
+        bar = np.zeros((12, 32), np.uint8)
+        bar[4:8, 2:30:3] = 255
+        pixels = np.concatenate([fresh.images[int(row)][0], bar])
+        Image.fromarray(pixels.astype(np.uint16) * 16 + 100 if deep else pixels).save(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_new_images_are_read_as_those_of_the_training(trained: Any, cli: Cli, tmp_path: Path, deep: bool) -> None:
+    """The bar is cut off again, and 16 bits get the same levels; unless one says otherwise."""
+    store, _, fresh = trained
+    folder = barred(tmp_path / "images", fresh, deep)
+    opened = LocalStore(store)
+    read = {"path": str(folder), "info_bar": True, **({"grey_range": (100, 100 + 255 * 16)} if deep else {})}
+    loaded = run_task(opened, Images, "load", read)
+    masked = run_task(opened, UNet, "segment", {}, inputs={"images": loaded, "model": trained[1]})
+    elsewhere = write_artifact(opened, lambda ctx: ImageSet.write(ctx, loaded.images[...], masks=masked.masks[...]))
+    params = {"decoder_channels": [16, 8, 8], "steps": 2, "batch": 4, "accept_clean": True}
+    for name, images, words in (("as trained", masked, []), ("whole", masked, ["--load", "info_bar=false"]), ("unknown", elsewhere, [])):
+        model = run_task(opened, UNet, "train", params, inputs={"images": images})
+        done = cli("predict", model.key, folder, "-o", tmp_path / name, "--store", store, *words)
+        assert done.code == 0, done.err
+        masks = {np.asarray(Image.open(path)).shape for path in (tmp_path / name / "masks").iterdir()}
+        assert masks == {(32, 32) if name == "as trained" else (44, 32)}
+        assert ("as those that the model learned from: info_bar=true" in " ".join(done.err.split())) == (name == "as trained")
+        assert ("grey_range=[100.0, 4180.0]" in done.err) == (deep and name != "unknown")
+
+
+def test_training_images_that_were_read_in_two_ways_are_refused_until_one_is_said(trained: Any, cli: Cli, tmp_path: Path) -> None:
+    store, _, fresh = trained
+    folder = barred(tmp_path / "images", fresh)
+    opened = LocalStore(store)
+    cut, whole = (run_task(opened, Images, "load", {"path": str(folder), "crop_bottom": rows}) for rows in (12, 0))
+    manifests = {one.key: opened.manifest(one.key) for one in (cut, whole)}
+
+    class Both:
+        """A store in which a model was made from both."""
+
+        def lineage(self, key: str) -> Any:
+            return manifests
+
+        def get(self, key: str) -> Any:
+            return opened.get(key)
+
+    said: list[Any] = []
+    with pytest.raises(UserError, match="crop_bottom=0 and crop_bottom=12: say with --load crop_bottom=VALUE"):
+        as_trained(Both(), cut.key, {}, said.append)  # type: ignore[arg-type]
+    assert as_trained(Both(), cut.key, {"crop_bottom": 12}, said.append) == {} and not said  # type: ignore[arg-type]
 
 
 def test_deep_images_are_mapped_by_the_range_that_is_given(trained: Any, folder: Path, cli: Cli, tmp_path: Path) -> None:

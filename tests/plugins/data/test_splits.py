@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fabloom.errors import DataError
-from fabloom.plugins.data.images.infobar import bar_height
+from fabloom.plugins.data.images.infobar import bar_height, clear_bar
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.data.images.params import LoadParams
 from fabloom.plugins.data.sem_etch.params import SimulateParams
@@ -157,6 +157,20 @@ def test_what_is_no_bar_is_left() -> None:
     assert bar_height(plain[..., None]) == 0, "an even band without writing may be the sample"
     assert bar_height(np.concatenate([sem(0)[:30], bar(0, 255, 29)])[..., None]) == 0, "half of the image"
     assert bar_height(np.zeros((40, 40, 1), np.uint8)) == 0
+
+
+def test_a_bar_is_clear_where_all_images_have_the_same_and_it_begins_at_once() -> None:
+    barred = [np.concatenate([sem(index), bar(0, 255, 20)])[..., None] for index in range(4)]
+    assert clear_bar(barred) == 20
+    assert clear_bar([*barred, sem(4)[..., None]]) == 0, "one without"
+    assert clear_bar([*barred, np.concatenate([sem(4), bar(0, 255, 14)])[..., None]]) == 0, "one with another"
+    ragged = []
+    for index in range(4):
+        part = sem(index)[-6:].copy()
+        part[:, WIDTH // 2 :] = 0
+        ragged.append(np.concatenate([sem(index)[:-6], part, bar(0, 255, 20)])[..., None])
+    assert {bar_height(one) for one in ragged} == {20}, "ground with writing, as at the foot of a wafer,"
+    assert clear_bar(ragged) == 0, "that begins by and by may be the sample"
 
 
 def test_bars_are_cut_off_and_told(load: Any, tmp_path: Path, run_task: Any, caplog: pytest.LogCaptureFixture) -> None:
