@@ -21,8 +21,10 @@ from fabloom.kinds.metric import leaves
 
 from .spec import Condition
 
-DIFFERENCE, SOURCES = "difference", "sources"
-"""Where a report has the paired differences, and from how many independent sources its images come."""
+DIFFERENCE = "difference"
+"""Where a report has the paired differences."""
+SOURCES = ("sources", "defect_sources")
+"""Where it has from how many independent sources its images come, and those with a defect; a report may have one of them."""
 FEWEST = 6
 """Sources below which nothing is promoted: that 5 of 5 lie on one side of 0 has a chance of 2 / 2^5 > 0.05 (sign test). It is
 meant for intervals of 95 %: those of 99 % would need eight."""
@@ -66,10 +68,11 @@ def judge_first(minimum: Mapping[str, float], report: Mapping[str, Any], challen
 
 
 def sources_of(report: Mapping[str, Any]) -> int | None:
-    """The number of independent sources that a report says its intervals resample; None where it does not say."""
-    told = report.get(SOURCES)
-    value = told.value if isinstance(told, Metric) else told
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """The number of independent sources that a report says its intervals resample, of images with a defect where it counts those; None
+    where it does not say.
+    """
+    told = [one.value if isinstance(one := report.get(name), Metric) else one for name in SOURCES]
+    return min((value for value in told if isinstance(value, int) and not isinstance(value, bool)), default=None)
 
 
 def headline_of(report: Mapping[str, Any], challenger: str, champion: str, otherwise: str) -> dict[str, Any]:

@@ -115,10 +115,10 @@ def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, model: Mode
     predictors["nothing"] = scored(ctx, params, "nothing", blind(params, test), test, start)
     gaps = {} if baseline is None else compare(params, predictors, test)
     size = sizes(test)
-    metrics: dict[str, Any] = {**size, **{name: summary(name, p, size["sources"]) for name, p in predictors.items()}}
+    metrics: dict[str, Any] = {**size, **{name: summary(name, p, size["defect_sources"]) for name, p in predictors.items()}}
     if gaps:
         told = {score: Metric(i.value, i.bounds) for score, i in gaps.items()}
-        metrics["difference"] = {**told, "verdict": verdict(gaps[HEADLINE], size["sources"], params.margin)}
+        metrics["difference"] = {**told, "verdict": verdict(gaps[HEADLINE], size["defect_sources"], params.margin)}
     ours = predictors["model"].seen
     return Report.write(
         ctx,
@@ -127,7 +127,7 @@ def evaluate(ctx: Context, params: EvaluateParams, images: ImageSet, model: Mode
         charts=tables.charts(predictors),
         pictures=presentation.pictures(params, test.pixels, is_defect(test.truth), predictors),
         gallery=gallery(images, test.pixels, test.truth, test.defects, ours.found, ours.sure, params.min_area),
-        verdict=presentation.said(params, images, predictors["model"], gaps, size["sources"], HEADLINE),
+        verdict=presentation.said(params, images, predictors["model"], gaps, size["defect_sources"], HEADLINE),
         notes=presentation.notes(params, images, size, predictors, gaps),
     )
 
@@ -145,10 +145,10 @@ def read(params: EvaluateParams, images: ImageSet) -> HeldOut:
 
 def sizes(test: HeldOut) -> dict[str, int]:
     """How many images of which sort."""
-    images, defects = len(test.truth), int(drawn_domain(test.truth).sum())
-    sources = int(test.groups.max()) + 1
+    images, drawn = len(test.truth), drawn_domain(test.truth) > 0
+    defects, sources = int(drawn.sum()), int(test.groups.max()) + 1
     return {
-        "images": images, "distinct_images": test.distinct, "sources": sources,
+        "images": images, "distinct_images": test.distinct, "sources": sources, "defect_sources": len(np.unique(test.groups[drawn])),
         "defect_images": defects, "clean_images": images - defects,
     }  # fmt: skip
 

@@ -68,7 +68,7 @@ class UNet(Method):
 
         return training.train(ctx, params, images)
 
-    @task(version=7)
+    @task(version=8)
     def evaluate(self, ctx: Context, params: EvaluateParams, *, images: ImageSet, model: Model, baseline: Model | None = None) -> Report:
         """Score `model`, `baseline` and 'no defect anywhere' on held-out images with exact masks, under two protocols.
 
@@ -84,9 +84,9 @@ class UNet(Method):
         Scores are means over the trainings of a model. Intervals are percentiles over resamples of the sources of the test images
         (of the distinct images where a set knows no sources); where a model holds several trainings they also contain the choice
         of training (Student's t, wide for three). Where no source shows an event the exact bound stands in, in the paired difference
-        too: 0 in each of N sources is known to 3.7 / N (at 95 %). The paired difference says whether the model helped; fewer than six
-        sources give no verdict. Pixels of 255 (cannot tell) in the masks count nowhere. Raises DataError where a test image was
-        trained on.
+        too: 0 in each of N sources is known to 3.7 / N (at 95 %). The paired difference says whether the model helped; images with a
+        defect of fewer than six sources give no verdict. Pixels of 255 (cannot tell) in the masks count nowhere. Raises DataError where a
+        test image was trained on.
         """
         from . import evaluation
 

@@ -64,7 +64,7 @@ def notes(
         f"Intervals: {params.confidence:.0%}, {params.resamples} resamples of {what_is_drawn(size)}; {chance(predictors)}",
         f"An alarm is a predicted component of at least {params.min_area} pixels. Green outlines are true, red areas predicted.",
     ]
-    return [*filter(None, [makers.told(images)]), *lines, *lopsided(predictors), *statement(params, gaps, size["sources"])]
+    return [*filter(None, [makers.told(images)]), *lines, *lopsided(predictors), *statement(params, gaps, size["defect_sources"])]
 
 
 def what_is_drawn(size: Mapping[str, int]) -> str:
@@ -109,15 +109,21 @@ def lopsided(predictors: Mapping[str, Scored]) -> list[str]:
     return lines
 
 
+def few(sources: int) -> str:
+    """That images with a defect come from too few sources."""
+    return (
+        f"the test images with a defect come from {sources} source{'s' * (sources != 1)}, and fewer than {FEWEST} show nothing about others"
+    )
+
+
 def statement(params: EvaluateParams, gaps: Mapping[str, Interval], sources: int) -> list[str]:
-    """What the paired differences say beside the verdict, nothing without a baseline."""
+    """What the paired differences say beside the verdict, nothing without a baseline; `sources` are those of images with a defect."""
     if not gaps:
         return []
     if sources < FEWEST:
         return [
-            f"No verdict: the test images come from {sources} source{'s' * (sources != 1)}, and fewer than {FEWEST} show nothing about "
-            f"others. Of these very ones, iou_defect of the model minus that of the baseline is {told(gaps['iou_defect'])}. "
-            "Test on more files."
+            f"No verdict: {few(sources)}. Of these very ones, iou_defect of the model minus that of the baseline is "
+            f"{told(gaps['iou_defect'])}. Test on more files."
         ]
     said = {"helped": "The model's training set helped", "hurt": "The model's training set hurt"}
     said |= {EQUIVALENT: f"Equivalent to the baseline's within {params.margin:g}"}
@@ -135,7 +141,8 @@ def statement(params: EvaluateParams, gaps: Mapping[str, Interval], sources: int
 
 def said(params: EvaluateParams, images: ImageSet, model: Scored, gaps: Mapping[str, Interval], sources: int, score: str) -> str:
     """What is read first: what is found, how that stands to the baseline, and whose truth it was held against."""
-    return " ".join(filter(None, (findings(model, score), verdict_of(params, gaps, sources, score), makers.told(images))))
+    stands = verdict_of(params, gaps, sources, score) if gaps else f"That says little: {few(sources)}." if sources < FEWEST else ""
+    return " ".join(filter(None, (findings(model, score), stands, makers.told(images))))
 
 
 def findings(model: Scored, score: str) -> str:
@@ -166,7 +173,7 @@ def verdict_of(params: EvaluateParams, gaps: Mapping[str, Interval], sources: in
         "helped": f"The model is better than the baseline, by {gap} on the same images{small}.",
         "hurt": f"The model is worse than the baseline, by {gap} on the same images{small}.",
         EQUIVALENT: f"The model is equivalent to the baseline within {params.margin:g}: {told(gaps[score])} on the same images.",
-        TOO_FEW: f"No verdict: {sources} source{'s' * (sources != 1)} of test images, and fewer than {FEWEST} show nothing about others.",
+        TOO_FEW: f"No verdict: {few(sources)}.",
     }.get(
         verdict(gaps[score], sources, params.margin),
         f"The model is not told apart from the baseline, nor shown to be equivalent to it within {params.margin:g}: "

@@ -64,6 +64,7 @@ def test_a_loss_that_must_be_ruled_out(high: float, passed: bool) -> None:
         ({"sources": Metric(12), "difference": {"iou": Metric(0.15)}}, "no interval"),
         (report(0.1, 0.2, sources=FEWEST - 1), "fewer than 6"),
         (report(0.1, 0.2, sources=1), "1 source,"),
+        ({**report(0.1, 0.2, sources=40), "defect_sources": Metric(FEWEST - 1)}, "fewer than 6"),
         (report(0.1, 0.2, sources=None), "independent sources"),
         (report(0.1, 0.2, sources=True), "independent sources"),
         (report(0.1, 0.2, better="down"), "for better up, the report for better down"),

@@ -718,6 +718,7 @@ class JudgedParams(Params):
     classes: bool = False
     border: bool = False
     sources: int = 0
+    defects: int = 0
 
 
 class Judged(Method):
@@ -737,6 +738,8 @@ class Judged(Method):
             masks[:, :, :3] = 255
         if params.sources:
             index = (np.arange(len(masks)) % params.sources).astype(np.int32)
+            if params.defects:
+                index[masks.any((1, 2))] %= params.defects
             names |= {"source": index, "source_names": [f"{n}.png" for n in range(params.sources)]}
         return ImageSet.write(ctx, pixels, masks=masks, **names)
 
@@ -754,8 +757,8 @@ def test_intervals_resample_sources_and_few_of_them_give_no_verdict(run_task: An
     untrained = run_task(UNet, "train", TINY | {"steps": 0}, images=blobs)
     test = run_task(Blobs, "simulate", {"count": 48}, seed=1)
     reports = {}
-    for sources in (0, 2, 6):
-        images = run_task(Judged, "change", {"sources": sources, "classes": True}, images=test)
+    for sources, defects in ((0, 0), (2, 0), (6, 0), (48, 5), (47, 6)):
+        images = run_task(Judged, "change", {"sources": sources, "defects": defects, "classes": True}, images=test)
         reports[sources] = run_task(UNet, "evaluate", {"resamples": 200, "shifts": []}, images=images, model=trained, baseline=untrained)
     found = {sources: report.metrics for sources, report in reports.items()}
     assert [found[s]["sources"] for s in (0, 2, 6)] == [48, 2, 6] and {m["distinct_images"] for m in found.values()} == {48}
@@ -763,10 +766,18 @@ def test_intervals_resample_sources_and_few_of_them_give_no_verdict(run_task: An
     assert found[0]["model"]["iou_ci"] != found[2]["model"]["iou_ci"]
     assert [found[s]["difference"]["verdict"] for s in (0, 2, 6)] == ["helped", "too few sources", "helped"]
     assert any("come from 2 sources (0.png, 1.png)" in note for note in reports[2].notes)
-    assert any(note.startswith("No verdict: the test images come from 2 sources") for note in reports[2].notes)
+    assert any(note.startswith("No verdict: the test images with a defect come from 2 sources") for note in reports[2].notes)
+    assert found[48]["sources"] > 20 and found[48]["defect_sources"] == 5 and found[48]["difference"]["verdict"] == "too few sources"
+    assert "No verdict: the test images with a defect come from 5 sources" in reports[48].verdict
+    assert found[47]["defect_sources"] == 6 and found[47]["difference"]["verdict"] == "helped", "the control: one more"
+    alone = run_task(UNet, "evaluate", {"resamples": 200, "shifts": []}, images=images, model=trained)
+    few = run_task(
+        UNet, "evaluate", {"resamples": 200, "shifts": []}, images=run_task(Judged, "change", {"sources": 2}, images=test), model=trained
+    )
+    assert "That says little: the test images with a defect come from 2 sources" in few.verdict and "says little" not in alone.verdict
     assert not any("helped" in note for note in reports[2].notes)
     leaning = {sources: lead.leaning() for sources, report in reports.items() if (lead := headline(report.described)) is not None}
-    assert leaning == {0: "good", 2: "", 6: "good"}, "a page shows no colour without a verdict"
+    assert leaning == {0: "good", 2: "", 6: "good", 48: "", 47: "good"}, "a page shows no colour without a verdict"
 
 
 def test_copies_and_sources_are_joined() -> None:
