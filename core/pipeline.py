@@ -86,7 +86,9 @@ def document(path: str | Path, what: str = "pipeline") -> Any:
             raise PipelineError("", f"'{path}' is larger than the {plain_yaml.LARGEST >> 20} MiB of a {what}")
         text = data.decode()
     except OSError as error:
-        raise PipelineError("", f"cannot read the {what} '{path}': {error.strerror}") from error
+        where = " `fabloom init FOLDER` writes one for your images, `fabloom pipelines` lists those that are registered."
+        cure = f".{where}" if what == "pipeline" and isinstance(error, FileNotFoundError) else ""
+        raise PipelineError("", f"cannot read the {what} '{path}': {error.strerror}{cure}") from error
     except ValueError as error:  # also a path with a NUL
         raise PipelineError("", f"cannot read the {what} '{path}': {error}. A {what} is UTF-8 text.") from error
     try:

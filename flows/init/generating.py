@@ -1,4 +1,7 @@
-"""Whether a one-shot generator joins, and its steps: it learns from one image with a defect, and its images are labelled by difference."""
+"""Whether a one-shot generator joins, and its steps: it learns from one image with a defect, and its images are labelled by difference.
+
+One whose images have exact masks learns from all images whose masks are drawn, and those need not be registered.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ FIRST = "sinsemi"
 FIRST_LARGE = "copy-paste"
 """Of more than `LARGE` pixels: SinSEMI makes defects there too, but a segmenter that learned from them outlined those of other frames worse
 than one that did not (IoU 0.91 against 0.97), after half an hour; pasted ones cost a minute and no score (benchmarks/RESULTS.md)."""
+EXACT = ("copy-paste", "inpaint")
+"""Put drawn defects elsewhere, so that masks go along."""
 FEW = 4
 """Defect images to learn from above which generated ones are not worth their time unasked."""
 SMALLEST = 42
@@ -50,12 +55,14 @@ def generate(draft: Draft, registry: Registry, train: str, varied: str) -> str |
 def first(draft: Draft) -> str:
     """The method that is taken where none is asked for."""
     height, width = draft.side
+    if not registered(draft) and exact(draft, FIRST_LARGE):
+        return FIRST_LARGE
     return FIRST_LARGE if height * width > LARGE and not draft.survey.references else FIRST
 
 
 def unfit(draft: Draft, registry: Registry, method: str) -> str:
     """Why a one-shot generator cannot learn from these images or its images could not be labelled; '' where it can."""
-    found, structure = draft.survey, draft.survey.structure
+    found = draft.survey
     height, width = draft.side
     if f"{method}.train" not in registry.tasks or f"{method}.sample" not in registry.tasks:
         return f"{method} has no train and sample"
@@ -68,13 +75,39 @@ def unfit(draft: Draft, registry: Registry, method: str) -> str:
         return f"images of {method} follow no reference, so they could not be labelled by their difference to one"
     if not found.clean and not found.references:
         return "generated images are labelled by their difference to clean ones of the same place, and none is told to be clean"
-    if draft.answers.structure == "registered" or (structure is not None and structure.registered):
+    if registered(draft) or exact(draft, method):
         return ""
-    return "the images are not registered to each other, so generated ones could not be labelled by difference"
+    also = f" ({' or '.join(EXACT)} would bring masks along)" * exact(draft, EXACT[0])
+    return f"the images are not registered to each other, so generated ones could not be labelled by difference{also}"
+
+
+def registered(draft: Draft) -> bool:
+    """Whether all images show the same at the same pixels."""
+    structure = draft.survey.structure
+    return draft.answers.structure == "registered" or (structure is not None and structure.registered)
+
+
+def exact(draft: Draft, method: str) -> bool:
+    """Whether a method puts drawn defects on clean images of the same structure, wherever that lies."""
+    found, structure = draft.survey, draft.survey.structure
+    alike = structure is not None and structure.alike
+    return method in EXACT and alike and bool(found.masks and found.clean and found.defect) and not found.references
+
+
+def pasted(draft: Draft, method: str, train: str, varied: str) -> str:
+    """The drawn defects of all images elsewhere, with their masks, joined with the plain ones."""
+    height, width = draft.side
+    count = COUNT if height * width <= LARGE else COUNT_LARGE
+    draft.say(f"generator: {method} of the drawn defects, {count} generated images beside the plain ones, which have their masks")
+    draft.add("generator", f"{method}.train", "each defect against a clean image, wherever the structure lies", {"images": train})
+    draft.add("synthetic", f"{method}.sample", "", {"model": "generator"}, count=count)
+    return draft.add("both", "images.join", "plain and generated", {"images": [varied, "synthetic"]})
 
 
 def steps(draft: Draft, registry: Registry, method: str, train: str, varied: str) -> str:
     """One image with a defect in, many out, labelled, measured, and joined with the plain ones."""
+    if not registered(draft):
+        return pasted(draft, method, train, varied)
     height, width = draft.side
     count = COUNT if height * width <= LARGE else COUNT_LARGE
     fields, took = registry.tasks[f"{method}.train"].params.model_fields, ""

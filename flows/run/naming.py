@@ -62,6 +62,8 @@ def _refuse(text: str, runs: Sequence[RunRecord], refused: UserError) -> None:
     """Raise what helps more than the store's own words: `text` is a run, or close to a step's name."""
     if "Did you mean" in str(refused):
         return
+    if not runs:
+        raise UserError(f"{refused} No run was made in this store yet: `fabloom run` makes one.") from refused
     for run in runs:
         if text in (run.run, run.pipeline_name):
             made = {step["kind"]: step["name"] for step in run.steps if step["status"] in MADE}

@@ -71,7 +71,11 @@ def _filled(where: str, label: str, outline: Sequence[tuple[float, float]], size
     points = np.asarray(outline, float)
     low, high = points.min(0), points.max(0)
     if high[0] <= 0 or high[1] <= 0 or low[0] >= size[1] or low[1] >= size[0]:
-        raise DataError(f"{where}: a shape of '{label}' lies outside of its {size[0]} x {size[1]} image; mend the annotation")
+        (left, top), (right, bottom) = low.round(1).tolist(), high.round(1).tolist()
+        raise DataError(
+            f"{where}: a shape of '{label}' lies at x {left:g} to {right:g} and y {top:g} to {bottom:g}, outside of its image, which is "
+            f"{size[1]} wide and {size[0]} high; mend the annotation"
+        )
     area = np.zeros(size, bool)
     area[polygon(points[:, 1] - 0.5, points[:, 0] - 0.5, size)] = True
     if not area.any():
