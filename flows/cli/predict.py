@@ -93,7 +93,9 @@ def predict(
     if json_:
         emit_json({**result.as_dict(), "found": dict(found), "out": str(Path(out).absolute()) if found else None})
     conclude(result, live, None)
-    if found and not json_:
+    if found and not json_ and result.store is not None:
+        for line in result.store.get(result.steps[-1].key).attrs.get("doubts", []):
+            say(f"Note: {line}.")
         say(f"{found['defects']} defects in {found['with defects']} of {found['images']} images: {Path(out) / 'index.html'}")
     raise typer.Exit(result.exit_code)
 

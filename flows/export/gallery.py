@@ -20,8 +20,9 @@ STYLE = (
 
 @dataclass
 class Gallery:
-    """The page while images come; it keeps those that it will show and counts the others."""
+    """The page while images come; it keeps those that it will show and counts the others. `doubts` are what to know of all of them."""
 
+    doubts: Sequence[str] = ()
     found: list[str] = field(default_factory=list)
     clean: list[tuple[float, str]] = field(default_factory=list)
     counts: list[int] = field(default_factory=lambda: [0, 0])
@@ -47,10 +48,11 @@ class Gallery:
         said = f"{self.counts[1]} of {images} images have defects."
         said += " The others follow, the largest score first." if self.found and any(score for score, _ in clean) else ""
         said += f" The first {SHOWN} are shown." if images > SHOWN else ""
+        doubts = "".join(f'<p role="note"><b>Note:</b> {text(line)}.</p>' for line in self.doubts)
         page = (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>Findings</title><style>{STYLE}</style></head>\n'
-            f"<body><h1>Findings</h1><p>{said}</p><main>\n{''.join(shown)}</main></body></html>\n"
+            f"<body><h1>Findings</h1><p>{said}</p>{doubts}<main>\n{''.join(shown)}</main></body></html>\n"
         )
         path.write_text(page, encoding="utf-8")
 

@@ -77,7 +77,7 @@ class Findings:
         self.images, self.categories, self.folder, self.klarf = images, categories, folder, klarf
         self.names, self.plain = file_names(images), plain_masks(images)
         self.sources = origins(images) or self.names
-        self.page = Gallery()
+        self.page = Gallery(images.attrs.get("doubts", ()))
         self.coco: dict[str, Any] = {
             "info": {}, "licenses": [], "categories": categories.listed(False), "images": [], "annotations": [],
         }  # fmt: skip

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
+from fabloom.kinds import LazyArray
 from fabloom.method.survey import ALIKE, REGISTERED, Structure
 
 from .difference import blur
@@ -34,6 +35,8 @@ REACH = 3
 PLANE = np.zeros((3, 3, 3), int)
 PLANE[1] = 1
 """Eight neighbours in the same image of a stack [N,H,W]."""
+PITCHES, SAME_PITCH = 5, 0.1
+"""Images whose period is looked for, and by what share of it it may differ to be one."""
 ROUND = 512
 """Longest side of images of which cyclic shifts are tried."""
 
@@ -56,6 +59,19 @@ def look(images: Sequence[Real], references: Sequence[Real] | None = None) -> St
     step_x, step_y = (repeat(np.median(images, axis=0), axis) if still else 0 for axis in (1, 0))
     edge = wander(images, references) if references is not None and likeness is not None and likeness >= ALIKE else 0
     return Structure(period, len(lattice.frequencies), likeness, shift, across, down, step_x, step_y, edge, steps)
+
+
+def pitch(images: LazyArray) -> float | None:
+    """The shortest period in pixels of some of the images [N,C,H,W]; None where not all of them have one, or not the same one."""
+    found = []
+    for row in np.unique(np.linspace(0, len(images) - 1, PITCHES).round().astype(int)).tolist():
+        shown = middle(np.asarray(images[row]).mean(0, dtype=np.float64))
+        steps = steps_of(shown, Lattice.fit(shown))
+        if not steps:
+            return None
+        found.append(min(float(np.hypot(*step)) for step in steps))
+    usual = float(np.median(found))
+    return round(usual, 2) if max(abs(one / usual - 1) for one in found) <= SAME_PITCH else None
 
 
 def middle(image: Real) -> Real:

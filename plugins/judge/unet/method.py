@@ -53,7 +53,7 @@ class UNet(Method):
         plane = (count, *image[1:])
         return Outline.of_images(count, tuple(image), masks=(plane, "uint8"), scores=(plane, "float16"))
 
-    @task(version=6, fanout=Fanout(count="repeats", unit=(1,), rows=False))
+    @task(version=7, fanout=Fanout(count="repeats", unit=(1,), rows=False))
     def train(self, ctx: Context, params: TrainParams, *, images: ImageSet) -> Model:
         """Train on images with masks, `repeats` times from different random streams; the model holds all of the networks.
 
@@ -110,7 +110,7 @@ class UNet(Method):
 
         return worth.compare(ctx, params, images, models)
 
-    @task(version=3)
+    @task(version=4)
     def segment(self, ctx: Context, params: SegmentParams, *, images: ImageSet, model: Model) -> ImageSet:
         """The same images with masks of the defects that the model finds (0, 1..K), and `scores`, their probability at every pixel.
 

@@ -18,6 +18,7 @@ from fabloom.method import Context
 from fabloom.plugins.blocks.components import EIGHT
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.seen import number_seen
+from fabloom.plugins.blocks.structure import SAME_PITCH, pitch
 
 from .calibration import PLAIN
 from .networks import class_names, load, outputs, probabilities
@@ -31,11 +32,13 @@ PIXELS = 2**21
 def segment(ctx: Context, params: SegmentParams, images: ImageSet, model: Model) -> ImageSet:
     """The same images with the masks that the model finds in them, and its mean probability at every pixel as `scores`."""
     config = check(model, images)
-    _tell_range(ctx, images)
+    doubts = [*range_doubt(images), *pitch_doubt(config.get("pitch"), images)]
+    for line in doubts:
+        ctx.log(line)
     names = class_names(config)
     threshold = config.get("threshold", PLAIN) if params.threshold is None else params.threshold
     attrs = {"segmenter": model.key, "trainings": config["repeats"], "threshold": threshold, "min_area": params.min_area}
-    attrs["seen"] = number_seen(model, images.images)
+    attrs |= {"seen": number_seen(model, images.images), **({"doubts": doubts} if doubts else {})}
     named = names if names != ["clean", "defect"] else None
     batches = found(ctx, params, images, model, threshold)
     channels = images.images.shape[1]
@@ -83,13 +86,26 @@ def check(model: Model, images: ImageSet) -> dict[str, Any]:
     return config
 
 
-def _tell_range(ctx: Context, images: ImageSet) -> None:
+def range_doubt(images: ImageSet) -> list[str]:
+    """That images of more than 8 bits were mapped by their own extremes."""
     low, high = images.attrs.get("grey_low", 0), images.attrs.get("grey_high", 255)
-    if (low, high) != (0, 255) and not images.attrs.get("grey_given", False):
-        ctx.log(
-            f"these images map {low:g} to {high:g}, their own extremes, to 0 to 255; those of the training images may have been others. "
-            "Give images.load `grey_range`, or `fabloom predict` --grey-range, to map both alike"
-        )
+    if (low, high) == (0, 255) or images.attrs.get("grey_given", False):
+        return []
+    return [
+        f"these images map {low:g} to {high:g}, their own extremes, to 0 to 255; those of the training images may have been others. "
+        "Give images.load `grey_range`, or `fabloom predict` --grey-range, to map both alike"
+    ]
+
+
+def pitch_doubt(trained: float | None, images: ImageSet) -> list[str]:
+    """That the structure has another period in pixels than in the training images: another magnification, or another product."""
+    here = pitch(images.images) if trained is not None else None
+    if trained is None or here is None or abs(here / trained - 1) <= SAME_PITCH:
+        return []
+    return [
+        f"the structure of these images has a period of {here:.1f} px, that of the training images one of {trained:.1f}: where this is "
+        "another magnification or product, defects are missed. Take images as those that were learned from, or train on such as these"
+    ]
 
 
 def cleaned(mask: NDArray[np.bool_], min_area: int, values: NDArray[Any] | None = None) -> NDArray[np.uint8]:

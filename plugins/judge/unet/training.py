@@ -12,6 +12,7 @@ from fabloom.kinds.masks import UNKNOWN, drawn_domain, is_defect
 from fabloom.method import Context
 from fabloom.plugins.blocks.grey import GreyMap
 from fabloom.plugins.blocks.seen import remembered
+from fabloom.plugins.blocks.structure import pitch
 
 from .calibration import HeldOut
 from .fitting import Recipe, Split, fit, watched
@@ -66,6 +67,7 @@ def train(ctx: Context, params: TrainParams, images: ImageSet) -> Model:
         "decoder_channels": list(recipe.decoder_channels),
         "grey": [grey.low, grey.high],
         "image": list(pixels.shape[1:]),
+        "pitch": pitch(images.images),
         "images": {"train": len(train_rows), "validation": len(watch_rows)},
         "class_names": names,
         "threshold": chosen.threshold,

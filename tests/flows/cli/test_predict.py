@@ -223,7 +223,8 @@ def test_deep_images_are_mapped_by_the_range_that_is_given(trained: Any, folder:
     ]:
         done = cli("predict", model.key, source, "-o", tmp_path / name, "--store", store, *more)
         assert done.code == 0, done.err
-        assert ("grey_range" in done.err) == (name == "own")
+        assert ("grey_range" in done.err) == ("Note: these images map" in " ".join(done.out.split())) == (name == "own")
+        assert ("<b>Note:</b> these images map" in (tmp_path / name / "index.html").read_text()) == (name == "own")
     for row in table(tmp_path / "plain" / "images.csv"):
         masks = [np.asarray(Image.open(tmp_path / name / row["mask"])) for name in ("plain", "given")]
         np.testing.assert_array_equal(*masks)

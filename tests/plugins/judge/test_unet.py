@@ -14,6 +14,7 @@ from fabloom.kinds import ImageSet, Model, Report
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
 from fabloom.plugins.blocks import intervals, metrics
+from fabloom.plugins.blocks.structure import pitch
 from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.judge.reference_difference.method import ReferenceDifference
 from fabloom.plugins.judge.unet import evaluation, fitting, milesial, moves, networks, pictures, training
@@ -22,6 +23,8 @@ from fabloom.plugins.judge.unet.method import UNet
 from fabloom.plugins.judge.unet.params import Augment, EvaluateParams, TrainParams
 from fabloom.plugins.judge.unet.wording import SCORES
 from fabloom.storage.backends.local import LocalStore
+from fabloom.testing import run_task as run_in
+from fabloom.testing import write_artifact
 
 STILL = {"flip_x": False, "flip_y": False, "gain": 0, "offset": 0}
 
@@ -778,6 +781,38 @@ def test_intervals_resample_sources_and_few_of_them_give_no_verdict(run_task: An
     assert not any("helped" in note for note in reports[2].notes)
     leaning = {sources: lead.leaning() for sources, report in reports.items() if (lead := headline(report.described)) is not None}
     assert leaning == {0: "good", 2: "", 6: "good", 48: "", 47: "good"}, "a page shows no colour without a verdict"
+
+
+def waves(period: float) -> Any:
+    """Writes lines of this period, some with a spot, and masks of the spots."""
+
+    def write(ctx: Context) -> ImageSet:
+        draw = np.random.default_rng(0)
+        y, x = np.mgrid[:64, :64]
+        pictures, masks = [], []
+        for number in range(12):
+            mask = (np.hypot(y - 30, x - 10 - 3 * number) < 4) & (number % 2 == 1)
+            lines = 120 + 40 * np.cos(2 * np.pi * (x + draw.uniform(0, period)) / period)
+            pictures.append(np.where(mask, 250, lines + draw.normal(0, 4, x.shape)).astype(np.uint8)[None])
+            masks.append(mask.astype(np.uint8))
+        return ImageSet.write(ctx, np.stack(pictures), masks=np.stack(masks))
+
+    write.__qualname__ = f"waves({period})"
+    return write
+
+
+def test_images_of_another_magnification_are_doubted(store: LocalStore) -> None:
+    sets = {period: write_artifact(store, waves(period)) for period in (8.0, 8.3, 16.0)}
+    model = run_in(store, UNet, "train", TINY | {"steps": 1}, inputs={"images": sets[8.0]})
+    assert model.config["pitch"] == pytest.approx(8, abs=0.05)
+    doubts = {
+        period: run_in(store, UNet, "segment", {}, inputs={"images": images, "model": model}).attrs.get("doubts", [])
+        for period, images in sets.items()
+    }
+    assert doubts[8.0] == doubts[8.3] == [] and len(doubts[16.0]) == 1
+    assert "a period of 16.0 px, that of the training images one of 8.0" in doubts[16.0][0]
+    assert pitch(np.random.default_rng(0).normal(size=(4, 1, 64, 64))) is None, "noise has none"
+    assert pitch(np.stack([sets[8.0].images[0], sets[16.0].images[0]])) is None, "nor have images of two"
 
 
 def test_copies_and_sources_are_joined() -> None:
