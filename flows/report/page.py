@@ -177,9 +177,23 @@ class Page:
         """All of every report, the last one first: it is what the pipeline is for. Of many, the others are folded."""
         found = list(reversed(self._of("result")))
         return "".join(
-            _titled(shown.step, self._drawn(shown, "result"), f"report-{shown.step.name}", fold=len(found) > MANY and shown is not found[0])
+            _titled(
+                shown.step,
+                self._given(shown.step) + self._drawn(shown, "result"),
+                f"report-{shown.step.name}",
+                fold=len(found) > MANY and shown is not found[0],
+            )
             for shown in found
         )
+
+    def _given(self, step: PlannedStep) -> str:
+        """Which steps a report means by its inputs, such as model and baseline; of long lists how many."""
+        inputs = self.plan.pipeline.steps[step.name].inputs
+        named = [
+            f"{port}: {one if isinstance(one, str) else f'{len(one)} steps' if len(one) > MANY else ', '.join(one)}"
+            for port, one in inputs.items()
+        ]
+        return f'<p class="soft">{text(" · ".join(named))}</p>' if named else ""
 
     def judged(self) -> str:
         """The images that reports judged one by one, the last report first."""

@@ -241,6 +241,7 @@ def test_page_shows_all_that_a_reader_needs(page: str, finished: tuple[Plan, lis
         assert all(field in shown for field in step.spec.params.model_fields)
     for wanted in ("0.71 [0.66, 0.75]", "0.012 [0.002, 0.031]", "IoU defect", "synthetic", "baseline", "nothing", "by size", "ramp"):
         assert wanted in shown
+    assert "images: test · model: segmenter · baseline: baseline" in shown, "whose scores they are"
     assert "Scores of thresholds chosen on the clean images." in shown
     assert "snr_db / sum 51" in shown and "Model: 2 tensors, 264 values" in shown and "role teacher" in shown
     assert "20 (50.0%)" in shown and "main.loss" in shown and "Contrast is stretched" in shown
