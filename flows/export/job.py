@@ -30,13 +30,14 @@ NO_PLACE = {
 
 @dataclass(frozen=True)
 class Export:
-    """What a writer is given: the artifact, its manifest, what is installed, and how to tell of progress."""
+    """What a writer is given: the artifact, its manifest, the store that has it, what is installed, and how to tell of progress."""
 
     artifact: Any
     manifest: Mapping[str, Any]
     registry: Registry
     emit: Emit
     options: Mapping[str, Any] = field(default_factory=dict)
+    store: Any = None
 
     def progress(self, total: int, unit: str) -> Progress:
         """A counter of what is written."""
@@ -92,7 +93,7 @@ def export_artifact(
         )
     folder = free(Path(folder).absolute())
     with _sound(artifact, chosen):
-        write = formats[chosen](Export(artifact, manifest, registry or Registry.load(), emit, options or {}))
+        write = formats[chosen](Export(artifact, manifest, registry or Registry.load(), emit, options or {}, store))
     with beside(folder) as partial:
         with _sound(artifact, chosen):
             write(partial)

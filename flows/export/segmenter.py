@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fabloom.errors import UserError
+from fabloom.flows.run.as_trained import reading
 
 from .models import OPSET, compare, described, method_of, needed, quiet, save_onnx, save_torch
 
@@ -51,6 +52,7 @@ session = onnxruntime.InferenceSession(here / card["files"]["onnx"], providers=[
 out.mkdir(parents=True, exist_ok=True)
 for name, path in zip(names, masks):
     pixels = np.atleast_3d(np.asarray(Image.open(name).convert("L" if card["channels"] == 1 else "RGB")))
+    pixels = pixels[: len(pixels) - (card["reading"]["crop_bottom"] or 0)]  # the data bar, as in the training
     probability, mask = session.run(None, {"image": pixels.transpose(2, 0, 1)[None]})
     Image.fromarray(mask[0] * (255 if len(card["classes"]) == 2 else 1)).save(path)
     print(f"{name}: {(mask > 0).sum()} defect pixels, largest probability {probability.max():.4f}")
@@ -61,7 +63,8 @@ def segmenter(job: Export) -> Callable[[Path], None]:
     """`segmenter.onnx`, `segmenter.pt2`, `card.json` and `example.py`: image uint8 [N,C,H,W] to probability and mask [N,H,W].
 
     Both graphs are run on images of another number and size and compared with the model. Raises UserError for a model whose method
-    gives no complete network, EnvironmentProblem without the extra `onnx`.
+    gives no complete network, EnvironmentProblem without the extra `onnx`. The card's `reading` says how files were read for the training:
+    rows of a data bar to cut off, the range of grey, and the period of the structure in pixels.
     """
     method = method_of(job)
     complete = {name: network for name, network in method.networks(job.artifact).items() if network.card is not None}
@@ -77,6 +80,7 @@ def segmenter(job: Export) -> Callable[[Path], None]:
                 found[kind] = compare(name, network, save(network, folder / file), PARITY)
                 bar.advance()
         card = {**(network.card or {}), **described(network), "files": FILES, "usage": USAGE, "opset": OPSET, "largest_difference": found}
+        card["reading"] = reading(job.store, job.artifact.key) | {"pitch": job.artifact.config.get("pitch")}
         (folder / "card.json").write_text(json.dumps(card | origin(job), indent=2, ensure_ascii=False), encoding="utf-8")
         (folder / "example.py").write_text(EXAMPLE, encoding="utf-8")
 

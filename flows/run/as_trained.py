@@ -57,6 +57,17 @@ def as_trained(store: Store, key: str, given: Mapping[str, Any], emit: Emit) -> 
     return read
 
 
+def reading(store: Store, key: str) -> dict[str, Any]:
+    """What one who reads files without fabloom must do as it was done for the training of the model `key`: rows to cut off below every
+    image (`crop_bottom`), and the values that became 0 and 255 (`grey_range`); None where the training images knew several.
+    """
+    loads = [(one, found["preimage"]["params"]) for one, found in store.lineage(key).items() if found["preimage"]["task"] == LOAD]
+    attrs = {one: store.get(one).attrs for one, _ in loads}
+    rows = {int(attrs[one].get("info_bar_rows", params.get("crop_bottom", 0))) for one, params in loads} or {0}
+    ranges = {(float(one.get("grey_low", FULL[0])), float(one.get("grey_high", FULL[1]))) for one in attrs.values()} or {FULL}
+    return {"crop_bottom": rows.pop() if len(rows) == 1 else None, "grey_range": list(ranges.pop()) if len(ranges) == 1 else None}
+
+
 def missing(manifests: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether something that one of these was made from is gone."""
     inputs = [keys for found in manifests.values() for keys in found["preimage"]["inputs"].values()]

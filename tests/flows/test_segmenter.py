@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ from PIL import Image
 from fabloom.errors import UserError
 from fabloom.flows.export.job import export_artifact
 from fabloom.flows.export.segmenter import EXAMPLE
+from fabloom.flows.run.as_trained import reading
 from fabloom.kinds import ImageSet, Model
 from fabloom.method import Context, Method, task
 from fabloom.params import Params
+from fabloom.plugins.data.images.method import Images
 from fabloom.plugins.data.line_pair.method import LinePair
 from fabloom.plugins.judge.unet import exporting, networks
 from fabloom.plugins.judge.unet.calibration import Choice, HeldOut
@@ -164,6 +167,29 @@ def examples(shipped: Shipped, folder: Path, *calls: tuple[str, ...]) -> list[tu
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [(code, out, err) for code, out, err in json.loads(done.stdout)]
+
+
+def test_the_card_and_the_example_know_of_a_data_bar(shipped: Shipped, tmp_path: Path) -> None:
+    """A model of images whose bar was cut off: the example cuts it off too, and gives the mask of the rest."""
+    (tmp_path / "images").mkdir()
+    pixels = np.asarray(shipped.images(ODD[0]).images)
+    for number, one in enumerate(pixels):
+        bar = np.zeros((9, one.shape[2]), np.uint8)
+        bar[3:6, 1:-1:2] = 255
+        Image.fromarray(np.concatenate([one.mean(0).astype(np.uint8), bar])).save(tmp_path / "images" / f"{number}.png")
+    loaded = run(shipped.store, Images, "load", {"path": str(tmp_path / "images"), "info_bar": True, "colour": "keep"})
+    assert reading(shipped.store, loaded.key) == {"crop_bottom": 9, "grey_range": [0.0, 255.0]}
+    assert reading(shipped.store, shipped.model.key) == {"crop_bottom": 0, "grey_range": [0.0, 255.0]}, "the control: not from files"
+    assert shipped.card["reading"]["crop_bottom"] == 0
+    barred = tmp_path / "barred"
+    shutil.copytree(shipped.folder, barred)
+    (barred / "card.json").write_text(json.dumps(shipped.card | {"reading": {"crop_bottom": 9, "grey_range": [0.0, 255.0], "pitch": None}}))
+    file = str(tmp_path / "images" / "0.png")
+    for name, ship in (("whole", shipped), ("cut", Shipped(shipped.store, shipped.model, barred))):
+        ((code, _, err),) = examples(ship, tmp_path, (str(tmp_path / name), file))
+        assert code == 0, err
+    high, cut = (np.asarray(Image.open(tmp_path / name / "0.png")).shape for name in ("whole", "cut"))
+    assert high == (cut[0] + 9, cut[1]) and cut == pixels.shape[2:]
 
 
 def test_the_example_needs_onnxruntime_numpy_and_pillow_alone(shipped: Shipped, tmp_path: Path) -> None:
