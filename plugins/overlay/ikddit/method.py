@@ -60,7 +60,7 @@ class Ikddit(Method):
 
         return embedding.embed(ctx, params, maps)
 
-    @task(version=4, signature="overlay")
+    @task(version=5, signature="overlay")
     def train(self, ctx: Context, params: TrainParams, *, maps: OverlayMaps, embedding: Model | None = None) -> Model:
         """Train the transformer, on encoders of `embed` or on ones that start with it.
 

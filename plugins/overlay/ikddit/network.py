@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps, get_2d_sincos_pos_embed
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import interpolate, pixel_unshuffle
 
 from fabloom.plugins.blocks.noise import ScheduleName
 
@@ -150,8 +150,8 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Tokens of the patches that are seen to all patches: clean values, and the log of their spread.
 
-    A patch gets half as many values a side as it has pixels, between which others lie: values of its own at every pixel let through noise
-    that the map has not. What varies faster, as fields do and the layer below, comes by a factor for each of these given channels.
+    A patch gets one value of each, between which others lie: values of its own at every pixel, or every second one, let through noise that
+    the map has not. What varies faster, as fields do and the layer below, comes by a factor for each of these given channels.
     """
 
     place: Tensor
@@ -160,7 +160,6 @@ class Decoder(nn.Module):
         super().__init__()
         width, values = shape.decoder_width, shape.patch**2
         self.patch, self.side = shape.patch, shape.size // shape.patch
-        self.coarse = 1 if shape.patch % 2 else 2
         self.enter = nn.Linear(shape.width, width)
         self.given = nn.Linear(GIVEN * values, width)
         self.hole = nn.Parameter(0.02 * torch.randn(width)) if shape.holes == "mask_token" else nn.Linear(2 * values, width)
@@ -169,7 +168,7 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, shape.width) for _ in range(shape.decoder_blocks))
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(shape.width, 2 * width))
-        self.leave, self.factors = nn.Linear(width, 4 * values // self.coarse**2), nn.Linear(width, 2 * FACTORS)
+        self.leave, self.factors = nn.Linear(width, 4), nn.Linear(width, 2 * FACTORS)
         for layer in (self.modulation[1], self.leave, self.factors):
             zero(layer)
 
@@ -186,7 +185,7 @@ class Decoder(nn.Module):
             h = block(h, told)
         scale, shift = self.modulation(told)[:, None].chunk(2, -1)
         h = self.norm(h) * (1 + scale) + shift
-        planes = interpolate(pixel_shuffle(self.laid(self.leave(h)), self.patch // self.coarse), scale_factor=self.coarse, mode="bilinear")
+        planes = interpolate(self.laid(self.leave(h)), scale_factor=self.patch, mode="bilinear")
         factors = self.laid(self.factors(h)).unflatten(1, (2, FACTORS))[..., :, None, :, None]
         cells = (
             torch.cat([given[:, :2], given[:, 3:]], 1).unflatten(3, (self.side, self.patch)).unflatten(2, (self.side, self.patch))[:, None]
