@@ -154,7 +154,8 @@ def layout(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"'{folder}' can be read in {len(found.fits)} ways: say {names}")
         raise DataError(found.why)
     if found.fit.problem is not None:
-        raise DataError(f"{found.fit.problem} (as an option of init: --load NAME=VALUE)")
+        option = "--load unlisted=clean" if "unlisted:" in found.fit.problem else "--load NAME=VALUE"
+        raise DataError(f"{found.fit.problem} (as an option of init: {option})")
     return dict(found.fit.params)
 
 

@@ -362,3 +362,17 @@ def test_a_sample_costs_what_the_scales_of_the_method_have_to_be_looked_at() -> 
         steps = steps_by_size(STEPS, sizes[:1]) + steps_by_size(FINER, sizes[1:])
         exact = sum(h * w * n for (h, w), n in zip(sizes, steps, strict=True))
         assert expecting.looked_at(side, side) == pytest.approx(exact, rel=0.2)
+
+
+def test_an_image_that_no_annotation_names_is_refused_with_the_option_that_says_what_it_is(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "annotated"
+    pixels, _ = picture(1, True)
+    for name in ("clean.png", "bridge.png"):
+        put(folder / name, pixels)
+    shape = {"label": "defect", "points": [[2, 2], [6, 2], [6, 6]], "shape_type": "polygon"}
+    (folder / "bridge.json").write_text(
+        json.dumps({"shapes": [shape], "imagePath": "bridge.png", "imageHeight": pixels.shape[0], "imageWidth": pixels.shape[1]})
+    )
+    refused = cli("init", folder)
+    assert refused.code == 2 and "'clean.png' is in no annotation" in refused.err and "--load unlisted=clean" in refused.err
+    assert cli("init", folder, "--load", "unlisted=clean", "--test", "same").code == 0
