@@ -64,7 +64,8 @@ def second_night(line: Line) -> None:
             file.rename(Path("data/images", kind, f"new-{file.name}"))
     night = line.night()
     assert night["outcome"] in ("Promoted", "Rejected") and night["data"]["count"] == 32
-    assert [one["metric"] for one in night["gate"]] == ["iou_defect", "false_alarm_rate"] and night["sources"] == 16
+    assert [one["metric"] for one in night["gate"]] == ["iou_defect", "false_alarm_rate"]
+    assert night["sources"] == len([*Path("data/heldout/defect").iterdir()]) > 5, "those with a defect, of 16 files"
     assert all(one["interval"] for one in night["gate"]) and night["headline"]["metric"] == "iou_defect"
     assert json.loads(line.command("drift", "etch", "--json")[1])["rows"][-1]["champion"]["interval"]
     if night["outcome"] == "Rejected":
