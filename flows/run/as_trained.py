@@ -26,11 +26,11 @@ def as_trained(store: Store, key: str, given: Mapping[str, Any], emit: Emit) -> 
     their own. Raises UserError where the training images were read in several ways and `given` does not decide.
     """
     manifests = store.lineage(key)
-    loads = {one: dict(found["preimage"]["params"]) for one, found in manifests.items() if found["preimage"]["task"] == LOAD}
+    loads = loaded(store, manifests)
     decided = set(given) | (set(BAR) if set(BAR) & set(given) else set())
     read: dict[str, Any] = {}
     for name in ALIKE:
-        values = [params.get(name, PLAIN[name]) for params in loads.values()]
+        values = [params.get(name, PLAIN[name]) for params, _ in loads]
         if name in decided or not values:
             continue
         if any(value != values[0] for value in values):
@@ -40,7 +40,7 @@ def as_trained(store: Store, key: str, given: Mapping[str, Any], emit: Emit) -> 
             )
         if values[0] != PLAIN[name]:
             read[name] = values[0]
-    ranges = {(float(one["grey_low"]), float(one["grey_high"])) for one in (store.get(load).attrs for load in loads) if "grey_low" in one}
+    ranges = ranges_of(loads)
     if len(ranges) == 1 and ranges != {FULL} and "grey_range" not in decided:
         read["grey_range"] = list(ranges.pop())
     if read:
@@ -61,11 +61,21 @@ def reading(store: Store, key: str) -> dict[str, Any]:
     """What one who reads files without fabloom must do as it was done for the training of the model `key`: rows to cut off below every
     image (`crop_bottom`), and the values that became 0 and 255 (`grey_range`); None where the training images knew several.
     """
-    loads = [(one, found["preimage"]["params"]) for one, found in store.lineage(key).items() if found["preimage"]["task"] == LOAD]
-    attrs = {one: store.get(one).attrs for one, _ in loads}
-    rows = {int(attrs[one].get("info_bar_rows", params.get("crop_bottom", 0))) for one, params in loads} or {0}
-    ranges = {(float(one.get("grey_low", FULL[0])), float(one.get("grey_high", FULL[1]))) for one in attrs.values()} or {FULL}
+    loads = loaded(store, store.lineage(key))
+    rows = {int(attrs.get("info_bar_rows", params.get("crop_bottom", 0))) for params, attrs in loads} or {0}
+    ranges = ranges_of(loads) or {FULL}
     return {"crop_bottom": rows.pop() if len(rows) == 1 else None, "grey_range": list(ranges.pop()) if len(ranges) == 1 else None}
+
+
+def loaded(store: Store, manifests: Mapping[str, Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """(parameters, attributes) of what images.load made of these."""
+    found = ((key, one["preimage"]) for key, one in manifests.items())
+    return [(asked["params"], store.get(key).attrs) for key, asked in found if asked["task"] == LOAD]
+
+
+def ranges_of(loads: list[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> set[tuple[float, float]]:
+    """The values that became 0 and 255 in each."""
+    return {(float(attrs.get("grey_low", FULL[0])), float(attrs.get("grey_high", FULL[1]))) for _, attrs in loads}
 
 
 def missing(manifests: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, signal
 
 from .ground import grey_of
-from .registration import least_squares, moved, slopes_of
+from .registration import least_squares, moved, slopes_of, spline_of
 
 Pixels = NDArray[np.uint8]
 Real = NDArray[np.float64]
@@ -146,13 +146,14 @@ def fraction(grey: Real, around: Real, first: tuple[int, int]) -> tuple[float, f
     """By what fraction of a pixel (down, right) a grey image [H,W] from `first` row and column on lies off a picture [h,w] that it is like.
 
     A period is no whole number of pixels: half a pixel off, a hole that is taken away leaves a bright crescent and a dark one. None where
-    that is next to nothing, and where it is so much that the two show something else. `first` may lie beyond the border.
+    that is next to nothing, and where it is so much that the two show something else. `first` may lie beyond the border. Least squares on the slopes (Lucas and Kanade 1981).
     """
     there = tuple(slice(max(at, 0), min(at + wide, side)) for at, wide, side in zip(first, around.shape, grey.shape, strict=True))
     here = tuple(slice(part.start - at, part.stop - at) for part, at in zip(there, first, strict=True))
     goal, own, shift = grey[there], around[here], np.zeros(2)
+    spline = spline_of(own)
     for _ in range(TURNS):
-        laid = moved(own, (float(shift[0]), float(shift[1])))
+        laid = moved(own, (float(shift[0]), float(shift[1])), spline)
         slopes = slopes_of(laid)
         seen = np.isfinite(slopes).all(0)
         shift = shift + least_squares(slopes[:, seen], (goal - laid)[seen])

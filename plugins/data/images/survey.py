@@ -37,8 +37,7 @@ DRAWN = 2000
 
 def survey(folder: Path, options: Mapping[str, Any]) -> Survey:
     """Look at a folder as images.load would read it with `options`. Raises UserError for what it would refuse."""
-    settled, told = with_bar(layout(folder, options), folder)
-    files = Files(LoadParams.model_validate({**settled, "path": folder}))
+    files, settled, told = opened(layout(folder, options), folder)
     scene = files.scene
     sizes = Counter(files.sizes)
     common = max(sizes, key=lambda size: sizes[size])
@@ -74,21 +73,23 @@ def survey(folder: Path, options: Mapping[str, Any]) -> Survey:
     )
 
 
-def with_bar(settled: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """The parameters with `info_bar` where a data bar is seen below the images and nothing is said of one, and what tells so."""
-    if {"info_bar", "crop_bottom", "channels"} & set(settled):
-        return settled, []
+def opened(settled: dict[str, Any], folder: Path) -> tuple[Files, dict[str, Any], list[str]]:
+    """The files, and the parameters that they are read with: `info_bar` too where a data bar is seen below them and nothing is said of one;
+    and what tells so.
+    """
     params = LoadParams.model_validate({**settled, "path": folder})
-    scene = params.scene()
-    rows = clear_bar([upright(params, scene.entries[row]) for row in spread(len(scene.entries), BARS)])
+    rows = 0
+    if not {"info_bar", "crop_bottom", "channels"} & set(settled):
+        scene = params.scene()
+        rows = clear_bar([upright(params, scene.entries[row]) for row in spread(len(scene.entries), BARS)])
     if not rows:
-        return settled, []
+        return Files(params), settled, []
     try:
-        cut = {**settled, "info_bar": True}
-        without_bar(LoadParams.model_validate({**cut, "path": folder}), scene)
+        files = Files(params.model_copy(update={"info_bar": True}))
     except DataError as error:
-        return settled, [f"a data bar of {rows} rows is seen below most images, and stays: {error}"]
-    return cut, [f"a data bar of {rows} rows below the images is cut off, here and by fabloom predict; --load info_bar=false keeps it"]
+        return Files(params), settled, [f"a data bar of {rows} rows is seen below most images, and stays: {error}"]
+    told = f"a data bar of {rows} rows below the images is cut off, here and by fabloom predict; --load info_bar=false keeps it"
+    return files, {**settled, "info_bar": True}, [told]
 
 
 class Files:

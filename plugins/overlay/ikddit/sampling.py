@@ -34,12 +34,16 @@ SQRT2 = 2**0.5
 
 
 class Generator(nn.Module):
-    """What samples: encoders and student, neither teacher nor discriminator. Raises DataError for a model of another method."""
+    """What samples: encoders and student, neither teacher nor discriminator. Raises DataError for a model of another method, or of an older
+    version of this one.
+    """
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         if model.config.get("role") != ROLE:
             raise DataError(f"model {model.key[:12]} is no model of ikddit.train (role '{model.config.get('role')}')")
+        if "met" not in model.config:
+            raise DataError(f"model {model.key[:12]} was written by an older ikddit.train; run its training step again")
         self.conditions = Conditions(Told(**model.config["conditions"]))
         self.net = Ikddit(Shape(**model.config["net"]), shapes(model.config["units"]["raster"]))
         self.load_state_dict(model.state())

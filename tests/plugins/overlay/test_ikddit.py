@@ -606,20 +606,23 @@ def test_a_report_of_maps_that_nothing_foretells_says_so_and_leaves_r2_out(store
     assert report.metrics["ikddit"].get("r2") is None and report.metrics["climatology"].get("r2") is None
 
 
+def rewritten(ctx: Context, maps: OverlayMaps, **changes: Any) -> OverlayMaps:
+    """The same maps but for what is changed."""
+    told = {"log_names": maps.log_names, "log_units": list(maps.attrs["log_units"]), "barcodes": maps.barcodes, "raster": maps.raster}
+    return OverlayMaps.write_maps(
+        ctx,
+        maps.values[...],
+        previous=maps.previous[...],
+        valid=maps.valid[...].astype(bool),
+        logs=np.where(maps.logged[...] == 1, maps.logs[...], np.nan).astype(np.float32),
+        **{**told, **changes},
+        **maps.origins(),
+    )
+
+
 def test_a_log_in_another_unit_than_was_learned_is_refused(store: LocalStore, model: Model, others: OverlayMaps) -> None:
     def in_other_units(ctx: Context) -> OverlayMaps:
-        return OverlayMaps.write_maps(
-            ctx,
-            others.values[...],
-            previous=others.previous[...],
-            valid=others.valid[...].astype(bool),
-            logs=np.where(others.logged[...] == 1, others.logs[...], np.nan).astype(np.float32),
-            log_names=others.log_names,
-            log_units=["furlong", *others.attrs["log_units"][1:]],
-            barcodes=others.barcodes,
-            raster=others.raster,
-            **others.origins(),
-        )
+        return rewritten(ctx, others, log_units=["furlong", *others.attrs["log_units"][1:]])
 
     with pytest.raises(Exception, match=f"log '{others.log_names[0]}' of set .* is in 'furlong', model .* learned it in"):
         run_task(
@@ -647,18 +650,7 @@ def test_tools_that_the_training_had_not_are_named(
 
     def renamed(ctx: Context) -> OverlayMaps:
         codes = [f"T99-C2|{code.partition('|')[2]}" if row < 3 else code for row, code in enumerate(maps.barcodes)]
-        return OverlayMaps.write_maps(
-            ctx,
-            maps.values[...],
-            previous=maps.previous[...],
-            valid=maps.valid[...].astype(bool),
-            logs=np.where(maps.logged[...] == 1, maps.logs[...], np.nan).astype(np.float32),
-            log_names=maps.log_names,
-            log_units=list(maps.attrs["log_units"]),
-            barcodes=codes,
-            raster=maps.raster,
-            **maps.origins(),
-        )
+        return rewritten(ctx, maps, barcodes=codes)
 
     params = {"members": 1, "wafers": 5, "steps": 3}
     known = run_task(store, Ikddit, "sample", params, inputs={"maps": maps, "model": model})
