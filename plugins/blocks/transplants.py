@@ -146,7 +146,8 @@ def fraction(grey: Real, around: Real, first: tuple[int, int]) -> tuple[float, f
     """By what fraction of a pixel (down, right) a grey image [H,W] from `first` row and column on lies off a picture [h,w] that it is like.
 
     A period is no whole number of pixels: half a pixel off, a hole that is taken away leaves a bright crescent and a dark one. None where
-    that is next to nothing, and where it is so much that the two show something else. `first` may lie beyond the border. Least squares on the slopes (Lucas and Kanade 1981).
+    that is next to nothing, and where it is so much that the two show something else. `first` may lie beyond the border.
+    Least squares on the slopes (Lucas and Kanade 1981).
     """
     there = tuple(slice(max(at, 0), min(at + wide, side)) for at, wide, side in zip(first, around.shape, grey.shape, strict=True))
     here = tuple(slice(part.start - at, part.stop - at) for part, at in zip(there, first, strict=True))
