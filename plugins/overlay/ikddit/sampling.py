@@ -34,19 +34,21 @@ SQRT2 = 2**0.5
 
 
 class Generator(nn.Module):
-    """What samples: encoders and student, neither teacher nor discriminator. Raises DataError for a model of another method, or of an older
-    version of this one.
+    """What samples: encoders and student, neither teacher nor discriminator. Raises DataError for a model of another method, or of another
+    version of this one. `met` are the tools, reticles and layers of its training.
     """
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         if model.config.get("role") != ROLE:
             raise DataError(f"model {model.key[:12]} is no model of ikddit.train (role '{model.config.get('role')}')")
-        if "met" not in model.config:
-            raise DataError(f"model {model.key[:12]} was written by an older ikddit.train; run its training step again")
-        self.conditions = Conditions(Told(**model.config["conditions"]))
-        self.net = Ikddit(Shape(**model.config["net"]), shapes(model.config["units"]["raster"]))
-        self.load_state_dict(model.state())
+        try:
+            self.conditions = Conditions(Told(**model.config["conditions"]))
+            self.net = Ikddit(Shape(**model.config["net"]), shapes(model.config["units"]["raster"]))
+            self.load_state_dict(model.state())
+            self.met = model.config["met"]
+        except (KeyError, TypeError, RuntimeError) as error:  # config without an entry, with one that is gone, weights of other shapes
+            raise DataError(f"model {model.key[:12]} was written by another version of ikddit.train; run its training step again") from error
         self.eval().requires_grad_(False)
 
     def prompt(self, material: Material, rows: Tensor, hidden: Tensor, device: torch.device) -> Prompt:
@@ -62,7 +64,7 @@ def sample(ctx: Context, params: SampleParams, maps: OverlayMaps, model: Model) 
     units.check(maps, model)
     drawing = Drawing(ctx, params, generator.to(ctx.device), Material.of(maps, units))
     count = min(len(maps), params.wafers or len(maps))
-    strange = unmet(maps.barcodes[:count], model.config["met"])
+    strange = unmet(maps.barcodes[:count], generator.met)
     if strange:
         some = ", ".join(f"{name} ({wafers:,} wafer{'s' * (wafers > 1)})" for name, wafers in islice(strange.items(), NAMED))
         more = f" and {len(strange) - NAMED} more" * (len(strange) > NAMED)

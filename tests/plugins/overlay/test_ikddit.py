@@ -542,6 +542,18 @@ def test_the_student_leaves_as_a_graph_and_as_weights_without_a_teacher(
     assert all(one["largest_difference"] < 1e-4 for one in told.values())
 
 
+@pytest.mark.parametrize("what", ["an entry", "a shape"])
+def test_a_model_of_another_version_is_refused_in_words(store: LocalStore, model: Model, others: OverlayMaps, what: str) -> None:
+    def aged(ctx: Context) -> Model:
+        if what == "an entry":
+            return Model.write(ctx, model.state(), {name: value for name, value in model.config.items() if name != "met"})
+        leave = "net.decoder.leave.weight"
+        return Model.write(ctx, model.state() | {leave: model.state()[leave].repeat(2, 1)}, dict(model.config))
+
+    with pytest.raises(DataError, match="another version of ikddit.train; run its training step again"):
+        run_task(store, Ikddit, "sample", {"members": 1}, inputs={"maps": others, "model": write_artifact(store, aged)})
+
+
 def test_maps_of_another_raster_and_other_logs_are_refused(store: LocalStore, model: Model, embedding: Model) -> None:
     larger = run_task(store, OverlayMap, "simulate", {"count": 10, "size": 24})
     more = run_task(store, OverlayMap, "simulate", {"count": 10, "size": 16, "spare_logs": 3})
