@@ -61,6 +61,10 @@ class WorthIt(Params):
     generator_images: int = Field(
         1, ge=1, description="from how many images of a draw a generator learns that takes one, a model and an equal share of `count` each"
     )
+    alone: bool = Field(
+        True, description="segmenters of each generator's images alone, beside those of them joined with augmented ones; false leaves them "
+        "out, and pays for more draws"
+    )  # fmt: skip
     count: int = Field(200, ge=2, description="images that each recipe trains on")
     size: int = Field(64, ge=32, le=256, description="height and width of simulated images, and of squares of boards, in pixels")
     pool: int | None = Field(
@@ -145,14 +149,17 @@ def worth_it(registry: Registry, params: WorthIt) -> Pipeline:
     for size in params.sizes:
         for draw in range(params.draws):
             for recipe, made, images in recipes(registry, params, data, size, draw):
-                steps |= made | trained(recipe, size, draw, images, params)
-                cells.append({"recipe": recipe, "size": size, "draw": draw})
+                steps |= made
+                if params.alone or recipe not in params.makers:
+                    steps |= trained(recipe, size, draw, images, params)
+                    cells.append({"recipe": recipe, "size": size, "draw": draw})
     steps |= trained("untrained", params.sizes[0], 0, named(BASELINE, params.sizes[0], 0), params, steps=0)
     cells.append({"recipe": "untrained", "size": params.sizes[0], "draw": 0})
     for draw in range(params.draws if params.pooled > 2 else 0):
         steps |= trained("all real", params.pooled // 2, draw, "pool", params)
         cells.append({"recipe": "all real", "size": params.pooled // 2, "draw": draw})
-    rivals = [name for free in RIVALS if free in params.makers for name in (free, f"{BASELINE} + {free}")]
+    recipe_of = ("{}", f"{BASELINE} + {{}}") if params.alone else (f"{BASELINE} + {{}}",)
+    rivals = [recipe.format(free) for free in RIVALS if free in params.makers for recipe in recipe_of]
     controls = ["shuffled masks", "untrained"]
     told = {
         "rate": params.rate,

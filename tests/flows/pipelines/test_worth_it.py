@@ -56,6 +56,14 @@ def test_every_recipe_has_every_number_of_images_and_draw_with_the_same_budget(r
     assert steps["report"].inputs["images"] == "test" and steps["test"].seed != steps["pool"].seed
 
 
+def test_generated_images_alone_may_be_left_out_for_more_draws(registry: Registry) -> None:
+    whole, joined = (registry.pipeline("worth-it", TINY | {"generators": ["copy-paste"], "alone": alone}).steps for alone in (True, False))
+    recipes = {cell["recipe"] for cell in joined["report"].params["cells"]}
+    assert recipes == {"augmented", "augmented + copy-paste", "shuffled masks", "all real", "untrained"}
+    assert joined["report"].params["rivals"] == ["augmented + copy-paste"]
+    assert joined.keys() < whole.keys() and all(joined[name] == whole[name] for name in joined if name != "report"), "nothing is made anew"
+
+
 @pytest.mark.parametrize("structure", ["line-pair", "contact-hole", "sram-cell"])
 def test_defects_of_the_test_images_go_beyond_those_that_are_learned_from(registry: Registry, structure: str) -> None:
     steps = registry.pipeline("worth-it", TINY | {"structure": structure}).steps
