@@ -48,7 +48,9 @@ class Generator(nn.Module):
             self.load_state_dict(model.state())
             self.met = model.config["met"]
         except (KeyError, TypeError, RuntimeError) as error:  # config without an entry, with one that is gone, weights of other shapes
-            raise DataError(f"model {model.key[:12]} was written by another version of ikddit.train; run its training step again") from error
+            raise DataError(
+                f"model {model.key[:12]} was written by another version of ikddit.train; run its training step again"
+            ) from error
         self.eval().requires_grad_(False)
 
     def prompt(self, material: Material, rows: Tensor, hidden: Tensor, device: torch.device) -> Prompt:

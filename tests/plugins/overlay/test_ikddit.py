@@ -168,6 +168,17 @@ def test_gates_start_closed_and_the_output_at_zero() -> None:
     torch.testing.assert_close(gated.opening(torch.randn(2, 3, 32)), torch.sigmoid(torch.tensor(-3.0)).expand(2, 3, 1))
 
 
+@pytest.mark.parametrize(("size", "published"), [("S", 33e6), ("B", 130e6), ("L", 458e6), ("XL", 675e6), ("seed_s", 57e6)])
+def test_encoders_of_the_published_sizes_have_the_parameters_of_dit(size: str, published: float) -> None:
+    blocks, width, heads, decoder_width, decoder_blocks = SIZES[size]
+    shape = network.Shape(256, 16, width, blocks, heads, decoder_width, decoder_blocks, 256, "sigmoid", "mask_token")
+    with torch.device("meta"):
+        net = network.Ikddit(shape, torch.zeros(2, 2, 256, 256))
+    own = sum(p.numel() for name, p in net.encoder.blocks.named_parameters() if ".gated." not in name)
+    assert 0.95 * published < own < 1.02 * published
+    assert shape.tokens == 256, "of 16 pixels at 256, as published"
+
+
 def test_a_factor_of_a_given_channel_carries_its_pixels_to_the_map() -> None:
     decoder, told = seeded(lambda: network.Decoder(TINY)), given()
     with torch.no_grad():
