@@ -561,7 +561,7 @@ def test_a_model_of_another_version_is_refused_in_words(store: LocalStore, model
         leave = "net.decoder.leave.weight"
         return Model.write(ctx, model.state() | {leave: model.state()[leave].repeat(2, 1)}, dict(model.config))
 
-    with pytest.raises(DataError, match="another version of ikddit.train; run its training step again"):
+    with pytest.raises(DataError, match=r"another version of ikddit\.train; run its training step again"):
         run_task(store, Ikddit, "sample", {"members": 1}, inputs={"maps": others, "model": write_artifact(store, aged)})
 
 
