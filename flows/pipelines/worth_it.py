@@ -98,10 +98,15 @@ class WorthIt(Params):
         if list(self.sizes) != sorted(set(self.sizes)):
             raise ValueError(f"sizes={list(self.sizes)} must rise")
         if max(self.sizes) > (most := self.pooled // 2):
-            cure = "give sizes=[1]" if self.structure == "published-pair" else "raise pool"
+            cure = (
+                "give sizes=[1]" if self.structure == "published-pair" else "give smaller sizes, or a larger pool if there are more images"
+            )
             raise ValueError(f"sizes go to {max(self.sizes)}, and a pool of {self.pooled} has {most} images with a defect; {cure}")
         if self.clean > self.pooled // 2 and self.structure != "published-pair":
-            raise ValueError(f"clean={self.clean}, and a pool of {self.pooled} has {self.pooled // 2} images without a defect; raise pool")
+            raise ValueError(
+                f"clean={self.clean}, and a pool of {self.pooled} has {self.pooled // 2} images without a defect; give a smaller clean, "
+                "or a larger pool if there are more images"
+            )
         return self
 
     @model_validator(mode="after")
@@ -121,6 +126,11 @@ class WorthIt(Params):
             raise ValueError(
                 "structure=own wants `real` and `tested`, parameters of images.load such as {path: FOLDER}, and `pool`, how many of the "
                 "real images to use, half with a defect"
+            )
+        if self.structure == "own" and self.real == self.tested:
+            raise ValueError(
+                "real and tested are the same images, and a test on what was learned from says nothing; give those of other places, lots "
+                "or wafers as tested"
             )
         extra = [*given, *(["tile"] if self.tile else []), *(["label"] if self.label != "given" else [])]
         if self.structure != "own" and extra:

@@ -33,7 +33,8 @@ def draw(ctx: Context, params: DrawParams, images: ImageSet) -> ImageSet:
     for sort, members, wanted in (("with a defect", defective, params.defects), ("without a defect", ~defective, params.clean)):
         if wanted is not None and (there := int(members.sum())) < wanted:
             raise DataError(
-                f"{wanted} images {sort} are asked for, and set {images.key[:12]} has {there} {params.unit}s of them; ask for fewer"
+                f"{wanted} images {sort} are asked for, and set {images.key[:12]} has them of {there} {params.unit}{'s' * (there != 1)}; "
+                f"ask for {there} at most, or give more images"
             )
         chosen = order(ctx.seed, members, names)[:wanted]
         rows += [int(np.flatnonzero((parts == group) & (domain == defective[group]))[0]) for group in chosen]  # one that is of the sort

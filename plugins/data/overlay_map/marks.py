@@ -19,6 +19,8 @@ PLACES = {"X": RADIUS + 0.5, "Y": RADIUS + 0.5, "x": WIDTH + 0.5, "y": HEIGHT + 
 """Largest coordinate of a mark in mm: of a 300 mm wafer, and of the largest field of a scanner."""
 LARGEST, LEAST = 1000.0, 0.05
 """nm. A larger displacement is none of a process that works; where all are below the least, the unit is another."""
+MANY = 10
+"""Marks of a wafer at least that tell its unit."""
 CLOSE = 0.05
 """mm by which centres of one field may differ."""
 SMALLEST = 1.0
@@ -59,7 +61,7 @@ def read_marks(table: Table, columns: Mapping[str, str], channels: Sequence[str]
     """All marks of a table; `advance` is told the KiB that were read since, and may raise.
 
     Raises DataError, with row and column, for what is missing, NaN, off a 300 mm wafer or its field, or larger than 1000 nm, and for
-    displacements that all are below 0.05 nm.
+    displacements of a column that all are below 0.05 nm, of all wafers or of one.
     """
     told = check_columns(table, columns, channels)
     text = [told["wafer"], told["field"]]
@@ -85,12 +87,31 @@ def read_marks(table: Table, columns: Mapping[str, str], channels: Sequence[str]
     if not found:
         raise DataError(f"{table.path}: has no marks under its header; nothing was measured?")
     kept = np.concatenate(found, 1)
-    most = float(np.abs(kept[4:]).max())
-    if 0 < most < LEAST:
-        raise DataError(f"{table.path}: no displacement is larger than {most:g} nm, which nobody can measure; {NUMBERS}")
     wafer, field = (np.concatenate(parts) for parts in zip(*index, strict=True))
+    _check_unit(table, [told[name] for name in channels], kept[4:], wafer, list(wafers))
     X, Y, x, y = kept[:4]
     return Marks(table, list(wafers), wafer, list(fields), field, X, Y, x, y, kept[4:])
+
+
+def _check_unit(table: Table, names: Sequence[str], values: Real, wafer: NDArray[np.int32], wafers: Sequence[str]) -> None:
+    """Raise DataError for a column whose displacements are all below what anybody can measure, of the whole table or of one wafer.
+
+    Tables are joined of exports in several units. A wafer with few marks may lie that still; zeros stand for what was not measured.
+    """
+    for name, column in zip(names, np.abs(values), strict=True):
+        if 0 < (most := float(column.max())) < LEAST:
+            raise DataError(
+                f"{table.path}: no displacement in column {name} is larger than {most:g} nm, which nobody can measure; {NUMBERS}"
+            )
+        largest = np.zeros(len(wafers))
+        np.maximum.at(largest, wafer, column)
+        still = (largest > 0) & (largest < LEAST) & (np.bincount(wafer, minlength=len(wafers)) >= MANY)
+        if still.any():
+            first = int(still.argmax())
+            raise DataError(
+                f"{table.path}: no displacement of wafer '{shown(wafers[first])}' in column {name} is larger than {largest[first]:g} nm, "
+                f"which nobody can measure, though those of others are ({int(still.sum())} of {len(wafers)} wafers are so); {NUMBERS}"
+            )
 
 
 def _numbered(words: list[str], seen: dict[str, int]) -> NDArray[np.int32]:

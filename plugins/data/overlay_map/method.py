@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
 from fabloom.errors import DataError, PipelineError
-from fabloom.method import Context, Method, Outline, PlannedStep, task
+from fabloom.method import Context, Method, Outline, PlannedStep, Survey, task
 from fabloom.plugins.blocks.overlay.maps import OverlayMaps
 
 from .params import LoadParams, SimulateParams, SplitParams
+
+HEADER, TABLES = 65536, 20
+"""Bytes of a file that are looked at for names of columns, and files of a folder."""
 
 
 class OverlayMap(Method):
@@ -21,6 +28,21 @@ class OverlayMap(Method):
 
     name = "overlay-map"
     preload = ("numpy", "scipy.ndimage", "scipy.spatial")
+
+    @classmethod
+    def survey(cls, folder: Path, options: Mapping[str, Any]) -> Survey | None:
+        """Refuse tables of overlay, which `fabloom init` writes no pipeline for, and say where one is; leave everything else to others."""
+        files = sorted(islice(folder.glob("*.csv"), TABLES)) if folder.is_dir() else [folder] if folder.suffix.lower() == ".csv" else []
+        for path in files:
+            with path.open("rb") as file:
+                header = file.readline(HEADER).decode("utf-8", "replace").lower()
+            names = {name.strip('\ufeff" ') for name in re.split(r"[,;\t\r\n]", header)}
+            if {"dx", "dy"} <= names or {"wafer", "field"} <= names:
+                raise DataError(
+                    f"{path}: is a table of overlay, which is learned from by a pipeline with overlay-map.load and "
+                    "ikddit, not by one that init writes; docs/overlay.md has it, and `fabloom tasks overlay-map.load` the columns"
+                )
+        return None
 
     @classmethod
     def check(cls, step: PlannedStep, upstream: Mapping[str, PlannedStep]) -> None:

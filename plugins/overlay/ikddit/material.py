@@ -64,6 +64,19 @@ class Units:
         scaled: Real = np.clip((logs - np.array(self.means)) / np.array(self.deviations), -FURTHEST, FURTHEST) * logged
         return scaled
 
+    def beyond(self, logs: NDArray[np.floating], logged: NDArray[Any]) -> dict[str, str]:
+        """Logs [N,F] that are cut off on most wafers for which they were `logged`, as in another unit: by name, what is told of each.
+
+        A single one so far out is a wrong entry, which every fab has and which is cut off in silence.
+        """
+        far = (np.abs(logs - np.array(self.means)) > FURTHEST * np.array(self.deviations)) & (logged == 1)
+        return {
+            f"{name} [{unit}]": f"{far[:, at].sum():,} of {logged[:, at].sum():,} wafers, as {logs[far[:, at], at][0]:g} where "
+            f"{self.means[at]:.4g} +- {self.deviations[at]:.2g} was learned"
+            for at, (name, unit) in enumerate(zip(self.log_names, self.log_units, strict=True))
+            if 2 * far[:, at].sum() > logged[:, at].sum()
+        }
+
     def stored(self) -> dict[str, Any]:
         """As plain JSON."""
         return asdict(self)

@@ -71,6 +71,8 @@ def sample(ctx: Context, params: SampleParams, maps: OverlayMaps, model: Model) 
         some = ", ".join(f"{name} ({wafers:,} wafer{'s' * (wafers > 1)})" for name, wafers in islice(strange.items(), NAMED))
         more = f" and {len(strange) - NAMED} more" * (len(strange) > NAMED)
         ctx.log(f"barcodes name what the model has not met, and their maps err more: {some}{more}")
+    for log, told in islice(units.beyond(maps.logs[:count], maps.logged[:count]).items(), NAMED):
+        ctx.log(f"log {log} lies far from what the model has met and is cut off there; in another unit, or wrong? {told}")
     total = count * params.members
     rows = np.repeat(np.arange(count), params.members)
     valid = maps.valid[:count].astype(bool)[rows]

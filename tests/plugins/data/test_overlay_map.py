@@ -270,6 +270,11 @@ def changed(row: int, column: int, value: Any) -> list[list[Any]]:
     return rows
 
 
+def micrometres(chosen: Callable[[list[Any]], bool], first: int, last: int) -> list[list[Any]]:
+    """Marks of which some columns of some rows are in another unit."""
+    return [[*row[:first], *(v / 1000 for v in row[first:last]), *row[last:]] if chosen(row) else row for row in measured()]
+
+
 @pytest.mark.parametrize(
     ("marks", "message"),
     [
@@ -284,7 +289,9 @@ def changed(row: int, column: int, value: Any) -> list[list[Any]]:
         (lambda: changed(0, 0, ""), "row 2, column wafer is empty"),
         (lambda: changed(0, 0, "W9"), "wafer 'W9' is not in the table of wafers"),
         (lambda: changed(7, 2, measured()[7][2] + 1.5), r"row 9 \(wafer 'W1'\): field '-4:-?\d' has its centre at X - x = .* in row"),
-        (lambda: [[*row[:6], *(v / 1000 for v in row[6:])] for row in measured()], "no displacement is larger than 0.00.* nm, which nobody can"),
+        (lambda: [[*row[:6], *(v / 1000 for v in row[6:])] for row in measured()], "no displacement in column dx is larger than 0.00.* nm, which nobody can"),
+        (lambda: micrometres(lambda row: row[0] == "W2", 6, 10), "no displacement of wafer 'W2' in column dx is .*1 of 3 wafers.* another unit"),
+        (lambda: micrometres(lambda row: True, 8, 9), "no displacement in column dx_previous is larger than 0.00.* another unit"),
         (lambda: [row for row in measured() if row[0] != "W2"], "wafer 'W2' of the table of wafers has no marks"),
         (lambda: [row for row in measured() if row[1][-2:] == ":0"], "all fields have one centre along Y.*give field_height"),
         (lambda: [[*row[:2], row[2] + 7 * (row[1] == "1:1"), *row[3:]] for row in measured()], "neighbour begins at|off a grid|mm apart"),
@@ -537,3 +544,12 @@ def test_what_is_no_set_is_not_written(change: dict[str, Any], message: str) -> 
     given |= {"source": np.zeros(2, np.int32), "source_names": ["lot"]}
     with pytest.raises(DataError, match=message):
         write_artifact(MemoryStore(), lambda ctx: OverlayMaps.write_maps(ctx, zeros, **(given | change)))
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_init_says_where_a_pipeline_for_tables_of_overlay_is_and_leaves_other_tables_alone(tmp_path: Path, single: bool) -> None:
+    folder = tables(tmp_path / "fab")
+    with pytest.raises(DataError, match=r"overlay\.csv: is a table of overlay, .*docs/overlay\.md"):
+        OverlayMap.survey(folder / "overlay.csv" if single else folder, {})
+    (folder / "overlay.csv").unlink()
+    assert OverlayMap.survey(folder / "wafers.csv" if single else folder, {}) is None

@@ -631,13 +631,15 @@ def test_a_report_of_maps_that_nothing_foretells_says_so_and_leaves_r2_out(store
 
 def rewritten(ctx: Context, maps: OverlayMaps, **changes: Any) -> OverlayMaps:
     """The same maps but for what is changed."""
-    told = {"log_names": maps.log_names, "log_units": list(maps.attrs["log_units"]), "barcodes": maps.barcodes, "raster": maps.raster}
+    told = {
+        "log_names": maps.log_names, "log_units": list(maps.attrs["log_units"]), "barcodes": maps.barcodes, "raster": maps.raster,
+        "logs": np.where(maps.logged[...] == 1, maps.logs[...], np.nan).astype(np.float32),
+    }  # fmt: skip
     return OverlayMaps.write_maps(
         ctx,
         maps.values[...],
         previous=maps.previous[...],
         valid=maps.valid[...].astype(bool),
-        logs=np.where(maps.logged[...] == 1, maps.logs[...], np.nan).astype(np.float32),
         **{**told, **changes},
         **maps.origins(),
     )
@@ -651,6 +653,26 @@ def test_a_log_in_another_unit_than_was_learned_is_refused(store: LocalStore, mo
         run_task(
             store, Ikddit, "sample", {"members": 1, "steps": 3}, inputs={"maps": write_artifact(store, in_other_units), "model": model}
         )
+
+
+def test_a_log_far_from_those_that_were_learned_is_named(
+    store: LocalStore, model: Model, others: OverlayMaps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Context, "log", lambda _, message: said.append(message))
+    told = model.config["units"]
+
+    def in_other_units(ctx: Context) -> OverlayMaps:
+        logs = np.where(others.logged[...] == 1, others.logs[...], np.nan).astype(np.float32)
+        logs[:4, 0] = told["means"][0] + 100 * told["deviations"][0]
+        return rewritten(ctx, others, logs=logs)
+
+    params = {"members": 1, "wafers": 5, "steps": 3}
+    run_task(store, Ikddit, "sample", params, inputs={"maps": others, "model": model})
+    assert not [line for line in said if "lies far" in line], "the control: the same fab, wrong entries and all"
+    run_task(store, Ikddit, "sample", params, inputs={"maps": write_artifact(store, in_other_units), "model": model})
+    (line,) = [line for line in said if "lies far" in line]
+    assert line.startswith(f"log {told['log_names'][0]} [") and "4 of 5 wafers, as" in line
 
 
 def test_a_verdict_tells_apart_what_the_interval_does() -> None:
