@@ -270,7 +270,7 @@ def test_all_clean_images_are_taken_on_request_and_each_image_may_be_a_unit_of_i
 
 def test_more_than_there_is_cannot_be_drawn(run_task: Any) -> None:
     given = run_task(Drawn, "make")
-    with pytest.raises(DataError, match=r"5 images with a defect are asked for, and set \w+ has 4 sources"):
+    with pytest.raises(DataError, match=r"5 images with a defect are asked for, and set \w+ has them of 4 sources; ask for 4 at most"):
         drawn(run_task, given, defects=5)
     with pytest.raises(DataError, match="does not say which images have a defect"):
         drawn(run_task, run_task(Drawn, "make", {"plain": True}), defects=1)
