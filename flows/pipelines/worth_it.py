@@ -168,8 +168,8 @@ def worth_it(registry: Registry, params: WorthIt) -> Pipeline:
     for draw in range(params.draws if params.pooled > 2 else 0):
         steps |= trained("all real", params.pooled // 2, draw, "pool", params)
         cells.append({"recipe": "all real", "size": params.pooled // 2, "draw": draw})
-    recipe_of = ("{}", f"{BASELINE} + {{}}") if params.alone else (f"{BASELINE} + {{}}",)
-    rivals = [recipe.format(free) for free in RIVALS if free in params.makers for recipe in recipe_of]
+    there = {cell["recipe"] for cell in cells}
+    rivals = [name for free in RIVALS for name in (free, f"{BASELINE} + {free}") if name in there]
     controls = ["shuffled masks", "untrained"]
     told = {
         "rate": params.rate,

@@ -31,8 +31,12 @@ class OverlayMap(Method):
 
     @classmethod
     def survey(cls, folder: Path, options: Mapping[str, Any]) -> Survey | None:
-        """Refuse tables of overlay, which `fabloom init` writes no pipeline for, and say where one is; leave everything else to others."""
-        files = sorted(islice(folder.glob("*.csv"), TABLES)) if folder.is_dir() else [folder] if folder.suffix.lower() == ".csv" else []
+        """None: `fabloom init` writes no pipeline for overlay. Raises DataError, which says where one is, for a table of overlay and for a
+        folder of tables alone, one of which is that; a table beside images is theirs.
+        """
+        files = sorted(islice(folder.iterdir(), TABLES)) if folder.is_dir() else [folder]
+        if any(path.suffix.lower() != ".csv" or not path.is_file() for path in files):
+            return None
         for path in files:
             with path.open("rb") as file:
                 header = file.readline(HEADER).decode("utf-8", "replace").lower()

@@ -61,15 +61,20 @@ class Units:
 
     def standardised(self, logs: NDArray[np.floating], logged: NDArray[Any]) -> Real:
         """Logs [N,F] less their mean over their deviation, cut off far out; 0 where not `logged`."""
-        scaled: Real = np.clip((logs - np.array(self.means)) / np.array(self.deviations), -FURTHEST, FURTHEST) * logged
+        scaled: Real = np.clip(self._deviating(logs), -FURTHEST, FURTHEST) * logged
         return scaled
+
+    def _deviating(self, logs: NDArray[np.floating]) -> Real:
+        """Logs [N,F] less their mean over their deviation."""
+        found: Real = (logs - np.array(self.means)) / np.array(self.deviations)
+        return found
 
     def beyond(self, logs: NDArray[np.floating], logged: NDArray[Any]) -> dict[str, str]:
         """Logs [N,F] that are cut off on most wafers for which they were `logged`, as in another unit: by name, what is told of each.
 
         A single one so far out is a wrong entry, which every fab has and which is cut off in silence.
         """
-        far = (np.abs(logs - np.array(self.means)) > FURTHEST * np.array(self.deviations)) & (logged == 1)
+        far = (np.abs(self._deviating(logs)) > FURTHEST) & (logged == 1)
         return {
             f"{name} [{unit}]": f"{far[:, at].sum():,} of {logged[:, at].sum():,} wafers, as {logs[far[:, at], at][0]:g} where "
             f"{self.means[at]:.4g} +- {self.deviations[at]:.2g} was learned"

@@ -551,5 +551,8 @@ def test_init_says_where_a_pipeline_for_tables_of_overlay_is_and_leaves_other_ta
     folder = tables(tmp_path / "fab")
     with pytest.raises(DataError, match=r"overlay\.csv: is a table of overlay, .*docs/overlay\.md"):
         OverlayMap.survey(folder / "overlay.csv" if single else folder, {})
+    (folder / "image.png").touch()
+    assert OverlayMap.survey(folder, {}) is None, "a table beside images tells of them"
+    (folder / "image.png").unlink()
     (folder / "overlay.csv").unlink()
     assert OverlayMap.survey(folder / "wafers.csv" if single else folder, {}) is None
